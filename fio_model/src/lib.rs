@@ -1,2 +1,5 @@
 //! Placeholder.
 #![forbid(unsafe_code)]
+/// A job file.
+#[derive(Clone, Debug)]
+pub struct JobFile;

@@ -1,2 +1,22 @@
-//! Placeholder.
+//! The plan language, what a testbed may be asked and may show, and the judge.
+//!
+//! ```text
+//! plans/*.kdl ──parse──▶ Plan ──concretise(seed)──▶ steps ──run──▶ Trace ──judge──▶ Report
+//! ```
+//!
+//! Knows nothing of which testbeds exist.
 #![forbid(unsafe_code)]
+
+pub mod check;
+pub mod names;
+pub mod observation;
+pub mod testbed;
+pub mod time;
+
+pub use check::CheckId;
+pub use names::{
+    ControllerId, DiskId, FioId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, Ticket, VmId,
+};
+pub use observation::{EventKind, FioJobEnd, GuestDisk, Inside, Io, Observation, Seen, SlotState};
+pub use testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
+pub use time::Time;

@@ -1,0 +1,172 @@
+//! The seam: what a plan may ask of a testbed, and what a testbed may show.
+//!
+//! There are four testbeds (model or real target, model or real guest) and no way to ask which one
+//! you hold. A testbed says which [`Evidence`] it can show, so that a check that needs more is
+//! reported as not seen instead of held.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{ControllerId, DiskId, FioId, Place, TargetId, Ticket, VmId};
+use crate::observation::Seen;
+use crate::time::Time;
+
+/// What a testbed can be asked to do. Asking returns at once; what came of it is observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Run the target with empty controllers, and prepare the disks. First action of every run.
+    StartTarget {
+        /// Controllers to create, all empty.
+        controllers: Vec<ControllerId>,
+        /// Disks to prepare, none attached.
+        disks: Vec<DiskId>,
+    },
+    /// Boot a VM with one virtio-scsi device a controller. Observed: `VmReady`.
+    BootVm {
+        /// The VM.
+        vm: VmId,
+        /// Its controllers, in the order of its devices.
+        controllers: Vec<ControllerId>,
+    },
+    /// `vhost_scsi_controller_add_target`. Observed: `Answered` with the slot.
+    Attach {
+        /// What to attach.
+        disk: DiskId,
+        /// Where.
+        controller: ControllerId,
+        /// The slot; `None` asks for the first free one (`scsi_target_num` -1).
+        target: Option<TargetId>,
+    },
+    /// `vhost_scsi_controller_remove_target`. Observed: `Answered`.
+    Detach {
+        /// The slot to empty.
+        place: Place,
+    },
+    /// Start one fio with one job section a disk, in every VM that has one of the disks.
+    /// Observed: `FioEnded` once all its jobs have ended.
+    StartFio {
+        /// Its number.
+        fio: FioId,
+        /// The name of the job file it runs.
+        job: String,
+        /// The disks, by place.
+        on: Vec<(DiskId, Place)>,
+    },
+    /// Answer (`Answered`) when the clock of a running job says `at`, and its I/O is under way on
+    /// every disk of it; at once if it has ended.
+    WaitJobClock {
+        /// The fio.
+        fio: FioId,
+        /// Time since the start of its I/O, on the job's clock.
+        at: Duration,
+    },
+    /// `reboot -f` in a guest. Observed: `VmDown`, then `VmReady` with the next boot number.
+    RebootVm {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Ask the guest for its disks. Observed: `DisksListed`.
+    ListDisks {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Ask target and VMs for a sign of life. Observed: `Alive`.
+    CheckAlive,
+    /// Let everything in flight come to rest (no turn can be taken, nothing is pending).
+    /// Observed: `Quiet`.
+    Settle,
+}
+
+/// What became of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Performed {
+    /// It was asked; answers carry this ticket.
+    Asked(Ticket),
+    /// This testbed cannot do that, and why. The step is reported as skipped.
+    NotHere(String),
+}
+
+/// The testbed broke: nothing is learned about the system under test (exit 2 or 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestbedError(pub String);
+
+impl fmt::Display for TestbedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TestbedError {}
+
+/// What a testbed can show a check: a set of flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Evidence(pub u8);
+
+impl Evidence {
+    /// Nothing but answers and ends.
+    pub const NONE: Self = Self(0);
+    /// Every request of a guest's applications, with its result and the fingerprint of its data.
+    pub const PER_IO: Self = Self(1);
+    /// Slots, sessions, events, references inside the target.
+    pub const TARGET_INSIDE: Self = Self(2);
+    /// The disks a guest has, by place, as they come and go.
+    pub const GUEST_DISKS: Self = Self(4);
+    /// How each fio job ended.
+    pub const FIO_REPORT: Self = Self(8);
+    /// Ring contents as both ends see them, access by access.
+    pub const RINGS: Self = Self(16);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether everything in `needed` is here.
+    #[must_use]
+    pub const fn covers(self, needed: Self) -> bool {
+        self.0 & needed.0 == needed.0
+    }
+}
+
+/// How a testbed's run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Folds in every turn; equal for equal plan, seed and build. Zero on a real testbed.
+    pub trace_hash: u64,
+    /// Folds in only the order of hot-plug turns, without times and data.
+    pub order_hash: u64,
+    /// Turns taken.
+    pub turns: u64,
+}
+
+/// A place where a plan can be carried out.
+pub trait Testbed {
+    /// What it can show.
+    fn evidence(&self) -> Evidence;
+
+    /// The time now.
+    fn now(&self) -> Time;
+
+    /// Asks for `action`. Returns once it has been asked, not once it has happened.
+    ///
+    /// # Errors
+    ///
+    /// The testbed broke.
+    fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError>;
+
+    /// Lets time pass until something was seen or until `deadline`, and appends what was seen.
+    /// Returns with nothing appended only at the deadline or when nothing can happen any more.
+    ///
+    /// # Errors
+    ///
+    /// The testbed broke.
+    fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError>;
+
+    /// Hashes and counts so far.
+    fn ending(&self) -> Ending;
+}

@@ -1,0 +1,165 @@
+//! The registry of deviations: named ways in which the model target is wrong.
+//!
+//! Live bugs of SPDK head (S…, N…) and historical ones (B…), each switchable alone at run time.
+//! `intended` is none of them; `head` is what SPDK 3230130e6a does, release build. Switched off, a
+//! deviation costs one predictable branch. Sources: SPDK's history and recordings of a real one.
+
+/// A set of deviations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deviations(u128);
+
+macro_rules! deviations {
+    ($($(#[$doc:meta])* $variant:ident $id:literal $name:literal $head:literal;)*) => {
+        /// One way to be wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Deviation { $($(#[$doc])* $variant,)* }
+
+        impl Deviation {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its number in the catalogue: "B05", "S2".
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$variant => $id,)* }
+            }
+
+            /// Its name: "keep_tombstone_on_stop".
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Whether SPDK 3230130e6a does this.
+            #[must_use]
+            pub const fn in_head(self) -> bool {
+                match self { $(Self::$variant => $head,)* }
+            }
+        }
+    };
+}
+
+deviations! {
+    /// The completion of process_removed does not check that the slot is REMOVING (bf77d4b774).
+    StaleFinish "B01" "stale_finish" false;
+    /// A remove is accepted while the slot is ADDING (1188bdd70d).
+    RemoveWhileAdding "B02" "remove_while_adding" false;
+    /// A stop leaves REMOVED tombstones behind (0389c9f9e0).
+    KeepTombstoneOnStop "B05" "keep_tombstone_on_stop" false;
+    /// A stop clears REMOVING slots without finishing the removal (3fd405c54a).
+    StopForgetsRemoving "B06" "stop_forgets_removing" false;
+    /// A target marked for removal takes new I/O (c31fb325a7).
+    RemovingAcceptsIo "B12" "removing_accepts_io" false;
+    /// Management work runs only with a control and an event queue (002cfe9d3f).
+    MgmtNeedsCtrlq "B23" "mgmt_needs_ctrlq" false;
+    /// A completely full available ring is seen as empty (808a2b05c2).
+    FullRingIsEmpty "B45" "full_ring_is_empty" false;
+    /// GOOD is set at submission (bcfd6d0fb4).
+    StatusGoodEarly "B62" "status_good_early" false;
+    /// The first session that drained completes the removal.
+    EarlyFinish "S1" "early_finish" true;
+    /// LUN RESET with no LUN dereferences NULL.
+    TmfNullLun "S2" "tmf_null_lun" true;
+    /// A badly addressed TMF uses the device that its head served before.
+    TmfStaleDev "S3" "tmf_stale_dev" true;
+    /// A bdev hot-remove while the slot is ADDING is lost.
+    HotremoveLostInAdding "S5" "hotremove_lost_in_adding" true;
+    /// New I/O is admitted while a reset waits.
+    ResetStarves "S6" "reset_starves" true;
+    /// A malformed request is used with length 0, its response untouched.
+    RejectUntouched "S7" "reject_untouched" true;
+    /// SET_VRING_KICK on a live queue zeroes it.
+    DuplicateKick "S8" "duplicate_kick" true;
+    /// A configuration dump with a LUN in hot-remove crashes.
+    SaveConfigNullLun "S9" "save_config_null_lun" true;
+    /// A split count above the number of blocks divides by zero.
+    SplitDivByZero "S10" "split_div_by_zero" true;
+    /// A self-loop with LOG_ALL spins for ever.
+    LogLoop "S12" "log_loop" true;
+    /// A stop that times out leaves a zombie.
+    StopTimeoutZombie "S13" "stop_timeout_zombie" true;
+    /// A deferred unregister that finds the controller busy is dropped.
+    UnregisterDropped "S14" "unregister_dropped" true;
+    /// The start RPC on a blk controller crashes.
+    StartOnBlk "S15" "start_on_blk" true;
+    /// Coalescing is updated for one queue only.
+    CoalesceOneQueue "S17" "coalesce_one_queue" true;
+    /// Data-in longer than the buffer: nothing is copied and resid underflows.
+    ResidUnderflow "S18" "resid_underflow" true;
+    /// Deleting a controller with a connected session never answers.
+    DeleteSpins "S19" "delete_spins" true;
+    /// A front-end that goes with I/O stuck leaks its session, whose memory is unmapped.
+    LeakedSession "N1" "leaked_session" true;
+    /// After a stop time-out an old completion lands in the new ring.
+    StaleCompletion "N2" "stale_completion" true;
+    /// Deleting the last controller stalls the app thread.
+    DeleteStalls "N3" "delete_stalls" true;
+    /// Control and event calls are lost when NO_INTERRUPT was set at the tick.
+    MgmtCallLost "N4" "mgmt_call_lost" true;
+    /// An over-long controller name is cut.
+    NameTruncated "N6" "name_truncated" true;
+    /// A failed split leaves its configuration behind.
+    FailedSplitStays "N7" "failed_split_stays" true;
+    /// Events are dropped without EVENTS_MISSED when no buffer is posted.
+    EventsMissedUnsaid "EV" "events_missed_unsaid" true;
+}
+
+impl Deviations {
+    /// None: what the target should do.
+    pub const INTENDED: Self = Self(0);
+
+    /// What SPDK 3230130e6a does, in a release build.
+    #[must_use]
+    pub fn head() -> Self {
+        Deviation::ALL
+            .iter()
+            .filter(|d| d.in_head())
+            .fold(Self::INTENDED, |all, d| all.with(*d))
+    }
+
+    /// This set and `deviation`.
+    #[must_use]
+    pub const fn with(self, deviation: Deviation) -> Self {
+        Self(self.0 | 1 << deviation as u32)
+    }
+
+    /// This set without `deviation`.
+    #[must_use]
+    pub const fn without(self, deviation: Deviation) -> Self {
+        Self(self.0 & !(1 << deviation as u32))
+    }
+
+    /// Whether `deviation` is in force.
+    #[must_use]
+    pub const fn has(self, deviation: Deviation) -> bool {
+        self.0 >> deviation as u32 & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ids_are_unique() {
+        for (n, a) in Deviation::ALL.iter().enumerate() {
+            for b in &Deviation::ALL[n + 1..] {
+                assert_ne!(a.id(), b.id());
+                assert_ne!(a.name(), b.name());
+            }
+        }
+    }
+
+    #[test]
+    fn head_has_the_live_bugs_and_no_historical_one() {
+        let head = Deviations::head();
+        assert!(head.has(Deviation::TmfNullLun));
+        assert!(!head.has(Deviation::StaleFinish));
+        assert!(
+            !head
+                .without(Deviation::TmfNullLun)
+                .has(Deviation::TmfNullLun)
+        );
+        assert_eq!(Deviations::INTENDED, Deviations::default());
+    }
+}
