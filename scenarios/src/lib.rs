@@ -12,6 +12,7 @@ pub mod concretise;
 pub mod names;
 pub mod observation;
 pub mod plan;
+pub mod run;
 pub mod testbed;
 pub mod time;
 
