@@ -12,9 +12,12 @@ pub mod concretise;
 pub mod names;
 pub mod observation;
 pub mod plan;
+pub mod report;
 pub mod run;
+pub mod shipped;
 pub mod testbed;
 pub mod time;
+pub mod trace;
 
 pub use check::CheckId;
 pub use concretise::{Concrete, concretise};
