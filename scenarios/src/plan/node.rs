@@ -7,7 +7,7 @@ use std::time::Duration;
 use kdl::{KdlEntry, KdlNode, KdlValue};
 
 use super::Source;
-use super::error::{PlanError, Position, Text, one_of};
+use super::error::{PlanError, Position, Text, nearest, one_of};
 
 /// A node whose values are being taken.
 pub(super) struct Node<'a> {
@@ -229,12 +229,23 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// An error: `key` is not there.
+    /// An error: `key` is not there, unless a name that is nearly `key` is.
     pub(super) fn missing(&self, key: &str, what: &str) -> PlanError {
-        self.error(
-            format!("`{}` lacks `{key}`", self.name()),
-            format!("expected {key}= and {what}"),
-        )
+        let near = self.left.iter().find_map(|entry| {
+            let name = entry.name()?.value();
+            nearest(name, &[key]).map(|_| (*entry, name))
+        });
+        match near {
+            Some((entry, name)) => self.error_at(
+                entry,
+                format!("`{}` has no `{name}`", self.name()),
+                format!("did you mean `{key}`?"),
+            ),
+            None => self.error(
+                format!("`{}` lacks `{key}`", self.name()),
+                format!("expected {key}= and behind it {what}"),
+            ),
+        }
     }
 
     /// That every value was asked for.

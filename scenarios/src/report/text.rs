@@ -10,6 +10,7 @@ use crate::run::{CheckOutcome, Progress, StepReport, StepResult};
 #[must_use]
 pub fn progress_line(plan: &str, progress: &Progress<'_>) -> String {
     match progress {
+        Progress::Began => format!("\n{plan}  Prerequisites\n"),
         Progress::CaseBegan { id, title, judged } => {
             let set_up = if *judged { "" } else { " (set-up, not judged)" };
             format!("\n{plan}/{id}  {title}{set_up}\n")
@@ -36,8 +37,9 @@ pub fn step_lines(step: &StepReport) -> String {
         .as_ref()
         .map_or(String::new(), |lane| format!("[{lane}] "));
     let mut text = format!(
-        "  {mark} {:>11}  {from:<10}  {lane}{}",
-        step.ended, step.text
+        "  {mark} {:>10}  {from:<10}  {lane}{}",
+        step.ended.to_string(),
+        step.text
     );
     if !note.is_empty() {
         let _ = write!(text, ": {note}");

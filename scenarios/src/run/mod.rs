@@ -137,6 +137,8 @@ pub struct RunOutcome {
 /// What a run tells while it goes on.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
+    /// The prerequisites begin.
+    Began,
     /// A case begins.
     CaseBegan {
         /// Its ID.
@@ -174,6 +176,7 @@ pub fn run(
         lost: None,
     };
     runner.judge.begin_case();
+    (runner.progress)(&Progress::Began);
     let mut steps = runner.lanes(&[(None, &concrete.prerequisites)]);
     if let (Some(reason), [first, ..]) = (&runner.lost, steps.as_slice())
         && matches!(first.result, StepResult::Inconclusive { .. })
