@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::names::{ControllerId, DiskId, Place, TargetId, VmId};
 
-pub use error::{PlanError, Position};
+pub use error::{PlanError, Position, nearest};
 pub use parse::parse;
 pub use selector::{Base, Selector};
 
