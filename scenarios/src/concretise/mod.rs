@@ -6,6 +6,7 @@
 //! it known what hangs where.
 
 mod dice;
+mod select;
 mod world;
 
 use std::time::Duration;

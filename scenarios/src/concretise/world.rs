@@ -9,33 +9,31 @@ use super::{Does, Impossible, Job, JobMust, Lane, Step, VmDisks};
 use crate::names::{
     ControllerId, DiskId, FioId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId,
 };
-use crate::plan::{
-    self, Base, DetachWhat, FioExpect, Plan, READ_BACK_JOB, Selector, Source, StepKind,
-};
+use crate::plan::{self, DetachWhat, FioExpect, Plan, Source, StepKind};
 use crate::testbed::Action;
 
 /// A fio of a case.
-struct Fio {
-    label: String,
-    fio: FioId,
-    jobs: Vec<Job>,
+pub(super) struct Fio {
+    pub(super) label: String,
+    pub(super) fio: FioId,
+    pub(super) jobs: Vec<Job>,
     /// Its body is being read.
-    open: bool,
+    pub(super) open: bool,
 }
 
 /// Where a plan stands after the steps so far.
 pub(super) struct World<'p> {
-    plan: &'p Plan,
+    pub(super) plan: &'p Plan,
     dice: Dice,
-    attached: BTreeMap<Place, DiskId>,
+    pub(super) attached: BTreeMap<Place, DiskId>,
     /// Where a disk was attached last.
-    last: BTreeMap<DiskId, Place>,
-    running: BTreeSet<VmId>,
+    pub(super) last: BTreeMap<DiskId, Place>,
+    pub(super) running: BTreeSet<VmId>,
     /// The fios of this case, in order of their starts.
-    fios: Vec<Fio>,
+    pub(super) fios: Vec<Fio>,
     fios_ever: u16,
     /// Controllers that the lane at hand has to do with; `None` outside of lanes.
-    lane: Option<BTreeSet<ControllerId>>,
+    pub(super) lane: Option<BTreeSet<ControllerId>>,
 }
 
 type Made = Result<Vec<Step>, Impossible>;
@@ -310,119 +308,6 @@ impl<'p> World<'p> {
         })
     }
 
-    fn gone(&mut self, step: &plan::Step, disk: DiskId) -> Result<Does, Impossible> {
-        if let Some(place) = self.place_of(disk) {
-            let what = format!("{disk} is attached, to {}", place.controller);
-            return Err(impossible(step, what, "`detach` it before"));
-        }
-        let Some(place) = self.last.get(&disk).copied() else {
-            let what = format!("{disk} was never attached");
-            return Err(impossible(step, what, "`attach` and `detach` it before"));
-        };
-        let vm = self.vm_of(place.controller);
-        let Some(vm) = vm.filter(|vm| self.running.contains(vm)) else {
-            let what = format!("no VM runs on {}", place.controller);
-            return Err(impossible(step, what, "`boot` one before"));
-        };
-        self.touch_vm(vm);
-        Ok(Does::Disks {
-            disks: vec![self.disks_of(vm)],
-        })
-    }
-
-    fn present(&mut self, step: &plan::Step, vms: Option<&[VmId]>) -> Result<Does, Impossible> {
-        if vms.is_none() && self.lane.is_some() {
-            return Err(impossible(
-                step,
-                "`present` in a lane must say of which VMs",
-                "expected vm=1 or vm=\"1 2\"; other lanes change the others meanwhile",
-            ));
-        }
-        let vms: Vec<VmId> = match vms {
-            Some(vms) => vms.to_vec(),
-            None => self.running.iter().copied().collect(),
-        };
-        if let Some(vm) = vms.iter().find(|vm| !self.running.contains(vm)) {
-            return Err(impossible(
-                step,
-                format!("{vm} does not run"),
-                "`boot` it before",
-            ));
-        }
-        if vms.is_empty() {
-            return Err(impossible(step, "no VM runs", "`boot` one before"));
-        }
-        vms.iter().for_each(|vm| self.touch_vm(*vm));
-        Ok(Does::Disks {
-            disks: vms.iter().map(|vm| self.disks_of(*vm)).collect(),
-        })
-    }
-
-    fn ended(&self, step: &plan::Step, label: &str) -> Result<&Fio, Impossible> {
-        let found = self.fios.iter().find(|fio| fio.label == label && !fio.open);
-        found.ok_or_else(|| {
-            let what = format!("no fio {label:?} has ended here");
-            impossible(
-                step,
-                what,
-                "expected the label of an earlier fio of this case",
-            )
-        })
-    }
-
-    fn failed(
-        &self,
-        step: &plan::Step,
-        label: &str,
-        disk: Option<DiskId>,
-    ) -> Result<Does, Impossible> {
-        let fio = self.ended(step, label)?;
-        let of = |job: &&Job| disk.is_none_or(|disk| job.disk == disk);
-        let mut jobs: Vec<Job> = fio.jobs.iter().filter(of).copied().collect();
-        if jobs.is_empty() {
-            let what = format!("fio {label:?} did not run on that disk");
-            return Err(impossible(step, what, "name one that it ran on"));
-        }
-        for job in &mut jobs {
-            if job.must == JobMust::Pass {
-                job.must = JobMust::Fail;
-            }
-        }
-        Ok(Does::Jobs { fio: fio.fio, jobs })
-    }
-
-    fn passed(&self, step: &plan::Step, label: &str) -> Result<Does, Impossible> {
-        let fio = self.ended(step, label)?;
-        let stays = |job: &&Job| job.must != JobMust::FailGone;
-        let jobs: Vec<Job> = fio.jobs.iter().filter(stays).copied().collect();
-        if jobs.is_empty() {
-            let what = format!("every disk of fio {label:?} was detached under it");
-            return Err(impossible(step, what, "use `failed`"));
-        }
-        let jobs = jobs.into_iter().map(|job| Job {
-            must: JobMust::Pass,
-            ..job
-        });
-        Ok(Does::Jobs {
-            fio: fio.fio,
-            jobs: jobs.collect(),
-        })
-    }
-
-    fn kept(&mut self, step: &plan::Step, disk: DiskId) -> Result<Does, Impossible> {
-        let on = Selector {
-            base: Base::Disks(vec![disk]),
-            but: Vec::new(),
-        };
-        let jobs = self.select(step, &on)?;
-        let fio = self.next_fio();
-        Ok(Does::Kept {
-            action: start(fio, READ_BACK_JOB, &jobs),
-            fio,
-            job: jobs[0],
-        })
-    }
-
     fn together(&mut self, step: &plan::Step, lanes: &[plan::Lane]) -> Result<Does, Impossible> {
         if self.lane.is_some() || self.fios.iter().any(|fio| fio.open) {
             return Err(impossible(
@@ -453,75 +338,20 @@ impl<'p> World<'p> {
         Ok(Does::Together { lanes: made })
     }
 
-    /// The jobs of a fio on `on`: one for each attached disk of a running VM.
-    fn select(&mut self, step: &plan::Step, on: &Selector) -> Result<Vec<Job>, Impossible> {
-        if on.base == Base::Attached && self.lane.is_some() {
-            return Err(impossible(
-                step,
-                "a fio in a lane must say of which VMs",
-                "expected on=\"vm 1 2\"; other lanes attach and detach meanwhile",
-            ));
-        }
-        if let Base::Disks(disks) = &on.base {
-            for disk in disks {
-                self.attached_at(step, *disk)?;
-            }
-        }
-        for disk in &on.but {
-            self.attached_at(step, *disk)?;
-        }
-        let usable = |place: &Place| {
-            let vm = self.vm_of(place.controller);
-            vm.filter(|vm| self.running.contains(vm))
-        };
-        let chosen = |disk: DiskId, place: Place| match &on.base {
-            Base::Attached => true,
-            Base::Disks(disks) => disks.contains(&disk),
-            Base::Vms(vms) => self
-                .vm_of(place.controller)
-                .is_some_and(|vm| vms.contains(&vm)),
-            Base::Controllers(ids) => ids.contains(&place.controller),
-        };
-        let jobs: Vec<Job> = self
-            .attached
-            .iter()
-            .filter(|(place, disk)| {
-                usable(place).is_some() && chosen(**disk, **place) && !on.but.contains(disk)
-            })
-            .map(|(place, disk)| Job {
-                disk: *disk,
-                place: *place,
-                must: JobMust::Pass,
-            })
-            .collect();
-        if jobs.is_empty() {
-            return Err(impossible(
-                step,
-                format!("no disk is attached in a VM that runs: {on}"),
-                "`boot` the VM and `attach` a disk before",
-            ));
-        }
-        jobs.iter().for_each(|job| self.touch(job.place.controller));
-        if let Base::Vms(vms) = &on.base {
-            vms.iter().for_each(|vm| self.touch_vm(*vm));
-        }
-        Ok(jobs)
-    }
-
-    fn next_fio(&mut self) -> FioId {
+    pub(super) fn next_fio(&mut self) -> FioId {
         let fio = FioId(self.fios_ever);
         self.fios_ever += 1;
         fio
     }
 
-    fn place_of(&self, disk: DiskId) -> Option<Place> {
+    pub(super) fn place_of(&self, disk: DiskId) -> Option<Place> {
         let mut attached = self.attached.iter();
         attached
             .find(|(_, id)| **id == disk)
             .map(|(place, _)| *place)
     }
 
-    fn attached_at(&self, step: &plan::Step, disk: DiskId) -> Result<Place, Impossible> {
+    pub(super) fn attached_at(&self, step: &plan::Step, disk: DiskId) -> Result<Place, Impossible> {
         self.place_of(disk).ok_or_else(|| {
             impossible(
                 step,
@@ -531,7 +361,7 @@ impl<'p> World<'p> {
         })
     }
 
-    fn vm_of(&self, controller: ControllerId) -> Option<VmId> {
+    pub(super) fn vm_of(&self, controller: ControllerId) -> Option<VmId> {
         let mut vms = self.plan.vms.iter();
         vms.find(|vm| vm.controllers.contains(&controller))
             .map(|vm| vm.vm)
@@ -544,7 +374,7 @@ impl<'p> World<'p> {
             .unwrap_or_default()
     }
 
-    fn disks_of(&self, vm: VmId) -> VmDisks {
+    pub(super) fn disks_of(&self, vm: VmId) -> VmDisks {
         let controllers = self.controllers_of(vm);
         let mut disks = Vec::new();
         for (place, disk) in &self.attached {
@@ -556,7 +386,7 @@ impl<'p> World<'p> {
     }
 
     /// Notes that the lane at hand has to do with `controller`, and so with all of its VM.
-    fn touch(&mut self, controller: ControllerId) {
+    pub(super) fn touch(&mut self, controller: ControllerId) {
         match self.vm_of(controller) {
             Some(vm) => self.touch_vm(vm),
             None => {
@@ -567,7 +397,7 @@ impl<'p> World<'p> {
         }
     }
 
-    fn touch_vm(&mut self, vm: VmId) {
+    pub(super) fn touch_vm(&mut self, vm: VmId) {
         let controllers = self.controllers_of(vm);
         if let Some(lane) = &mut self.lane {
             lane.extend(controllers);
@@ -583,7 +413,7 @@ fn made(step: &plan::Step, does: Does) -> Step {
     }
 }
 
-fn start(fio: FioId, job: &str, jobs: &[Job]) -> Action {
+pub(super) fn start(fio: FioId, job: &str, jobs: &[Job]) -> Action {
     Action::StartFio {
         fio,
         job: job.to_owned(),
@@ -591,7 +421,7 @@ fn start(fio: FioId, job: &str, jobs: &[Job]) -> Action {
     }
 }
 
-fn impossible(step: &plan::Step, what: impl Into<String>, help: &str) -> Impossible {
+pub(super) fn impossible(step: &plan::Step, what: impl Into<String>, help: &str) -> Impossible {
     Impossible {
         at: step.at,
         what: what.into(),
