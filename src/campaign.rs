@@ -55,13 +55,12 @@ pub fn run(
         for _ in 0..arguments.jobs {
             let (send, next, stop, end) = (send.clone(), &next, &stop, seeds.end);
             scope.spawn(move || {
+                let take = |seed: u64| (seed < end).then(|| seed + 1);
                 while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end
-                        || send
-                            .send((seed, one(targets, seed, options, arguments)))
-                            .is_err()
-                    {
+                    let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+                    let Ok(seed) = taken else { return };
+                    let result = one(targets, seed, options, arguments);
+                    if send.send((seed, result)).is_err() {
                         return;
                     }
                 }

@@ -167,3 +167,11 @@ fn a_case_that_is_not_there_is_refused() {
         "plan \"hotattach\" has no case \"9\"; it has 1, 2, 3, 4"
     );
 }
+
+#[test]
+fn the_example_in_the_readme_is_a_plan() {
+    let readme = include_str!("../plans/README.md");
+    let (_, rest) = readme.split_once("```kdl\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    parse("plans/README.md", example).unwrap_or_else(|error| panic!("{error}"));
+}

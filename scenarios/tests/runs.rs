@@ -179,6 +179,49 @@ fn every_quirk_is_caught() {
 }
 
 #[test]
+fn cases_before_the_one_asked_for_are_set_up_only() {
+    let plan = small();
+    let only = Options {
+        only: Some("2".into()),
+    };
+    let concrete = concretise(&plan, 7, &only).unwrap();
+    let mut text = String::new();
+    let mut tell = |progress: &Progress<'_>| text.push_str(&progress_line("small", progress));
+    // The block that is missing fails both cases, but only one of them is judged.
+    let mut fake = Fake::new(&[Quirk::BlockMissing]);
+    let outcome = run(&concrete, &mut fake, &mut Counting::default(), &mut tell).unwrap();
+    assert!(
+        text.contains("small/1  attach (set-up, not judged)"),
+        "{text}"
+    );
+    let report = Report::new(header(&plan), outcome);
+    assert_eq!(report.rows.len(), 1);
+    assert_eq!(report.rows[0].case, "2");
+    assert_eq!(
+        report.repeat().unwrap(),
+        "plugfest run small/2 --seed 7 --volume quick"
+    );
+}
+
+#[test]
+fn a_run_that_checked_nothing_fails() {
+    let plan = small();
+    let (_, mut outcome) = carry_out(&plan, &mut Fake::new(&[])).unwrap();
+    for case in &mut outcome.cases {
+        case.steps.clear();
+        case.checks.clear();
+    }
+    let report = Report::new(header(&plan), outcome.clone());
+    assert_eq!(report.verdict(), Verdict::Failed);
+    assert!(render(&[report]).contains("no step and no check has looked at anything"));
+    outcome.cases.clear();
+    assert_eq!(
+        Report::new(header(&plan), outcome).verdict(),
+        Verdict::Failed
+    );
+}
+
+#[test]
 fn the_shipped_plans_hold_on_a_testbed_that_does_what_it_is_asked() {
     for shipped in PLANS {
         let plan = parse(shipped.file, shipped.text).unwrap();

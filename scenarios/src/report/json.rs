@@ -105,5 +105,10 @@ fn fio_json(fio: &FioRun) -> Value {
             })
         })
         .collect();
-    json!({ "fio": fio.label, "exit": fio.exit, "jobs": jobs })
+    json!({
+        "fio": fio.label,
+        "exit": fio.exit,
+        "reads_back": fio.reads_back,
+        "jobs": jobs,
+    })
 }

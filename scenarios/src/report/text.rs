@@ -64,6 +64,7 @@ pub fn row_line(report: &Report, row: &CaseRow) -> String {
             }
             _ => None,
         })
+        .or_else(|| checked_nothing(row).then(|| format!(": {NOTHING_CHECKED}")))
         .or_else(|| report.lost.as_ref().map(|lost| format!(": {lost}")))
         .unwrap_or_default();
     let header = &report.header;
@@ -94,6 +95,10 @@ pub fn render(reports: &[Report]) -> String {
 
 /// What checks found; steps have said so already when they ended.
 fn violations(text: &mut String, report: &Report, row: &CaseRow) {
+    if checked_nothing(row) {
+        let name = format!("{}/{}", report.header.plan, row.case);
+        let _ = writeln!(text, "\n{name}: {NOTHING_CHECKED}");
+    }
     for check in &row.checks {
         match &check.outcome {
             CheckOutcome::Violated { expected, seen, at } if check.id != crate::CheckId::Plan => {
@@ -109,6 +114,14 @@ fn violations(text: &mut String, report: &Report, row: &CaseRow) {
             _ => {}
         }
     }
+}
+
+/// Why a case without a violation can have failed.
+const NOTHING_CHECKED: &str = "no step and no check has looked at anything";
+
+fn checked_nothing(row: &CaseRow) -> bool {
+    let violated = |outcome: &CheckOutcome| matches!(outcome, CheckOutcome::Violated { .. });
+    row.verdict == Verdict::Failed && !row.checks.iter().any(|check| violated(&check.outcome))
 }
 
 /// Cases by checks.
@@ -167,7 +180,7 @@ fn blocks(text: &mut String, reports: &[Report]) {
     );
     for report in reports {
         for row in &report.rows {
-            for fio in &row.fios {
+            for fio in row.fios.iter().filter(|fio| !fio.reads_back) {
                 let _ = write!(
                     text,
                     "{}/{} \"{}\":",

@@ -98,6 +98,8 @@ pub struct FioRun {
     pub label: String,
     /// fio's exit status.
     pub exit: u8,
+    /// It only read back what others wrote, and verified nothing itself.
+    pub reads_back: bool,
     /// A job a disk.
     pub jobs: Vec<FioJobEnd>,
 }

@@ -348,6 +348,7 @@ impl Runner<'_> {
             fio,
             label: label.to_owned(),
             exit: *exit,
+            reads_back: false,
             jobs: ended.clone(),
         });
         Ok(Poll::Done(self.compared(fio, jobs)))
@@ -436,6 +437,7 @@ impl Runner<'_> {
             fio,
             label: format!("kept {}", job.disk.0),
             exit,
+            reads_back: true,
             jobs: ended,
         });
         if hung || error != 0 || failed > 0 || done == 0 {
@@ -460,10 +462,18 @@ impl Runner<'_> {
             let reason = format!("no rest before the testbed's limit: {}", left.join(", "));
             return Ok(Poll::Done(StepResult::Inconclusive { reason }));
         }
-        if left.is_empty() {
+        let crashed = self.known.crashed.iter();
+        let mut wrong: Vec<String> = crashed
+            .map(|(who, how)| format!("{who} crashed: {how}"))
+            .collect();
+        wrong.extend(left.iter().cloned());
+        if wrong.is_empty() {
             return held("");
         }
-        violated("nothing is left pending", left.join(", "))
+        violated(
+            "nothing is left pending, and nobody crashed",
+            wrong.join(", "),
+        )
     }
 }
 
