@@ -83,6 +83,14 @@ pub struct RunArguments {
     /// seed
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub trace: Option<PathBuf>,
+
+    /// Write every turn of the simulator to this file, a line each; for one plan and one seed
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    pub turns: Option<PathBuf>,
+
+    /// Disturb the simulator at this turn, to see that a difference is found
+    #[arg(long, value_name = "N", hide = true)]
+    pub disturb_at: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,6 @@
 mod run;
 mod testbed;
 
-pub use run::{Behaviour, JobText, RunError, RunOptions, Volume, run, run_recorded};
+pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Volume, run, run_with};
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};

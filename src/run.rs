@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub volume: Volume,
     /// How the model target behaves.
     pub behaviour: Behaviour,
+    /// Draw once more from the world's dice at this turn: to show that a difference is found.
+    pub disturb_at: Option<u64>,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, JobText>,
     /// What names the plan on a command line, if not its name.
@@ -50,6 +52,7 @@ impl Default for RunOptions {
             only: None,
             volume: Volume::Default,
             behaviour: Behaviour::Head,
+            disturb_at: None,
             jobs: shipped.collect(),
             plan_argument: None,
             repeat_more: String::new(),
@@ -121,6 +124,16 @@ impl fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
+/// What a run writes down besides its report.
+#[derive(Default)]
+pub struct Outputs<'a> {
+    /// Everything that was asked and seen, from which the run can be judged again
+    /// (`scenarios::trace`).
+    pub trace: Option<&'a mut dyn Write>,
+    /// Every turn of the simulator, a line each, to compare two runs.
+    pub turns: Option<Box<dyn Write + Send>>,
+}
+
 /// Carries out `plan`, and tells `progress` while it goes on.
 ///
 /// # Errors
@@ -131,28 +144,25 @@ pub fn run(
     options: &RunOptions,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
-    let mut testbed = testbed::simulator(options)?;
-    carry_out(
-        plan,
-        &concrete(plan, options)?,
-        options,
-        testbed.as_mut(),
-        progress,
-    )
+    run_with(plan, options, progress, Outputs::default())
 }
 
-/// Like [`run`], and writes a trace to `sink`, from which the run can be judged again.
+/// Like [`run`], and writes down what `outputs` asks for.
 ///
 /// # Errors
 ///
-/// As [`run`], and if the trace cannot be begun. If `sink` fails later, the report says so.
-pub fn run_recorded(
+/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so.
+pub fn run_with(
     plan: &Plan,
     options: &RunOptions,
     progress: &mut dyn FnMut(&Progress<'_>),
-    sink: &mut dyn Write,
+    outputs: Outputs<'_>,
 ) -> Result<Report, RunError> {
-    let mut testbed = testbed::simulator(options)?;
+    let concrete = concrete(plan, options)?;
+    let mut testbed = testbed::simulator(options, outputs.turns)?;
+    let Some(sink) = outputs.trace else {
+        return carry_out(plan, &concrete, options, testbed.as_mut(), progress);
+    };
     let header = Header {
         plugfest_trace: TRACE_VERSION,
         plan: plan.name.clone(),
@@ -161,7 +171,6 @@ pub fn run_recorded(
         behaviour: options.behaviour.word().to_owned(),
         evidence: testbed.evidence(),
     };
-    let concrete = concrete(plan, options)?;
     let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
         .map_err(|error| RunError(error.to_string()))?;
     carry_out(plan, &concrete, options, &mut recorder, progress)

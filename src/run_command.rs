@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use plugfest::{Report, RunOptions, Verdict, render, run_recorded};
+use plugfest::{Outputs, Report, RunOptions, Verdict, render, run_with};
 use scenarios::report::{case_json, progress_line};
 use scenarios::run::Progress;
 
@@ -23,6 +23,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             only: target.only.clone(),
             volume: arguments.volume.into(),
             behaviour: arguments.target_behaviour.into(),
+            disturb_at: arguments.disturb_at,
             plan_argument: Some(target.argument.clone()),
             ..RunOptions::default()
         };
@@ -35,15 +36,8 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     if let Some(seeds) = &arguments.seeds {
         return campaign::run(&targets, seeds.clone(), &options, arguments);
     }
-    if let Some(path) = &arguments.trace
-        && targets.len() != 1
-    {
-        let path = path.display();
-        return Err(Stop::Error(format!(
-            "--trace {path} takes one plan, not {}\n  = name it: plugfest run hotattach --trace {path}",
-            targets.len()
-        )));
-    }
+    one_plan_a_file("--trace", arguments.trace.as_deref(), &targets)?;
+    one_plan_a_file("--turns", arguments.turns.as_deref(), &targets)?;
     let mut reports = Vec::new();
     for target in &targets {
         let options = options(target, arguments.seed);
@@ -68,10 +62,16 @@ fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Resul
             printed = print(&progress_line(&target.plan.name, progress));
         }
     };
-    let report = match &arguments.trace {
-        None => plugfest::run(&target.plan, options, &mut tell).map_err(Stop::error)?,
-        Some(path) => recorded(target, options, path, &mut tell)?,
+    let mut trace = arguments.trace.as_deref().map(Sink::create).transpose()?;
+    let turns = arguments.turns.as_deref().map(Sink::create).transpose()?;
+    let outputs = Outputs {
+        trace: trace.as_mut().map(|sink| sink as &mut dyn Write),
+        turns: turns.map(|sink| Box::new(sink) as Box<dyn Write + Send>),
     };
+    let report = run_with(&target.plan, options, &mut tell, outputs);
+    // A trace that cannot be written looks like a lost testbed to the run: this is the cause.
+    trace.map_or(Ok(()), Sink::finish)?;
+    let report = report.map_err(Stop::error)?;
     printed?;
     if arguments.format == Format::Json {
         print(&json_lines(&report))?;
@@ -79,24 +79,15 @@ fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Resul
     Ok(report)
 }
 
-fn recorded(
-    target: &Target,
-    options: &RunOptions,
-    path: &Path,
-    tell: &mut dyn FnMut(&Progress<'_>),
-) -> Result<Report, Stop> {
-    let failed =
-        |error: io::Error| Stop::Error(format!("cannot write {}: {error}", path.display()));
-    let mut sink = Sink {
-        file: BufWriter::new(File::create(path).map_err(failed)?),
-        failed: None,
+/// That an output file is asked for with one plan only.
+fn one_plan_a_file(option: &str, path: Option<&Path>, targets: &[Target]) -> Result<(), Stop> {
+    let Some(path) = path.filter(|_| targets.len() != 1) else {
+        return Ok(());
     };
-    let report = run_recorded(&target.plan, options, tell, &mut sink);
-    let flushed = sink.flush();
-    match sink.failed.take().or(flushed.err()) {
-        Some(error) => Err(failed(error)),
-        None => report.map_err(Stop::error),
-    }
+    let (path, count) = (path.display(), targets.len());
+    Err(Stop::Error(format!(
+        "{option} {path} takes one plan, not {count}\n  = name it: plugfest run hotattach {option} {path}"
+    )))
 }
 
 /// The judged cases, one object a line.
@@ -106,13 +97,31 @@ pub fn json_lines(report: &Report) -> String {
         .collect()
 }
 
-/// A file that remembers why it could not be written, since the run only sees a lost testbed.
+/// A file that remembers why it could not be written.
 struct Sink {
+    path: PathBuf,
     file: BufWriter<File>,
     failed: Option<io::Error>,
 }
 
 impl Sink {
+    fn create(path: &Path) -> Result<Self, Stop> {
+        let file = File::create(path).map_err(|error| unwritable(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            failed: None,
+        })
+    }
+
+    fn finish(mut self) -> Result<(), Stop> {
+        let flushed = self.file.flush();
+        match self.failed.or(flushed.err()) {
+            Some(error) => Err(unwritable(&self.path, &error)),
+            None => Ok(()),
+        }
+    }
+
     fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| {
             let copy = io::Error::new(error.kind(), error.to_string());
@@ -120,6 +129,10 @@ impl Sink {
             copy
         })
     }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Stop {
+    Stop::Error(format!("cannot write {}: {error}", path.display()))
 }
 
 impl Write for Sink {

@@ -1,17 +1,22 @@
 //! Makes the testbed and the judge of a run: the one place that knows which there are.
 
+use std::io::Write;
+
 use scenarios::plan::Plan;
 use scenarios::run::Judge;
 use scenarios::testbed::{Evidence, Testbed};
 
 use crate::run::{RunError, RunOptions};
 
-/// The simulator: model target, model guest, virtual time.
+/// The simulator: model target, model guest, virtual time. Writes each turn to `turns`, a line each.
 ///
 /// # Errors
 ///
 /// A job file is wrong.
-pub fn simulator(_options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
+pub fn simulator(
+    _options: &RunOptions,
+    _turns: Option<Box<dyn Write + Send>>,
+) -> Result<Box<dyn Testbed>, RunError> {
     Err(RunError("this build has no simulator".into()))
 }
 
