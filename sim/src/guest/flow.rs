@@ -193,13 +193,16 @@ impl Guest {
             self.reschedule_flows(hba);
             return GuestTurn::Idle;
         };
-        let mut flow = self.flows[hba][n].take().expect("it was just found");
+        // Its place stays taken while it steps, for a flow that it starts.
+        let place = Flow { wait: Wait::Reply, ..Flow::new(Kind::host_scan(), cx.now) };
+        let mut flow = self.flows[hba][n].replace(place).expect("it was just found");
         let step = match self.flow_step(hba, n, &mut flow, cx) {
             Goes::On(step) => {
                 self.flows[hba][n] = Some(flow);
                 step
             }
             Goes::Ended(step) => {
+                self.flows[hba][n] = None;
                 self.flow_ended(hba, n, &flow.kind, cx);
                 step
             }
