@@ -188,8 +188,8 @@ fn carry_out(
     testbed: &mut dyn Testbed,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
-    let mut judge = testbed::judge(testbed.evidence(), plan);
-    let outcome = scenarios::run::run(concrete, testbed, judge.as_mut(), progress)
+    let mut judge = testbed::judge(testbed.evidence(), plan, options.behaviour);
+    let outcome = scenarios::run::run(concrete, testbed, &mut judge, progress)
         .map_err(|error| RunError(error.to_string()))?;
     Ok(Report::new(header(plan, options), outcome))
 }

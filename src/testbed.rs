@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use fio_model::JobFile;
+use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
-use scenarios::run::Judge;
 use scenarios::testbed::{Evidence, Testbed};
 use sim::Deviations;
 use sim::world::{Sim, SimOptions};
@@ -34,8 +34,14 @@ pub fn simulator(
             Behaviour::Intended => Deviations::INTENDED,
         },
         volume: match options.volume {
-            Volume::Quick => Some(fio_model::Volume { blocks: 256, scale: 8 }),
-            Volume::Default => Some(fio_model::Volume { blocks: 4096, scale: 1 }),
+            Volume::Quick => Some(fio_model::Volume {
+                blocks: 256,
+                scale: 8,
+            }),
+            Volume::Default => Some(fio_model::Volume {
+                blocks: 4096,
+                scale: 1,
+            }),
             Volume::Full => None,
         },
         jobs,
@@ -50,20 +56,8 @@ pub fn simulator(
     Ok(Box::new(sim))
 }
 
-/// The judge that reads what a testbed with `evidence` shows of `plan`.
-pub fn judge(_evidence: Evidence, _plan: &Plan) -> Box<dyn Judge> {
-    Box::new(Stepwise)
-}
-
-/// Leaves everything to the steps of the plan.
-struct Stepwise;
-
-impl Judge for Stepwise {
-    fn begin_case(&mut self) {}
-
-    fn see(&mut self, _: &scenarios::Seen) {}
-
-    fn end_case(&mut self) -> Vec<scenarios::run::CheckResult> {
-        Vec::new()
-    }
+/// The judge that reads what a testbed with `evidence` shows of `plan`, under `behaviour`.
+pub fn judge(evidence: Evidence, plan: &Plan, behaviour: Behaviour) -> Judge {
+    let vms = plan.vms.iter().map(|vm| (vm.vm, vm.controllers.clone())).collect();
+    Judge::new(Facts { evidence, events_may_drop: behaviour == Behaviour::Head, vms })
 }

@@ -1,10 +1,36 @@
-//! The checks: which there are, what evidence each needs.
+//! The judge: invariants of the target and of the guest, checked on what was seen.
 //!
-//! The families stand in the files beside this one; each reads observations only.
+//! One family a file. Each reads observations only, as they come, and keeps what it needs of the past:
+//! data and slots are remembered over cases, results are per case. Knows no testbed and no plan.
+//!
+//! | family | checks | what they look at |
+//! |---|---|---|
+//! | [`io`] | I2 G5 G6 V2 | requests of applications, and the fingerprints of their data |
+//! | [`slots`] | I4 I6 I10 I18 | slot movements, sessions, closed LUNs |
+//! | [`events`] | I7 G7 G8 | events beside the slot movements that they tell of |
+//! | [`rpc`] | I5 V1 | remove RPCs taken and answered |
+//! | [`converge`] | I8 V3 | slots and disks when nothing moves any more |
+//! | [`noted`] | I1 I3 I14 G1 G2 G3 G4 | what only an end itself can see, and says |
+
+mod converge;
+mod events;
+mod io;
+mod noted;
+mod rpc;
+mod slots;
+mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::names::{ControllerId, VmId};
+use crate::observation::Seen;
+use crate::run::CheckResult;
+use crate::testbed::Evidence;
+use tally::Tally;
 
 /// An invariant. `I…` are the target's, `G…` and `V…` the guest's view of safety and liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,7 +49,7 @@ pub enum CheckId {
     I6,
     /// One event for every change that a session should be told.
     I7,
-    /// The guest's disks converge to the target's.
+    /// The sessions' targets converge to the controller's.
     I8,
     /// A stop finishes, and leaves no residue.
     I10,
@@ -59,6 +85,49 @@ pub enum CheckId {
     Fio,
 }
 
+impl CheckId {
+    /// The checks that read observations; `Plan` and `Fio` are the plan's own steps.
+    pub const JUDGED: [Self; 22] = [
+        Self::I1,
+        Self::I2,
+        Self::I3,
+        Self::I4,
+        Self::I5,
+        Self::I6,
+        Self::I7,
+        Self::I8,
+        Self::I10,
+        Self::I14,
+        Self::I18,
+        Self::G1,
+        Self::G2,
+        Self::G3,
+        Self::G4,
+        Self::G5,
+        Self::G6,
+        Self::G7,
+        Self::G8,
+        Self::V1,
+        Self::V2,
+        Self::V3,
+    ];
+
+    /// What a testbed must show for it.
+    #[must_use]
+    pub const fn needs(self) -> Evidence {
+        match self {
+            Self::I2 | Self::G5 | Self::G6 | Self::V2 => Evidence::PER_IO,
+            Self::I1 | Self::G1 | Self::G2 | Self::G3 | Self::G4 => Evidence::RINGS,
+            Self::I3 | Self::I4 | Self::I5 | Self::I6 | Self::I7 | Self::I8 | Self::I10 => {
+                Evidence::TARGET_INSIDE
+            }
+            Self::I14 | Self::I18 | Self::G7 | Self::G8 | Self::V1 => Evidence::TARGET_INSIDE,
+            Self::V3 => Evidence::TARGET_INSIDE.and(Evidence::GUEST_DISKS),
+            Self::Plan | Self::Fio => Evidence::NONE,
+        }
+    }
+}
+
 impl fmt::Display for CheckId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,5 +135,80 @@ impl fmt::Display for CheckId {
             Self::Fio => f.write_str("fio"),
             other => write!(f, "{other:?}"),
         }
+    }
+}
+
+/// What the judge is told beside observations.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What the testbed shows.
+    pub evidence: Evidence,
+    /// The target drops events without EVENTS_MISSED when no buffer is posted, as SPDK head does: what
+    /// comes of it is explained, not violated.
+    pub events_may_drop: bool,
+    /// Which VM has which controllers.
+    pub vms: Vec<(VmId, Vec<ControllerId>)>,
+}
+
+/// Reads observations and says what they come to.
+#[derive(Debug)]
+pub struct Judge {
+    evidence: Evidence,
+    only: Option<Vec<CheckId>>,
+    tally: Tally,
+    io: io::Io,
+    slots: slots::Slots,
+    events: events::Events,
+    rpc: rpc::Rpcs,
+    converge: converge::Converge,
+}
+
+impl Judge {
+    /// A judge that has seen nothing yet.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        Self {
+            evidence: facts.evidence,
+            only: None,
+            tally: Tally::default(),
+            io: io::Io::new(facts.vms.clone()),
+            slots: slots::Slots::default(),
+            events: events::Events::new(facts.events_may_drop),
+            rpc: rpc::Rpcs::default(),
+            converge: converge::Converge::new(facts.vms, facts.events_may_drop),
+        }
+    }
+
+    /// The same judge with every other check off.
+    #[must_use]
+    pub fn only(self, checks: &[CheckId]) -> Self {
+        Self {
+            only: Some(checks.to_vec()),
+            ..self
+        }
+    }
+}
+
+impl crate::run::Judge for Judge {
+    fn begin_case(&mut self) {
+        self.tally = Tally::default();
+    }
+
+    fn see(&mut self, seen: &Seen) {
+        noted::see(seen, &mut self.tally);
+        self.io.see(seen, &mut self.tally);
+        // The slots' state before a movement is what the events and the convergence compare with.
+        self.events.see(seen, &mut self.tally);
+        self.rpc.see(seen, &mut self.tally);
+        self.slots.see(seen, &mut self.tally);
+        self.converge.see(seen, &mut self.tally);
+    }
+
+    fn end_case(&mut self) -> Vec<CheckResult> {
+        let wanted = |id: &&CheckId| self.only.as_ref().is_none_or(|only| only.contains(id));
+        let checks = CheckId::JUDGED.iter().filter(wanted);
+        checks
+            .map(|id| self.tally.result(*id, self.evidence))
+            .collect()
     }
 }

@@ -18,7 +18,7 @@ use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::guest::{Guest, GuestConfig};
 use crate::message::{GuestAct, ToGuest};
-use crate::target::{NvmeDevice, Target, TargetConfig};
+use crate::target::{Latencies, NvmeDevice, Target, TargetConfig};
 
 #[path = "rpc_client.rs"]
 mod rpc_client;
@@ -54,6 +54,16 @@ pub struct SimOptions {
     pub per_io: bool,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
+}
+
+/// Device latencies under which a job lasts long enough for an RPC to fall into it.
+///
+/// A scaled volume is a few hundred requests, which a fast NVMe device answers before the target has
+/// read one RPC (it looks every 4 ms). It is given a slow disk: 1 to 9 ms a request.
+fn latencies(volume: Option<Volume>) -> Latencies {
+    let scaled = volume.is_some_and(|volume| volume.scale > 1);
+    let usual = Latencies::default();
+    if scaled { Latencies { nvme: (1_000_000, 9_000_000), ..usual } } else { usual }
 }
 
 /// What waits for an answer.
@@ -108,6 +118,7 @@ impl Sim {
                 traddr: NVME_ADDRESS.into(),
                 namespaces: vec![namespace],
             }],
+            latencies: latencies(options.volume),
             ..TargetConfig::default()
         };
         let world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));

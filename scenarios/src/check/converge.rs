@@ -1,0 +1,248 @@
+//! I8 and V3: when nothing moves any more, sessions have what their controller has, and guests see it.
+//!
+//! # Explained differences
+//!
+//! Even a right target and a stock Linux guest can end with different disks, for reasons that nobody in
+//! the run can mend. They are a closed list; anything else is a violation.
+//!
+//! | cause | what shows it |
+//! |---|---|
+//! | `no_hotplug` | the session had not negotiated HOTPLUG when the slot moved |
+//! | `session_paused` | the slot moved while no session of the controller ran |
+//! | `event_dropped` | an event of that slot was dropped (head only) |
+//! | `guest_reordered` | REMOVED then RESCAN were sent, and the disk went after the RESCAN |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::CheckId;
+use super::tally::Tally;
+use crate::names::{ControllerId, Place, VmId};
+use crate::observation::{EventKind, GuestDisk, Inside, Observation, Seen, SlotState};
+use crate::time::Time;
+
+/// What is known of a place since its guest last scanned everything.
+#[derive(Clone, Copy, Debug, Default)]
+struct History {
+    dropped: bool,
+    /// The last event but one, the last one, and when that was sent.
+    events: [Option<EventKind>; 2],
+    event_at: Time,
+    vanished_at: Time,
+    no_hotplug: bool,
+    paused: bool,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    running: bool,
+    hotplug: bool,
+    slots: BTreeMap<Place, (SlotState, u32)>,
+}
+
+/// Where everybody stands.
+#[derive(Debug)]
+pub struct Converge {
+    vms: Vec<(VmId, Vec<ControllerId>)>,
+    events_may_drop: bool,
+    running: BTreeSet<VmId>,
+    disks: BTreeSet<(VmId, Place)>,
+    slots: BTreeMap<Place, (SlotState, u32)>,
+    sessions: BTreeMap<(ControllerId, u32), Session>,
+    history: BTreeMap<Place, History>,
+    died: bool,
+}
+
+impl Converge {
+    /// Nothing is attached.
+    #[must_use]
+    pub fn new(vms: Vec<(VmId, Vec<ControllerId>)>, events_may_drop: bool) -> Self {
+        Self {
+            vms,
+            events_may_drop,
+            running: BTreeSet::new(),
+            disks: BTreeSet::new(),
+            slots: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            history: BTreeMap::new(),
+            died: false,
+        }
+    }
+
+    /// Takes an observation.
+    pub fn see(&mut self, seen: &Seen, tally: &mut Tally) {
+        match &seen.what {
+            Observation::VmReady { vm, .. } => {
+                self.running.insert(*vm);
+            }
+            Observation::VmDown { vm } => {
+                self.running.remove(vm);
+                self.disks.retain(|(whose, _)| whose != vm);
+                let mine = self.vms.iter().filter(|(id, _)| id == vm);
+                let mine: Vec<_> = mine
+                    .flat_map(|(_, controllers)| controllers.clone())
+                    .collect();
+                self.history
+                    .retain(|place, _| !mine.contains(&place.controller));
+            }
+            Observation::DiskAppeared(GuestDisk { vm, place, .. }) => {
+                self.disks.insert((*vm, *place));
+            }
+            Observation::DiskVanished(GuestDisk { vm, place, .. }) => {
+                self.disks.remove(&(*vm, *place));
+                self.history.entry(*place).or_default().vanished_at = seen.at;
+            }
+            Observation::Inside(inside) => self.inside(inside, seen.at),
+            Observation::Crashed { who, .. } if who == "target" => self.died = true,
+            Observation::Quiet { settled: true, .. } if !self.died => self.quiet(seen.at, tally),
+            _ => {}
+        }
+    }
+
+    fn inside(&mut self, inside: &Inside, at: Time) {
+        match *inside {
+            Inside::Slot {
+                place,
+                session: None,
+                to,
+                device,
+                ..
+            } => {
+                self.slots.insert(place, (to, device));
+                let mut mine = self
+                    .sessions
+                    .iter()
+                    .filter(|((c, _), _)| *c == place.controller);
+                if !mine.any(|(_, session)| session.running) {
+                    self.history.entry(place).or_default().paused = true;
+                }
+            }
+            Inside::Slot {
+                place,
+                session: Some(session),
+                to,
+                device,
+                ..
+            } => {
+                let session = self
+                    .sessions
+                    .entry((place.controller, session))
+                    .or_default();
+                session.slots.insert(place, (to, device));
+                if session.running && !session.hotplug {
+                    self.history.entry(place).or_default().no_hotplug = true;
+                }
+            }
+            Inside::SessionStarted {
+                controller,
+                session,
+                hotplug,
+                ..
+            } => {
+                let session = self.sessions.entry((controller, session)).or_default();
+                (session.running, session.hotplug) = (true, hotplug);
+            }
+            Inside::SessionStopped {
+                controller,
+                session,
+            } => {
+                self.sessions
+                    .entry((controller, session))
+                    .or_default()
+                    .running = false;
+            }
+            Inside::SessionClosed {
+                controller,
+                session,
+            } => {
+                self.sessions.remove(&(controller, session));
+            }
+            Inside::Event {
+                controller,
+                target,
+                kind,
+                delivered,
+                ..
+            } => {
+                let history = self
+                    .history
+                    .entry(Place { controller, target })
+                    .or_default();
+                history.dropped |= !delivered;
+                history.events = [history.events[1], Some(kind)];
+                history.event_at = at;
+            }
+            Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
+        }
+    }
+
+    fn quiet(&self, at: Time, tally: &mut Tally) {
+        let running = self.sessions.iter().filter(|(_, session)| session.running);
+        for ((controller, id), session) in running {
+            tally.count(CheckId::I8);
+            let mine: BTreeSet<Place> = session.slots.keys().copied().collect();
+            let theirs = self
+                .slots
+                .keys()
+                .copied()
+                .filter(|place| place.controller == *controller);
+            for place in mine.into_iter().chain(theirs) {
+                let here = present(session.slots.get(&place));
+                let there = present(self.slots.get(&place));
+                if here != there {
+                    let expected = format!("session {id} to have the controller's targets");
+                    let seen = format!("{place}: device {here:?}, the controller's {there:?}");
+                    tally.violated(CheckId::I8, at, expected, seen);
+                }
+            }
+        }
+        for (vm, controllers) in self.vms.iter().filter(|(vm, _)| self.running.contains(vm)) {
+            tally.count(CheckId::V3);
+            let has: BTreeSet<Place> = self
+                .disks
+                .iter()
+                .filter(|(whose, _)| whose == vm)
+                .map(|(_, place)| *place)
+                .collect();
+            let should: BTreeSet<Place> = (self.slots.iter())
+                .filter(|(place, slot)| {
+                    controllers.contains(&place.controller) && present(Some(*slot)).is_some()
+                })
+                .map(|(place, _)| *place)
+                .collect();
+            for place in has.symmetric_difference(&should) {
+                self.differs(*vm, *place, has.contains(place), at, tally);
+            }
+        }
+    }
+
+    /// A guest has a disk that the target has not, or the reverse.
+    fn differs(&self, vm: VmId, place: Place, has: bool, at: Time, tally: &mut Tally) {
+        let history = self.history.get(&place).copied().unwrap_or_default();
+        let overtook = history.events == [Some(EventKind::Removed), Some(EventKind::Rescan)]
+            && history.vanished_at >= history.event_at;
+        let cause = if history.dropped && self.events_may_drop {
+            "event_dropped"
+        } else if history.no_hotplug {
+            "no_hotplug"
+        } else if history.paused {
+            "session_paused"
+        } else if overtook && !has {
+            "guest_reordered"
+        } else {
+            let seen = match has {
+                true => format!("{vm} has a disk at {place} that the target has not"),
+                false => format!("{vm} has no disk at {place}, and the target has"),
+            };
+            let expected = format!("{vm} to have the disks of its controllers");
+            tally.violated(CheckId::V3, at, expected, seen);
+            return;
+        };
+        tally.explained(CheckId::V3, cause);
+    }
+}
+
+/// The device in a slot that is PRESENT.
+fn present(slot: Option<&(SlotState, u32)>) -> Option<u32> {
+    slot.filter(|(state, _)| *state == SlotState::Present)
+        .map(|(_, device)| *device)
+}
