@@ -1,0 +1,1 @@
+//! Recorded requests against the model.
