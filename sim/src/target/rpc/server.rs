@@ -1,7 +1,7 @@
 //! Connections and their requests (lib/jsonrpc, lib/rpc): framing, envelopes, batches, answers.
 //!
 //! Knows no socket and no time: the app thread's RPC poller (4 ms) hands in what was received,
-//! takes every request with [`RpcServer::next`], and fetches what is to be sent with
+//! takes every request with [`RpcServer::next_call`], and fetches what is to be sent with
 //! [`RpcServer::flush`], which in SPDK it does before it receives.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -114,7 +114,7 @@ impl RpcServer {
         self.clients.retain(|c| c.id != client);
     }
 
-    /// Whether [`next`](Self::next) or [`flush`](Self::flush) may have something.
+    /// Whether [`next_call`](Self::next_call) or [`flush`](Self::flush) may have something.
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.unread || self.unsent
@@ -135,7 +135,7 @@ impl RpcServer {
     /// The next request: of each client in the order in which they connected, all that it sent.
     ///
     /// Requests that are wrong in themselves, and `rpc_get_methods`, are answered here.
-    pub fn next(&mut self) -> Option<(CallId, Method)> {
+    pub fn next_call(&mut self) -> Option<(CallId, Method)> {
         if !self.unread {
             return None;
         }
