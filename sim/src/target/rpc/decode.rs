@@ -253,6 +253,23 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 #[cfg(test)]
+impl Kind {
+    /// A value that it takes: the last or highest.
+    pub(super) fn example(self) -> serde_json::Value {
+        match self {
+            Self::Text => "text".into(),
+            Self::Flag => true.into(),
+            Self::I32 => i32::MAX.into(),
+            Self::U8 => u8::MAX.into(),
+            Self::U32 => u32::MAX.into(),
+            Self::U64 => u64::MAX.into(),
+            Self::Uuid => "00000000-0000-4000-8000-000000000001".into(),
+            Self::OneOf(all) | Self::OneOfAnyCase(all) => all[all.len() - 1].into(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::{parse_uuid, whole};
 

@@ -83,7 +83,8 @@ impl Controller<'_> {
         })
     }
 
-    /// What `framework_get_config` writes for it: created delayed, filled, then started.
+    /// What `framework_get_config` writes for it: created delayed, filled, then started. A target
+    /// whose LUN is being hot-removed is left out (SPDK crashes there: deviation S9).
     #[must_use]
     pub fn config(&self) -> Vec<Value> {
         // The mask is written without "0x" here.
@@ -133,6 +134,7 @@ impl Backend<'_> {
                 let targets: Vec<Value> = targets.iter().map(Target::json).collect();
                 json!({ "scsi": targets })
             }
+            // From SPDK's code; no recording has one.
             Self::Blk { bdev, readonly } => json!({
                 "block": {"readonly": readonly, "bdev": bdev, "transport": "vhost_user_blk"},
             }),
@@ -152,6 +154,94 @@ impl Target<'_> {
             "id": self.id,
             "target_name": self.target_name,
             "luns": luns,
+        })
+    }
+}
+
+/// An entry of `bdev_get_bdevs`.
+#[derive(Clone, Debug)]
+pub struct Bdev<'a> {
+    /// Its canonical name.
+    pub name: &'a str,
+    /// "Split Disk".
+    pub product_name: &'a str,
+    /// Bytes per block.
+    pub block_size: u32,
+    /// Blocks.
+    pub num_blocks: u64,
+    /// As text; also its one alias.
+    pub uuid: &'a str,
+    /// Whether a module holds it for itself.
+    pub claimed: bool,
+    /// Which of "unmap", "flush", "reset", "write_zeroes", "zcopy", "compare", "abort" and "copy" it
+    /// does; all bdevs read and write.
+    pub io_types: &'a [&'a str],
+    /// What its module says of it.
+    pub driver_specific: Value,
+}
+
+/// The I/O types in the order in which SPDK lists them.
+const IO_TYPES: [&str; 22] = [
+    "read",
+    "write",
+    "unmap",
+    "flush",
+    "reset",
+    "nvme_admin",
+    "nvme_io",
+    "nvme_io_md",
+    "write_zeroes",
+    "zcopy",
+    "get_zone_info",
+    "zone_management",
+    "zone_append",
+    "compare",
+    "compare_and_write",
+    "abort",
+    "seek_hole",
+    "seek_data",
+    "copy",
+    "nvme_iov_md",
+    "nvme_nssr",
+    "write_uncorrectable",
+];
+
+impl Bdev<'_> {
+    /// The entry, as recorded of a split part (T-A16).
+    ///
+    /// # Divergence from SPDK
+    ///
+    /// What only some bdevs have (metadata, memory domains) is left out, as is the claim's type.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut io_types = serde_json::Map::new();
+        for name in IO_TYPES {
+            let does = matches!(name, "read" | "write") || self.io_types.contains(&name);
+            io_types.insert(name.to_owned(), does.into());
+        }
+        json!({
+            "name": self.name,
+            "aliases": [self.uuid],
+            "product_name": self.product_name,
+            "block_size": self.block_size,
+            "num_blocks": self.num_blocks,
+            "preferred_write_alignment": 0,
+            "preferred_write_granularity": 0,
+            "optimal_write_size": 0,
+            "preferred_unmap_alignment": 0,
+            "preferred_unmap_granularity": 0,
+            "uuid": self.uuid,
+            "numa_id": -1,
+            "assigned_rate_limits": {
+                "rw_ios_per_sec": 0,
+                "rw_mbytes_per_sec": 0,
+                "r_mbytes_per_sec": 0,
+                "w_mbytes_per_sec": 0,
+            },
+            "claimed": self.claimed,
+            "zoned": false,
+            "supported_io_types": io_types,
+            "driver_specific": self.driver_specific,
         })
     }
 }

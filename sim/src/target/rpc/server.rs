@@ -109,9 +109,13 @@ impl RpcServer {
         }
     }
 
-    /// A client's connection closed. What it asked goes on; answers are dropped.
+    /// A client's connection closed. What was taken of it goes on; answers are dropped. The id is
+    /// not used again.
     pub fn closed(&mut self, client: ClientId) {
-        self.clients.retain(|c| c.id != client);
+        let gone = self.clients.extract_if(.., |c| c.id == client);
+        for (number, _) in gone.flat_map(|c| c.rest_of_batch) {
+            self.batches.remove(&number);
+        }
     }
 
     /// Whether [`next_call`](Self::next_call) or [`flush`](Self::flush) may have something.
