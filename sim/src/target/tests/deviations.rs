@@ -29,12 +29,21 @@ fn s1_a_removal_is_answered_while_a_stopping_session_holds_the_device() {
     let (mut rig, mut a, mut b) = one_stopping(INTENDED.with(Deviation::EarlyFinish));
     assert_eq!(rig.detach(0), Ok(Value::Bool(true)));
     let devices = rig.done("scsi_get_devices", Value::Null);
-    assert_eq!(devices.as_array().map(Vec::len), Some(2), "the old one is held");
-    rig.attach(0, "Malloc1").expect("the slot is free, or so it seems");
+    assert_eq!(
+        devices.as_array().map(Vec::len),
+        Some(2),
+        "the old one is held"
+    );
+    rig.attach(0, "Malloc1")
+        .expect("the slot is free, or so it seems");
     a.events();
     b.events();
     assert_eq!(rig.detach(0), Ok(Value::Bool(true)));
-    assert_eq!(b.events(), [(1, 0, 2)], "a second REMOVED for the old device");
+    assert_eq!(
+        b.events(),
+        [(1, 0, 2)],
+        "a second REMOVED for the old device"
+    );
     assert!(rig.broken().iter().any(|text| text.starts_with("I18")));
 
     let (mut rig, _a, _b) = one_stopping(INTENDED);
@@ -166,7 +175,12 @@ fn b23_a_removal_hangs_without_a_control_queue() {
 fn s5_a_hot_remove_while_adding_is_lost_with_two_reactors_only() {
     for (cores, deviation, shown, events) in [
         (2, true, vec![(0, 0)], vec![EventKind::Rescan]),
-        (2, false, vec![], vec![EventKind::Rescan, EventKind::Removed]),
+        (
+            2,
+            false,
+            vec![],
+            vec![EventKind::Rescan, EventKind::Removed],
+        ),
         (1, true, vec![], vec![EventKind::Rescan, EventKind::Removed]),
     ] {
         let mut deviations = INTENDED;
@@ -285,6 +299,7 @@ fn n2_an_old_completion_lands_in_the_new_ring() {
         front.stop(&mut rig);
         rig.ms(20_000);
         front.start_again(&mut rig, LINUX, 1);
+        rig.ms(5_000);
         front.scsi(&mut rig, 0, &[0; 6], Data::None);
         rig.ms(20);
         assert_eq!(front.used(2), [], "the zombie does not poll");

@@ -24,7 +24,10 @@ fn an_attach_is_told_by_an_event_and_the_target_then_works() {
     assert_eq!(front.events(), [RESCAN]);
     assert_eq!(rig.shown(), [(0, 1)]);
     let inquiry = front.command(&mut rig, 0, &[0x12, 0, 0, 0, 36, 0], Data::In(36));
-    assert_eq!((inquiry.len, inquiry.status(), inquiry.resid()), (144, 0, 0));
+    assert_eq!(
+        (inquiry.len, inquiry.status(), inquiry.resid()),
+        (144, 0, 0)
+    );
     assert_eq!(&front.data(inquiry.head, 36)[8..27], b"INTEL   Malloc disk");
     rig.clean();
 }
@@ -99,7 +102,11 @@ fn busy_and_exists_answers_follow_the_slot() {
     assert_eq!(rig.detach(8), Err("Invalid argument".to_owned()));
     assert_eq!(rig.attach(8, "Malloc0"), Err("Invalid argument".to_owned()));
     assert_eq!(rig.attach(0, "nothing"), Err("Invalid argument".to_owned()));
-    assert_eq!(rig.attach(0, "Malloc2"), Err("Invalid argument".to_owned()), "claimed");
+    assert_eq!(
+        rig.attach(0, "Malloc2"),
+        Err("Invalid argument".to_owned()),
+        "claimed"
+    );
     assert_eq!(rig.attach(-1, "EE_Malloc2"), Ok(json!(0)));
     assert_eq!(rig.attach(0, "Malloc0"), exists);
     rig.hold(1);
@@ -113,7 +120,10 @@ fn busy_and_exists_answers_follow_the_slot() {
     for slot in 0..8 {
         assert_eq!(rig.attach(-1, "Malloc0"), Ok(json!(slot)));
     }
-    assert_eq!(rig.attach(-1, "Malloc0"), Err("No space left on device".to_owned()));
+    assert_eq!(
+        rig.attach(-1, "Malloc0"),
+        Err("No space left on device".to_owned())
+    );
     rig.clean();
 }
 
@@ -160,7 +170,11 @@ fn without_the_hotplug_feature_there_is_no_event() {
     assert_eq!(rig.detach(0), Ok(Value::Bool(true)));
     assert_eq!(front.ready(&mut rig, 0), GONE);
     assert_eq!(rig.events(), []);
-    assert!(rig.logs.iter().any(|line| line.contains("does not support hotplug")));
+    assert!(
+        rig.logs
+            .iter()
+            .any(|line| line.contains("does not support hotplug"))
+    );
 }
 
 #[test]
@@ -177,7 +191,9 @@ fn both_sessions_of_a_controller_are_told_and_waited_for() {
     rig.release();
     assert_eq!(rig.answer(id), Some(Ok(Value::Bool(true))));
     let answered = rig.inside().find_map(|inside| match inside {
-        Inside::RemoveAnswered { referrers, tasks, .. } => Some((referrers, tasks)),
+        Inside::RemoveAnswered {
+            referrers, tasks, ..
+        } => Some((referrers, tasks)),
         _ => None,
     });
     assert_eq!(answered, Some((0, 0)));

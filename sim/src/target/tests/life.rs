@@ -63,7 +63,10 @@ fn on_head_a_stop_gives_up_after_eight_seconds_and_leaves_a_zombie() {
     rig.ms(200);
     assert_eq!(rig.bases(0), [(2, 0)], "the base it started from");
     let session = rig.session(0);
-    assert_eq!((&session["started"], &session["max_queues"]), (&json!(true), &json!(3)));
+    assert_eq!(
+        (&session["started"], &session["max_queues"]),
+        (&json!(true), &json!(3))
+    );
     assert_eq!(session["inflight_task_cnt"], json!(1));
     front.scsi(&mut rig, 0, &[0; 6], Data::None);
     rig.ms(100);
@@ -189,7 +192,11 @@ fn a_new_memory_table_restarts_a_running_session_with_one_call_a_queue() {
     called.sort_unstable();
     assert_eq!(called, [0, 1, 2]);
     assert_eq!(front.ready(&mut rig, 0), Answer::Good);
-    assert_eq!(front.ready(&mut rig, 1), Answer::BadTarget, "the tombstone is gone");
+    assert_eq!(
+        front.ready(&mut rig, 1),
+        Answer::BadTarget,
+        "the tombstone is gone"
+    );
     rig.clean();
 }
 
@@ -268,5 +275,8 @@ fn a_duplicate_kick_can_crash_head_and_never_the_intended_target() {
             }
         }
     }
-    assert!((5..20).contains(&crashes), "a race, not a rule: {crashes} of 20");
+    assert!(
+        (5..20).contains(&crashes),
+        "a race, not a rule: {crashes} of 20"
+    );
 }

@@ -182,7 +182,8 @@ impl Rig {
     pub fn ask(&mut self, method: &str, params: Value) -> Result<Value, String> {
         let id = self.rpc(method, params);
         self.ms(100);
-        self.answer(id).unwrap_or_else(|| panic!("{method} was not answered"))
+        self.answer(id)
+            .unwrap_or_else(|| panic!("{method} was not answered"))
     }
 
     pub fn done(&mut self, method: &str, params: Value) -> Value {
@@ -371,10 +372,7 @@ impl FrontEnd {
     }
 
     pub fn connect(rig: &mut Rig, conn: u16) -> Self {
-        let regions = [
-            (GuestAddress(0), 4 << 20),
-            (GuestAddress(4 << 20), 4 << 20),
-        ];
+        let regions = [(GuestAddress(0), 4 << 20), (GuestAddress(4 << 20), 4 << 20)];
         let memory = GuestMemoryMmap::from_ranges(&regions).expect("8 MiB");
         let connect = ToTarget::Connect {
             conn: ConnId(conn),
@@ -471,7 +469,9 @@ impl FrontEnd {
 
     pub fn put_desc(&mut self, vring: u16, index: u16, desc: Desc) {
         let at = GuestAddress(Self::ring(vring) + 16 * u64::from(index));
-        self.memory.write_slice(&desc.to_bytes(), at).expect("in memory");
+        self.memory
+            .write_slice(&desc.to_bytes(), at)
+            .expect("in memory");
     }
 
     pub fn publish(&mut self, rig: &mut Rig, vring: u16, head: u16) {
@@ -506,7 +506,9 @@ impl FrontEnd {
     pub fn post_event(&mut self, rig: &mut Rig, len: u32) -> u16 {
         let head = self.avail.get(&EVENT).copied().unwrap_or(0) % RING;
         let at = 0x8_0000 + 0x40 * u64::from(head);
-        self.memory.write_slice(&[0xee; 16], GuestAddress(at)).expect("in memory");
+        self.memory
+            .write_slice(&[0xee; 16], GuestAddress(at))
+            .expect("in memory");
         self.chain(rig, EVENT, head, &[(at, len, true)]);
         head
     }
@@ -523,7 +525,9 @@ impl FrontEnd {
         let mut request = [0; 51];
         request[..8].copy_from_slice(&lun);
         request[19..19 + cdb.len()].copy_from_slice(cdb);
-        self.memory.write_slice(&request, GuestAddress(at)).expect("in memory");
+        self.memory
+            .write_slice(&request, GuestAddress(at))
+            .expect("in memory");
         self.memory
             .write_slice(&[0xaa; 108], GuestAddress(at + 0x100))
             .expect("in memory");
@@ -558,7 +562,9 @@ impl FrontEnd {
         let mut request = [0; 24];
         request[4..8].copy_from_slice(&subtype.to_le_bytes());
         request[8..16].copy_from_slice(&lun);
-        self.memory.write_slice(&request, GuestAddress(at)).expect("in memory");
+        self.memory
+            .write_slice(&request, GuestAddress(at))
+            .expect("in memory");
         self.memory
             .write_slice(&[0xaa; 8], GuestAddress(at + 0x80))
             .expect("in memory");
@@ -600,7 +606,9 @@ impl FrontEnd {
             .map(|(head, len)| {
                 let mut response = vec![0; 108];
                 let at = GuestAddress(Self::buffer(head as u16) + 0x100);
-                self.memory.read_slice(&mut response, at).expect("in memory");
+                self.memory
+                    .read_slice(&mut response, at)
+                    .expect("in memory");
                 Used {
                     head: head as u16,
                     len,

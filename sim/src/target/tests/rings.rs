@@ -25,11 +25,23 @@ fn malformed(at: u64) -> Vec<(&'static str, Vec<(u64, u32, bool)>)> {
         ("writable header", vec![(at, 51, true), response]),
         ("no response", vec![header]),
         ("short response", vec![header, (at + 0x100, 107, true)]),
-        ("read-only data-in", vec![header, response, (at + 0x1000, 512, false)]),
+        (
+            "read-only data-in",
+            vec![header, response, (at + 0x1000, 512, false)],
+        ),
         ("empty data", vec![header, response, (at + 0x1000, 0, true)]),
-        ("unmapped data", vec![header, response, (8 << 20, 512, true)]),
-        ("no response after data", vec![header, (at + 0x1000, 512, false)]),
-        ("response over two regions", vec![header, ((4 << 20) - 50, 108, true)]),
+        (
+            "unmapped data",
+            vec![header, response, (8 << 20, 512, true)],
+        ),
+        (
+            "no response after data",
+            vec![header, (at + 0x1000, 512, false)],
+        ),
+        (
+            "response over two regions",
+            vec![header, ((4 << 20) - 50, 108, true)],
+        ),
     ]
 }
 
@@ -54,7 +66,12 @@ fn on_head_a_malformed_request_is_returned_untouched_and_the_ring_goes_on() {
 fn as_intended_a_malformed_request_fails_where_a_response_can_be_found() {
     let (mut rig, mut front) = attached(Deviations::INTENDED);
     let at = FrontEnd::buffer(100);
-    front.chain(&mut rig, REQ, 100, &[(at, 50, false), (at + 0x100, 108, true)]);
+    front.chain(
+        &mut rig,
+        REQ,
+        100,
+        &[(at, 50, false), (at + 0x100, 108, true)],
+    );
     rig.ms(1);
     let finished = front.finished();
     assert_eq!((finished[0].len, finished[0].byte()), (108, 9));
@@ -78,12 +95,34 @@ fn the_hundred_and_thirtieth_piece_is_too_much() {
     }
     // A piece that loops on itself is as many as one likes.
     let at = FrontEnd::buffer(0);
-    front.put_desc(REQ, 0, Desc { addr: at, len: 51, flags: DESC_F_NEXT, next: 1 });
-    front.put_desc(REQ, 1, Desc { addr: at + 0x1000, len: 8, flags: DESC_F_NEXT, next: 1 });
+    front.put_desc(
+        REQ,
+        0,
+        Desc {
+            addr: at,
+            len: 51,
+            flags: DESC_F_NEXT,
+            next: 1,
+        },
+    );
+    front.put_desc(
+        REQ,
+        1,
+        Desc {
+            addr: at + 0x1000,
+            len: 8,
+            flags: DESC_F_NEXT,
+            next: 1,
+        },
+    );
     front.publish(&mut rig, REQ, 0);
     rig.ms(1);
     assert_eq!(front.finished()[0].len, 0);
-    assert!(rig.logs.iter().any(|line| line.contains("IOVS_MAX(129) reached")));
+    assert!(
+        rig.logs
+            .iter()
+            .any(|line| line.contains("IOVS_MAX(129) reached"))
+    );
 }
 
 #[test]
@@ -93,7 +132,16 @@ fn a_loop_hangs_head_when_dirty_logging_was_negotiated() {
         let mut front = FrontEnd::connect(&mut rig, 0);
         front.start_again(&mut rig, LINUX | feature::LOG_ALL, 1);
         let at = FrontEnd::buffer(0);
-        front.put_desc(REQ, 0, Desc { addr: at, len: 51, flags: DESC_F_NEXT, next: 0 });
+        front.put_desc(
+            REQ,
+            0,
+            Desc {
+                addr: at,
+                len: 51,
+                flags: DESC_F_NEXT,
+                next: 0,
+            },
+        );
         front.publish(&mut rig, REQ, 0);
         rig.ms(10);
         assert_eq!(rig.died.map(|crash| crash.signal), hangs.then_some("hang"));
