@@ -351,7 +351,7 @@ impl Bdevs {
         if block_size == 0 {
             return Err(Errno::NoMem);
         }
-        if block_size % 512 != 0 || physical_block_size % 512 != 0 {
+        if !block_size.is_multiple_of(512) || !physical_block_size.is_multiple_of(512) {
             return Err(Errno::Inval);
         }
         let bytes = u64::from(block_size).checked_mul(num_blocks);

@@ -124,8 +124,8 @@ impl Target {
             return Err(RpcError::errno(Errno::Inval));
         };
         let wrong = block_size == 0
-            || block_size % 512 != 0
-            || physical_block_size % 512 != 0
+            || !block_size.is_multiple_of(512)
+            || !physical_block_size.is_multiple_of(512)
             || num_blocks == 0
             || !METADATA_SIZES.contains(&md_size)
             || dif_type > 3;

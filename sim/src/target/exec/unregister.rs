@@ -21,7 +21,7 @@ impl Target {
     /// `EBUSY`: it is going already.
     pub(in crate::target) fn unregister_bdev(
         &mut self,
-        cx: &mut Out<'_>,
+        cx: &Out<'_>,
         handle: BdevHandle,
         waiter: Option<Waiter>,
     ) -> Result<(), Errno> {
@@ -49,7 +49,7 @@ impl Target {
         for top in tops {
             self.send_app(cx.now, AppMessage::BaseGoes { base: handle, top });
         }
-        self.bdev_closed(cx, handle);
+        self.bdev_closed(handle);
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Target {
     }
 
     /// Somebody closed a bdev: one that is going, and that nobody has open, is gone.
-    pub(in crate::target) fn bdev_closed(&mut self, cx: &mut Out<'_>, handle: BdevHandle) {
+    pub(in crate::target) fn bdev_closed(&mut self, handle: BdevHandle) {
         let still = |bdev: &Bdev| !bdev.going || bdev.is_open();
         if self.bdevs.get(handle).is_none_or(still) {
             return;
@@ -106,7 +106,7 @@ impl Target {
                     // The part base goes with its base, and the configuration with it.
                     self.bdevs.splits.retain(|split| split.base != name);
                 }
-                self.bdev_closed(cx, under);
+                self.bdev_closed(under);
             }
         }
         for waiter in gone.waiters {

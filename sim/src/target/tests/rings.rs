@@ -16,8 +16,10 @@ fn attached(deviations: Deviations) -> (Rig, FrontEnd) {
     (rig, front)
 }
 
+type Chain = Vec<(u64, u32, bool)>;
+
 /// Chains that SPDK refuses, as (addr, len, writable), for a request at `at`.
-fn malformed(at: u64) -> Vec<(&'static str, Vec<(u64, u32, bool)>)> {
+fn malformed(at: u64) -> Vec<(&'static str, Chain)> {
     let header = (at, 51, false);
     let response = (at + 0x100, 108, true);
     vec![
