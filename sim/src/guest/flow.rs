@@ -194,8 +194,13 @@ impl Guest {
             return GuestTurn::Idle;
         };
         // Its place stays taken while it steps, for a flow that it starts.
-        let place = Flow { wait: Wait::Reply, ..Flow::new(Kind::host_scan(), cx.now) };
-        let mut flow = self.flows[hba][n].replace(place).expect("it was just found");
+        let place = Flow {
+            wait: Wait::Reply,
+            ..Flow::new(Kind::host_scan(), cx.now)
+        };
+        let mut flow = self.flows[hba][n]
+            .replace(place)
+            .expect("it was just found");
         let step = match self.flow_step(hba, n, &mut flow, cx) {
             Goes::On(step) => {
                 self.flows[hba][n] = Some(flow);

@@ -27,6 +27,7 @@ mod inflight;
 mod inspect;
 mod lun;
 mod mail;
+mod parse;
 mod requestq;
 pub mod rpc;
 pub mod scsi;
