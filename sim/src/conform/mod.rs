@@ -19,6 +19,8 @@ pub mod request;
 pub mod ring;
 pub mod rpc;
 pub mod stimulus;
+#[cfg(test)]
+mod tests;
 pub mod transcript;
 
 use peer::Peer;
