@@ -313,7 +313,6 @@ impl FrontEnd {
     }
 
     /// The order in which a look goes over the queues: requests, control, events.
-    #[must_use]
     pub fn look_order(&self) -> impl Iterator<Item = u16> + use<> {
         let count = self.queues.len() as u16;
         (2..count).chain(0..2)
