@@ -188,6 +188,8 @@ pub enum EventKind {
     Removed,
     /// PARAM_CHANGE 2a/09.
     CapacityChanged,
+    /// NO_EVENT: carries nothing but the bit EVENTS_MISSED.
+    Missed,
 }
 
 /// What happens inside the target.

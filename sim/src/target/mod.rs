@@ -1,7 +1,466 @@
-//! The model target: SPDK's vhost-scsi as SPDK is, sans-I/O.
+//! The model target: SPDK's vhost-scsi as SPDK is (3230130e6a, release build), sans-I/O.
 //!
 //! Knows memory, messages and time. Knows nothing of the guest model, of the world, or of sockets.
+//!
+//! ```text
+//!            app thread (RPC poller, bdev management, completions)
+//!   messages ▲│                            ▲│ bdev goes, LUN closed
+//!            │▼                            │▼
+//!   DPDK ──▶ a thread a controller: sessions, rings, tasks, LUNs ──▶ bdevs
+//! ```
+//!
+//! An actor is a thread, or all devices under the bdevs together. A turn is one message of its inbox
+//! or one run of one poller. Pollers that would find nothing are not run, and what spins in SPDK (a
+//! try-lock that re-sends itself, an RPC that queues itself again) waits to be woken here.
 
-pub mod bdev;
+mod bdev;
+mod chain;
+mod controller;
+mod controlq;
+mod datapath;
+mod dpdk;
+mod eventq;
+mod exec;
+mod execute;
+mod foreach;
+mod inflight;
+mod inspect;
+mod lun;
+mod mail;
+mod requestq;
 pub mod rpc;
 pub mod scsi;
+mod session;
+mod slot;
+mod start_stop;
+mod task;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod vring;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use scenarios::{CheckId, Time};
+
+use crate::deviation::Deviations;
+use crate::end::{ActorId, Cx, End, When};
+use crate::message::{ClientId, Crash, FromTarget, ToTarget};
+use bdev::Bdevs;
+pub use bdev::{Latencies, NvmeDevice};
+use controller::Controller;
+use dpdk::{Dpdk, Incoming};
+use exec::Deferred;
+use inflight::Inflights;
+use lun::Devices;
+use mail::{APP, Agenda, AppMessage, BDEV, DPDK, HOP, Inbox, NO_MESSAGE, Stamp, VDEV, VdevMessage};
+use requestq::POLL_AFTER;
+use rpc::RpcServer;
+use session::{Session, next_tick};
+use task::TaskRef;
+pub use turn::{ForeachOp, LunStep, TargetTurn};
+
+/// Requests are read, and answers leave, at this poller's ticks (recordings §3: 4 ms).
+pub const RPC_PERIOD: Duration = Duration::from_millis(4);
+
+/// What a turn of the target is told.
+type Out<'a> = Cx<'a, FromTarget>;
+
+/// What a target is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetConfig {
+    /// How it is wrong.
+    pub deviations: Deviations,
+    /// Reactors, 1 or 2. With one, the app thread and the controllers' threads take turns on it, which
+    /// keeps the order of their messages; with two, each controller's thread is on its own.
+    pub cores: u8,
+    /// Where the vhost-user sockets are said to be.
+    pub socket_dir: String,
+    /// Controllers that can exist at a time.
+    ///
+    /// # Divergence from SPDK
+    ///
+    /// SPDK has no limit; one more is "Cannot allocate memory" here.
+    pub controllers_max: u8,
+    /// How long devices take.
+    pub latencies: Latencies,
+    /// NVMe devices that can be attached.
+    pub nvme: Vec<NvmeDevice>,
+}
+
+impl Default for TargetConfig {
+    fn default() -> Self {
+        Self {
+            deviations: Deviations::head(),
+            cores: 1,
+            socket_dir: "/var/tmp".to_owned(),
+            controllers_max: 16,
+            latencies: Latencies::default(),
+            nvme: Vec::new(),
+        }
+    }
+}
+
+/// The target.
+#[derive(Debug)]
+pub struct Target {
+    config: TargetConfig,
+    dev: Deviations,
+    dead: bool,
+    now: Time,
+    agenda: Agenda,
+    touched: u128,
+    sent: u64,
+
+    rpc: RpcServer,
+    rpc_at: Time,
+    input: Vec<(ClientId, Option<Bytes>)>,
+    output: Vec<(ClientId, Bytes)>,
+    inbox: Inbox<AppMessage>,
+    timers: Vec<(Time, AppMessage)>,
+    deferred: Deferred,
+
+    dpdk: Dpdk,
+    inflight: Inflights,
+    ctl: Vec<Option<Box<Controller>>>,
+    controllers_made: u8,
+    device_numbers: u32,
+    devs: Devices,
+    bdevs: Bdevs,
+
+    unanswerable: u64,
+    data_in: Vec<u8>,
+    data_out: Vec<u8>,
+}
+
+impl Target {
+    /// A target that has just started: no bdevs, no controllers.
+    ///
+    /// # Panics
+    ///
+    /// If `controllers_max` does not fit the actors that a world can number.
+    #[must_use]
+    pub fn new(config: TargetConfig) -> Self {
+        let actors = VDEV + usize::from(config.controllers_max);
+        assert!(
+            actors < crate::end::ACTORS_MAX,
+            "{actors} actors are too many"
+        );
+        Self {
+            dev: config.deviations,
+            dead: false,
+            now: Time::ZERO,
+            agenda: Agenda::new(actors, config.cores < 2),
+            touched: 0,
+            sent: 0,
+            rpc: RpcServer::default(),
+            rpc_at: Time::NEVER,
+            input: Vec::new(),
+            output: Vec::new(),
+            inbox: Inbox::default(),
+            timers: Vec::new(),
+            deferred: Deferred::default(),
+            dpdk: Dpdk::default(),
+            inflight: Inflights::default(),
+            ctl: std::iter::repeat_with(|| None)
+                .take(usize::from(config.controllers_max))
+                .collect(),
+            controllers_made: 0,
+            device_numbers: 0,
+            devs: Devices::default(),
+            bdevs: Bdevs::new(&config.nvme, config.latencies),
+            unanswerable: 0,
+            data_in: Vec::new(),
+            data_out: Vec::new(),
+            config,
+        }
+    }
+
+    /// As [`Target::new`], but keeps the memory of the devices' pages for reuse.
+    pub fn renew(&mut self, config: TargetConfig) {
+        let mut bdevs = std::mem::take(&mut self.bdevs);
+        bdevs.reset(&config.nvme, config.latencies);
+        *self = Self::new(config);
+        self.bdevs = bdevs;
+    }
+
+    fn stamp(&mut self, due: Time) -> Stamp {
+        self.sent += 1;
+        (due, self.sent)
+    }
+
+    fn send_app(&mut self, now: Time, message: AppMessage) {
+        let stamp = self.stamp(now + HOP);
+        self.inbox.push(stamp, message);
+        self.touched |= 1 << APP;
+    }
+
+    /// A message of the app thread to itself, at a poller's tick.
+    fn app_later(&mut self, at: Time, message: AppMessage) {
+        self.timers.push((at, message));
+        self.touched |= 1 << APP;
+    }
+
+    fn send_vdev(&mut self, now: Time, vdev: usize, message: VdevMessage) {
+        let stamp = self.stamp(now + HOP);
+        if let Some(ctl) = self.ctl[vdev].as_mut() {
+            ctl.inbox.push(stamp, message);
+            self.touch_vdev(vdev);
+        }
+    }
+
+    fn touch_vdev(&mut self, vdev: usize) {
+        self.touched |= 1 << (VDEV + vdev);
+    }
+
+    fn log(&mut self, cx: &mut Out<'_>, text: String) {
+        cx.out.push(FromTarget::Log(text));
+    }
+
+    /// The modelled process dies; nothing of it acts any more.
+    fn die(&mut self, cx: &mut Out<'_>, signal: &'static str, place: &'static str) {
+        if !self.dead {
+            self.dead = true;
+            cx.out.push(FromTarget::Died(Crash { signal, place }));
+        }
+    }
+
+    /// Guest memory was used that is not there, or not there any more.
+    fn memory_gone(&mut self, cx: &mut Out<'_>, place: &'static str) {
+        cx.broken(CheckId::G4, place.to_owned());
+        self.die(cx, "SIGSEGV", place);
+    }
+
+    fn session(&mut self, of: TaskRef) -> Option<&mut Session> {
+        self.ctl[usize::from(of.vdev)].as_mut()?.session(of.session)
+    }
+
+    fn session_index(&self, of: TaskRef) -> Option<usize> {
+        let ctl = self.ctl[usize::from(of.vdev)].as_ref()?;
+        ctl.sessions
+            .iter()
+            .position(|session| session.id == of.session)
+    }
+
+    fn app_turn(&mut self, cx: &mut Out<'_>) -> TargetTurn {
+        let timer = self.timers.iter().map(|(at, _)| *at).min();
+        let timer_at = timer.unwrap_or(Time::NEVER);
+        let message_at = self.inbox.first().0;
+        let retry_at = self.deferred.retry_at;
+        let first = message_at.min(timer_at).min(retry_at).min(self.rpc_at);
+        if first == message_at {
+            match self.inbox.pop() {
+                Some(message) => self.app_message(cx, message),
+                None => TargetTurn::Idle,
+            }
+        } else if first == timer_at {
+            let index = self.timers.iter().position(|(at, _)| *at == first);
+            match index.map(|index| self.timers.remove(index)) {
+                Some((_, message)) => self.app_message(cx, message),
+                None => TargetTurn::Idle,
+            }
+        } else if first == retry_at {
+            self.retry(cx)
+        } else {
+            self.rpc_poll(cx)
+        }
+    }
+
+    fn app_message(&mut self, cx: &mut Out<'_>, message: AppMessage) -> TargetTurn {
+        match message {
+            AppMessage::ForeachDone(foreach) => self.foreach_done(cx, foreach),
+            AppMessage::BdevGoes { bdev, dev } => self.bdev_goes(cx, bdev, dev),
+            AppMessage::BaseGoes { base, top } => self.base_goes(cx, base, top),
+            AppMessage::LunClose(dev) => self.lun_close(cx, dev),
+            AppMessage::LunRemove(dev) => self.lun_poll(cx, dev),
+            AppMessage::Unregister { vdev, number } => self.unregister_later(cx, vdev, number),
+            AppMessage::NvmeTimeout { call } => self.nvme_timed_out(call),
+        }
+    }
+
+    fn vdev_turn(&mut self, cx: &mut Out<'_>, vdev: usize) -> TargetTurn {
+        let Some(ctl) = self.ctl[vdev].as_mut() else {
+            return TargetTurn::Idle;
+        };
+        let message_at = ctl.inbox.first().0;
+        let rest = ctl.due();
+        if message_at != Time::NEVER && message_at <= rest {
+            let message = ctl.inbox.pop();
+            return match message {
+                Some(VdevMessage::Foreach(foreach)) => self.foreach_visit(cx, foreach),
+                Some(VdevMessage::Start { session }) => self.start_session(cx, vdev, session),
+                Some(VdevMessage::Stop { session }) => self.stop_session(cx, vdev, session),
+                Some(VdevMessage::LunRemove(dev)) => self.lun_remove_began(cx, dev),
+                None => TargetTurn::Idle,
+            };
+        }
+        if ctl.poll_at <= rest {
+            return self.poll(cx, vdev);
+        }
+        if let Some(index) = ctl.lun_polls.iter().position(|(at, _)| *at <= rest) {
+            let (_, dev) = ctl.lun_polls.remove(index);
+            return self.lun_poll(cx, dev);
+        }
+        let Some(index) = ctl
+            .sessions
+            .iter()
+            .position(|session| session.due() <= rest)
+        else {
+            return TargetTurn::Idle;
+        };
+        if ctl.sessions[index].manage_at <= rest {
+            self.manage(cx, vdev, index)
+        } else {
+            self.stop_tick(cx, vdev, index)
+        }
+    }
+
+    /// Notes when the actors are due whose state has changed.
+    fn refresh(&mut self) {
+        if std::mem::take(&mut self.dpdk.touched) {
+            self.touched |= 1 << DPDK;
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        while touched != 0 {
+            let actor = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            let (due, message) = match actor {
+                _ if self.dead => (Time::NEVER, NO_MESSAGE),
+                APP => self.app_due(),
+                DPDK => (self.dpdk.due(), NO_MESSAGE),
+                BDEV => (self.bdevs.engine.due(), NO_MESSAGE),
+                vdev => match self.ctl.get(vdev - VDEV) {
+                    Some(Some(ctl)) => {
+                        let message = ctl.inbox.first();
+                        (ctl.due().min(message.0), message)
+                    }
+                    _ => (Time::NEVER, NO_MESSAGE),
+                },
+            };
+            self.agenda.set(actor, due, message);
+        }
+    }
+
+    fn app_due(&mut self) -> (Time, Stamp) {
+        if self.rpc_at == Time::NEVER && (self.rpc.has_work() || !self.input.is_empty()) {
+            self.rpc_at = next_tick(Time::ZERO, RPC_PERIOD, self.now);
+        }
+        let message = self.inbox.first();
+        let timers = self.timers.iter().map(|(at, _)| *at);
+        let due = timers.fold(message.0.min(self.rpc_at), Time::min);
+        (due.min(self.deferred.retry_at), message)
+    }
+}
+
+impl End for Target {
+    type In = ToTarget;
+    type Out = FromTarget;
+    type Turn = TargetTurn;
+
+    fn input(&mut self, now: Time, message: ToTarget) {
+        if self.dead {
+            return;
+        }
+        self.now = self.now.max(now);
+        match message {
+            ToTarget::Connect { conn, controller } => {
+                self.dpdk.push(now, Incoming::Connect(conn, controller));
+            }
+            ToTarget::Disconnect { conn } => self.dpdk.push(now, Incoming::Disconnect(conn)),
+            ToTarget::VhostUser {
+                conn,
+                message,
+                need_reply,
+            } => self
+                .dpdk
+                .push(now, Incoming::Message(conn, message, need_reply)),
+            ToTarget::Look { conn, vring } => {
+                let found = self.ctl.iter_mut().enumerate().find_map(|(vdev, ctl)| {
+                    let ctl = ctl.as_mut()?;
+                    let index = ctl
+                        .sessions
+                        .iter()
+                        .position(|session| session.conn == conn)?;
+                    Some((vdev, ctl, index))
+                });
+                if let Some((vdev, ctl, index)) = found {
+                    ctl.look(now, index, vring);
+                    self.touch_vdev(vdev);
+                }
+            }
+            ToTarget::Rpc { client, bytes } => {
+                self.input.push((client, Some(bytes)));
+                self.touched |= 1 << APP;
+            }
+            ToTarget::RpcClosed { client } => {
+                self.input.push((client, None));
+                self.touched |= 1 << APP;
+            }
+        }
+        self.refresh();
+    }
+
+    fn when(&self, actor: ActorId) -> When {
+        if self.dead {
+            return When::Blocked;
+        }
+        self.agenda.when(usize::from(actor.0))
+    }
+
+    fn actors(&self) -> u8 {
+        (VDEV + self.ctl.len()) as u8
+    }
+
+    fn changed(&mut self) -> u128 {
+        self.agenda.take_changed()
+    }
+
+    fn turn(&mut self, actor: ActorId, cx: &mut Cx<'_, FromTarget>) -> TargetTurn {
+        assert!(
+            self.when(actor) != When::Blocked,
+            "{actor:?} of the target is blocked"
+        );
+        self.now = self.now.max(cx.now);
+        let actor = usize::from(actor.0);
+        self.touched |= 1 << actor | 1 << BDEV;
+        let turn = match actor {
+            APP => self.app_turn(cx),
+            DPDK => self.dpdk_turn(cx),
+            BDEV => self.bdev_turn(cx),
+            vdev => self.vdev_turn(cx, vdev - VDEV),
+        };
+        if self.dead {
+            self.touched = u128::MAX >> (128 - (VDEV + self.ctl.len()));
+        }
+        self.refresh();
+        turn
+    }
+}
+
+impl Controller {
+    /// A hint that a ring has more.
+    fn look(&mut self, now: Time, index: usize, vring: crate::message::VringIndex) {
+        let session = &mut self.sessions[index];
+        let polled = session.polled;
+        let Some(ring) = session.ring(vring.0) else {
+            return;
+        };
+        ring.look = true;
+        if vring.0 >= crate::message::REQUESTQ.0 {
+            if polled {
+                self.poll_at = self.poll_at.min(now + POLL_AFTER);
+            }
+        } else if vring == crate::message::CONTROLQ || session.events_missed || ring_calls(session)
+        {
+            session.manage(now);
+        }
+    }
+}
+
+/// Whether a call for an event is due: it may have been suppressed, and be allowed now.
+fn ring_calls(session: &mut Session) -> bool {
+    session
+        .ring(crate::message::EVENTQ.0)
+        .is_some_and(|ring| ring.calls_due > 0)
+}

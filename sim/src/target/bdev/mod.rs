@@ -1,1 +1,595 @@
-//! Placeholder.
+//! The block devices of the target: what SPDK's bdev layer and its modules hold.
+//!
+//! Knows names, sizes, who has what open, and how long devices take. Knows no SCSI, no slots, no
+//! RPC. Handles carry a generation, so that a stale one is noticed instead of followed.
+
+pub mod io;
+pub mod store;
+
+use std::collections::BTreeMap;
+
+use scenarios::Time;
+
+use super::lun::DevHandle;
+use super::rpc::CallId;
+use io::Engine;
+use store::{StoreId, Stores};
+
+/// `BDEV_MALLOC`'s and the model's limit on bytes; more is "Cannot allocate memory".
+const MALLOC_MAX: u64 = store::STORE_MAX;
+
+/// Names a bdev.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BdevHandle {
+    /// Its place.
+    pub index: u16,
+    generation: u32,
+}
+
+/// How long devices take, in nanoseconds, from and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latencies {
+    /// A malloc or null bdev.
+    pub malloc: (u32, u32),
+    /// An NVMe namespace.
+    pub nvme: (u32, u32),
+}
+
+impl Default for Latencies {
+    /// Malloc: about 1 µs (fact sheet, §3 of the recordings). NVMe: 10 to 110 µs.
+    fn default() -> Self {
+        Self {
+            malloc: (600, 1_400),
+            nvme: (10_000, 110_000),
+        }
+    }
+}
+
+/// An NVMe device that can be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NvmeDevice {
+    /// Its transport address: "0000:01:00.0".
+    pub traddr: String,
+    /// Blocks and block size of its namespaces, from namespace 1.
+    pub namespaces: Vec<(u64, u32)>,
+}
+
+/// What a bdev is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Memory.
+    Malloc { store: StoreId },
+    /// Reads nothing, writes nothing.
+    Null,
+    /// A namespace of the controller with this name; its content outlives the bdev.
+    Nvme { store: StoreId, controller: String },
+    /// A part of a base, from this block on.
+    Split { base: BdevHandle, start: u64 },
+    /// Fails or holds I/O of its base, as told.
+    Error { base: BdevHandle },
+    /// Delays I/O of its base: average and 99th percentile of reads and writes, in microseconds.
+    Delay { base: BdevHandle, us: [u64; 4] },
+}
+
+impl Kind {
+    /// The bdev underneath.
+    #[must_use]
+    pub const fn base(&self) -> Option<BdevHandle> {
+        match self {
+            Self::Split { base, .. } | Self::Error { base } | Self::Delay { base, .. } => {
+                Some(*base)
+            }
+            Self::Malloc { .. } | Self::Null | Self::Nvme { .. } => None,
+        }
+    }
+}
+
+/// Who is answered once a bdev is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiter {
+    /// An RPC that deletes this bdev.
+    Call(CallId),
+    /// An RPC that detaches the NVMe controller with this name.
+    NvmeDetach(String),
+}
+
+/// A bdev.
+#[derive(Clone, Debug)]
+pub struct Bdev {
+    generation: u32,
+    /// Its name.
+    pub name: String,
+    /// Other names.
+    pub aliases: Vec<String>,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// Blocks.
+    pub num_blocks: u64,
+    /// Bytes in a physical block.
+    pub physical_block_size: u32,
+    /// "Malloc disk".
+    pub product: &'static str,
+    /// Its UUID.
+    pub uuid: [u8; 16],
+    /// It is being unregistered: it cannot be opened or found any more.
+    pub going: bool,
+    /// The module that has it to itself ("split").
+    pub claimed: Option<&'static str>,
+    /// The LUNs that have it open.
+    pub luns: Vec<DevHandle>,
+    /// The bdevs on top of it.
+    pub tops: Vec<BdevHandle>,
+    /// Who waits for its end.
+    pub waiters: Vec<Waiter>,
+}
+
+/// A split that is in force, or waits for its base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitConfig {
+    /// The base's name.
+    pub base: String,
+    /// Parts asked for.
+    pub count: u32,
+    /// MiB a part; 0: equal parts.
+    pub size_mb: u64,
+}
+
+/// Why a bdev operation was refused: a positive errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+/// "Operation not permitted".
+pub const EPERM: Errno = Errno(1);
+/// "No such file or directory".
+pub const ENOENT: Errno = Errno(2);
+/// "Input/output error".
+pub const EIO: Errno = Errno(5);
+/// "No such device or address".
+pub const ENXIO: Errno = Errno(6);
+/// "Cannot allocate memory".
+pub const ENOMEM: Errno = Errno(12);
+/// "Device or resource busy".
+pub const EBUSY: Errno = Errno(16);
+/// "File exists".
+pub const EEXIST: Errno = Errno(17);
+/// "No such device".
+pub const ENODEV: Errno = Errno(19);
+/// "Invalid argument".
+pub const EINVAL: Errno = Errno(22);
+/// "No space left on device".
+pub const ENOSPC: Errno = Errno(28);
+/// "Connection timed out".
+pub const ETIMEDOUT: Errno = Errno(110);
+
+impl Errno {
+    /// As glibc's `strerror` prints it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self.0 {
+            1 => "Operation not permitted",
+            2 => "No such file or directory",
+            5 => "Input/output error",
+            6 => "No such device or address",
+            12 => "Cannot allocate memory",
+            16 => "Device or resource busy",
+            17 => "File exists",
+            19 => "No such device",
+            22 => "Invalid argument",
+            28 => "No space left on device",
+            110 => "Connection timed out",
+            114 => "Operation already in progress",
+            _ => "Unknown error",
+        }
+    }
+}
+
+/// All bdevs.
+#[derive(Debug, Default)]
+pub struct Bdevs {
+    list: Vec<Option<Bdev>>,
+    names: BTreeMap<String, BdevHandle>,
+    generations: u32,
+    /// Splits in force or waiting for their base.
+    pub splits: Vec<SplitConfig>,
+    /// Contents.
+    pub stores: Stores,
+    /// I/O in flight.
+    pub engine: Engine,
+    nvme: Vec<(NvmeDevice, Vec<StoreId>)>,
+    /// Attached NVMe controllers: name and transport address.
+    pub nvme_controllers: BTreeMap<String, String>,
+    malloc_count: u32,
+}
+
+impl Bdevs {
+    /// No bdevs yet; these NVMe devices can be attached.
+    pub fn new(nvme: &[NvmeDevice], latencies: Latencies) -> Self {
+        let mut bdevs = Self::default();
+        bdevs.reset(nvme, latencies);
+        bdevs
+    }
+
+    /// As new, but keeps memory for reuse.
+    pub fn reset(&mut self, nvme: &[NvmeDevice], latencies: Latencies) {
+        self.list.clear();
+        self.names.clear();
+        self.generations = 0;
+        self.splits.clear();
+        self.stores.delete_all();
+        self.engine.reset(latencies);
+        self.nvme_controllers.clear();
+        self.malloc_count = 0;
+        self.nvme.clear();
+        for device in nvme {
+            let stores = device
+                .namespaces
+                .iter()
+                .map(|_| self.stores.create())
+                .collect();
+            self.nvme.push((device.clone(), stores));
+        }
+    }
+
+    /// The bdev, unless the handle is stale.
+    #[must_use]
+    pub fn get(&self, handle: BdevHandle) -> Option<&Bdev> {
+        self.list
+            .get(usize::from(handle.index))
+            .and_then(Option::as_ref)
+            .filter(|bdev| bdev.generation == handle.generation)
+    }
+
+    /// The bdev, unless the handle is stale.
+    pub fn get_mut(&mut self, handle: BdevHandle) -> Option<&mut Bdev> {
+        self.list
+            .get_mut(usize::from(handle.index))
+            .and_then(Option::as_mut)
+            .filter(|bdev| bdev.generation == handle.generation)
+    }
+
+    /// The bdev with this name, alias or UUID, unless it is being unregistered.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<BdevHandle> {
+        let handle = self.names.get(name).copied()?;
+        self.get(handle).filter(|bdev| !bdev.going).map(|_| handle)
+    }
+
+    /// All bdevs that are not being unregistered, in the order of their registration.
+    pub fn all(&self) -> impl Iterator<Item = (BdevHandle, &Bdev)> {
+        let mut all: Vec<_> = self
+            .list
+            .iter()
+            .enumerate()
+            .filter_map(|(index, bdev)| bdev.as_ref().map(|bdev| (index, bdev)))
+            .filter(|(_, bdev)| !bdev.going)
+            .map(|(index, bdev)| {
+                let handle = BdevHandle {
+                    index: index as u16,
+                    generation: bdev.generation,
+                };
+                (handle, bdev)
+            })
+            .collect();
+        all.sort_by_key(|(handle, _)| handle.generation);
+        all.into_iter()
+    }
+
+    /// How many are registered, those that are going included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.iter().flatten().count()
+    }
+
+    /// Registers a bdev.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`: the name or an alias is used. `EINVAL`: it is empty. `ENOMEM`: too many.
+    pub fn register(&mut self, bdev: NewBdev) -> Result<BdevHandle, Errno> {
+        if bdev.name.is_empty() {
+            return Err(EINVAL);
+        }
+        let uuid = bdev.uuid.unwrap_or_else(|| invented_uuid(self.generations));
+        let aliases = vec![uuid_text(&uuid)];
+        let used = |name: &String| self.names.contains_key(name);
+        if used(&bdev.name) || aliases.iter().any(used) {
+            return Err(EEXIST);
+        }
+        let free = self.list.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.list.len());
+        let handle = BdevHandle {
+            index: u16::try_from(index).map_err(|_| ENOMEM)?,
+            generation: self.generations,
+        };
+        self.generations += 1;
+        for name in aliases.iter().chain([&bdev.name]) {
+            self.names.insert(name.clone(), handle);
+        }
+        if index == self.list.len() {
+            self.list.push(None);
+        }
+        self.list[index] = Some(Bdev {
+            generation: handle.generation,
+            name: bdev.name,
+            aliases,
+            product: product(&bdev.kind),
+            kind: bdev.kind,
+            block_size: bdev.block_size,
+            num_blocks: bdev.num_blocks,
+            physical_block_size: bdev.physical_block_size,
+            uuid,
+            going: false,
+            claimed: None,
+            luns: Vec::new(),
+            tops: Vec::new(),
+            waiters: Vec::new(),
+        });
+        Ok(handle)
+    }
+
+    /// Makes a malloc bdev; "MallocN" if it has no name.
+    ///
+    /// # Errors
+    ///
+    /// As `bdev_malloc_create`: `EINVAL` for impossible sizes, `ENOMEM` for too many bytes or no
+    /// block size, `EEXIST`.
+    pub fn malloc(
+        &mut self,
+        name: Option<String>,
+        block_size: u32,
+        num_blocks: u64,
+        physical_block_size: u32,
+        uuid: Option<[u8; 16]>,
+    ) -> Result<BdevHandle, Errno> {
+        if num_blocks == 0 {
+            return Err(EINVAL);
+        }
+        // A zero block size passes the check and ends as an allocation of nothing (T-A13).
+        if block_size == 0 {
+            return Err(ENOMEM);
+        }
+        if block_size % 512 != 0 || physical_block_size % 512 != 0 {
+            return Err(EINVAL);
+        }
+        let bytes = u64::from(block_size).checked_mul(num_blocks);
+        if bytes.is_none_or(|bytes| bytes > MALLOC_MAX) {
+            return Err(ENOMEM);
+        }
+        let name = name.unwrap_or_else(|| {
+            self.malloc_count += 1;
+            format!("Malloc{}", self.malloc_count - 1)
+        });
+        let store = self.stores.create();
+        let made = self.register(NewBdev {
+            name,
+            kind: Kind::Malloc { store },
+            block_size,
+            num_blocks,
+            physical_block_size: if physical_block_size == 0 {
+                block_size
+            } else {
+                physical_block_size
+            },
+            uuid,
+        });
+        if made.is_err() {
+            self.stores.delete(store);
+        }
+        made
+    }
+
+    /// Puts an error or delay bdev, named `name`, on `base`, and claims it.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM`: another module has claimed it. As [`Bdevs::register`].
+    pub fn put_on(
+        &mut self,
+        base: BdevHandle,
+        name: String,
+        kind: Kind,
+        uuid: Option<[u8; 16]>,
+    ) -> Result<BdevHandle, Errno> {
+        let under = self.get(base).ok_or(ENODEV)?;
+        let module = match kind {
+            Kind::Delay { .. } => "delay",
+            _ => "error",
+        };
+        if under.claimed.is_some() {
+            return Err(EPERM);
+        }
+        let new = NewBdev {
+            name,
+            kind,
+            block_size: under.block_size,
+            num_blocks: under.num_blocks,
+            physical_block_size: under.physical_block_size,
+            uuid,
+        };
+        let handle = self.register(new)?;
+        let under = self.get_mut(base).expect("looked up above");
+        under.claimed = Some(module);
+        under.tops.push(handle);
+        Ok(handle)
+    }
+
+    /// Makes the parts of a split whose base is there; says their names.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM`: the base is claimed. `EINVAL`: the parts do not fit.
+    pub fn make_split(
+        &mut self,
+        base: BdevHandle,
+        config: &SplitConfig,
+    ) -> Result<Vec<String>, Errno> {
+        let under = self.get(base).ok_or(ENODEV)?;
+        let (name, block_size) = (under.name.clone(), u64::from(under.block_size));
+        let (blocks, physical) = (under.num_blocks, under.physical_block_size);
+        if under.claimed.is_some() {
+            return Err(EPERM);
+        }
+        let part = if config.size_mb == 0 {
+            blocks / u64::from(config.count)
+        } else {
+            config.size_mb.checked_mul(1 << 20).ok_or(EINVAL)? / block_size
+        };
+        if part == 0 {
+            return Err(EINVAL);
+        }
+        let count = (blocks / part).min(u64::from(config.count));
+        if count == 0 {
+            return Err(EINVAL);
+        }
+        let mut made = Vec::new();
+        for i in 0..count {
+            let new = NewBdev {
+                name: format!("{name}p{i}"),
+                kind: Kind::Split {
+                    base,
+                    start: i * part,
+                },
+                block_size: block_size as u32,
+                num_blocks: part,
+                physical_block_size: physical,
+                uuid: None,
+            };
+            made.push(new.name.clone());
+            let handle = self.register(new)?;
+            let under = self.get_mut(base).expect("looked up above");
+            under.claimed = Some("split");
+            under.tops.push(handle);
+        }
+        Ok(made)
+    }
+
+    /// The splits that waited for a bdev of this name, made now (`vbdev_split_examine`).
+    pub fn examine(&mut self, base: BdevHandle) {
+        let Some(name) = self.get(base).map(|bdev| bdev.name.clone()) else {
+            return;
+        };
+        if let Some(config) = self.splits.iter().find(|split| split.base == name).cloned() {
+            // A failure is SPDK's to log: examine has nobody to answer.
+            let _ = self.make_split(base, &config);
+        }
+    }
+
+    /// Attaches the NVMe device at `traddr` as `name`: its namespaces become bdevs.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: there is none. `EEXIST`: a bdev's name is taken.
+    pub fn nvme_attach(&mut self, name: &str, traddr: &str) -> Result<Vec<BdevHandle>, Errno> {
+        let found = self.nvme.iter().find(|(device, _)| device.traddr == traddr);
+        let (device, stores) = found.cloned().ok_or(ENODEV)?;
+        let mut made = Vec::new();
+        for (i, (&(blocks, block_size), &store)) in
+            device.namespaces.iter().zip(&stores).enumerate()
+        {
+            made.push(self.register(NewBdev {
+                name: format!("{name}n{}", i + 1),
+                kind: Kind::Nvme {
+                    store,
+                    controller: name.to_owned(),
+                },
+                block_size,
+                num_blocks: blocks,
+                physical_block_size: block_size,
+                uuid: None,
+            })?);
+        }
+        self.nvme_controllers
+            .insert(name.to_owned(), traddr.to_owned());
+        Ok(made)
+    }
+
+    /// Bdevs of an NVMe controller that are registered, those that are going included.
+    #[must_use]
+    pub fn nvme_bdevs(&self, name: &str) -> usize {
+        let of = |bdev: &&Bdev| matches!(&bdev.kind, Kind::Nvme { controller, .. } if controller == name);
+        self.list.iter().flatten().filter(of).count()
+    }
+
+    /// Takes a bdev that nobody has open any more out of the registry, and gives its content back.
+    /// Says what it was.
+    pub fn destroy(&mut self, handle: BdevHandle) -> Option<Bdev> {
+        self.get(handle)?;
+        let bdev = self.list[usize::from(handle.index)].take()?;
+        for name in bdev.aliases.iter().chain([&bdev.name]) {
+            if self.names.get(name) == Some(&handle) {
+                self.names.remove(name);
+            }
+        }
+        if let Kind::Malloc { store } = bdev.kind {
+            self.stores.delete(store);
+        }
+        self.engine.forget(handle);
+        Some(bdev)
+    }
+
+    /// Begins I/O for a task; see [`io::Engine`].
+    pub fn submit(&mut self, now: Time, request: io::Request, dice: &mut crate::dice::Dice) {
+        let Self { list, engine, .. } = self;
+        engine.submit(now, request, list, dice);
+    }
+
+    /// Lets go what an error bdev holds.
+    pub fn resume(&mut self, now: Time, bdev: BdevHandle, dice: &mut crate::dice::Dice) {
+        let Self { list, engine, .. } = self;
+        engine.resume(now, bdev, list, dice);
+    }
+}
+
+/// A bdev to register.
+#[derive(Clone, Debug)]
+pub struct NewBdev {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// Blocks.
+    pub num_blocks: u64,
+    /// Bytes in a physical block.
+    pub physical_block_size: u32,
+    /// Its UUID; invented if none.
+    pub uuid: Option<[u8; 16]>,
+}
+
+const fn product(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Malloc { .. } => "Malloc disk",
+        Kind::Null => "Null disk",
+        Kind::Nvme { .. } => "NVMe disk",
+        Kind::Split { .. } => "Split Disk",
+        Kind::Error { .. } => "Error Disk",
+        Kind::Delay { .. } => "delay",
+    }
+}
+
+/// A version-4 UUID that is the same in every run.
+fn invented_uuid(number: u32) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    uuid[..4].copy_from_slice(b"plug");
+    uuid[6] = 0x40;
+    uuid[8] = 0x80;
+    uuid[12..].copy_from_slice(&number.to_be_bytes());
+    uuid
+}
+
+/// As SPDK prints a UUID.
+#[must_use]
+pub fn uuid_text(uuid: &[u8; 16]) -> String {
+    let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}

@@ -1,0 +1,225 @@
+//! Moving data: between guest memory and the devices, when an I/O is due.
+//!
+//! Knows what a block operation does to bytes; not why, nor what is answered.
+
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::bdev::io::{Ended, IoKind};
+use super::bdev::store::{StoreId, Stores, each_page};
+use super::chain::Iov;
+use super::scsi::{BdevStatus, BlockIo};
+use super::turn::TargetTurn;
+use super::{Out, Target};
+
+/// Guest memory was not where it should be.
+struct Gone;
+
+impl Target {
+    /// Everything that the devices have finished by now.
+    pub fn bdev_turn(&mut self, cx: &mut Out<'_>) -> TargetTurn {
+        let mut ios = 0;
+        while let Some(ended) = self.bdevs.engine.pop(cx.now) {
+            ios += 1;
+            self.end_io(cx, ended);
+            if self.dead {
+                break;
+            }
+        }
+        TargetTurn::BdevDone { ios }
+    }
+
+    fn end_io(&mut self, cx: &mut Out<'_>, ended: Ended) {
+        let Self { ctl, bdevs, .. } = self;
+        let vdev = usize::from(ended.task.vdev);
+        let Some(ctl) = ctl[vdev].as_mut() else {
+            cx.broken(
+                scenarios::CheckId::I3,
+                "an I/O ended on a controller that is gone".to_owned(),
+            );
+            return;
+        };
+        let mut status = ended.status;
+        let session = ctl.session(ended.task.session);
+        if let Some(session) = session
+            && ended.kind != IoKind::Reset
+            && status == BdevStatus::Success
+        {
+            if session.unmapped {
+                self.memory_gone(
+                    cx,
+                    "accel copy: the session leaked and its memory is unmapped (N1)",
+                );
+                return;
+            }
+            let late = session.draining;
+            let memory = session.memory.clone();
+            if let (false, Some(memory), Some(task)) = (late, memory, session.task(ended.task)) {
+                match carry_out(
+                    &memory,
+                    &task.iovs,
+                    task.io.as_ref(),
+                    &ended,
+                    &mut bdevs.stores,
+                    &mut self.data_out,
+                ) {
+                    Ok(outcome) => status = outcome,
+                    Err(Gone) => {
+                        self.memory_gone(cx, "accel copy: payload is not in guest memory");
+                        return;
+                    }
+                }
+            }
+        }
+        if let Some(ctl) = self.ctl[vdev].as_mut() {
+            ctl.done.push_back((ended.task, ended.kind, status));
+            ctl.poll_at = ctl.poll_at.min(cx.now);
+        }
+        self.touch_vdev(vdev);
+    }
+}
+
+fn carry_out(
+    memory: &GuestMemoryMmap<()>,
+    iovs: &[Iov],
+    io: Option<&BlockIo>,
+    ended: &Ended,
+    stores: &mut Stores,
+    scratch: &mut Vec<u8>,
+) -> Result<BdevStatus, Gone> {
+    let (Some(io), Some(store)) = (io, ended.store) else {
+        return Ok(BdevStatus::Success);
+    };
+    let block = u64::from(ended.block_size);
+    let at = |lba: u64| ended.origin.saturating_add(lba.saturating_mul(block));
+    let bytes = |blocks: u64| blocks.saturating_mul(block);
+    match io {
+        BlockIo::Read { lba, blocks } => {
+            read(
+                memory,
+                iovs,
+                stores,
+                store,
+                at(*lba),
+                bytes(u64::from(*blocks)),
+            )?;
+            if let Some((offset, value)) = ended.corrupt {
+                spoil(memory, iovs, offset, value)?;
+            }
+        }
+        BlockIo::Write { lba, blocks } => {
+            write(
+                memory,
+                iovs,
+                stores,
+                store,
+                at(*lba),
+                bytes(u64::from(*blocks)),
+            )?;
+            if let Some((offset, value)) = ended.corrupt
+                && offset < bytes(u64::from(*blocks))
+            {
+                stores.write(store, at(*lba) + offset, &[value]);
+            }
+        }
+        BlockIo::Flush { .. } => {}
+        BlockIo::Unmap(list) => {
+            for (lba, blocks) in &list.ranges {
+                stores.zero(store, at(*lba), bytes(u64::from(*blocks)));
+            }
+        }
+        BlockIo::WriteSame { lba, blocks } => {
+            gather(memory, iovs, block, scratch)?;
+            for n in 0..u64::from(*blocks) {
+                stores.write(store, at(lba.saturating_add(n)), scratch);
+            }
+        }
+        BlockIo::CompareAndWrite { lba } => {
+            let len = block;
+            gather(memory, iovs, 2 * len, scratch)?;
+            let (old, new) = scratch.split_at(scratch.len() / 2);
+            let mut there = vec![0; old.len()];
+            stores.read(store, at(*lba), &mut there);
+            if there != old {
+                return Ok(BdevStatus::Miscompare);
+            }
+            stores.write(store, at(*lba), new);
+        }
+    }
+    Ok(BdevStatus::Success)
+}
+
+/// From the device's pages into guest memory, no buffer between.
+fn read(
+    memory: &GuestMemoryMmap<()>,
+    iovs: &[Iov],
+    stores: &Stores,
+    store: StoreId,
+    mut at: u64,
+    mut left: u64,
+) -> Result<(), Gone> {
+    let mut gone = false;
+    for iov in iovs {
+        let len = left.min(u64::from(iov.len));
+        each_page(at, len as usize, |number, offset, from, count| {
+            let page = &stores.page(store, number)[offset..offset + count];
+            let to = GuestAddress(iov.addr + from as u64);
+            gone |= memory.write_slice(page, to).is_err();
+        });
+        at += len;
+        left -= len;
+    }
+    if gone { Err(Gone) } else { Ok(()) }
+}
+
+/// From guest memory into the device's pages.
+fn write(
+    memory: &GuestMemoryMmap<()>,
+    iovs: &[Iov],
+    stores: &mut Stores,
+    store: StoreId,
+    mut at: u64,
+    mut left: u64,
+) -> Result<(), Gone> {
+    let mut gone = false;
+    for iov in iovs {
+        let len = left.min(u64::from(iov.len));
+        each_page(at, len as usize, |number, offset, from, count| {
+            let page = &mut stores.page_mut(store, number)[offset..offset + count];
+            let source = GuestAddress(iov.addr + from as u64);
+            gone |= memory.read_slice(page, source).is_err();
+        });
+        at += len;
+        left -= len;
+    }
+    if gone { Err(Gone) } else { Ok(()) }
+}
+
+fn gather(
+    memory: &GuestMemoryMmap<()>,
+    iovs: &[Iov],
+    len: u64,
+    scratch: &mut Vec<u8>,
+) -> Result<(), Gone> {
+    scratch.clear();
+    for iov in iovs {
+        let from = scratch.len();
+        let count = (len - from as u64).min(u64::from(iov.len));
+        scratch.resize(from + count as usize, 0);
+        memory
+            .read_slice(&mut scratch[from..], GuestAddress(iov.addr))
+            .map_err(|_| Gone)?;
+    }
+    Ok(())
+}
+
+fn spoil(memory: &GuestMemoryMmap<()>, iovs: &[Iov], offset: u64, value: u8) -> Result<(), Gone> {
+    let mut left = offset;
+    for iov in iovs {
+        if left < u64::from(iov.len) {
+            let at = GuestAddress(iov.addr + left);
+            return memory.write_slice(&[value], at).map_err(|_| Gone);
+        }
+        left -= u64::from(iov.len);
+    }
+    Ok(())
+}

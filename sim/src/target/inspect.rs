@@ -1,0 +1,98 @@
+//! What can be seen of a target from outside without changing it: what is left when all is quiet.
+
+use super::Target;
+
+impl Target {
+    /// Counters that should be zero when nothing can happen any more, as "what: count" (I14).
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let mut note = |what: &str, count: usize| {
+            if count > 0 {
+                left.push(format!("{what}: {count}"));
+            }
+        };
+        if self.dead {
+            return left;
+        }
+        for ctl in self.ctl.iter().flatten() {
+            note(
+                &format!("{} foreach operations", ctl.name),
+                ctl.pending_ops as usize,
+            );
+            note(
+                &format!("{} things waiting for the lock", ctl.name),
+                ctl.waiting.len(),
+            );
+            for session in &ctl.sessions {
+                let name = format!("{}s{}", ctl.name, session.vid);
+                note(&format!("{name} tasks"), session.task_cnt as usize);
+                let removing = session
+                    .slots
+                    .iter()
+                    .filter(|slot| slot.state == scenarios::SlotState::Removing);
+                note(&format!("{name} slots REMOVING"), removing.count());
+            }
+            let unsettled = ctl.slots.iter().filter(|slot| {
+                matches!(
+                    slot.state,
+                    scenarios::SlotState::Adding | scenarios::SlotState::Removing
+                )
+            });
+            note(
+                &format!("{} slots ADDING or REMOVING", ctl.name),
+                unsettled.count(),
+            );
+        }
+        for (id, device) in self.devs.all() {
+            let holders = self.ctl.iter().flatten().flat_map(|ctl| &ctl.sessions);
+            let slots = holders.flat_map(|session| &session.slots);
+            let held = slots.filter(|slot| slot.device == device.number && slot.dev.is_some());
+            let held = held.count() as u32;
+            if let Some(lun) = &device.lun {
+                let surplus = lun.references.abs_diff(held);
+                note(
+                    &format!("SCSI device {id} references not held"),
+                    surplus as usize,
+                );
+                note(
+                    &format!("SCSI device {id} outstanding"),
+                    lun.outstanding as usize,
+                );
+                note(&format!("SCSI device {id} pending"), lun.pending.len());
+            }
+            let owned = self.ctl.iter().flatten().any(|ctl| {
+                ctl.slots
+                    .iter()
+                    .any(|slot| slot.device == device.number && slot.dev.is_some())
+            });
+            note(
+                &format!("SCSI device {id} without a slot"),
+                usize::from(!owned),
+            );
+        }
+        note("I/O in flight in bdevs", self.bdevs.engine.in_flight());
+        note("deletes waiting", self.deferred.deletes.len());
+        note("unregistrations waiting", self.deferred.unregisters.len());
+        note("DPDK thread waiting", usize::from(self.dpdk.waits()));
+        left
+    }
+
+    /// Requests that a front-end can never learn the fate of (S7 off): no response could be found.
+    #[must_use]
+    pub const fn unanswerable(&self) -> u64 {
+        self.unanswerable
+    }
+
+    /// Whether the modelled process has died.
+    #[must_use]
+    pub const fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// vhost-user connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.dpdk.connections()
+    }
+}

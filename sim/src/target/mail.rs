@@ -1,0 +1,186 @@
+//! Messages between the target's own threads, and when each thread is next due.
+//!
+//! Knows no message's meaning. A thread's inbox is first in, first out, as `spdk_thread`'s ring is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use scenarios::Time;
+
+use super::foreach::Foreach;
+use super::lun::DevHandle;
+use crate::end::When;
+
+/// What a message between two threads of one process costs: a reactor's round.
+pub const HOP: Duration = Duration::from_nanos(500);
+
+/// The app thread: RPC, bdev management, completions of foreach operations.
+pub const APP: usize = 0;
+/// DPDK's `vhost-events` thread.
+pub const DPDK: usize = 1;
+/// The devices under the bdevs.
+pub const BDEV: usize = 2;
+/// The first controller's thread.
+pub const VDEV: usize = 3;
+
+/// To the app thread.
+#[derive(Clone, Copy, Debug)]
+pub enum AppMessage {
+    /// Every session was visited.
+    ForeachDone(Foreach),
+    /// A bdev tells a user of a LUN that it goes.
+    BdevGoes {
+        /// The bdev's index.
+        bdev: u16,
+        /// The device that has it open.
+        dev: DevHandle,
+    },
+    /// A bdev tells the vbdevs on top of it that it goes.
+    BaseGoes {
+        /// The bdev.
+        base: super::bdev::BdevHandle,
+        /// The one on top.
+        top: super::bdev::BdevHandle,
+    },
+    /// The LUN has no io channel any more: close it.
+    LunClose(DevHandle),
+    /// Go on with a hot-remove whose io channel is gone, or never was.
+    LunRemove(DevHandle),
+    /// An NVMe controller does not go away.
+    NvmeTimeout {
+        /// The call that waits for it.
+        call: super::rpc::CallId,
+    },
+    /// The last target of a deleted controller is gone.
+    Unregister {
+        /// The controller's place among the actors.
+        vdev: u8,
+        /// Its creation number.
+        number: u8,
+    },
+}
+
+/// To a controller's thread.
+#[derive(Clone, Copy, Debug)]
+pub enum VdevMessage {
+    /// Visit every session.
+    Foreach(Foreach),
+    /// Start a session.
+    Start {
+        /// SPDK's session id.
+        session: u32,
+    },
+    /// Stop a session.
+    Stop {
+        /// SPDK's session id.
+        session: u32,
+    },
+    /// A LUN of the controller is being hot-removed.
+    LunRemove(DevHandle),
+}
+
+/// A thread's inbox.
+#[derive(Debug)]
+pub struct Inbox<M> {
+    queue: VecDeque<(Stamp, M)>,
+}
+
+/// When a message is due, and its number among all messages: their order on one reactor.
+pub type Stamp = (Time, u64);
+
+/// No message.
+pub const NO_MESSAGE: Stamp = (Time::NEVER, u64::MAX);
+
+impl<M> Default for Inbox<M> {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+        }
+    }
+}
+
+impl<M> Inbox<M> {
+    /// Puts a message last.
+    pub fn push(&mut self, stamp: Stamp, message: M) {
+        self.queue.push_back((stamp, message));
+    }
+
+    /// When the first message is due.
+    pub fn first(&self) -> Stamp {
+        self.queue.front().map_or(NO_MESSAGE, |(stamp, _)| *stamp)
+    }
+
+    /// Takes the first message.
+    pub fn pop(&mut self) -> Option<M> {
+        self.queue.pop_front().map(|(_, message)| message)
+    }
+}
+
+/// When each actor is due.
+#[derive(Debug)]
+pub struct Agenda {
+    due: Vec<Time>,
+    messages: Vec<Stamp>,
+    changed: u128,
+    one_reactor: bool,
+    stalled: Time,
+}
+
+impl Agenda {
+    /// Nobody is due. With `one_reactor`, the app thread and the controllers' threads share a core.
+    pub fn new(actors: usize, one_reactor: bool) -> Self {
+        Self {
+            due: vec![Time::NEVER; actors],
+            messages: vec![NO_MESSAGE; actors],
+            changed: 0,
+            one_reactor,
+            stalled: Time::ZERO,
+        }
+    }
+
+    /// Notes when `actor` is due: at all, and for a message.
+    pub fn set(&mut self, actor: usize, due: Time, message: Stamp) {
+        if self.due[actor] == due && self.messages[actor] == message {
+            return;
+        }
+        self.due[actor] = due;
+        if self.messages[actor] != message && self.one_reactor {
+            self.changed = u128::MAX;
+        }
+        self.messages[actor] = message;
+        self.changed |= 1 << actor;
+    }
+
+    /// The reactor of the app thread stands still until `until`.
+    pub fn stall(&mut self, until: Time) {
+        self.stalled = self.stalled.max(until);
+        self.changed = u128::MAX;
+    }
+
+    /// When `actor` can take a turn.
+    ///
+    /// On one reactor, threads take turns: no thread acts while another has an older message.
+    pub fn when(&self, actor: usize) -> When {
+        let mut due = self.due[actor];
+        if due == Time::NEVER {
+            return When::Blocked;
+        }
+        if actor == APP || (actor >= VDEV && self.one_reactor) {
+            due = due.max(self.stalled);
+        }
+        if self.one_reactor && (actor == APP || actor >= VDEV) {
+            let mine = self.messages[actor].min((self.due[actor], u64::MAX));
+            let older = |other: usize| other != actor && self.messages[other] < mine;
+            if older(APP) || (VDEV..self.messages.len()).any(older) {
+                return When::Blocked;
+            }
+        }
+        When::At(due)
+    }
+
+    /// The actors whose time may have changed since the last call.
+    pub fn take_changed(&mut self) -> u128 {
+        let all = (1u128 << self.due.len()) - 1;
+        std::mem::take(&mut self.changed) & all
+    }
+}

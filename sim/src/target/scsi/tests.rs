@@ -1,0 +1,1 @@
+//! Recorded commands against the model.

@@ -1,0 +1,250 @@
+//! What a turn of the target was, for the trace.
+//!
+//! Describes; decides nothing. One variant for each kind of step that another thread can precede.
+
+use crate::end::Took;
+
+/// A turn of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetTurn {
+    /// The RPC poller ran on the app thread.
+    Rpc {
+        /// Requests read and begun.
+        requests: u16,
+        /// Those that attach, detach, or remove a bdev or a controller.
+        hotplug: u16,
+        /// Folds in the methods and places of those, in their order.
+        what: u64,
+    },
+    /// A hop of a foreach-session operation.
+    Foreach {
+        /// Which operation.
+        op: ForeachOp,
+        /// On the controller's thread; false: its completion on the app thread.
+        visit: bool,
+        /// The controller, by creation order.
+        controller: u8,
+        /// The slot.
+        slot: u8,
+    },
+    /// The DPDK thread took a vhost-user message, or went on with one.
+    VhostUser {
+        /// Which message.
+        request: &'static str,
+        /// The controller, by creation order; 0 if there is none.
+        controller: u8,
+        /// The ring it is about, if any.
+        vring: u16,
+    },
+    /// A session tried to start.
+    Start {
+        /// The controller.
+        controller: u8,
+        /// The session.
+        session: u32,
+        /// It runs now.
+        started: bool,
+    },
+    /// A session was told to stop: its pollers are gone.
+    StopBegan {
+        /// The controller.
+        controller: u8,
+        /// The session.
+        session: u32,
+    },
+    /// The stop poller ended, one way or the other.
+    StopEnded {
+        /// The controller.
+        controller: u8,
+        /// The session.
+        session: u32,
+        /// Not by a time-out.
+        clean: bool,
+    },
+    /// Request queues were polled and finished I/O completed.
+    Poll {
+        /// The controller.
+        controller: u8,
+        /// Requests taken.
+        requests: u16,
+        /// Tasks completed.
+        completions: u16,
+    },
+    /// The management poller of a session: control queue, event calls, drain.
+    Manage {
+        /// The controller.
+        controller: u8,
+        /// The session.
+        session: u32,
+        /// Control requests taken.
+        control: u16,
+        /// Slots let go, as a bit set.
+        drained: u8,
+    },
+    /// A step of a LUN's hot-remove or reset.
+    Lun {
+        /// Which device.
+        device: u32,
+        /// Which step.
+        step: LunStep,
+    },
+    /// A bdev told one of its users that it goes, or was closed by it.
+    BdevEvent {
+        /// Index of the bdev.
+        bdev: u16,
+    },
+    /// The bdevs finished I/O.
+    BdevDone {
+        /// How many.
+        ios: u16,
+    },
+    /// A controller without targets was unregistered, or not yet.
+    Unregister {
+        /// The controller.
+        controller: u8,
+        /// It is gone.
+        gone: bool,
+    },
+    /// A waiting RPC tried again.
+    Retry {
+        /// How many tried.
+        calls: u16,
+    },
+    /// A thread woke and found nothing to do.
+    Idle,
+}
+
+/// What a foreach-session operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeachOp {
+    /// Tell of a new target.
+    Attach,
+    /// Tell of a removal.
+    Remove,
+    /// Ask whether every session has let go.
+    ProcessRemoved,
+    /// Tell of a new capacity.
+    Resize,
+}
+
+/// A step in the life of a LUN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LunStep {
+    /// The hot-remove arrived on the thread of the io channel.
+    RemoveBegan,
+    /// Its tasks have ended, the controller was told.
+    RemoveTold,
+    /// It was closed.
+    Closed,
+    /// A reset has nothing more to wait for.
+    ResetDone,
+}
+
+impl Took for TargetTurn {
+    fn words(&self) -> [u64; 3] {
+        let place = |controller: u8, slot: u8| u64::from(controller) << 8 | u64::from(slot);
+        match *self {
+            Self::Rpc {
+                requests,
+                hotplug,
+                what,
+            } => [1 << 56 | what >> 8, u64::from(requests), u64::from(hotplug)],
+            Self::Foreach {
+                op,
+                visit,
+                controller,
+                slot,
+            } => [
+                2 << 56 | (op as u64) << 24 | u64::from(visit) << 16 | place(controller, slot),
+                0,
+                0,
+            ],
+            Self::VhostUser {
+                request,
+                controller,
+                vring,
+            } => [
+                3 << 56 | fold(request) >> 24 << 8 | u64::from(controller),
+                u64::from(vring),
+                0,
+            ],
+            Self::Start {
+                controller,
+                session,
+                started,
+            } => [
+                4 << 56 | u64::from(started) << 16 | place(controller, 0),
+                u64::from(session),
+                0,
+            ],
+            Self::StopBegan {
+                controller,
+                session,
+            } => [5 << 56 | place(controller, 0), u64::from(session), 0],
+            Self::StopEnded {
+                controller,
+                session,
+                clean,
+            } => [
+                6 << 56 | u64::from(clean) << 16 | place(controller, 0),
+                u64::from(session),
+                0,
+            ],
+            Self::Poll {
+                controller,
+                requests,
+                completions,
+            } => [
+                7 << 56 | place(controller, 0),
+                u64::from(requests),
+                u64::from(completions),
+            ],
+            Self::Manage {
+                controller,
+                session,
+                control,
+                drained,
+            } => [
+                8 << 56 | u64::from(drained) << 16 | place(controller, 0),
+                u64::from(session),
+                u64::from(control),
+            ],
+            Self::Lun { device, step } => [9 << 56 | (step as u64) << 32 | u64::from(device), 0, 0],
+            Self::BdevEvent { bdev } => [10 << 56 | u64::from(bdev), 0, 0],
+            Self::BdevDone { ios } => [11 << 56, u64::from(ios), 0],
+            Self::Unregister { controller, gone } => [
+                12 << 56 | u64::from(gone) << 16 | place(controller, 0),
+                0,
+                0,
+            ],
+            Self::Retry { calls } => [13 << 56, u64::from(calls), 0],
+            Self::Idle => [14 << 56, 0, 0],
+        }
+    }
+
+    fn is_hotplug(&self) -> bool {
+        match *self {
+            Self::Rpc { hotplug, .. } => hotplug > 0,
+            Self::Foreach { .. }
+            | Self::Start { .. }
+            | Self::StopBegan { .. }
+            | Self::StopEnded { .. }
+            | Self::Lun { .. }
+            | Self::BdevEvent { .. }
+            | Self::Unregister { .. } => true,
+            Self::Manage { drained, .. } => drained != 0,
+            Self::VhostUser { .. }
+            | Self::Poll { .. }
+            | Self::BdevDone { .. }
+            | Self::Retry { .. }
+            | Self::Idle => false,
+        }
+    }
+}
+
+/// FNV-1a of a word.
+pub(super) fn fold(word: &str) -> u64 {
+    word.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
