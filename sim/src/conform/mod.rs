@@ -11,6 +11,7 @@ pub mod differences;
 pub mod front_end;
 pub mod memory;
 pub mod model_peer;
+pub mod model_target;
 pub mod peer;
 mod perform;
 pub mod player;

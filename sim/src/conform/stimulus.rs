@@ -523,10 +523,11 @@ impl Stimulus {
     }
 }
 
-/// Bytes from hex digits.
+/// Bytes from hex digits; blanks between them do not count.
 pub(super) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let digits = text
         .chars()
+        .filter(|c| *c != ' ')
         .map(|c| c.to_digit(16).map(|digit| digit as u8))
         .collect::<Option<Vec<u8>>>()
         .filter(|digits| digits.len() % 2 == 0)
@@ -553,7 +554,7 @@ mod tests {
 
     #[test]
     fn hex_goes_both_ways() {
-        assert_eq!(from_hex("00ff1a").unwrap(), [0, 255, 26]);
+        assert_eq!(from_hex("00ff 1a").unwrap(), [0, 255, 26]);
         assert_eq!(to_hex(&[0, 255, 26]), "00ff1a");
         assert!(from_hex("0").is_err());
         assert!(from_hex("0g").is_err());

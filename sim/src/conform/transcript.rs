@@ -255,10 +255,19 @@ impl Transcript {
         }
         for variants in header.variants {
             // A step that the most frequent run did not reach (it crashed before) cannot be played.
-            if let Some(step) = variants.step.checked_sub(1).and_then(|n| steps.get_mut(n)) {
-                let more = variants.seen.into_iter().map(|seen| seen.see);
-                step.expected.extend(more);
+            let Some(step) = variants.step.checked_sub(1).and_then(|n| steps.get_mut(n)) else {
+                continue;
+            };
+            // The body is itself one of the runs. Checked, or a body that was tampered with would
+            // pass by its own copy.
+            let lists: Vec<_> = variants.seen.into_iter().map(|seen| seen.see).collect();
+            if !lists.contains(&step.expected[0]) {
+                let why = "what follows is none of the recorded `variants` of this step".into();
+                return Err(bad(step.line, why));
             }
+            let others = lists.into_iter().filter(|list| *list != step.expected[0]);
+            let others: Vec<_> = others.collect();
+            step.expected.extend(others);
         }
         Ok(Self {
             file: file.to_owned(),
@@ -351,11 +360,25 @@ mod tests {
         assert!(error.to_string().starts_with("x.jsonl:2: "), "{error}");
     }
 
+    fn unstable(body: &str) -> Result<Transcript, BadTranscript> {
+        let header = r#"{"case":"T-X01-a","about":"b","peer":"p","setup":{},"runs":5,"stable":false,"variants":[{"step":1,"seen":[{"n":1,"see":[{"rpc_closed":{"conn":1}}]},{"n":4,"see":[{"rpc_closed":{"conn":0}}]}]},{"step":9,"seen":[]}]}"#;
+        let stimulus = r#"{"do":{"settle":{"ms":5}}}"#;
+        Transcript::parse("x.jsonl", &format!("{header}\n{stimulus}\n{body}\n"))
+    }
+
     #[test]
     fn variants_are_more_right_answers() {
-        let header = r#"{"case":"T-X01-a","about":"b","peer":"p","setup":{},"runs":5,"stable":false,"variants":[{"step":1,"seen":[{"n":1,"see":[{"rpc_closed":{"conn":1}}]}]},{"step":9,"seen":[]}]}"#;
-        let text = format!("{header}\n{}\n", r#"{"do":{"settle":{"ms":5}}}"#);
-        let transcript = Transcript::parse("x.jsonl", &text).unwrap();
+        let transcript = unstable(r#"{"see":{"rpc_closed":{"conn":0}}}"#).unwrap();
         assert_eq!(transcript.steps[0].expected.len(), 2);
+        assert_ne!(
+            transcript.steps[0].expected[0],
+            transcript.steps[0].expected[1]
+        );
+    }
+
+    #[test]
+    fn a_body_that_no_run_showed_is_an_error() {
+        let error = unstable(r#"{"see":{"rpc_closed":{"conn":2}}}"#).unwrap_err();
+        assert_eq!(error.line, 2);
     }
 }
