@@ -51,7 +51,7 @@ use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
 use controller::Controller;
 use dpdk::{Dpdk, Incoming};
-use exec::Deferred;
+use exec::{Deferred, Logging};
 use inflight::Inflights;
 use lun::Devices;
 use mail::{APP, Agenda, AppMessage, BDEV, DPDK, HOP, Inbox, NO_MESSAGE, Stamp, VDEV, VdevMessage};
@@ -116,10 +116,10 @@ pub struct Target {
     rpc: RpcServer,
     rpc_at: Time,
     input: Vec<(ClientId, Option<Bytes>)>,
-    output: Vec<(ClientId, Bytes)>,
     inbox: Inbox<AppMessage>,
     timers: Vec<(Time, AppMessage)>,
     deferred: Deferred,
+    logging: Logging,
 
     dpdk: Dpdk,
     inflight: Inflights,
@@ -154,13 +154,13 @@ impl Target {
             agenda: Agenda::new(actors, config.cores < 2),
             touched: 0,
             sent: 0,
-            rpc: RpcServer::default(),
+            rpc: RpcServer::new(true),
             rpc_at: Time::NEVER,
             input: Vec::new(),
-            output: Vec::new(),
             inbox: Inbox::default(),
             timers: Vec::new(),
             deferred: Deferred::default(),
+            logging: Logging::default(),
             dpdk: Dpdk::default(),
             inflight: Inflights::default(),
             ctl: std::iter::repeat_with(|| None)
@@ -276,6 +276,8 @@ impl Target {
             AppMessage::LunRemove(dev) => self.lun_poll(cx, dev),
             AppMessage::Unregister { vdev, number } => self.unregister_later(cx, vdev, number),
             AppMessage::NvmeTimeout { call } => self.nvme_timed_out(call),
+            AppMessage::BdevTimeout { call } => self.bdev_timed_out(call),
+            AppMessage::Resized(dev) => self.resized(cx, dev),
         }
     }
 

@@ -50,7 +50,14 @@ pub enum Injected {
     /// It is tried again by the bdev layer, and succeeds.
     NoMemory,
     /// A byte of its data is wrong: at this offset, with this value.
-    Corrupt { offset: u64, value: u8 },
+    Corrupt {
+        /// Where, from the start of the I/O.
+        offset: u64,
+        /// What it is instead.
+        value: u8,
+    },
+    /// It fails with an NVMe status: an internal device error.
+    NvmeFailure,
 }
 
 /// A rule of an error bdev.
@@ -228,6 +235,10 @@ impl Engine {
                         }
                         Some(Injected::Failure) => {
                             flight.ended.status = BdevStatus::Failed;
+                            break (0, 0);
+                        }
+                        Some(Injected::NvmeFailure) => {
+                            flight.ended.status = BdevStatus::Nvme { sct: 0, sc: 6 };
                             break (0, 0);
                         }
                         Some(Injected::NoMemory) => extra += Duration::from_micros(10),
