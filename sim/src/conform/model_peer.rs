@@ -136,6 +136,11 @@ impl<M: Maker> Peer for ModelPeer<M> {
             let died = |message: &FromTarget| matches!(message, FromTarget::Died(_));
             self.dead |= said[before..].iter().any(died);
             self.take_note();
+            // A front-end waits in `recv` and sends its next message at once, not at the next look.
+            let answer = |message: &FromTarget| matches!(message, FromTarget::Answer { .. });
+            if self.dead || said[before..].iter().any(answer) {
+                break;
+            }
         }
         Ok(())
     }
