@@ -6,15 +6,19 @@
 //! they know of a target. [`compare`] judges, [`report`] shows, [`differences`] confesses. Reads no
 //! file: texts are handed in.
 
+pub mod answer;
 pub mod compare;
 pub mod differences;
 pub mod front_end;
+pub mod hex;
 pub mod memory;
 pub mod model_peer;
 pub mod model_target;
+pub mod names;
 pub mod peer;
 mod perform;
 pub mod player;
+pub mod posted;
 pub mod report;
 pub mod request;
 pub mod ring;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::front_end::{Step, feature_bits};
+use super::front_end::Step;
+use super::names::feature_bits;
 use super::player::{Awaited, PlayError, Player};
+use super::posted::{Chain, Scsi, Tmf};
 use super::request::Draft;
 use super::rpc;
-use super::stimulus::{
-    Chain, Kick, Rpc, RpcRaw, RpcUntil, Scsi, ScsiPace, Start, Stimulus, Timing, Tmf,
-};
+use super::stimulus::{Kick, Rpc, RpcRaw, RpcUntil, ScsiPace, Start, Stimulus, Timing};
 use super::transcript::{BdevSetup, ControllerSetup, Setup};
 use crate::message::{ConnId, VhostUser, VringIndex};
 use crate::wire::scsi::EVENT_SIZE;
