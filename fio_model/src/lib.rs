@@ -1,5 +1,56 @@
-//! Placeholder.
+//! fio as a model: its job files, the I/O that a job issues and the order it issues it in, its
+//! on-media verify format, its checks, its words and its exit status. The model is fio 3.33's.
+//!
+//! Knows nothing of virtio, SPDK and time: requests are handed out, completions are handed in,
+//! clocks are arguments. What fio writes, [`FioThread`] writes, byte for byte, apart from the
+//! header's time; what fio would not notice, [`strict`](StrictOracle) notices beside it.
 #![forbid(unsafe_code)]
-/// A job file.
-#[derive(Clone, Debug)]
-pub struct JobFile;
+
+mod errno;
+mod job;
+mod job_check;
+mod job_error;
+mod job_file;
+mod known_options;
+mod numbers;
+mod options;
+
+mod offsets;
+mod random;
+mod random_map;
+
+mod digest;
+mod digest_cache;
+mod fingerprint;
+mod header;
+mod payload;
+mod sums;
+mod verify;
+
+mod request;
+mod result;
+mod strict;
+mod terms;
+mod thread;
+mod units;
+mod write_log;
+
+pub use digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
+pub use digest_cache::DigestCache;
+pub use errno::Errno;
+pub use fingerprint::{Fingerprint, fingerprint};
+pub use header::{HEADER_LEN, Header, MAGIC};
+pub use job::{IoEngine, Job, ReadWrite, Span};
+pub use job_error::{JobError, JobErrorKind};
+pub use job_file::JobFile;
+pub use payload::fill;
+pub use random::{SeedTable, Taus88};
+pub use request::{Completion, Next, Op, Request, UnitId};
+pub use result::{
+    FirstFailure, GroupSummary, IoCounts, JobResult, KEPT_MAX, Origin, client_exit_status,
+    exit_status,
+};
+pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
+pub use terms::{SetupError, Volume};
+pub use thread::{Device, FioThread, Progress};
+pub use verify::{Cause, Expected, Stamp, VerifyFailure, check, stamp};

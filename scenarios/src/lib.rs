@@ -8,15 +8,23 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod concretise;
 pub mod names;
 pub mod observation;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod shipped;
 pub mod testbed;
 pub mod time;
+pub mod trace;
 
 pub use check::CheckId;
+pub use concretise::{Concrete, concretise};
 pub use names::{
     ControllerId, DiskId, FioId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, Ticket, VmId,
 };
 pub use observation::{EventKind, FioJobEnd, GuestDisk, Inside, Io, Observation, Seen, SlotState};
+pub use plan::{Plan, PlanError};
 pub use testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
 pub use time::Time;

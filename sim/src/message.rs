@@ -197,6 +197,8 @@ pub enum GuestAct {
     Continue,
     /// The process is killed: connections close, nothing is drained.
     Kill,
+    /// Nothing will ever come back: end every fio that runs as hung.
+    GiveUp,
 }
 
 /// From a guest.

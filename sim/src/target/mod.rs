@@ -27,6 +27,7 @@ mod inflight;
 mod inspect;
 mod lun;
 mod mail;
+mod parse;
 mod requestq;
 pub mod rpc;
 pub mod scsi;
@@ -249,7 +250,10 @@ impl Target {
         let message_at = self.inbox.first().0;
         let retry_at = self.deferred.retry_at;
         let first = message_at.min(timer_at).min(retry_at).min(self.rpc_at);
-        if first == message_at {
+        if first == retry_at {
+            // An RPC that re-queues itself has been in the inbox all the time.
+            self.retry(cx)
+        } else if first == message_at {
             match self.inbox.pop() {
                 Some(message) => self.app_message(cx, message),
                 None => TargetTurn::Idle,
@@ -260,8 +264,6 @@ impl Target {
                 Some((_, message)) => self.app_message(cx, message),
                 None => TargetTurn::Idle,
             }
-        } else if first == retry_at {
-            self.retry(cx)
         } else {
             self.rpc_poll(cx)
         }

@@ -1,1 +1,414 @@
-//! Placeholder.
+//! The world: one target, its guests, virtual time, a seed, and who goes next.
+//!
+//! One loop takes turns; each message goes straight into the other end's queue. Knows what connects
+//! to what; knows nothing of plans, checks, or what a turn does inside an end.
+
+mod hash;
+mod schedule;
+mod sim;
+mod turn_log;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use scenarios::{Observation, Seen, Time, VmId};
+
+pub use hash::RunHash;
+pub use schedule::Schedule;
+pub use sim::{DISK_BYTES, Sim, SimOptions};
+pub use turn_log::{Difference, TurnRecord, first_difference};
+
+use crate::dice::Dice;
+use crate::end::{ActorId, Cx, End, Took, When};
+use crate::guest::Guest;
+use crate::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
+use crate::target::Target;
+
+/// Log lines of the target that are kept for a report; older ones are forgotten.
+const LOG_LINES_MAX: usize = 200;
+
+/// The target's number in the turn log; guest n is n + 1.
+const TARGET: usize = 0;
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Somebody took a turn.
+    Turn,
+    /// The next turn is later than the limit: it is now the limit.
+    Limit,
+    /// Nobody can ever take a turn again unless something is put in.
+    AtRest,
+}
+
+/// A guest and where it sits.
+struct Seat {
+    vm: VmId,
+    guest: Guest,
+    /// Its first actor in the schedule.
+    first: usize,
+    /// The socket of each of its devices, by name of the controller.
+    sockets: Vec<Box<str>>,
+    /// The connection of each of its devices.
+    conns: Vec<Option<ConnId>>,
+}
+
+/// One target and its guests.
+pub struct World {
+    now: Time,
+    schedule: Schedule,
+    /// Which end an actor belongs to, by number of the actor.
+    owner: Vec<usize>,
+    dice: Dice,
+    target: Target,
+    died: bool,
+    seats: Vec<Seat>,
+    /// Who is at the other end of each connection.
+    conns: Vec<(usize, HbaId)>,
+    from_target: Vec<FromTarget>,
+    from_guest: Vec<FromGuest>,
+    saw: Vec<Seen>,
+    rpc: Vec<(ClientId, Bytes)>,
+    log: VecDeque<String>,
+    trace: RunHash,
+    order: RunHash,
+    turns: u64,
+    record: Option<Box<dyn FnMut(&TurnRecord) + Send>>,
+}
+
+impl World {
+    /// A world with `target` and no guest yet; `dice` are its accidents.
+    #[must_use]
+    pub fn new(target: Target, dice: Dice) -> Self {
+        let mut schedule = Schedule::default();
+        schedule.add(usize::from(target.actors()));
+        let owner = vec![TARGET; usize::from(target.actors())];
+        Self {
+            now: Time::ZERO,
+            schedule,
+            owner,
+            dice,
+            target,
+            died: false,
+            seats: Vec::new(),
+            conns: Vec::new(),
+            from_target: Vec::new(),
+            from_guest: Vec::new(),
+            saw: Vec::new(),
+            rpc: Vec::new(),
+            log: VecDeque::new(),
+            trace: RunHash::default(),
+            order: RunHash::default(),
+            turns: 0,
+            record: None,
+        }
+    }
+
+    /// Adds a guest, powered off, whose devices connect to the controllers named `sockets`.
+    pub fn add_guest(&mut self, vm: VmId, guest: Guest, sockets: Vec<Box<str>>) {
+        let first = self.schedule.add(usize::from(guest.actors()));
+        self.owner
+            .resize(first + usize::from(guest.actors()), self.seats.len() + 1);
+        let conns = vec![None; sockets.len()];
+        self.seats.push(Seat {
+            vm,
+            guest,
+            first,
+            sockets,
+            conns,
+        });
+    }
+
+    /// Calls `record` after every turn.
+    pub fn record_turns(&mut self, record: Box<dyn FnMut(&TurnRecord) + Send>) {
+        self.record = Some(record);
+    }
+
+    /// Draws once more from the world's dice: an accident that no seed asked for.
+    pub fn disturb(&mut self) {
+        self.dice.bits();
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Turns taken.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// The trace hash and the order hash so far.
+    #[must_use]
+    pub fn hashes(&self) -> (u64, u64) {
+        (self.trace.value(), self.order.value())
+    }
+
+    /// The target's last log lines.
+    pub fn log(&self) -> impl Iterator<Item = &str> {
+        self.log.iter().map(String::as_str)
+    }
+
+    /// Whether the target's process has died.
+    #[must_use]
+    pub fn target_died(&self) -> bool {
+        self.died
+    }
+
+    /// What was seen since the last call, appended to `seen`.
+    pub fn take_seen(&mut self, seen: &mut Vec<Seen>) {
+        seen.append(&mut self.saw);
+    }
+
+    /// What was seen and not yet taken.
+    #[must_use]
+    pub fn seen(&self) -> &[Seen] {
+        &self.saw
+    }
+
+    /// Notes an observation of the world's own.
+    pub fn see(&mut self, what: Observation) {
+        self.saw.push(Seen { at: self.now, what });
+    }
+
+    /// Bytes that the target sent to RPC clients since the last call.
+    pub fn take_rpc(&mut self) -> Vec<(ClientId, Bytes)> {
+        std::mem::take(&mut self.rpc)
+    }
+
+    /// Sends bytes to the target's RPC socket.
+    pub fn send_rpc(&mut self, client: ClientId, bytes: Bytes) {
+        self.put_target(ToTarget::Rpc { client, bytes });
+    }
+
+    /// Asks the guest of `vm` to do something; false if there is none.
+    pub fn tell_guest(&mut self, vm: VmId, message: ToGuest) -> bool {
+        let Some(seat) = self.seats.iter().position(|seat| seat.vm == vm) else {
+            return false;
+        };
+        self.put_guest(seat, message);
+        true
+    }
+
+    /// The guests, in the order in which they were added.
+    pub fn guests(&mut self) -> impl Iterator<Item = (VmId, &mut Guest)> {
+        self.seats.iter_mut().map(|seat| (seat.vm, &mut seat.guest))
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Takes the next turn, unless it is later than `limit`.
+    pub fn step(&mut self, limit: Time) -> Step {
+        let Some((actor, ready)) = self.schedule.earliest() else {
+            return Step::AtRest;
+        };
+        if ready > limit {
+            self.now = self.now.max(limit);
+            return Step::Limit;
+        }
+        self.now = self.now.max(ready);
+        self.schedule.went(actor);
+        let end = self.owner[actor];
+        let (words, hotplug) = if end == TARGET {
+            self.target_turn(actor)
+        } else {
+            self.guest_turn(end - 1, actor)
+        };
+        self.note_turn(actor, end, words, hotplug);
+        Step::Turn
+    }
+
+    fn target_turn(&mut self, actor: usize) -> ([u64; 3], bool) {
+        let mut cx = Cx {
+            now: self.now,
+            dice: &mut self.dice,
+            out: &mut self.from_target,
+            saw: &mut self.saw,
+        };
+        let turn = self.target.turn(ActorId(actor as u8), &mut cx);
+        self.refresh_target();
+        let mut out = std::mem::take(&mut self.from_target);
+        for message in out.drain(..) {
+            self.route_from_target(message);
+        }
+        self.from_target = out;
+        (turn.words(), turn.is_hotplug())
+    }
+
+    fn guest_turn(&mut self, seat: usize, actor: usize) -> ([u64; 3], bool) {
+        let mut cx = Cx {
+            now: self.now,
+            dice: &mut self.dice,
+            out: &mut self.from_guest,
+            saw: &mut self.saw,
+        };
+        let local = ActorId((actor - self.seats[seat].first) as u8);
+        let turn = self.seats[seat].guest.turn(local, &mut cx);
+        self.refresh_guest(seat);
+        let mut out = std::mem::take(&mut self.from_guest);
+        for message in out.drain(..) {
+            self.route_from_guest(seat, message);
+        }
+        self.from_guest = out;
+        (turn.words(), turn.is_hotplug())
+    }
+
+    fn note_turn(&mut self, actor: usize, end: usize, words: [u64; 3], hotplug: bool) {
+        self.turns += 1;
+        self.trace.fold((actor as u64) << 56 ^ self.now.0);
+        for word in words {
+            self.trace.fold(word);
+        }
+        if hotplug {
+            self.order.fold((end as u64) << 56 ^ words[0]);
+        }
+        if let Some(record) = &mut self.record {
+            let hash = self.trace.value();
+            record(&TurnRecord {
+                turn: self.turns,
+                at: self.now,
+                actor: actor as u8,
+                words,
+                hash,
+            });
+        }
+    }
+
+    fn route_from_target(&mut self, message: FromTarget) {
+        match message {
+            FromTarget::Answer { conn, reply } => {
+                if let Some((seat, hba)) = self.peer(conn) {
+                    self.put_guest(seat, ToGuest::Answer { hba, reply });
+                }
+            }
+            FromTarget::Call { conn, vring } => {
+                if let Some((seat, hba)) = self.peer(conn) {
+                    self.put_guest(seat, ToGuest::Call { hba, vring });
+                }
+            }
+            FromTarget::Closed { conn } => self.close(conn),
+            FromTarget::Rpc { client, bytes } => self.rpc.push((client, bytes)),
+            FromTarget::RpcClosed { .. } => {}
+            FromTarget::Log(line) => {
+                if self.log.len() == LOG_LINES_MAX {
+                    self.log.pop_front();
+                }
+                self.log.push_back(line);
+            }
+            FromTarget::Died(crash) => {
+                self.died = true;
+                let how = format!("{} in {}", crash.signal, crash.place);
+                self.see(Observation::Crashed {
+                    who: "target".into(),
+                    how,
+                });
+                self.refresh_target();
+                for conn in 0..self.conns.len() {
+                    self.close(ConnId(conn as u16));
+                }
+            }
+        }
+    }
+
+    fn route_from_guest(&mut self, seat: usize, message: FromGuest) {
+        match message {
+            FromGuest::Connect { hba } => {
+                let conn = ConnId(self.conns.len() as u16);
+                self.conns.push((seat, hba));
+                self.seats[seat].conns[usize::from(hba.0)] = Some(conn);
+                if self.died {
+                    self.close(conn);
+                } else {
+                    let controller = self.seats[seat].sockets[usize::from(hba.0)].clone();
+                    self.put_target(ToTarget::Connect { conn, controller });
+                }
+            }
+            FromGuest::Disconnect { hba } => {
+                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)].take() {
+                    self.put_target(ToTarget::Disconnect { conn });
+                }
+            }
+            FromGuest::VhostUser {
+                hba,
+                message,
+                need_reply,
+            } => {
+                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
+                    self.put_target(ToTarget::VhostUser {
+                        conn,
+                        message,
+                        need_reply,
+                    });
+                }
+            }
+            FromGuest::Look { hba, vring } => {
+                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
+                    self.put_target(ToTarget::Look { conn, vring });
+                }
+            }
+        }
+    }
+
+    /// The guest and device at the other end of `conn`, while it is open.
+    fn peer(&self, conn: ConnId) -> Option<(usize, HbaId)> {
+        let (seat, hba) = self.conns[usize::from(conn.0)];
+        (self.seats[seat].conns[usize::from(hba.0)] == Some(conn)).then_some((seat, hba))
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        if let Some((seat, hba)) = self.peer(conn) {
+            self.seats[seat].conns[usize::from(hba.0)] = None;
+            self.put_guest(seat, ToGuest::Closed { hba });
+        }
+    }
+
+    fn put_target(&mut self, message: ToTarget) {
+        if !self.died {
+            self.target.input(self.now, message);
+            self.refresh_target();
+        }
+    }
+
+    fn put_guest(&mut self, seat: usize, message: ToGuest) {
+        self.seats[seat].guest.input(self.now, message);
+        self.refresh_guest(seat);
+    }
+
+    /// Takes over from the target when its actors can go; a dead one never goes.
+    fn refresh_target(&mut self) {
+        let mut changed = self.target.changed();
+        if self.died {
+            changed = (1 << self.target.actors()) - 1;
+        }
+        while changed != 0 {
+            let actor = changed.trailing_zeros();
+            changed &= changed - 1;
+            let when = if self.died {
+                When::Blocked
+            } else {
+                self.target.when(ActorId(actor as u8))
+            };
+            self.schedule.set(actor as usize, when);
+        }
+    }
+
+    fn refresh_guest(&mut self, seat: usize) {
+        let seat = &mut self.seats[seat];
+        let mut changed = seat.guest.changed();
+        while changed != 0 {
+            let actor = changed.trailing_zeros();
+            changed &= changed - 1;
+            self.schedule.set(
+                seat.first + actor as usize,
+                seat.guest.when(ActorId(actor as u8)),
+            );
+        }
+    }
+}

@@ -309,6 +309,9 @@ impl Engine {
         dice: &mut Dice,
     ) {
         let base = at(list, bdev).and_then(|bdev| bdev.kind.base());
+        // What is yet to be held is not, after that (T-C47).
+        self.rules
+            .retain(|(of, _), rule| *of != bdev || rule.what != Injected::Pending);
         for index in 0..self.flights.len() {
             let Some(flight) = &mut self.flights[index] else {
                 continue;

@@ -423,51 +423,22 @@ impl Target {
 
     fn describe_bdev(&self, bdev: &Bdev) -> Value {
         let base_name = |base| self.bdevs.get(base).map(|base| base.name.as_str());
-        let (io_types, specific): (&[&str], Value) = match &bdev.kind {
-            Kind::Malloc { .. } => (
-                &[
-                    "unmap",
-                    "flush",
-                    "reset",
-                    "write_zeroes",
-                    "zcopy",
-                    "abort",
-                    "copy",
-                ],
-                json!({}),
-            ),
-            Kind::Null => (&["reset", "write_zeroes", "abort"], json!({})),
-            Kind::Nvme { .. } => (
-                &[
-                    "unmap",
-                    "flush",
-                    "reset",
-                    "write_zeroes",
-                    "compare",
-                    "abort",
-                ],
-                json!({}),
-            ),
-            Kind::Split { base, start } => (
-                &["unmap", "flush", "reset", "write_zeroes", "abort", "copy"],
-                json!({"split": {"base_bdev": base_name(*base), "offset_blocks": start}}),
-            ),
-            Kind::Error { base } => (
-                &["unmap", "flush", "reset"],
-                json!({"error": {"base_bdev": base_name(*base)}}),
-            ),
-            Kind::Delay { base, us } => (
-                &["unmap", "flush", "reset", "write_zeroes"],
-                json!({"delay": {
-                    "name": bdev.name,
-                    "base_bdev_name": base_name(*base),
-                    "avg_read_latency": us[0],
-                    "p99_read_latency": us[1],
-                    "avg_write_latency": us[2],
-                    "p99_write_latency": us[3],
-                }}),
-            ),
+        let specific = match &bdev.kind {
+            Kind::Malloc { .. } | Kind::Null | Kind::Nvme { .. } => json!({}),
+            Kind::Split { base, start } => {
+                json!({"split": {"base_bdev": base_name(*base), "offset_blocks": start}})
+            }
+            Kind::Error { base } => json!({"error": {"base_bdev": base_name(*base)}}),
+            Kind::Delay { base, us } => json!({"delay": {
+                "name": bdev.name,
+                "base_bdev_name": base_name(*base),
+                "avg_read_latency": us[0],
+                "p99_read_latency": us[1],
+                "avg_write_latency": us[2],
+                "p99_write_latency": us[3],
+            }}),
         };
+        let io_types = self.io_types(bdev);
         let shown = render::Bdev {
             name: &bdev.name,
             product_name: bdev.product,
@@ -479,5 +450,36 @@ impl Target {
             driver_specific: specific,
         };
         shown.json()
+    }
+
+    /// What a bdev does beside reading and writing; a split does what its base does.
+    fn io_types(&self, bdev: &Bdev) -> &'static [&'static str] {
+        match bdev.kind {
+            Kind::Malloc { .. } => &[
+                "unmap",
+                "flush",
+                "reset",
+                "write_zeroes",
+                "zcopy",
+                "compare",
+                "abort",
+                "copy",
+            ],
+            Kind::Null => &["reset", "write_zeroes", "abort"],
+            Kind::Nvme { .. } => &[
+                "unmap",
+                "flush",
+                "reset",
+                "write_zeroes",
+                "compare",
+                "abort",
+            ],
+            Kind::Split { base, .. } => match self.bdevs.get(base) {
+                Some(base) => self.io_types(base),
+                None => &[],
+            },
+            Kind::Error { .. } => &["unmap", "flush", "reset"],
+            Kind::Delay { .. } => &["unmap", "flush", "reset", "write_zeroes"],
+        }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{Answer, done};
 use crate::deviation::Deviation;
 use crate::target::controller::Controller;
+use crate::target::mail::AppMessage;
 use crate::target::rpc::{CallId, Errno, Method, RpcError, render};
 use crate::target::turn::TargetTurn;
 use crate::target::{APP, Out, Target};
@@ -226,9 +227,11 @@ impl Target {
         if !lingers {
             ctl.accepts = false;
         }
-        if ctl.refs == 0 && !self.unregister(cx, vdev) {
-            // Only a foreach operation can be in the way, and it ends.
-            return self.delete_waits(call, name);
+        if ctl.refs == 0 {
+            // Not at once: a second delete in the same read finds the controller still.
+            let number = ctl.number;
+            let vdev = vdev as u8;
+            self.send_app(cx.now, AppMessage::Unregister { vdev, number });
         }
         done()
     }

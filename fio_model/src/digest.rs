@@ -1,0 +1,129 @@
+//! The checksums of fio's verify types, as fio 3.33 computes them; several are not the textbook's.
+//!
+//! Knows nothing of headers: bytes in, the trailer's bytes out.
+
+use md5::Digest as _;
+
+use crate::sums;
+
+/// What `verify=` asks for: how the payload of each interval is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VerifyType {
+    /// A header, no checksum.
+    Meta,
+    /// RFC 1321.
+    Md5,
+    /// Jones polynomial, reflected, start 0.
+    Crc64,
+    /// Polynomial 04C11DB7, most significant bit first, start 0, no final inversion.
+    Crc32,
+    /// Castagnoli without the final inversion; `crc32c-intel` is the same on the medium.
+    Crc32c,
+    /// CRC-16/ARC.
+    Crc16,
+    /// CRC-7/MMC.
+    Crc7,
+    /// XXH32 with seed 1.
+    Xxhash,
+    /// SHA-1, its words stored little-endian.
+    Sha1,
+    /// Nothing is written and nothing is checked.
+    Null,
+}
+
+/// Bytes of the longest trailer modelled.
+pub const TRAILER_MAX: usize = 20;
+
+/// A trailer's bytes; those beyond the type's own length are zero.
+pub type Trailer = [u8; TRAILER_MAX];
+
+impl VerifyType {
+    /// All types, with fio's name and the number that stands in the header.
+    pub const ALL: [(VerifyType, &'static str, u16); 10] = [
+        (VerifyType::Meta, "meta", 1),
+        (VerifyType::Md5, "md5", 2),
+        (VerifyType::Crc64, "crc64", 3),
+        (VerifyType::Crc32, "crc32", 4),
+        (VerifyType::Crc32c, "crc32c", 5),
+        (VerifyType::Crc16, "crc16", 7),
+        (VerifyType::Crc7, "crc7", 8),
+        (VerifyType::Xxhash, "xxhash", 15),
+        (VerifyType::Sha1, "sha1", 16),
+        (VerifyType::Null, "null", 19),
+    ];
+
+    /// The type that a job file calls `name`, if it is modelled.
+    pub fn named(name: &str) -> Option<VerifyType> {
+        let name = if name == "crc32c-intel" {
+            "crc32c"
+        } else {
+            name
+        };
+        VerifyType::ALL
+            .iter()
+            .find(|row| row.1 == name)
+            .map(|row| row.0)
+    }
+
+    /// fio's name for it.
+    pub fn name(self) -> &'static str {
+        VerifyType::ALL
+            .iter()
+            .find(|row| row.0 == self)
+            .map_or("", |row| row.1)
+    }
+
+    /// The number that stands in the header on the medium.
+    pub fn number(self) -> u16 {
+        VerifyType::ALL
+            .iter()
+            .find(|row| row.0 == self)
+            .map_or(0, |row| row.2)
+    }
+
+    /// Bytes of the checksum between header and payload.
+    pub fn trailer_len(self) -> usize {
+        match self {
+            VerifyType::Meta | VerifyType::Null => 0,
+            VerifyType::Crc7 => 1,
+            VerifyType::Crc16 => 2,
+            VerifyType::Crc32 | VerifyType::Crc32c | VerifyType::Xxhash => 4,
+            VerifyType::Crc64 => 8,
+            VerifyType::Md5 => 16,
+            VerifyType::Sha1 => 20,
+        }
+    }
+
+    /// Whether a checksum costs more than to regenerate and compare what it covers.
+    pub fn is_costly(self) -> bool {
+        !matches!(self, VerifyType::Meta | VerifyType::Null)
+    }
+
+    /// The trailer of `payload`.
+    pub fn digest(self, payload: &[u8]) -> Trailer {
+        let mut trailer = [0; TRAILER_MAX];
+        match self {
+            VerifyType::Meta | VerifyType::Null => {}
+            VerifyType::Md5 => trailer[..16].copy_from_slice(&md5::Md5::digest(payload)),
+            VerifyType::Crc64 => trailer[..8].copy_from_slice(&sums::crc64(payload).to_le_bytes()),
+            VerifyType::Crc32 => trailer[..4].copy_from_slice(&sums::crc32(payload).to_le_bytes()),
+            VerifyType::Crc32c => trailer[..4].copy_from_slice(&crc32c(payload).to_le_bytes()),
+            VerifyType::Crc16 => trailer[..2].copy_from_slice(&sums::crc16(payload).to_le_bytes()),
+            VerifyType::Crc7 => trailer[0] = sums::crc7(payload),
+            VerifyType::Xxhash => {
+                trailer[..4].copy_from_slice(&sums::xxh32(payload, 1).to_le_bytes());
+            }
+            VerifyType::Sha1 => {
+                for (word, bytes) in sums::sha1(payload).iter().zip(trailer.chunks_exact_mut(4)) {
+                    bytes.copy_from_slice(&word.to_le_bytes());
+                }
+            }
+        }
+        trailer
+    }
+}
+
+/// fio's CRC-32C: started with all ones and not inverted at the end.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    !crc32c::crc32c(bytes)
+}

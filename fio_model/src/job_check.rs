@@ -1,0 +1,149 @@
+//! Which options go together: contradictions are errors, what fio only remarks on are warnings.
+//!
+//! Knows nothing of how options are read.
+
+use crate::digest::VerifyType;
+use crate::header::HEADER_LEN;
+use crate::job::{Job, Span};
+use crate::job_error::JobErrorKind;
+use crate::options::Draft;
+
+/// An option, and what is wrong with it.
+pub(crate) type Found = (&'static str, JobErrorKind);
+
+fn contradictory(option: &'static str, why: impl Into<String>) -> Result<(), Found> {
+    Err((
+        option,
+        JobErrorKind::Contradictory {
+            option,
+            why: why.into(),
+        },
+    ))
+}
+
+fn unsupported(option: &'static str, expected: &str) -> Result<(), Found> {
+    let option_name = option.to_owned();
+    let expected = expected.to_owned();
+    Err((
+        option,
+        JobErrorKind::Unsupported {
+            option: option_name,
+            value: None,
+            expected,
+        },
+    ))
+}
+
+/// Checks a finished section. `job` is `draft`, finished; fio's own corrections are made in it.
+///
+/// # Errors
+///
+/// The first option that cannot hold beside the others, and why.
+pub(crate) fn check(draft: &Draft, job: &mut Job, warnings: &mut Vec<String>) -> Result<(), Found> {
+    check_verify_kind(draft)?;
+    check_sizes(draft, job)?;
+    if !job.randrepeat && job.randseed.is_none() && !job.allrandrepeat {
+        unsupported("randrepeat", "has no entropy: give randseed=")?;
+    }
+    if let Some(verify) = job.verify {
+        check_verify(verify, job)?;
+    }
+    warn(job, warnings);
+    if job.time_based && job.runtime_ns == 0 {
+        job.time_based = false;
+    }
+    Ok(())
+}
+
+fn check_verify_kind(draft: &Draft) -> Result<(), Found> {
+    if draft.verify_only && draft.job.time_based {
+        contradictory(
+            "verify_only",
+            "a run that only verifies cannot be time_based",
+        )?;
+    }
+    if draft.verify_only {
+        unsupported(
+            "verify_only",
+            "verifies what it wrote, or reads with rw=read",
+        )?;
+    }
+    if draft.pattern_wanted && !draft.pattern_given {
+        contradictory("verify", "verify=pattern needs verify_pattern")?;
+    }
+    if draft.pattern_wanted || draft.pattern_given {
+        let option = if draft.pattern_given {
+            "verify_pattern"
+        } else {
+            "verify"
+        };
+        unsupported(option, "fills blocks from fio's generator")?;
+    }
+    Ok(())
+}
+
+fn check_sizes(draft: &Draft, job: &Job) -> Result<(), Found> {
+    if draft.io_size.is_some() && draft.io_size != job.size {
+        unsupported("io_size", "covers exactly size")?;
+    }
+    if let Some(Span::Bytes(size)) = job.size
+        && size > 0
+        && size < u64::from(job.len_min())
+    {
+        let why = format!("{size} bytes are less than a block of {}", job.len_min());
+        contradictory("size", why)?;
+    }
+    Ok(())
+}
+
+fn check_verify(verify: VerifyType, job: &Job) -> Result<(), Found> {
+    if verify == VerifyType::Null {
+        return Ok(());
+    }
+    let given = job.verify_interval;
+    let (min, max) = job.write_len;
+    if given > 0 && (!min.is_multiple_of(given) || !max.is_multiple_of(given)) {
+        let why = format!("{given} does not divide the block size of {min}");
+        let why = if min == max {
+            why
+        } else {
+            format!("{why} to {max}")
+        };
+        contradictory("verify_interval", why)?;
+    }
+    let header = (HEADER_LEN + verify.trailer_len()) as u32;
+    let interval = job.interval();
+    if interval < header {
+        let name = verify.name();
+        let why = format!("{interval} bytes do not hold the {header} bytes of {name}'s header");
+        contradictory("bs", why)?;
+    }
+    Ok(())
+}
+
+/// What fio 3.33 says and goes on.
+fn warn(job: &Job, warnings: &mut Vec<String>) {
+    let name = &job.name;
+    let mut say = |text: &str| warnings.push(format!("{name}: {text}"));
+    if job.time_based && job.runtime_ns == 0 {
+        say("time_based requires a runtime/timeout setting");
+    }
+    if job.ioengine.is_sync() && job.iodepth > 1 {
+        say(
+            "both iodepth >= 1 and synchronous I/O engine are selected, queue depth will be capped at 1",
+        );
+    }
+    let writes = job.rw.writes() && job.verify.is_some();
+    if writes && job.norandommap && job.write_len.0 != job.write_len.1 {
+        say("norandommap given for variable block sizes, verify limited");
+    }
+    if writes && job.do_verify && job.numjobs > 1 {
+        say(
+            "multiple writers may overwrite blocks that belong to other jobs. This can cause verification failures.",
+        );
+    }
+    let forever = job.time_based && job.runtime_ns > 0;
+    if writes && job.do_verify && forever && !job.rw.reads() && job.verify_backlog == 0 {
+        say("verification read phase will never start because write phase uses all of runtime");
+    }
+}

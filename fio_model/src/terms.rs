@@ -1,0 +1,210 @@
+//! The numbers that a fio thread works with: a job's options after fio's own corrections, on a
+//! device of known size, scaled to a volume.
+//!
+//! Knows nothing of I/O; computed once, when the thread starts.
+
+use std::fmt;
+
+use crate::digest::VerifyType;
+use crate::header::HEADER_LEN;
+use crate::job::{Job, Span};
+use crate::offsets::Region;
+use crate::result::Origin;
+
+/// How much of a disk a job covers in the simulator, in place of its run time.
+///
+/// The thread then makes exactly one pass over `blocks` blocks (or the device or `size`, if
+/// smaller): each is written once and verified once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Blocks of the job's smallest block size.
+    pub blocks: u64,
+    /// Divides depth, batch, low-water mark and backlog, so that a small volume keeps its shape.
+    pub scale: u32,
+}
+
+/// Why a thread cannot start; fio counts it as a failed job with EINVAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupError {
+    /// Neither `size` nor the device gives a size, or it is below one block.
+    NoSize,
+    /// Blocks do not hold the verify header and its checksum.
+    BlocksizeTooSmall {
+        /// Bytes of an interval.
+        interval: u32,
+        /// Bytes that it must exceed.
+        header: u32,
+    },
+    /// More blocks than fio's 32-bit generator can address; fio then changes to another generator,
+    /// which is not modelled.
+    TooManyBlocks {
+        /// How many.
+        blocks: u64,
+    },
+}
+
+impl SetupError {
+    /// Where fio 3.33 finds it.
+    pub fn origin(self) -> Origin {
+        match self {
+            SetupError::BlocksizeTooSmall { .. } => Origin::BlocksizeTooSmall,
+            SetupError::NoSize | SetupError::TooManyBlocks { .. } => Origin::TotalFileSize,
+        }
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetupError::NoSize => f.write_str("you need to specify size="),
+            SetupError::BlocksizeTooSmall { interval, header } => {
+                write!(
+                    f,
+                    "fio: Blocksize too small: {interval} bytes for a header of {header}"
+                )
+            }
+            SetupError::TooManyBlocks { blocks } => {
+                write!(
+                    f,
+                    "{blocks} blocks are more than the model's 32-bit generator addresses"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+/// The corrected numbers of one thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub region: Region,
+    pub depth: u32,
+    pub batch: u32,
+    pub batch_complete: u32,
+    pub low: u32,
+    pub backlog: u64,
+    pub backlog_batch: u64,
+    pub verify: Option<VerifyType>,
+    pub interval: u32,
+    pub is_sync: bool,
+    pub reads: bool,
+    pub writes: bool,
+    /// Whether a pass repeats the one before: all generators are seeded again.
+    pub repeats: bool,
+    /// Whether the run goes on until its time is over.
+    pub time_based: bool,
+    pub runtime_ns: u64,
+    pub loops: u64,
+    pub do_verify: bool,
+    pub verify_fatal: bool,
+    pub checks_seed: bool,
+    pub checks_numberio: bool,
+    pub len_min: u32,
+    pub len_max: u32,
+    /// Bytes to issue before a pass ends, verify reads included.
+    pub pass_bytes: u64,
+    pub is_volume: bool,
+}
+
+impl Terms {
+    pub fn new(job: &Job, device: u64, volume: Option<Volume>) -> Result<Terms, SetupError> {
+        let region = region(job, device, volume)?;
+        let scale = volume.map_or(1, |volume| volume.scale.max(1));
+        let scaled = |number: u32| {
+            if number == 0 {
+                0
+            } else {
+                (number / scale).max(1)
+            }
+        };
+        let depth = if job.ioengine.is_sync() {
+            1
+        } else {
+            scaled(job.iodepth)
+        };
+        let up_to_depth = |number: u32| {
+            if number == 0 {
+                depth
+            } else {
+                number.min(depth)
+            }
+        };
+        let backlog = u64::from(scaled(job.verify_backlog));
+        let backlog_batch = u64::from(scaled(job.verify_backlog_batch));
+        let writes = job.rw.writes();
+        let verifies_inside = job.verify.is_some() && writes && backlog > 0;
+        let fixed_len = job.read_len == job.write_len && job.read_len.0 == job.read_len.1;
+        let interval = job.interval();
+        if let Some(verify) = job.verify.filter(|verify| *verify != VerifyType::Null) {
+            let header = (HEADER_LEN + verify.trailer_len()) as u32;
+            if interval < header {
+                return Err(SetupError::BlocksizeTooSmall { interval, header });
+            }
+        }
+        Ok(Terms {
+            region,
+            depth,
+            batch: up_to_depth(scaled(job.iodepth_batch)),
+            batch_complete: scaled(job.iodepth_batch_complete).clamp(1, depth),
+            low: up_to_depth(scaled(job.iodepth_low)),
+            backlog: if verifies_inside { backlog } else { 0 },
+            backlog_batch: if backlog_batch == 0 {
+                backlog
+            } else {
+                backlog_batch
+            },
+            verify: job.verify,
+            interval,
+            is_sync: job.ioengine.is_sync(),
+            reads: job.rw.reads(),
+            writes,
+            repeats: job.allrandrepeat || (job.randrepeat && job.randseed.is_none()),
+            time_based: job.time_based && job.runtime_ns > 0 && volume.is_none(),
+            runtime_ns: if volume.is_some() { 0 } else { job.runtime_ns },
+            loops: if volume.is_some() {
+                1
+            } else {
+                u64::from(job.loops)
+            },
+            do_verify: job.do_verify,
+            verify_fatal: job.verify_fatal,
+            checks_seed: job.rw.is_mixed() && !verifies_inside,
+            checks_numberio: writes && fixed_len && !(job.time_based && job.runtime_ns > 0),
+            len_min: job.len_min(),
+            len_max: job.len_max(),
+            pass_bytes: if verifies_inside {
+                2 * region.size
+            } else {
+                region.size
+            },
+            is_volume: volume.is_some(),
+        })
+    }
+}
+
+/// Resolves offset and size: percentages, the device's end, whole blocks, the volume.
+fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, SetupError> {
+    let unit = u64::from(job.len_min());
+    let start = match job.offset {
+        Span::Bytes(bytes) => bytes,
+        share => share.of(device).next_multiple_of(unit),
+    };
+    let rest = device.saturating_sub(start);
+    let mut size = match job.size {
+        None => rest,
+        Some(Span::Bytes(bytes)) => bytes.min(rest),
+        Some(share) => (share.of(device) / unit * unit).min(rest),
+    };
+    if let Some(volume) = volume {
+        size = size.min(volume.blocks * unit);
+    }
+    let blocks = size / unit;
+    if blocks == 0 {
+        return Err(SetupError::NoSize);
+    }
+    if job.rw.is_random() && blocks > u64::from(u32::MAX) {
+        return Err(SetupError::TooManyBlocks { blocks });
+    }
+    Ok(Region { start, size })
+}

@@ -1,0 +1,391 @@
+//! A fio thread as a state machine: what it issues, in which order, when it waits, how it ends.
+//!
+//! The loop is fio's, with libaio: a unit is taken and queued; a batch is submitted; when no unit is
+//! free, completions are reaped one at a time down to the low-water mark; the backlog rule puts
+//! verify reads between writes; a pass ends with the verification of what is left, and fio closes
+//! and opens the device again.
+//!
+//! Knows nothing of buffers' owners, of the device and of clocks. `issue` chooses the next I/O,
+//! `finish` takes in a completion.
+
+mod finish;
+mod issue;
+
+use std::sync::Arc;
+
+use crate::digest_cache::DigestCache;
+use crate::errno::Errno;
+use crate::fingerprint::Fingerprint;
+use crate::job::Job;
+use crate::offsets::Offsets;
+use crate::payload;
+use crate::random::{SeedTable, Taus88};
+use crate::request::{Completion, Next, Op, Request, UnitId};
+use crate::result::{FirstFailure, JobResult, Origin};
+use crate::strict::StrictOracle;
+use crate::terms::{SetupError, Terms, Volume};
+use crate::units::Units;
+use crate::verify::{self, Stamp};
+use crate::write_log::WriteLog;
+
+/// The disk that a thread works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// As fio's messages name it, such as `/dev/sdb`.
+    pub name: String,
+    /// Its capacity, in bytes.
+    pub size_bytes: u64,
+}
+
+/// How far a thread has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Blocks written so far.
+    pub written: u64,
+    /// Blocks read and checked so far.
+    pub verified: u64,
+    /// Blocks that a pass covers.
+    pub volume: u64,
+    /// The job's clock, in thousandths of its whole: of blocks to write and verify, or of its run
+    /// time when it has one and no volume.
+    pub permille: u32,
+}
+
+/// What the thread does next when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Choose an I/O.
+    Issue,
+    /// One was queued: submit if the batch is full.
+    Queued,
+    /// Wait if no unit is free.
+    CheckFull,
+    /// Submit what is queued, then reap.
+    Reap,
+    /// Completions were handed in: reap on or issue.
+    Reaped,
+    /// Nothing more is issued in this phase: wait for all.
+    Drain,
+    /// The device is being opened again, for this phase.
+    Reopening,
+    /// It is over.
+    Ended,
+}
+
+/// The two halves of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The job's own I/O, with the backlog's verify reads between.
+    Io,
+    /// Verification of what is left in the log.
+    Verify,
+}
+
+/// Byte and I/O counts that steer the passes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// Own I/Os issued, by direction, over all passes.
+    issued: [u64; 2],
+    /// Own bytes issued, over all passes.
+    issued_bytes: u64,
+    /// Bytes issued in this pass, verify reads included.
+    pass_issued: u64,
+    /// Bytes done in this pass, verify reads included.
+    pass_done: u64,
+    /// Bytes done in all passes, verify reads included.
+    done: u64,
+    /// Own bytes done: none at all ends the job.
+    own_done: u64,
+}
+
+/// One fio thread.
+#[derive(Clone, Debug)]
+pub struct FioThread {
+    terms: Terms,
+    file: Arc<str>,
+    device_bytes: u64,
+    thread_number: u32,
+    seeds: SeedTable,
+    offsets: Offsets,
+    payload_seeds: Taus88,
+    buffer_seeds: Taus88,
+    log: WriteLog,
+    oracle: Option<StrictOracle>,
+    units: Units,
+    /// Requests queued and, once handed over, the batch.
+    queue: Vec<Request>,
+    handed_over: bool,
+    /// Requests queued or in flight.
+    depth_now: u32,
+    /// Completions still wanted before the thread runs on.
+    awaited: u32,
+    burst: u64,
+    last_op: Option<Op>,
+    step: Step,
+    phase: Phase,
+    tally: Tally,
+    loops_left: u64,
+    terminated: bool,
+    started_ns: Option<u64>,
+    now_ns: u64,
+    result: JobResult,
+}
+
+impl FioThread {
+    /// A thread of `job`, the `thread_number`th of the run (from 1), about to begin on `device`.
+    ///
+    /// All memory that it needs is allocated here.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where fio gives up before the first I/O, with `EINVAL`.
+    pub fn start(
+        job: &Job,
+        thread_number: u32,
+        device: &Device,
+        volume: Option<Volume>,
+    ) -> Result<FioThread, SetupError> {
+        let terms = Terms::new(job, device.size_bytes, volume)?;
+        let seeds = if job.allrandrepeat {
+            SeedTable::all_repeatable(thread_number)
+        } else {
+            SeedTable::new(job.randseed.unwrap_or(0x89), thread_number)
+        };
+        let region = terms.region;
+        let blocks = region.size / u64::from(terms.len_min);
+        let log = if job.rw.is_random() && !job.norandommap {
+            let backlogged = 2 * terms.backlog + u64::from(terms.depth);
+            let capacity = if terms.backlog == 0 {
+                blocks
+            } else {
+                blocks.min(backlogged)
+            };
+            WriteLog::in_issue_order(if terms.writes { capacity as usize } else { 0 })
+        } else {
+            let slots = if terms.writes {
+                region.size.div_ceil(u64::from(terms.len_min))
+            } else {
+                0
+            };
+            WriteLog::in_offset_order(slots, terms.len_min, region.start, terms.len_max)
+        };
+        let oracle = (terms.writes && terms.verify.is_some())
+            .then(|| StrictOracle::new(region.start, region.size, terms.interval));
+        Ok(FioThread {
+            file: Arc::from(device.name.as_str()),
+            device_bytes: device.size_bytes,
+            thread_number,
+            offsets: Offsets::new(job, &seeds, region, terms.time_based),
+            payload_seeds: Taus88::new(seeds.verify()),
+            buffer_seeds: Taus88::new(seeds.buffers()),
+            seeds,
+            log,
+            oracle,
+            units: Units::new(terms.depth),
+            queue: Vec::with_capacity(terms.depth as usize),
+            handed_over: false,
+            depth_now: 0,
+            awaited: 0,
+            burst: 0,
+            last_op: None,
+            step: Step::Issue,
+            phase: Phase::Io,
+            tally: Tally::default(),
+            loops_left: terms.loops.saturating_sub(1),
+            terminated: false,
+            started_ns: None,
+            now_ns: 0,
+            result: JobResult::new(&job.name, thread_number, &device.name),
+            terms,
+        })
+    }
+
+    /// What the thread wants next, at `now_ns`. Only a job with a run time and no volume looks at
+    /// the time.
+    ///
+    /// After [`Next::Reap`] it wants the same again until enough completions were handed in; after
+    /// [`Next::Reopen`], until [`FioThread::reopened`] was called.
+    pub fn next(&mut self, now_ns: u64) -> Next {
+        self.now_ns = now_ns;
+        self.started_ns.get_or_insert(now_ns);
+        if self.handed_over {
+            self.queue.clear();
+            self.handed_over = false;
+        }
+        loop {
+            match self.step {
+                Step::Issue => self.step = self.issue(),
+                Step::Queued => {
+                    self.step = Step::CheckFull;
+                    if self.queue.len() >= self.terms.batch as usize {
+                        return self.submit();
+                    }
+                }
+                Step::CheckFull if self.units.none_free() => self.step = Step::Reap,
+                Step::CheckFull => self.step = Step::Issue,
+                Step::Reap => {
+                    if !self.queue.is_empty() {
+                        return self.submit();
+                    }
+                    self.awaited = self.terms.batch_complete.min(self.depth_now);
+                    self.step = Step::Reaped;
+                }
+                Step::Reaped if self.awaited > 0 => {
+                    return Next::Reap {
+                        at_least: self.awaited,
+                    };
+                }
+                Step::Reaped if !self.result.error.is_ok() => self.step = Step::Drain,
+                Step::Reaped if self.depth_now > self.terms.low => self.step = Step::Reap,
+                Step::Reaped => self.step = Step::Issue,
+                Step::Drain => {
+                    if !self.queue.is_empty() {
+                        return self.submit();
+                    }
+                    if self.depth_now > 0 {
+                        self.awaited = self.depth_now;
+                        return Next::Reap {
+                            at_least: self.awaited,
+                        };
+                    }
+                    self.step = self.end_of_phase();
+                }
+                Step::Reopening => return Next::Reopen,
+                Step::Ended => return Next::Ended,
+            }
+        }
+    }
+
+    fn submit(&mut self) -> Next {
+        self.handed_over = true;
+        Next::Submit
+    }
+
+    /// The requests to submit, in order. Valid after [`Next::Submit`] until the next call of
+    /// [`FioThread::next`].
+    pub fn batch(&self) -> &[Request] {
+        if self.handed_over { &self.queue } else { &[] }
+    }
+
+    /// Puts into `buffer`, the buffer of the request's unit, what the request writes. Call it for
+    /// each request of a batch; it does nothing for a read and for the rest of a short write.
+    ///
+    /// Returns the fingerprint of what is written: with several headers in a write, that of the
+    /// first interval; without a header, zero.
+    pub fn prepare(
+        &mut self,
+        request: &Request,
+        now_ns: u64,
+        buffer: &mut [u8],
+        digests: &mut DigestCache,
+    ) -> Fingerprint {
+        let unit = self.units.get_mut(request.unit);
+        if unit.op == Op::Read || unit.moved > 0 {
+            return unit.fingerprint;
+        }
+        let buffer = &mut buffer[..unit.len as usize];
+        let Some(verify) = self.terms.verify else {
+            payload::fill(unit.seed, buffer);
+            return Fingerprint::ZEROS;
+        };
+        unit.prepared_ns = now_ns;
+        let stamp = Stamp {
+            verify,
+            interval: self.terms.interval,
+            seed: unit.seed,
+            offset: unit.offset,
+            now_ns,
+            thread: self.thread_number as u16,
+            numberio: unit.numberio,
+        };
+        let header = verify::stamp(&stamp, buffer, digests);
+        if header.magic != 0 {
+            unit.fingerprint = Fingerprint::of_header(&header);
+        }
+        unit.fingerprint
+    }
+
+    /// Hands in how the request of `unit` ended. `buffer` is the unit's buffer: for a read, with
+    /// whatever it holds now, new or old; for a write it is not looked at.
+    ///
+    /// # Panics
+    ///
+    /// If `unit` has no request in flight.
+    pub fn complete(
+        &mut self,
+        unit: UnitId,
+        completion: Completion,
+        buffer: &[u8],
+        digests: &mut DigestCache,
+    ) {
+        assert!(
+            self.units.get(unit).in_flight,
+            "{unit:?} has nothing in flight"
+        );
+        self.depth_now -= 1;
+        self.awaited = self.awaited.saturating_sub(1);
+        self.finish(unit, completion, buffer, digests);
+    }
+
+    /// Answers [`Next::Reopen`]: the device was opened again, or could not be.
+    pub fn reopened(&mut self, opened: Result<(), Errno>) {
+        assert_eq!(self.step, Step::Reopening, "nobody asked");
+        match opened {
+            Ok(()) => self.step = Step::Issue,
+            Err(errno) => {
+                self.result
+                    .fail(errno, Origin::Open, FirstFailure::Reopen { errno });
+                self.step = Step::Ended;
+            }
+        }
+    }
+
+    /// Ends the job early, as its run time or another job's `exitall` would: what is in flight is
+    /// waited for and checked, what is logged is never verified.
+    pub fn terminate(&mut self) {
+        self.terminated = true;
+    }
+
+    /// How far it has come, as of the last call of [`FioThread::next`].
+    pub fn progress(&self) -> Progress {
+        let counts = &self.result.counts;
+        let volume = self.terms.region.size / u64::from(self.terms.len_min);
+        let permille = if self.step == Step::Ended {
+            1000
+        } else if self.terms.runtime_ns > 0 && self.terms.time_based {
+            let run = self.now_ns - self.started_ns.unwrap_or(self.now_ns);
+            (u128::from(run) * 1000 / u128::from(self.terms.runtime_ns)).min(1000) as u32
+        } else {
+            let verifies = self.terms.writes && self.terms.verify.is_some() && self.terms.do_verify;
+            let passes = self.terms.loops * if verifies { 2 } else { 1 };
+            let whole = u128::from(self.terms.region.size) * u128::from(passes);
+            (u128::from(self.tally.done) * 1000 / whole).min(1000) as u32
+        };
+        Progress {
+            written: counts.writes,
+            verified: counts.verified,
+            volume,
+            permille,
+        }
+    }
+
+    /// Requests queued or in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.depth_now
+    }
+
+    /// I/O units of this thread: `iodepth`, scaled, and 1 for a synchronous engine.
+    pub fn depth(&self) -> u32 {
+        self.terms.depth
+    }
+
+    /// Bytes that each unit's buffer must hold.
+    pub fn buffer_len(&self) -> u32 {
+        self.terms.len_max
+    }
+
+    /// How the job stands, and, after [`Next::Ended`], how it ended.
+    pub fn result(&self) -> &JobResult {
+        &self.result
+    }
+}

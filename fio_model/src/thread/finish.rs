@@ -1,0 +1,213 @@
+//! What a fio thread does with a completion: counts, checks, errors.
+
+use super::FioThread;
+use crate::digest::VerifyType;
+use crate::digest_cache::DigestCache;
+use crate::errno::Errno;
+use crate::request::{Completion, Op, UnitId};
+use crate::result::{FirstFailure, Origin};
+use crate::units::Unit;
+use crate::verify::{self, Expected};
+
+/// fio's flag of a unit that counts for the current depth.
+const FLAG_IN_DEPTH: u32 = 0x08;
+/// fio's flag of a read that came from the log.
+const FLAG_FROM_LOG: u32 = 0x80;
+
+impl FioThread {
+    /// Takes in the completion of `id`.
+    pub(super) fn finish(
+        &mut self,
+        id: UnitId,
+        completion: Completion,
+        buffer: &[u8],
+        digests: &mut DigestCache,
+    ) {
+        let slot = self.units.get_mut(id);
+        slot.in_flight = false;
+        let unit = *slot;
+        self.last_op = Some(unit.op);
+        let bytes = match completion {
+            Completion::Failed { errno } => {
+                self.fail_request(id, &unit, errno);
+                return;
+            }
+            Completion::Done { bytes } => bytes.min(unit.len - unit.moved),
+        };
+        let rest = unit.len - unit.moved - bytes;
+        let beyond = unit.offset + u64::from(unit.moved + bytes) >= self.device_bytes;
+        if rest > 0 && bytes > 0 && !beyond {
+            self.result.counts.short += 1;
+            self.units.get_mut(id).moved += bytes;
+            self.units.requeue(id);
+            return;
+        }
+        self.units.give_back(id);
+        if bytes == 0 && self.terms.is_sync {
+            self.forget_write(&unit);
+            let failure = FirstFailure::NoData {
+                offset: unit.offset,
+            };
+            self.result.fail(Errno::EIO, Origin::FullResid, failure);
+            return;
+        }
+        self.count(&unit, bytes);
+        match unit.op {
+            Op::Write => self.finish_write(&unit),
+            Op::Read if unit.verify => {
+                self.finish_verify(&unit, bytes, &buffer[..unit.len as usize], digests);
+            }
+            Op::Read => {}
+        }
+    }
+
+    fn count(&mut self, unit: &Unit, bytes: u32) {
+        let moved = u64::from(unit.moved + bytes);
+        let counts = &mut self.result.counts;
+        match unit.op {
+            Op::Write => {
+                counts.writes += 1;
+                counts.write_bytes += moved;
+            }
+            Op::Read => {
+                counts.reads += 1;
+                counts.read_bytes += moved;
+                counts.no_data += u64::from(moved == 0);
+            }
+        }
+        self.tally.pass_done += moved;
+        self.tally.done += moved;
+        if !unit.from_log {
+            self.tally.own_done += moved;
+        }
+    }
+
+    fn fail_request(&mut self, id: UnitId, unit: &Unit, errno: Errno) {
+        self.units.give_back(id);
+        self.forget_write(unit);
+        self.result.counts.failed += 1;
+        let op = unit.op;
+        let (offset, len) = (unit.offset + u64::from(unit.moved), unit.len - unit.moved);
+        let file = &self.file;
+        self.result.say(|| {
+            let op = op.name();
+            format!("fio: io_u error on file {file}: {errno}: {op} offset={offset}, buflen={len}")
+        });
+        let origin = if self.terms.is_sync {
+            Origin::SyncTransfer
+        } else {
+            Origin::IoUnit
+        };
+        self.result.fail(
+            errno,
+            origin,
+            FirstFailure::Io {
+                op,
+                offset,
+                len,
+                errno,
+            },
+        );
+    }
+
+    /// A write that failed is not verified, and its blocks may hold either content.
+    fn forget_write(&mut self, unit: &Unit) {
+        if let Some(ticket) = unit.ticket {
+            self.log.failed(ticket);
+        }
+        let Some(oracle) = self.oracle.as_mut().filter(|_| unit.op == Op::Write) else {
+            return;
+        };
+        for at in (0..unit.len).step_by(self.terms.interval as usize) {
+            oracle.unknown(unit.offset + u64::from(at));
+        }
+    }
+
+    fn finish_write(&mut self, unit: &Unit) {
+        if let Some(ticket) = unit.ticket {
+            self.log.done(ticket);
+        }
+        let (Some(oracle), Some(verify)) = (&mut self.oracle, self.terms.verify) else {
+            return;
+        };
+        if verify == VerifyType::Null {
+            return;
+        }
+        oracle.written(unit.offset, unit.fingerprint);
+        let interval = self.terms.interval;
+        let stamp = verify::Stamp {
+            verify,
+            interval,
+            seed: unit.seed,
+            offset: unit.offset,
+            now_ns: unit.prepared_ns,
+            thread: self.thread_number as u16,
+            numberio: unit.numberio,
+        };
+        for at in (interval..unit.len).step_by(interval as usize) {
+            oracle.written(unit.offset + u64::from(at), stamp.fingerprint(at));
+        }
+    }
+
+    fn finish_verify(&mut self, unit: &Unit, bytes: u32, buffer: &[u8], digests: &mut DigestCache) {
+        let Some(verify) = self.terms.verify else {
+            return;
+        };
+        let flags = FLAG_IN_DEPTH | if unit.from_log { FLAG_FROM_LOG } else { 0 };
+        let expected = Expected {
+            verify,
+            interval: self.terms.interval.min(unit.len),
+            offset: unit.offset,
+            seed: self.terms.checks_seed.then_some(unit.seed),
+            numberio: self.terms.checks_numberio.then_some(unit.numberio),
+            fatal: self.terms.verify_fatal,
+            flags,
+        };
+        let mut first = None;
+        let (result, file) = (&mut self.result, &self.file);
+        let good = verify::check(&expected, buffer, digests, |failure| {
+            result.say(|| failure.in_file(file).to_string());
+            first.get_or_insert(failure);
+        });
+        match first {
+            Some(failure) if !good => {
+                self.result.counts.verify_failures += 1;
+                let origin = if self.terms.is_sync {
+                    Origin::SyncComplete
+                } else {
+                    Origin::QueuedComplete
+                };
+                self.result
+                    .fail(Errno::EILSEQ, origin, FirstFailure::Verify(failure));
+                self.terminated |= self.terms.verify_fatal;
+            }
+            _ => {
+                self.result.counts.verified += 1;
+                self.check_strictly(unit, bytes, buffer);
+            }
+        }
+    }
+
+    /// fio is content: is the strict oracle?
+    fn check_strictly(&mut self, unit: &Unit, bytes: u32, buffer: &[u8]) {
+        let Some(oracle) = &self.oracle else { return };
+        let interval = self.terms.interval;
+        for (at, block) in (0u32..)
+            .step_by(interval as usize)
+            .zip(buffer.chunks(interval as usize))
+        {
+            let offset = unit.offset + u64::from(at);
+            let violation = if unit.moved + bytes == 0 {
+                oracle.no_data(offset, unit.issued)
+            } else {
+                oracle.check(offset, unit.issued, block)
+            };
+            // A write in flight to the same place may have arrived already.
+            if let Some(violation) = violation
+                && !self.units.writing(offset, interval)
+            {
+                self.result.violate(violation);
+            }
+        }
+    }
+}

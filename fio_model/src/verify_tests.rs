@@ -1,0 +1,1 @@
+//! Blocks of known bytes; verdicts with and without the cache.

@@ -1,0 +1,345 @@
+//! A KDL node, read word by word, so that every word is used or complained about.
+//!
+//! Knows the shapes of values (numbers, lists, spans of time), not which nodes a plan has.
+
+use std::time::Duration;
+
+use kdl::{KdlEntry, KdlNode, KdlValue};
+
+use super::Source;
+use super::error::{PlanError, Position, Text, nearest, one_of};
+
+/// A node whose values are being taken.
+pub(super) struct Node<'a> {
+    pub(super) text: &'a Text<'a>,
+    node: &'a KdlNode,
+    /// Values that nobody has asked for yet.
+    left: Vec<&'a KdlEntry>,
+    /// The keys that were asked for.
+    known: Vec<&'static str>,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(text: &'a Text<'a>, node: &'a KdlNode) -> Self {
+        Self {
+            text,
+            node,
+            left: node.entries().iter().collect(),
+            known: Vec::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &'a str {
+        self.node.name().value()
+    }
+
+    /// Where its name stands.
+    pub(super) fn at(&self) -> Position {
+        self.text.position(self.node.name().span())
+    }
+
+    /// An error at its name.
+    pub(super) fn error(&self, what: impl Into<String>, help: impl Into<String>) -> PlanError {
+        self.text.error(self.at(), what, help)
+    }
+
+    /// An error at one of its values.
+    fn error_at(&self, entry: &KdlEntry, what: String, help: impl Into<String>) -> PlanError {
+        self.text
+            .error(self.text.position(entry.span()), what, help)
+    }
+
+    /// The nodes between its braces; none if it has no braces.
+    pub(super) fn children(&self) -> &'a [KdlNode] {
+        self.node
+            .children()
+            .map_or(&[], |children| children.nodes())
+    }
+
+    /// That it has no braces.
+    pub(super) fn childless(&self) -> Result<(), PlanError> {
+        match self.node.children() {
+            Some(_) => Err(self.error(
+                format!("`{}` takes no body", self.name()),
+                "remove the braces and what is between them",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// That it has a body with something in it.
+    pub(super) fn with_body(&self) -> Result<(), PlanError> {
+        if self.children().is_empty() {
+            return Err(self.error(
+                format!("`{}` is empty", self.name()),
+                "expected steps between braces",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The next value without a name.
+    fn argument(&mut self, what: &str) -> Result<&'a KdlEntry, PlanError> {
+        match self.left.iter().position(|entry| entry.name().is_none()) {
+            Some(at) => Ok(self.left.remove(at)),
+            None => Err(self.error(
+                format!("`{}` lacks {what}", self.name()),
+                format!("expected {what} behind `{}`", self.name()),
+            )),
+        }
+    }
+
+    /// The next value without a name, a text.
+    pub(super) fn text_argument(&mut self, what: &str) -> Result<String, PlanError> {
+        let entry = self.argument(what)?;
+        self.as_text(entry, what)
+    }
+
+    /// The next value without a name, a number from 1 to `max`.
+    pub(super) fn number_argument(&mut self, what: &str, max: u8) -> Result<u8, PlanError> {
+        let entry = self.argument(what)?;
+        self.as_number(entry, what, 1, max)
+    }
+
+    /// The next value without a name, a span of time.
+    pub(super) fn span_argument(&mut self) -> Result<Duration, PlanError> {
+        let entry = self.argument("a time")?;
+        let read = entry.value().as_string().and_then(span);
+        read.ok_or_else(|| {
+            self.error_at(
+                entry,
+                format!("{} is no time", entry.value()),
+                "expected a text such as \"3s\" or \"250ms\", at most one hour",
+            )
+        })
+    }
+
+    /// The value of `key`, if it is there.
+    fn property(&mut self, key: &'static str) -> Option<&'a KdlEntry> {
+        self.known.push(key);
+        let is_key = |entry: &&KdlEntry| entry.name().is_some_and(|name| name.value() == key);
+        let at = self.left.iter().position(is_key)?;
+        Some(self.left.remove(at))
+    }
+
+    /// The text of `key`, if it is there.
+    pub(super) fn text(&mut self, key: &'static str) -> Result<Option<String>, PlanError> {
+        match self.property(key) {
+            Some(entry) => self.as_text(entry, &format!("`{key}`")).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The text of `key`, read by `read`, which returns `None` if it is not as `expected`.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, PlanError> {
+        let Some(entry) = self.property(key) else {
+            return Ok(None);
+        };
+        let text = self.as_text(entry, &format!("`{key}`"))?;
+        let complain = || {
+            let what = format!("{key}={text:?} is not understood");
+            self.error_at(entry, what, format!("expected {expected}"))
+        };
+        read(&text).map(Some).ok_or_else(complain)
+    }
+
+    /// The number of `key`, if it is there, from `min` to `max`.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        min: u8,
+        max: u8,
+    ) -> Result<Option<u8>, PlanError> {
+        match self.property(key) {
+            Some(entry) => self
+                .as_number(entry, &format!("`{key}`"), min, max)
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The number of `key`, from 1 to `max`.
+    pub(super) fn required(&mut self, key: &'static str, max: u8) -> Result<u8, PlanError> {
+        self.number(key, 1, max)?
+            .ok_or_else(|| self.missing(key, "a number"))
+    }
+
+    /// The numbers of `key`, each from 1 to `max`: `key=3` or `key="3 4"`.
+    pub(super) fn numbers(
+        &mut self,
+        key: &'static str,
+        max: u8,
+    ) -> Result<Option<Vec<u8>>, PlanError> {
+        let Some(entry) = self.property(key) else {
+            return Ok(None);
+        };
+        let read = list(entry.value()).and_then(|all| {
+            let fit = |n: u32| u8::try_from(n).ok().filter(|n| (1..=max).contains(n));
+            all.into_iter().map(fit).collect::<Option<Vec<u8>>>()
+        });
+        read.map(Some).ok_or_else(|| {
+            self.error_at(
+                entry,
+                format!("`{key}` cannot be {}", entry.value()),
+                format!("expected numbers from 1 to {max}, each once: {key}=1 or {key}=\"1 2\""),
+            )
+        })
+    }
+
+    /// The numbers of `key`, which must be there.
+    pub(super) fn required_numbers(
+        &mut self,
+        key: &'static str,
+        max: u8,
+    ) -> Result<Vec<u8>, PlanError> {
+        self.numbers(key, max)?
+            .ok_or_else(|| self.missing(key, "one number or several"))
+    }
+
+    /// Why the node is there: `line=` or `implied=`.
+    pub(super) fn source(&mut self) -> Result<Source, PlanError> {
+        let line = self.property("line");
+        let implied = self.text("implied")?;
+        let help = "expected line=N (a line of test_plan.md) or implied=\"why\", and not both";
+        match (line, implied) {
+            (Some(entry), None) => list(entry.value()).map(Source::Lines).ok_or_else(|| {
+                self.error_at(
+                    entry,
+                    format!("`line` cannot be {}", entry.value()),
+                    "expected lines of test_plan.md: line=28 or line=\"28 30\"",
+                )
+            }),
+            (None, Some(why)) if why.trim().is_empty() => {
+                Err(self.error("`implied` does not say why", help))
+            }
+            (None, Some(why)) => Ok(Source::Implied(why)),
+            (Some(_), Some(_)) => Err(self.error(
+                format!("`{}` has both `line` and `implied`", self.name()),
+                help,
+            )),
+            (None, None) => Err(self.error(
+                format!("`{}` does not say where it comes from", self.name()),
+                help,
+            )),
+        }
+    }
+
+    /// An error: `key` is not there, unless a name that is nearly `key` is.
+    pub(super) fn missing(&self, key: &str, what: &str) -> PlanError {
+        let near = self.left.iter().find_map(|entry| {
+            let name = entry.name()?.value();
+            nearest(name, &[key]).map(|_| (*entry, name))
+        });
+        match near {
+            Some((entry, name)) => self.error_at(
+                entry,
+                format!("`{}` has no `{name}`", self.name()),
+                format!("did you mean `{key}`?"),
+            ),
+            None => self.error(
+                format!("`{}` lacks `{key}`", self.name()),
+                format!("expected {key}= and behind it {what}"),
+            ),
+        }
+    }
+
+    /// That every value was asked for.
+    pub(super) fn finish(&self) -> Result<(), PlanError> {
+        let Some(entry) = self.left.first() else {
+            return Ok(());
+        };
+        let Some(key) = entry.name().map(|name| name.value()) else {
+            return Err(self.error_at(
+                entry,
+                format!("`{}` has a value too many: {}", self.name(), entry.value()),
+                "values behind the first need a name, as in disk=1",
+            ));
+        };
+        if self.known.contains(&key) {
+            return Err(self.error_at(entry, format!("`{key}` is given twice"), "keep one"));
+        }
+        Err(self.error_at(
+            entry,
+            format!("`{}` has no `{key}`", self.name()),
+            one_of(key, &self.known),
+        ))
+    }
+
+    fn as_text(&self, entry: &KdlEntry, what: &str) -> Result<String, PlanError> {
+        let text = entry.value().as_string().filter(|text| !text.is_empty());
+        text.map(str::to_owned).ok_or_else(|| {
+            self.error_at(
+                entry,
+                format!("{what} cannot be {}", entry.value()),
+                "expected a text in quotes",
+            )
+        })
+    }
+
+    fn as_number(&self, entry: &KdlEntry, what: &str, min: u8, max: u8) -> Result<u8, PlanError> {
+        let number = entry
+            .value()
+            .as_integer()
+            .and_then(|n| u8::try_from(n).ok());
+        number.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
+            self.error_at(
+                entry,
+                format!("{what} cannot be {}", entry.value()),
+                format!("expected a number from {min} to {max}"),
+            )
+        })
+    }
+}
+
+/// Numbers above 0, each once: `28` or `"28 30"`.
+fn list(value: &KdlValue) -> Option<Vec<u32>> {
+    let numbers: Vec<u32> = match value {
+        KdlValue::Integer(n) => vec![u32::try_from(*n).ok()?],
+        KdlValue::String(text) => text
+            .split_whitespace()
+            .map(|word| word.parse().ok())
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let distinct = (0..numbers.len()).all(|at| !numbers[..at].contains(&numbers[at]));
+    (distinct && !numbers.is_empty() && !numbers.contains(&0)).then_some(numbers)
+}
+
+/// "3s" or "250ms", up to an hour.
+fn span(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let millis = match unit {
+        "s" => digits.parse::<u64>().ok()?.checked_mul(1000)?,
+        "ms" => digits.parse().ok()?,
+        _ => return None,
+    };
+    (millis <= 3_600_000).then(|| Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_spans() {
+        assert_eq!(span("3s"), Some(Duration::from_secs(3)));
+        assert_eq!(span("250ms"), Some(Duration::from_millis(250)));
+        for text in [
+            "3",
+            "s",
+            "3m",
+            "-3s",
+            "3.5s",
+            "3601s",
+            "99999999999999999999s",
+            "18446744073709551615s",
+        ] {
+            assert_eq!(span(text), None, "{text}");
+        }
+    }
+}

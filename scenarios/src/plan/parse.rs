@@ -1,0 +1,273 @@
+//! KDL text to [`Plan`]: the nodes around the steps.
+//!
+//! ```text
+//! plan NAME { about TEXT; controllers N; disks N from=nvme|any; job NAME; vm N controllers="1 2" …
+//!             prerequisites { steps }; case ID TITLE { steps } … }
+//! ```
+//!
+//! Steps stand in `parse_step`. A plan that reads well but asks for the impossible (a disk attached
+//! twice, a slot that is taken) is refused here too, by concretising it once.
+
+use kdl::{KdlDocument, KdlNode};
+
+use super::error::{PlanError, Text, one_of};
+use super::node::Node;
+use super::parse_step::Steps;
+use super::{Case, DiskSource, Plan, PlanVm, Source, Step};
+use crate::concretise::{Options, concretise};
+use crate::names::{ControllerId, VmId};
+
+/// Controllers, disks and VMs that a plan may have: what fits an ID, and stays readable.
+const CONTROLLERS_MAX: u8 = 32;
+const DISKS_MAX: u8 = 128;
+const VMS_MAX: u8 = 16;
+
+/// The nodes that a plan may have.
+const NODES: &[&str] = &[
+    "about",
+    "controllers",
+    "disks",
+    "job",
+    "vm",
+    "prerequisites",
+    "case",
+];
+
+/// Reads a plan; `file` is its name in errors.
+///
+/// # Errors
+///
+/// The text is not KDL, or no plan, or asks for something impossible.
+pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
+    let text = &Text { file, text };
+    let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(text, &error))?;
+    let (node, rest) = match document.nodes() {
+        [] => {
+            let nowhere = text.position((0, 0).into());
+            return Err(text.error(
+                nowhere,
+                "the file has no plan",
+                "expected plan \"name\" { … }",
+            ));
+        }
+        [node, rest @ ..] => (node, rest),
+    };
+    if node.name().value() != "plan" {
+        let node = Node::new(text, node);
+        return Err(node.error(
+            format!("`{}` stands outside of a plan", node.name()),
+            "expected plan \"name\" { … } around it",
+        ));
+    }
+    if let Some(second) = rest.first() {
+        return Err(Node::new(text, second).error("a file has one plan", "remove the others"));
+    }
+    let plan = plan(text, node)?;
+    // Any seed will do: what is possible does not depend on it.
+    concretise(&plan, 0, &Options::default())
+        .map_err(|error| text.error(error.at, error.what, error.help))?;
+    Ok(plan)
+}
+
+/// What KDL's own parser complains about, as one of our errors.
+fn syntax(text: &Text<'_>, error: &kdl::KdlError) -> PlanError {
+    let Some(first) = error.diagnostics.first() else {
+        let nowhere = text.position((0, 0).into());
+        return text.error(nowhere, "this is not KDL", "");
+    };
+    let message = first.message.as_deref().unwrap_or("this is not KDL");
+    text.error(
+        text.position(first.span),
+        message.to_lowercase(),
+        first
+            .help
+            .as_deref()
+            .unwrap_or("see https://kdl.dev for the syntax"),
+    )
+}
+
+/// What a plan node has said so far.
+#[derive(Default)]
+struct Parts {
+    about: Option<String>,
+    controllers: Option<(u8, Source)>,
+    disks: Option<(u8, DiskSource, Source)>,
+    job: Option<(String, Source)>,
+    vms: Vec<PlanVm>,
+    prerequisites: Option<Vec<Step>>,
+    cases: Vec<Case>,
+}
+
+fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {
+    let mut header = Node::new(text, node);
+    let name = header.text_argument("a name")?;
+    header.finish()?;
+    header.with_body()?;
+    let mut parts = Parts::default();
+    for child in header.children() {
+        parts.read(Node::new(text, child))?;
+    }
+    let (controllers, controllers_source) = parts
+        .controllers
+        .ok_or_else(|| header.missing_node("controllers", "controllers 8 line=19"))?;
+    let (disks, disks_from, disks_source) = parts
+        .disks
+        .ok_or_else(|| header.missing_node("disks", "disks 16 from=\"nvme\" line=19"))?;
+    let (job, job_source) = parts
+        .job
+        .ok_or_else(|| header.missing_node("job", "job \"default_integrity\" line=10"))?;
+    if parts.cases.is_empty() {
+        return Err(header.missing_node("case", "case \"1\" \"what it does\" { … }"));
+    }
+    Ok(Plan {
+        name,
+        about: parts
+            .about
+            .ok_or_else(|| header.missing_node("about", "about \"what the plan shows\""))?,
+        controllers,
+        controllers_source,
+        disks,
+        disks_from,
+        disks_source,
+        job,
+        job_source,
+        vms: parts.vms,
+        prerequisites: parts.prerequisites.unwrap_or_default(),
+        cases: parts.cases,
+    })
+}
+
+impl Parts {
+    fn read(&mut self, mut node: Node<'_>) -> Result<(), PlanError> {
+        match node.name() {
+            "about" => {
+                node.childless()?;
+                let about = node.text_argument("a text")?;
+                once(&node, &mut self.about, about)?;
+            }
+            "controllers" => {
+                node.childless()?;
+                let count = node.number_argument("how many", CONTROLLERS_MAX)?;
+                let source = node.source()?;
+                once(&node, &mut self.controllers, (count, source))?;
+            }
+            "disks" => {
+                node.childless()?;
+                let count = node.number_argument("how many", DISKS_MAX)?;
+                let from = node
+                    .read("from", r#""nvme" or "any""#, |text| match text {
+                        "nvme" => Some(DiskSource::Nvme),
+                        "any" => Some(DiskSource::Any),
+                        _ => None,
+                    })?
+                    .ok_or_else(|| node.missing("from", r#""nvme" or "any""#))?;
+                let source = node.source()?;
+                once(&node, &mut self.disks, (count, from, source))?;
+            }
+            "job" => {
+                node.childless()?;
+                let job = node.text_argument("the name of a job")?;
+                let source = node.source()?;
+                once(&node, &mut self.job, (job, source))?;
+            }
+            "vm" => self.vm(&mut node)?,
+            "prerequisites" => {
+                node.with_body()?;
+                let steps = self.steps(&node)?.block(&node)?;
+                once(&node, &mut self.prerequisites, steps)?;
+            }
+            "case" => self.case(&mut node)?,
+            name => {
+                return Err(node.error(format!("a plan has no `{name}`"), one_of(name, NODES)));
+            }
+        }
+        node.finish()
+    }
+
+    fn vm(&mut self, node: &mut Node<'_>) -> Result<(), PlanError> {
+        node.childless()?;
+        let controllers_max = self.controllers_before(node)?;
+        let vm = VmId(node.number_argument("its number", VMS_MAX)?);
+        let controllers = node.required_numbers("controllers", controllers_max)?;
+        let controllers: Vec<ControllerId> = controllers.into_iter().map(ControllerId).collect();
+        if self.vms.iter().any(|other| other.vm == vm) {
+            return Err(node.error(format!("{vm} is there already"), "give it another number"));
+        }
+        for other in &self.vms {
+            if let Some(shared) = controllers.iter().find(|id| other.controllers.contains(id)) {
+                return Err(node.error(
+                    format!("{shared} belongs to {} already", other.vm),
+                    "a controller serves one VM",
+                ));
+            }
+        }
+        self.vms.push(PlanVm { vm, controllers });
+        Ok(())
+    }
+
+    fn case(&mut self, node: &mut Node<'_>) -> Result<(), PlanError> {
+        let id = node.text_argument("an ID")?;
+        let title = node.text_argument("a title")?;
+        node.with_body()?;
+        let fits = id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if !fits {
+            return Err(node.error(
+                format!("{id:?} cannot be the ID of a case"),
+                "expected letters, digits and -, as in \"4-literal\"",
+            ));
+        }
+        if self.cases.iter().any(|case| case.id == id) {
+            return Err(node.error(
+                format!("case {id:?} is there already"),
+                "give it another ID",
+            ));
+        }
+        let steps = self.steps(node)?.block(node)?;
+        self.cases.push(Case { id, title, steps });
+        Ok(())
+    }
+
+    /// Reads steps: what they may name is known by now.
+    fn steps(&self, node: &Node<'_>) -> Result<Steps, PlanError> {
+        let Some((disks, ..)) = self.disks else {
+            return Err(node.error("steps before `disks`", "say first how many disks there are"));
+        };
+        let Some((job, _)) = &self.job else {
+            return Err(node.error("steps before `job`", "say first which job fio runs"));
+        };
+        Ok(Steps {
+            controllers: self.controllers_before(node)?,
+            disks,
+            vms: self.vms.iter().map(|vm| vm.vm).collect(),
+            job: job.clone(),
+        })
+    }
+
+    fn controllers_before(&self, node: &Node<'_>) -> Result<u8, PlanError> {
+        match self.controllers {
+            Some((count, _)) => Ok(count),
+            None => Err(node.error(
+                format!("`{}` before `controllers`", node.name()),
+                "say first how many controllers there are",
+            )),
+        }
+    }
+}
+
+/// Keeps `value` if it is the first.
+fn once<T>(node: &Node<'_>, slot: &mut Option<T>, value: T) -> Result<(), PlanError> {
+    if slot.is_some() {
+        return Err(node.error(format!("`{}` is there already", node.name()), "keep one"));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+impl Node<'_> {
+    fn missing_node(&self, name: &str, example: &str) -> PlanError {
+        self.error(
+            format!("the plan does not say `{name}`"),
+            format!("expected, for instance, {example}"),
+        )
+    }
+}

@@ -1,0 +1,202 @@
+//! A report: what a run came to, for people and for programs.
+//!
+//! Knows what the steps and the checks said, never how they came to it.
+
+mod json;
+mod text;
+
+use crate::check::CheckId;
+use crate::run::{
+    CaseOutcome, CheckOutcome, CheckResult, FioRun, RunOutcome, StepReport, StepResult,
+};
+use crate::testbed::Ending;
+
+pub use json::case_json;
+pub use text::{progress_line, render, row_line, step_lines};
+
+/// What a run was made from, as far as a report repeats it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunHeader {
+    /// The plan.
+    pub plan: String,
+    /// What follows `plugfest run` to name that plan: its name, or the path of its file.
+    pub plan_argument: String,
+    /// The seed.
+    pub seed: u64,
+    /// How the target behaves: "head".
+    pub behaviour: String,
+    /// How much each fio writes: "default".
+    pub volume: String,
+    /// What follows `plugfest run PLAN/CASE --seed N` to repeat it exactly: " --volume quick".
+    pub repeat_options: String,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What was run.
+    pub header: RunHeader,
+    /// The judged cases.
+    pub rows: Vec<CaseRow>,
+    /// Why it stopped early, if it did.
+    pub lost: Option<String>,
+    /// Hashes and counts at the end.
+    pub ending: Ending,
+}
+
+/// What a case came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseRow {
+    /// Its ID.
+    pub case: String,
+    /// Its title.
+    pub title: String,
+    /// Its steps.
+    pub steps: Vec<StepReport>,
+    /// The checks, the steps' own (`CheckId::Plan`) included; ordered by check.
+    pub checks: Vec<CheckResult>,
+    /// The fios that ended in it.
+    pub fios: Vec<FioRun>,
+    /// Whether it passed.
+    pub verdict: Verdict,
+    /// Hashes and counts when it ended.
+    pub ending: Ending,
+}
+
+/// What a case, or a run, came to; the worse the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Everything that was expected was seen.
+    Passed,
+    /// Something that was to be checked was not.
+    Inconclusive,
+    /// Something was not as expected, or nothing was checked at all.
+    Failed,
+}
+
+impl Verdict {
+    /// "passed".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Inconclusive => "inconclusive",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The exit status of `plugfest` that says so.
+    #[must_use]
+    pub const fn exit(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => 1,
+            Self::Inconclusive => 3,
+        }
+    }
+}
+
+impl Report {
+    /// Sums up a run.
+    #[must_use]
+    pub fn new(header: RunHeader, outcome: RunOutcome) -> Self {
+        let judged = outcome.cases.into_iter().filter(|case| case.judged);
+        let rows = judged
+            .map(|case| row(case, outcome.lost.is_some()))
+            .collect();
+        Self {
+            header,
+            rows,
+            lost: outcome.lost,
+            ending: outcome.ending,
+        }
+    }
+
+    /// The worst verdict of its rows; a run without rows has checked nothing, so it failed.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let worst = self.rows.iter().map(|row| row.verdict).max();
+        worst.unwrap_or(Verdict::Failed)
+    }
+
+    /// The command that repeats the first row that did not pass.
+    #[must_use]
+    pub fn repeat(&self) -> Option<String> {
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.verdict != Verdict::Passed)?;
+        let RunHeader {
+            plan_argument,
+            seed,
+            repeat_options,
+            ..
+        } = &self.header;
+        Some(format!(
+            "plugfest run {plan_argument}/{} --seed {seed}{repeat_options}",
+            row.case
+        ))
+    }
+}
+
+fn row(case: CaseOutcome, lost: bool) -> CaseRow {
+    let mut checks = case.checks;
+    checks.retain(|check| check.id != CheckId::Plan);
+    checks.push(plan_check(&case.steps));
+    checks.sort_by_key(|check| check.id);
+    let verdict = verdict(&case.steps, &checks, lost);
+    CaseRow {
+        case: case.id,
+        title: case.title,
+        steps: case.steps,
+        checks,
+        fios: case.fios,
+        verdict,
+        ending: case.ending,
+    }
+}
+
+/// The steps' expectations, as one check.
+fn plan_check(steps: &[StepReport]) -> CheckResult {
+    let violated = steps.iter().find_map(|step| match &step.result {
+        StepResult::Violated { expected, seen } => Some((step.ended, expected, seen)),
+        _ => None,
+    });
+    let held = |step: &&StepReport| matches!(step.result, StepResult::Held { .. });
+    CheckResult {
+        id: CheckId::Plan,
+        outcome: match violated {
+            None => CheckOutcome::Held,
+            Some((at, expected, seen)) => CheckOutcome::Violated {
+                expected: expected.clone(),
+                seen: seen.clone(),
+                at,
+            },
+        },
+        observations: steps.iter().filter(held).count() as u64,
+    }
+}
+
+fn verdict(steps: &[StepReport], checks: &[CheckResult], lost: bool) -> Verdict {
+    let violated = |check: &CheckResult| matches!(check.outcome, CheckOutcome::Violated { .. });
+    if checks.iter().any(violated) {
+        return Verdict::Failed;
+    }
+    // What every case names is the plan itself and fio's verdict.
+    let named = |check: &&CheckResult| matches!(check.id, CheckId::Plan | CheckId::Fio);
+    let unseen = |check: &CheckResult| matches!(check.outcome, CheckOutcome::NotSeen { .. });
+    let open = steps.iter().any(|step| {
+        matches!(
+            step.result,
+            StepResult::Skipped { .. } | StepResult::Inconclusive { .. }
+        )
+    });
+    if lost || open || checks.iter().filter(named).any(unseen) {
+        return Verdict::Inconclusive;
+    }
+    let looked_at: u64 = checks.iter().map(|check| check.observations).sum();
+    if looked_at == 0 {
+        return Verdict::Failed;
+    }
+    Verdict::Passed
+}

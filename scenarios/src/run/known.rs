@@ -1,0 +1,84 @@
+//! What was seen so far, in the form in which steps ask for it.
+//!
+//! Knows nothing of what was expected.
+
+use std::collections::BTreeMap;
+
+use crate::names::{DiskId, FioId, Place, Ticket, VmId};
+use crate::observation::{FioJobEnd, Observation, Seen};
+
+/// The disks of a VM by place, and who each said it was.
+pub(super) type GuestDisks = BTreeMap<Place, Option<DiskId>>;
+
+/// The sum of the observations so far.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) answers: BTreeMap<Ticket, Result<u8, String>>,
+    pub(super) boots: BTreeMap<VmId, u32>,
+    /// The last list of a VM, and how many lists there were.
+    pub(super) lists: BTreeMap<VmId, (u32, GuestDisks)>,
+    pub(super) fios: BTreeMap<FioId, (u8, Vec<FioJobEnd>)>,
+    /// The last signs of life, and how many there were.
+    pub(super) alive: (u32, Vec<String>),
+    /// The last rest, and how many there were: settled, left.
+    pub(super) quiet: (u32, bool, Vec<String>),
+    /// Who died, and how.
+    pub(super) crashed: Vec<(String, String)>,
+    /// Reads of fios that read back, if the testbed shows them: done, failed.
+    pub(super) read_back: BTreeMap<FioId, (u64, u64)>,
+}
+
+impl Known {
+    pub(super) fn see(&mut self, seen: &Seen) {
+        match &seen.what {
+            Observation::Answered { ticket, result } => {
+                self.answers.insert(*ticket, result.clone());
+            }
+            Observation::VmReady { vm, boot } => {
+                self.boots.insert(*vm, *boot);
+            }
+            Observation::Alive { silent } => {
+                self.alive = (self.alive.0 + 1, silent.clone());
+            }
+            Observation::DisksListed { vm, disks } => {
+                let listed = disks.iter().map(|disk| (disk.place, disk.disk)).collect();
+                let before = self.lists.get(vm).map_or(0, |list| list.0);
+                self.lists.insert(*vm, (before + 1, listed));
+            }
+            Observation::FioEnded { fio, exit, jobs } => {
+                self.fios.insert(*fio, (*exit, jobs.clone()));
+            }
+            Observation::Quiet { settled, left } => {
+                self.quiet = (self.quiet.0 + 1, *settled, left.clone());
+            }
+            Observation::Crashed { who, how } => self.crashed.push((who.clone(), how.clone())),
+            Observation::IoDone { io, result, .. } => {
+                // Every request passes here: look up only while somebody reads back.
+                if !self.read_back.is_empty()
+                    && !io.write
+                    && let Some((done, failed)) = self.read_back.get_mut(&io.fio)
+                {
+                    *done += 1;
+                    *failed += u64::from(result.is_err());
+                }
+            }
+            Observation::VmDown { .. }
+            | Observation::DiskAppeared(_)
+            | Observation::DiskVanished(_)
+            | Observation::IoSubmitted(_)
+            | Observation::Inside(_)
+            | Observation::Broken { .. } => {}
+        }
+    }
+
+    /// How the target died, if it did: nothing that is still expected can happen.
+    pub(super) fn target_crash(&self) -> Option<String> {
+        let mut crashed = self.crashed.iter();
+        let (_, how) = crashed.find(|(who, _)| who == "target")?;
+        Some(format!("the target crashed: {how}"))
+    }
+
+    pub(super) fn lists_of(&self, vm: VmId) -> u32 {
+        self.lists.get(&vm).map_or(0, |list| list.0)
+    }
+}

@@ -1,0 +1,364 @@
+//! Carries out concrete steps on a testbed, and says of each whether it held.
+//!
+//! Every wait names a condition and a limit. Knows the testbed only by its trait; hands everything
+//! that is seen to the judge.
+
+mod jobs;
+mod judge;
+mod known;
+mod step;
+
+use std::time::Duration;
+
+use crate::concretise::{Case, Concrete, Does, Step};
+use crate::names::FioId;
+use crate::observation::{FioJobEnd, Seen};
+use crate::plan::Source;
+use crate::testbed::{Ending, Evidence, Testbed, TestbedError};
+use crate::time::Time;
+
+pub use jobs::GONE_ERRORS;
+pub use judge::{CheckOutcome, CheckResult, Judge};
+use known::Known;
+use step::{Poll, UnderWay};
+
+/// How long things may take. A condition that is not met by then is a violation.
+///
+/// Generous, because they must hold on an emulated machine too; the boot is upstream's
+/// (`vm_wait_for_boot 300` in SPDK's test/vhost/common.sh).
+pub mod limits {
+    use std::time::Duration;
+
+    /// An answer to an RPC. A detach waits for the slowest request in flight.
+    pub const ANSWER: Duration = Duration::from_secs(30);
+    /// A disk to come or go in a guest.
+    pub const DISKS: Duration = Duration::from_secs(30);
+    /// A boot or a reboot.
+    pub const BOOT: Duration = Duration::from_secs(300);
+    /// A fio to end, or its clock to come to a time.
+    pub const FIO: Duration = Duration::from_secs(300);
+    /// A sign of life.
+    pub const ALIVE: Duration = Duration::from_secs(30);
+    /// Everything to come to rest.
+    pub const SETTLE: Duration = Duration::from_secs(60);
+    /// Between two looks at a guest's disks.
+    pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// As expected.
+    Held {
+        /// What was seen, if there is something to say.
+        seen: String,
+    },
+    /// Not as expected.
+    Violated {
+        /// What was expected.
+        expected: String,
+        /// What was seen.
+        seen: String,
+    },
+    /// Not done.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// Done, but it says nothing.
+    Inconclusive {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A step that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepReport {
+    /// The lane it ran in, if there were several.
+    pub lane: Option<String>,
+    /// Why it is there.
+    pub source: Source,
+    /// What it did, in words.
+    pub text: String,
+    /// What became of it.
+    pub result: StepResult,
+    /// When it began.
+    pub began: Time,
+    /// When that was known.
+    pub ended: Time,
+}
+
+/// A fio that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FioRun {
+    /// Its number.
+    pub fio: FioId,
+    /// Its label in the plan.
+    pub label: String,
+    /// fio's exit status.
+    pub exit: u8,
+    /// It only read back what others wrote, and verified nothing itself.
+    pub reads_back: bool,
+    /// A job a disk.
+    pub jobs: Vec<FioJobEnd>,
+}
+
+/// A case that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseOutcome {
+    /// Its ID in the plan.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// False: it was only set-up.
+    pub judged: bool,
+    /// Its steps, in the order in which they ended.
+    pub steps: Vec<StepReport>,
+    /// What the checks said.
+    pub checks: Vec<CheckResult>,
+    /// The fios that ended in it.
+    pub fios: Vec<FioRun>,
+    /// Hashes and counts up to here.
+    pub ending: Ending,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// What the testbed could show.
+    pub evidence: Evidence,
+    /// The cases, set-up included.
+    pub cases: Vec<CaseOutcome>,
+    /// Hashes and counts at the end.
+    pub ending: Ending,
+    /// Why the run stopped early, if the testbed was lost.
+    pub lost: Option<String>,
+}
+
+/// What a run tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// The prerequisites begin.
+    Began,
+    /// A case begins.
+    CaseBegan {
+        /// Its ID.
+        id: &'a str,
+        /// Its title.
+        title: &'a str,
+        /// False: it is only set-up.
+        judged: bool,
+    },
+    /// A step has ended.
+    StepEnded(&'a StepReport),
+}
+
+/// Carries out `concrete`.
+///
+/// # Errors
+///
+/// The testbed did not come up. If it breaks later, the outcome says so ([`RunOutcome::lost`]).
+pub fn run(
+    concrete: &Concrete,
+    testbed: &mut dyn Testbed,
+    judge: &mut dyn Judge,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<RunOutcome, TestbedError> {
+    let mut runner = Runner {
+        testbed,
+        judge,
+        progress,
+        known: Known::default(),
+        batch: Vec::new(),
+        clock: Time::ZERO,
+        fios: Vec::new(),
+        not_run: Vec::new(),
+        late: Vec::new(),
+        lost: None,
+    };
+    runner.judge.begin_case();
+    (runner.progress)(&Progress::Began);
+    let mut steps = runner.lanes(&[(None, &concrete.prerequisites)]);
+    if let (Some(reason), [first, ..]) = (&runner.lost, steps.as_slice())
+        && matches!(first.result, StepResult::Inconclusive { .. })
+    {
+        return Err(TestbedError(reason.clone()));
+    }
+    let mut cases = Vec::new();
+    for (at, case) in concrete.cases.iter().enumerate() {
+        if at > 0 {
+            runner.judge.begin_case();
+        }
+        cases.push(runner.case(case, &mut steps));
+    }
+    Ok(RunOutcome {
+        evidence: runner.testbed.evidence(),
+        cases,
+        ending: runner.testbed.ending(),
+        lost: runner.lost,
+    })
+}
+
+/// A run under way.
+struct Runner<'a> {
+    testbed: &'a mut dyn Testbed,
+    judge: &'a mut dyn Judge,
+    progress: &'a mut dyn FnMut(&Progress<'_>),
+    known: Known,
+    /// Reused for every look at the testbed.
+    batch: Vec<Seen>,
+    /// No earlier than the testbed's time: moves on when nothing can happen any more.
+    clock: Time,
+    /// The fios that ended in the case at hand.
+    fios: Vec<FioRun>,
+    /// Fios that were never started, and why.
+    not_run: Vec<(FioId, String)>,
+    /// Fios that had ended when a disk was to be detached under them.
+    late: Vec<FioId>,
+    lost: Option<String>,
+}
+
+/// A lane under way.
+struct LaneState<'a> {
+    name: Option<&'a str>,
+    steps: &'a [Step],
+    under_way: Option<UnderWay>,
+}
+
+impl Runner<'_> {
+    fn case(&mut self, case: &Case, prerequisites: &mut Vec<StepReport>) -> CaseOutcome {
+        (self.progress)(&Progress::CaseBegan {
+            id: &case.id,
+            title: &case.title,
+            judged: case.judged,
+        });
+        let mut steps = Vec::new();
+        if case.judged {
+            steps.append(prerequisites);
+        }
+        steps.extend(self.lanes(&[(None, &case.steps)]));
+        CaseOutcome {
+            id: case.id.clone(),
+            title: case.title.clone(),
+            judged: case.judged,
+            steps,
+            checks: self.judge.end_case(),
+            fios: std::mem::take(&mut self.fios),
+            ending: self.testbed.ending(),
+        }
+    }
+
+    /// Runs lanes until each has come to its end.
+    fn lanes(&mut self, lanes: &[(Option<&str>, &[Step])]) -> Vec<StepReport> {
+        let mut reports = Vec::new();
+        let mut lanes: Vec<LaneState<'_>> = lanes
+            .iter()
+            .map(|(name, steps)| LaneState {
+                name: *name,
+                steps,
+                under_way: None,
+            })
+            .collect();
+        loop {
+            for lane in &mut lanes {
+                while self.advance(lane, &mut reports) {}
+            }
+            let waits = lanes.iter().filter_map(|lane| lane.under_way.as_ref());
+            let Some(deadline) = waits.map(UnderWay::wake).min() else {
+                return reports;
+            };
+            if let Err(TestbedError(reason)) = self.observe(deadline) {
+                self.lost = Some(reason);
+            }
+        }
+    }
+
+    /// Takes a lane one step on; false if it has to wait, or is at its end.
+    fn advance(&mut self, lane: &mut LaneState<'_>, reports: &mut Vec<StepReport>) -> bool {
+        let Some((step, rest)) = lane.steps.split_first() else {
+            return false;
+        };
+        if let Does::Together { lanes } = &step.does {
+            let inner: Vec<(Option<&str>, &[Step])> = lanes
+                .iter()
+                .map(|lane| (Some(lane.name.as_str()), lane.steps.as_slice()))
+                .collect();
+            reports.extend(self.lanes(&inner));
+            lane.steps = rest;
+            return true;
+        }
+        let mut under_way = match lane.under_way.take() {
+            Some(under_way) => under_way,
+            None => UnderWay::new(self.now()),
+        };
+        let result = match self.outcome(step, &mut under_way) {
+            Ok(Poll::Wait) => {
+                lane.under_way = Some(under_way);
+                return false;
+            }
+            Ok(Poll::Done(result)) => result,
+            Err(TestbedError(reason)) => {
+                self.lost = Some(reason.clone());
+                StepResult::Inconclusive { reason }
+            }
+        };
+        lane.steps = rest;
+        let report = StepReport {
+            lane: lane.name.map(str::to_owned),
+            source: step.source.clone(),
+            text: step.text.clone(),
+            result,
+            began: under_way.began,
+            ended: self.now(),
+        };
+        (self.progress)(&Progress::StepEnded(&report));
+        reports.push(report);
+        true
+    }
+
+    /// Begins `step` if it has not begun, and looks whether it has ended.
+    fn outcome(&mut self, step: &Step, under_way: &mut UnderWay) -> Result<Poll, TestbedError> {
+        if let Some(reason) = &self.lost {
+            let reason = format!("the testbed was lost: {reason}");
+            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
+        }
+        if let Some(crash) = self.known.target_crash() {
+            return Ok(Poll::Done(if under_way.has_begun() {
+                StepResult::Violated {
+                    expected: step.text.clone(),
+                    seen: crash,
+                }
+            } else {
+                StepResult::Skipped { reason: crash }
+            }));
+        }
+        self.poll(step, under_way)
+    }
+
+    fn now(&self) -> Time {
+        self.testbed.now().max(self.clock)
+    }
+
+    /// Lets time pass, at most until `deadline`, and takes in what is seen.
+    fn observe(&mut self, deadline: Time) -> Result<(), TestbedError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let observed = self.testbed.observe(deadline, &mut batch);
+        for seen in &batch {
+            self.known.see(seen);
+            self.judge.see(seen);
+        }
+        if batch.is_empty() {
+            // The deadline, or nothing can happen any more: either way it will not be earlier.
+            self.clock = self.clock.max(deadline);
+        }
+        self.batch = batch;
+        observed
+    }
+}
+
+/// "30 s".
+fn seconds(limit: Duration) -> String {
+    format!("{} s", limit.as_secs_f64())
+}

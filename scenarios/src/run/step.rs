@@ -1,0 +1,490 @@
+//! One step under way: asks what is to be asked, and looks whether its condition is met.
+
+use std::time::Duration;
+
+use super::jobs::compare;
+use super::known::GuestDisks;
+use super::{FioRun, Runner, StepResult, limits, seconds};
+use crate::concretise::{Does, Job, Step, VmDisks};
+use crate::names::{DiskId, FioId, Place, Ticket, VmId};
+use crate::testbed::{Action, Evidence, Performed, TestbedError};
+use crate::time::Time;
+
+/// A step that has begun, or is about to.
+pub(super) struct UnderWay {
+    pub(super) began: Time,
+    limit: Duration,
+    deadline: Time,
+    wake: Time,
+    tickets: Option<Vec<Ticket>>,
+    /// Boots, lists or signs of life that there were before asking.
+    before: Vec<(VmId, u32)>,
+    mark: u32,
+    /// When the guests' disks are looked at again, once they were asked for.
+    next_look: Option<Time>,
+}
+
+/// Whether a step has ended.
+pub(super) enum Poll {
+    Wait,
+    Done(StepResult),
+}
+
+type Polled = Result<Poll, TestbedError>;
+
+impl UnderWay {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            began: now,
+            limit: Duration::ZERO,
+            deadline: Time::NEVER,
+            wake: Time::NEVER,
+            tickets: None,
+            before: Vec::new(),
+            mark: 0,
+            next_look: None,
+        }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.tickets.is_some() || self.next_look.is_some()
+    }
+
+    /// When to look again even if nothing is seen.
+    pub(super) fn wake(&self) -> Time {
+        self.wake
+    }
+
+    /// From now on it may take `limit`.
+    fn within(&mut self, now: Time, limit: Duration) {
+        self.limit = limit;
+        self.deadline = now + limit;
+        self.wake = self.deadline;
+    }
+}
+
+fn held(seen: impl Into<String>) -> Polled {
+    Ok(Poll::Done(StepResult::Held { seen: seen.into() }))
+}
+
+fn violated(expected: impl Into<String>, seen: impl Into<String>) -> Polled {
+    Ok(Poll::Done(StepResult::Violated {
+        expected: expected.into(),
+        seen: seen.into(),
+    }))
+}
+
+fn skipped(reason: impl Into<String>) -> Polled {
+    Ok(Poll::Done(StepResult::Skipped {
+        reason: reason.into(),
+    }))
+}
+
+impl Runner<'_> {
+    pub(super) fn poll(&mut self, step: &Step, under_way: &mut UnderWay) -> Polled {
+        match &step.does {
+            Does::Prepare { action } => self.answered(under_way, action, "the target runs", None),
+            Does::Boot { actions, disks } | Does::Reboot { actions, disks } => {
+                let by = match step.does {
+                    Does::Boot { .. } => "boot",
+                    _ => "reboot",
+                };
+                self.booted(under_way, actions, disks, by)
+            }
+            Does::Attach {
+                action,
+                slot,
+                seen_by,
+                disk,
+                place,
+            } => {
+                let expected = format!("an answer: {slot}");
+                match self.answered(under_way, action, &expected, Some(slot.0))? {
+                    Poll::Done(StepResult::Held { seen }) => match seen_by {
+                        Some(vm) => self.appeared(under_way, *vm, *disk, *place),
+                        None => held(seen),
+                    },
+                    other => Ok(other),
+                }
+            }
+            Does::Detach { action, under } => {
+                if !under_way.has_begun() {
+                    let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
+                    self.late.extend(ended);
+                }
+                self.answered(under_way, action, "an answer: true", None)
+            }
+            Does::StartFio { action, fio } => self.start(under_way, action, *fio),
+            Does::AwaitFio { fio, label, jobs } => self.fio_ended(under_way, *fio, label, jobs),
+            Does::WaitClock { action } => self.clock(under_way, action),
+            Does::Jobs { fio, jobs } => self.jobs(*fio, jobs),
+            Does::Alive => self.alive(under_way),
+            Does::Disks { disks } => self.disks(under_way, disks),
+            Does::Kept { action, fio, job } => self.kept(under_way, action, *fio, job),
+            Does::Settle => self.settle(under_way),
+            Does::Together { .. } => unreachable!("the runner takes lanes apart itself"),
+        }
+    }
+
+    /// Asks for `actions` if that was not done yet; a reason if the testbed cannot do one.
+    fn ask(
+        &mut self,
+        under_way: &mut UnderWay,
+        actions: &[&Action],
+        limit: Duration,
+    ) -> Result<Option<String>, TestbedError> {
+        if under_way.tickets.is_some() {
+            return Ok(None);
+        }
+        let mut tickets = Vec::new();
+        for action in actions {
+            match self.testbed.perform(action)? {
+                Performed::Asked(ticket) => tickets.push(ticket),
+                Performed::NotHere(reason) => return Ok(Some(reason)),
+            }
+        }
+        under_way.tickets = Some(tickets);
+        under_way.within(self.now(), limit);
+        Ok(None)
+    }
+
+    /// Waits on, or, at the limit, says what was expected and what is to be seen instead.
+    fn wait(&self, under_way: &UnderWay, expected: &str, seen: impl FnOnce() -> String) -> Polled {
+        if self.now() < under_way.deadline {
+            return Ok(Poll::Wait);
+        }
+        let limit = seconds(under_way.limit);
+        violated(format!("{expected} within {limit}"), seen())
+    }
+
+    fn answered(
+        &mut self,
+        under_way: &mut UnderWay,
+        action: &Action,
+        expected: &str,
+        value: Option<u8>,
+    ) -> Polled {
+        if let Some(reason) = self.ask(under_way, &[action], limits::ANSWER)? {
+            return skipped(reason);
+        }
+        let ticket = under_way
+            .tickets
+            .as_ref()
+            .and_then(|tickets| tickets.first());
+        match ticket.and_then(|ticket| self.known.answers.get(ticket)) {
+            None => self.wait(under_way, expected, || "no answer".into()),
+            Some(Err(text)) => violated(expected, format!("an error: {text}")),
+            Some(Ok(got)) if value.is_some_and(|value| value != *got) => {
+                violated(expected, format!("an answer: {got}"))
+            }
+            Some(Ok(_)) => held(""),
+        }
+    }
+
+    fn booted(
+        &mut self,
+        under_way: &mut UnderWay,
+        actions: &[Action],
+        disks: &[VmDisks],
+        by: &str,
+    ) -> Polled {
+        if !under_way.has_begun() {
+            let boots = |vm: VmId| self.known.boots.get(&vm).copied().unwrap_or(0);
+            under_way.before = disks.iter().map(|vm| (vm.vm, boots(vm.vm))).collect();
+        }
+        let actions: Vec<&Action> = actions.iter().collect();
+        if let Some(reason) = self.ask(under_way, &actions, limits::BOOT)? {
+            return skipped(reason);
+        }
+        if under_way.next_look.is_none() {
+            for (vm, before) in under_way.before.clone() {
+                let boot = self.known.boots.get(&vm).copied().unwrap_or(0);
+                let expected = format!("{vm} ready with boot {}", before + 1);
+                if boot <= before {
+                    return self.wait(under_way, &expected, || format!("still boot {boot}"));
+                }
+                if boot > before + 1 {
+                    return violated(expected, format!("boot {boot}, after one {by}"));
+                }
+            }
+        }
+        self.disks(under_way, disks)
+    }
+
+    fn appeared(
+        &mut self,
+        under_way: &mut UnderWay,
+        vm: VmId,
+        disk: DiskId,
+        place: Place,
+    ) -> Polled {
+        let expected = format!("{disk} at {place} in {vm}");
+        self.look(under_way, &[vm], &expected, |_, has| {
+            has.get(&place) == Some(&Some(disk))
+        })
+    }
+
+    /// Waits until VMs have exactly these disks.
+    fn disks(&mut self, under_way: &mut UnderWay, wanted: &[VmDisks]) -> Polled {
+        let vms: Vec<VmId> = wanted.iter().map(|vm| vm.vm).collect();
+        let exactly = |vm: &VmDisks| {
+            let disks = vm.disks.iter().map(|(place, disk)| (*place, Some(*disk)));
+            disks.collect::<GuestDisks>()
+        };
+        let shown: Vec<String> = wanted
+            .iter()
+            .map(|vm| format!("{} has {}", vm.vm, listed(&exactly(vm))))
+            .collect();
+        self.look(under_way, &vms, &shown.join("; "), |vm, has| {
+            wanted
+                .iter()
+                .any(|wanted| wanted.vm == vm && exactly(wanted) == *has)
+        })
+    }
+
+    /// Looks at the disks of VMs, again and again, until `fits` says yes to all.
+    fn look(
+        &mut self,
+        under_way: &mut UnderWay,
+        vms: &[VmId],
+        expected: &str,
+        fits: impl Fn(VmId, &GuestDisks) -> bool,
+    ) -> Polled {
+        if under_way.next_look.is_none() {
+            under_way.within(self.now(), limits::DISKS);
+            if let Some(reason) = self.ask_disks(under_way, vms)? {
+                return skipped(reason);
+            }
+        }
+        let unanswered = |known: &super::Known, before: &[(VmId, u32)]| {
+            let mut before = before.iter();
+            before
+                .find(|(vm, lists)| known.lists_of(*vm) <= *lists)
+                .map(|(vm, _)| *vm)
+        };
+        if unanswered(&self.known, &under_way.before).is_none() {
+            let empty = GuestDisks::new();
+            let lists = &self.known.lists;
+            let has = |vm: VmId| lists.get(&vm).map_or(&empty, |list| &list.1);
+            if vms.iter().all(|vm| fits(*vm, has(*vm))) {
+                return held("");
+            }
+            if self.now() >= under_way.deadline {
+                let seen: Vec<String> = vms
+                    .iter()
+                    .map(|vm| format!("{vm} has {}", listed(has(*vm))))
+                    .collect();
+                return self.wait(under_way, expected, || seen.join("; "));
+            }
+            let due = under_way.next_look.unwrap_or(Time::ZERO);
+            if self.now() >= due
+                && let Some(reason) = self.ask_disks(under_way, vms)?
+            {
+                return skipped(reason);
+            }
+            let due = under_way.next_look.unwrap_or(Time::ZERO);
+            under_way.wake = due.min(under_way.deadline);
+            return Ok(Poll::Wait);
+        }
+        under_way.wake = under_way.deadline;
+        let silent = unanswered(&self.known, &under_way.before);
+        self.wait(under_way, expected, || match silent {
+            Some(vm) => format!("{vm} does not list its disks"),
+            None => "no list".into(),
+        })
+    }
+
+    fn ask_disks(
+        &mut self,
+        under_way: &mut UnderWay,
+        vms: &[VmId],
+    ) -> Result<Option<String>, TestbedError> {
+        under_way.before = vms
+            .iter()
+            .map(|vm| (*vm, self.known.lists_of(*vm)))
+            .collect();
+        under_way.next_look = Some(self.now() + limits::LOOK_AGAIN);
+        for vm in vms {
+            if let Performed::NotHere(reason) =
+                self.testbed.perform(&Action::ListDisks { vm: *vm })?
+            {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, under_way: &mut UnderWay, action: &Action, fio: FioId) -> Polled {
+        match self.ask(under_way, &[action], limits::ANSWER)? {
+            Some(reason) => {
+                self.not_run.push((fio, reason.clone()));
+                skipped(reason)
+            }
+            None => held(""),
+        }
+    }
+
+    /// Why `fio` was never started, if it was not.
+    fn not_run(&self, fio: FioId) -> Option<String> {
+        let (_, reason) = self.not_run.iter().find(|(id, _)| *id == fio)?;
+        Some(format!("fio was not started: {reason}"))
+    }
+
+    fn fio_ended(
+        &mut self,
+        under_way: &mut UnderWay,
+        fio: FioId,
+        label: &str,
+        jobs: &[Job],
+    ) -> Polled {
+        if let Some(reason) = self.not_run(fio) {
+            return skipped(reason);
+        }
+        self.ask(under_way, &[], limits::FIO)?;
+        let Some((exit, ended)) = self.known.fios.get(&fio) else {
+            return self.wait(under_way, "fio ends", || "fio still runs".into());
+        };
+        self.fios.push(FioRun {
+            fio,
+            label: label.to_owned(),
+            exit: *exit,
+            reads_back: false,
+            jobs: ended.clone(),
+        });
+        Ok(Poll::Done(self.compared(fio, jobs)))
+    }
+
+    fn compared(&self, fio: FioId, jobs: &[Job]) -> StepResult {
+        let Some((exit, ended)) = self.known.fios.get(&fio) else {
+            return StepResult::Inconclusive {
+                reason: "the fio has not ended".into(),
+            };
+        };
+        let result = compare(jobs, ended, self.late.contains(&fio));
+        // fio's exit status is the number of failed jobs: 0 beside a failed job would hide it.
+        let failed = ended.iter().any(|end| end.error != 0 || end.hung);
+        match result {
+            StepResult::Held { .. } if failed != (*exit != 0) => StepResult::Violated {
+                expected: "exit status 0 if and only if every job has error 0".into(),
+                seen: format!("exit status {exit}"),
+            },
+            result => result,
+        }
+    }
+
+    fn jobs(&self, fio: FioId, jobs: &[Job]) -> Polled {
+        match self.not_run(fio) {
+            Some(reason) => skipped(reason),
+            None => Ok(Poll::Done(self.compared(fio, jobs))),
+        }
+    }
+
+    fn clock(&mut self, under_way: &mut UnderWay, action: &Action) -> Polled {
+        if let Action::WaitJobClock { fio, .. } = action
+            && let Some(reason) = self.not_run(*fio)
+        {
+            return skipped(reason);
+        }
+        if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
+            return skipped(reason);
+        }
+        self.answered(under_way, action, "fio's clock comes to that time", None)
+    }
+
+    fn alive(&mut self, under_way: &mut UnderWay) -> Polled {
+        let expected = "everybody answers";
+        if !under_way.has_begun() {
+            under_way.mark = self.known.alive.0;
+        }
+        if let Some(reason) = self.ask(under_way, &[&Action::CheckAlive], limits::ALIVE)? {
+            return skipped(reason);
+        }
+        let (signs, silent) = &self.known.alive;
+        if *signs == under_way.mark {
+            return self.wait(under_way, expected, || "nobody answers".into());
+        }
+        let crashed = self.known.crashed.iter();
+        let mut wrong: Vec<String> = crashed
+            .map(|(who, how)| format!("{who} crashed: {how}"))
+            .collect();
+        wrong.extend(silent.iter().map(|who| format!("{who} does not answer")));
+        if wrong.is_empty() {
+            return held("");
+        }
+        violated(expected, wrong.join("; "))
+    }
+
+    fn kept(&mut self, under_way: &mut UnderWay, action: &Action, fio: FioId, job: &Job) -> Polled {
+        if !self.testbed.evidence().covers(Evidence::PER_IO) {
+            return Ok(Poll::Done(StepResult::Inconclusive {
+                reason: "this testbed does not show what single requests read".into(),
+            }));
+        }
+        self.known.read_back.entry(fio).or_default();
+        if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
+            self.known.read_back.remove(&fio);
+            return skipped(reason);
+        }
+        let Some((exit, ended)) = self.known.fios.get(&fio) else {
+            return self.wait(under_way, "fio ends", || "fio still runs".into());
+        };
+        let (exit, ended) = (*exit, ended.clone());
+        let (done, failed) = self.known.read_back.remove(&fio).unwrap_or_default();
+        let end = ended.iter().find(|end| end.disk == job.disk);
+        let error = end.map_or(u16::MAX, |end| end.error);
+        let hung = end.is_none_or(|end| end.hung);
+        self.fios.push(FioRun {
+            fio,
+            label: format!("kept {}", job.disk.0),
+            exit,
+            reads_back: true,
+            jobs: ended,
+        });
+        if hung || error != 0 || failed > 0 || done == 0 {
+            let seen = format!("{done} blocks read, {failed} failed, fio's error {error}");
+            return violated("its blocks can be read", seen);
+        }
+        held(format!("{done} blocks read back, compared under I2"))
+    }
+
+    fn settle(&mut self, under_way: &mut UnderWay) -> Polled {
+        if !under_way.has_begun() {
+            under_way.mark = self.known.quiet.0;
+        }
+        if let Some(reason) = self.ask(under_way, &[&Action::Settle], limits::SETTLE)? {
+            return skipped(reason);
+        }
+        let (rests, settled, left) = &self.known.quiet;
+        if *rests == under_way.mark {
+            return self.wait(under_way, "everything comes to rest", || "no rest".into());
+        }
+        if !settled {
+            let reason = format!("no rest before the testbed's limit: {}", left.join(", "));
+            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
+        }
+        let crashed = self.known.crashed.iter();
+        let mut wrong: Vec<String> = crashed
+            .map(|(who, how)| format!("{who} crashed: {how}"))
+            .collect();
+        wrong.extend(left.iter().cloned());
+        if wrong.is_empty() {
+            return held("");
+        }
+        violated(
+            "nothing is left pending, and nobody crashed",
+            wrong.join(", "),
+        )
+    }
+}
+
+/// "disk 9 at 5:0, disk 10 at 5:1", or "no disk".
+fn listed(disks: &GuestDisks) -> String {
+    if disks.is_empty() {
+        return "no disk".into();
+    }
+    let one = |(place, disk): (&Place, &Option<DiskId>)| match disk {
+        Some(disk) => format!("{disk} at {place}"),
+        None => format!("an unknown disk at {place}"),
+    };
+    disks.iter().map(one).collect::<Vec<_>>().join(", ")
+}

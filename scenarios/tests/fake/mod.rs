@@ -1,0 +1,323 @@
+//! A testbed for tests: a target and guests that do at once what they are asked, and a list of the
+//! ways in which they shall not.
+//!
+//! Knows nothing of plans. Time passes only by what things are said to take.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use scenarios::{
+    Action, ControllerId, DiskId, Ending, Evidence, FioId, FioJobEnd, GuestDisk, Observation,
+    Performed, Place, Seen, TargetId, Testbed, TestbedError, Ticket, Time, VmId,
+};
+
+/// A way in which the fake is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quirk {
+    /// Another disk goes when one is detached.
+    WrongDiskGoes,
+    /// A detached disk stays in the guest.
+    DiskStays,
+    /// fio does not notice that its disk has gone.
+    FioNotices(bool),
+    /// fio ends before its clock is asked for.
+    FioEndsEarly,
+    /// fio verifies one block too few.
+    BlockMissing,
+    /// A reboot is not possible here.
+    NoReboot,
+    /// A reboot is confirmed without having happened.
+    RebootIsFaked,
+    /// An attach is answered with an error.
+    AttachRefused,
+    /// An attach is never answered.
+    AttachUnanswered,
+    /// The target crashes at the first detach.
+    TargetCrashes,
+    /// Nothing comes to rest.
+    NeverQuiet,
+    /// The testbed breaks at the first detach.
+    Breaks,
+    /// Requests are not shown.
+    NoPerIo,
+}
+
+struct Fio {
+    on: Vec<(DiskId, Place)>,
+    gone: Vec<Place>,
+    reads: bool,
+}
+
+/// The testbed.
+pub struct Fake {
+    quirks: Vec<Quirk>,
+    now: Time,
+    tickets: u32,
+    attached: BTreeMap<Place, DiskId>,
+    /// What guests still have of what was detached.
+    stale: BTreeMap<Place, DiskId>,
+    vms: BTreeMap<VmId, (Vec<ControllerId>, u32)>,
+    fios: BTreeMap<FioId, Fio>,
+    queue: VecDeque<Observation>,
+}
+
+/// Blocks of each job.
+pub const VOLUME: u64 = 64;
+
+impl Fake {
+    pub fn new(quirks: &[Quirk]) -> Self {
+        Self {
+            quirks: quirks.to_vec(),
+            now: Time::ZERO,
+            tickets: 0,
+            attached: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            vms: BTreeMap::new(),
+            fios: BTreeMap::new(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    fn is(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
+
+    fn disks_of(&self, vm: VmId) -> Vec<GuestDisk> {
+        let controllers = self
+            .vms
+            .get(&vm)
+            .map_or(&[][..], |(controllers, _)| controllers);
+        let all = self.attached.iter().chain(&self.stale);
+        let mut disks: Vec<GuestDisk> = all
+            .filter(|(place, _)| controllers.contains(&place.controller))
+            .map(|(place, disk)| GuestDisk {
+                vm,
+                place: *place,
+                disk: Some(*disk),
+            })
+            .collect();
+        disks.sort();
+        disks
+    }
+
+    fn attach(&mut self, disk: DiskId, controller: ControllerId, target: Option<TargetId>) -> u8 {
+        let at = |slot| Place {
+            controller,
+            target: TargetId(slot),
+        };
+        let lowest = (0..8)
+            .find(|slot| !self.attached.contains_key(&at(*slot)))
+            .unwrap();
+        let slot = target.map_or(lowest, |target| target.0);
+        self.attached.insert(at(slot), disk);
+        slot
+    }
+
+    fn detach(&mut self, place: Place) {
+        let mut goes = place;
+        if self.is(Quirk::WrongDiskGoes) {
+            goes = *self.attached.keys().find(|other| **other != place).unwrap();
+        }
+        let disk = self.attached.remove(&goes).unwrap();
+        if self.is(Quirk::DiskStays) {
+            self.stale.insert(goes, disk);
+        }
+        for fio in self.fios.values_mut() {
+            fio.gone.push(goes);
+        }
+    }
+
+    fn end_fios(&mut self) {
+        let fios = std::mem::take(&mut self.fios);
+        for (id, fio) in fios {
+            let notices = !self.is(Quirk::FioNotices(false));
+            let jobs: Vec<FioJobEnd> = fio
+                .on
+                .iter()
+                .map(|(disk, place)| {
+                    let gone = notices && fio.gone.contains(place);
+                    let short = u64::from(self.is(Quirk::BlockMissing));
+                    FioJobEnd {
+                        disk: *disk,
+                        place: *place,
+                        error: if gone { 5 } else { 0 },
+                        hung: false,
+                        written: if fio.reads { 0 } else { VOLUME },
+                        verified: if gone || fio.reads { 0 } else { VOLUME - short },
+                        volume: VOLUME,
+                        messages: if gone {
+                            vec!["Input/output error".into()]
+                        } else {
+                            Vec::new()
+                        },
+                        strict: Vec::new(),
+                    }
+                })
+                .collect();
+            let failed = jobs.iter().filter(|job| job.error != 0).count();
+            if fio.reads {
+                self.reads(id, &fio);
+            }
+            self.queue.push_back(Observation::FioEnded {
+                fio: id,
+                exit: u8::try_from(failed).unwrap(),
+                jobs,
+            });
+        }
+    }
+
+    fn reads(&mut self, fio: FioId, of: &Fio) {
+        let (disk, place) = of.on[0];
+        for block in 0..VOLUME {
+            let io = scenarios::Io {
+                id: block,
+                fio,
+                disk,
+                place,
+                write: false,
+                offset: block * 4096,
+                len: 4096,
+                wrote: 0,
+            };
+            self.queue.push_back(Observation::IoDone {
+                io,
+                result: Ok(4096),
+                read: 1,
+                tries: 1,
+                answer: None,
+            });
+        }
+    }
+
+    fn hot_plug(&mut self, action: &Action) -> Result<Performed, TestbedError> {
+        match action {
+            Action::Attach { disk, .. } if self.is(Quirk::AttachRefused) && disk.0 == 2 => {
+                self.answer(Err("Device or resource busy".into()));
+            }
+            Action::Attach { disk, .. } if self.is(Quirk::AttachUnanswered) && disk.0 == 2 => {}
+            Action::Attach {
+                disk,
+                controller,
+                target,
+            } => {
+                let slot = self.attach(*disk, *controller, *target);
+                self.answer(Ok(slot));
+            }
+            Action::Detach { .. } if self.is(Quirk::Breaks) => {
+                return Err(TestbedError("the socket was closed".into()));
+            }
+            Action::Detach { .. } if self.is(Quirk::TargetCrashes) => {
+                self.queue.push_back(Observation::Crashed {
+                    who: "target".into(),
+                    how: "SIGSEGV in spdk_scsi_task_process_null_lun".into(),
+                });
+            }
+            Action::Detach { place } => {
+                self.detach(*place);
+                self.answer(Ok(0));
+            }
+            _ => unreachable!("only these two"),
+        }
+        Ok(Performed::Asked(Ticket(self.tickets)))
+    }
+
+    fn answer(&mut self, result: Result<u8, String>) {
+        let ticket = Ticket(self.tickets);
+        self.queue
+            .push_back(Observation::Answered { ticket, result });
+    }
+}
+
+impl Testbed for Fake {
+    fn evidence(&self) -> Evidence {
+        let evidence = Evidence::FIO_REPORT.and(Evidence::GUEST_DISKS);
+        if self.is(Quirk::NoPerIo) {
+            evidence
+        } else {
+            evidence.and(Evidence::PER_IO)
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
+        self.tickets += 1;
+        match action {
+            Action::StartTarget { .. } => self.answer(Ok(0)),
+            Action::BootVm { vm, controllers } => {
+                self.vms.insert(*vm, (controllers.clone(), 1));
+                self.queue
+                    .push_back(Observation::VmReady { vm: *vm, boot: 1 });
+            }
+            Action::Attach { .. } | Action::Detach { .. } => return self.hot_plug(action),
+            Action::StartFio { fio, job, on } => {
+                let fio_run = Fio {
+                    on: on.clone(),
+                    gone: Vec::new(),
+                    reads: job == "read_back",
+                };
+                self.fios.insert(*fio, fio_run);
+                if self.is(Quirk::FioEndsEarly) {
+                    self.end_fios();
+                }
+            }
+            Action::WaitJobClock { .. } => self.answer(Ok(0)),
+            Action::RebootVm { .. } if self.is(Quirk::NoReboot) => {
+                return Ok(Performed::NotHere(
+                    "the guest is a model without a reboot".into(),
+                ));
+            }
+            Action::RebootVm { vm } => {
+                let faked = self.is(Quirk::RebootIsFaked);
+                let (_, boot) = self.vms.get_mut(vm).unwrap();
+                *boot += u32::from(!faked);
+                let boot = *boot;
+                self.queue.push_back(Observation::VmDown { vm: *vm });
+                self.queue.push_back(Observation::VmReady { vm: *vm, boot });
+            }
+            Action::ListDisks { vm } => {
+                let disks = self.disks_of(*vm);
+                self.queue
+                    .push_back(Observation::DisksListed { vm: *vm, disks });
+            }
+            Action::CheckAlive => {
+                self.queue
+                    .push_back(Observation::Alive { silent: Vec::new() });
+            }
+            Action::Settle => {
+                let settled = !self.is(Quirk::NeverQuiet);
+                let left = if settled {
+                    vec![]
+                } else {
+                    vec!["requests: 1".into()]
+                };
+                self.queue.push_back(Observation::Quiet { settled, left });
+            }
+        }
+        Ok(Performed::Asked(Ticket(self.tickets)))
+    }
+
+    fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+        if self.queue.is_empty() {
+            self.end_fios();
+        }
+        if self.queue.is_empty() {
+            self.now = self.now.max(deadline);
+        }
+        for what in self.queue.drain(..) {
+            self.now = self.now + Duration::from_millis(1);
+            seen.push(Seen { at: self.now, what });
+        }
+        Ok(())
+    }
+
+    fn ending(&self) -> Ending {
+        Ending {
+            trace_hash: 0xabc,
+            order_hash: 0xdef,
+            turns: self.now.0 / 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Plans carried out on a fake testbed: what holds, what does not, and how that is reported.
+
+mod fake;
+
+use std::io::Cursor;
+
+use fake::{Fake, Quirk};
+use scenarios::concretise::{Options, concretise};
+use scenarios::plan::{Plan, parse};
+use scenarios::report::{Report, RunHeader, Verdict, case_json, progress_line, render};
+use scenarios::run::{CheckOutcome, CheckResult, Judge, Progress, RunOutcome, StepResult, run};
+use scenarios::shipped::PLANS;
+use scenarios::trace::{Header, Player, Recorder, TRACE_VERSION, judge_trace};
+use scenarios::{CheckId, Observation, Seen, Testbed, TestbedError};
+
+/// Counts ends of fios, and finds fault with those that have failed if it is told to.
+#[derive(Default)]
+struct Counting {
+    seen: u64,
+    fios: u64,
+}
+
+impl Judge for Counting {
+    fn begin_case(&mut self) {
+        self.fios = 0;
+    }
+
+    fn see(&mut self, seen: &Seen) {
+        self.seen += 1;
+        self.fios += u64::from(matches!(seen.what, Observation::FioEnded { .. }));
+    }
+
+    fn end_case(&mut self) -> Vec<CheckResult> {
+        vec![CheckResult {
+            id: CheckId::Fio,
+            outcome: CheckOutcome::Held,
+            observations: self.fios,
+        }]
+    }
+}
+
+const SMALL: &str = r#"
+plan "small" {
+    about "a plan for tests"
+    controllers 2 line=19
+    disks 4 from="any" line=19
+    job "default_integrity" line=10
+    vm 1 controllers="1 2"
+    prerequisites {
+        attach disk=1 controller=1 implied="needed later"
+        boot vm=1 line=24
+    }
+    case "1" "attach" {
+        attach disk=2 controller=1 line=27
+        fio "all" expect="pass" line=28
+    }
+    case "2" "detach, attach and reboot" {
+        fio "all" expect="gone" line=52 {
+            after "3s" implied="under I/O"
+            detach disk=1 line=53
+            alive line=54
+        }
+        gone disk=1 line=55
+        failed fio="all" disk=1 line=56
+        passed fio="all" implied="the other one"
+        attach disk=1 controller=1 line=59
+        kept disk=1 implied="data survive"
+        reboot vm=1 line=83
+        present line=85
+    }
+}
+"#;
+
+fn small() -> Plan {
+    parse("small.kdl", SMALL).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn header(plan: &Plan) -> RunHeader {
+    RunHeader {
+        plan: plan.name.clone(),
+        plan_argument: plan.name.clone(),
+        seed: 7,
+        behaviour: "head".into(),
+        volume: "quick".into(),
+        repeat_options: " --volume quick".into(),
+    }
+}
+
+/// Carries out a plan; the text of its progress, and what came of it.
+fn carry_out(plan: &Plan, testbed: &mut dyn Testbed) -> Result<(String, RunOutcome), TestbedError> {
+    let concrete = concretise(plan, 7, &Options::default()).unwrap();
+    let mut text = String::new();
+    let mut tell = |progress: &Progress<'_>| text.push_str(&progress_line(&plan.name, progress));
+    let outcome = run(&concrete, testbed, &mut Counting::default(), &mut tell)?;
+    Ok((text, outcome))
+}
+
+fn reported(quirks: &[Quirk]) -> (String, Report) {
+    let plan = small();
+    let (mut text, outcome) = carry_out(&plan, &mut Fake::new(quirks)).unwrap();
+    let report = Report::new(header(&plan), outcome);
+    text.push_str(&render(std::slice::from_ref(&report)));
+    (text, report)
+}
+
+#[test]
+fn a_plan_that_holds() {
+    let (text, report) = reported(&[]);
+    assert_eq!(report.verdict(), Verdict::Passed);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_step_that_does_not_hold_says_what_was_expected_and_seen() {
+    let (text, report) = reported(&[Quirk::FioNotices(false), Quirk::NoReboot]);
+    assert_eq!(report.verdict(), Verdict::Failed);
+    let last = text.lines().last().unwrap();
+    assert_eq!(last, "plugfest run small/2 --seed 7 --volume quick");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_says_nothing_is_inconclusive() {
+    let (text, report) = reported(&[Quirk::FioEndsEarly, Quirk::NeverQuiet]);
+    assert_eq!(report.verdict(), Verdict::Inconclusive);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_case_as_json() {
+    let (_, report) = reported(&[Quirk::FioNotices(false), Quirk::NoReboot]);
+    let cases: Vec<String> = report
+        .rows
+        .iter()
+        .map(|row| serde_json::to_string_pretty(&case_json(&report, row)).unwrap())
+        .collect();
+    insta::assert_snapshot!(cases.join("\n"));
+}
+
+/// What a quirk is caught by: the verdict, and the first step that did not hold.
+fn caught(quirks: &[Quirk]) -> String {
+    let (_, report) = reported(quirks);
+    let steps = report.rows.iter().flat_map(|row| &row.steps);
+    let wrong = steps.filter_map(|step| match &step.result {
+        StepResult::Held { .. } => None,
+        StepResult::Violated { expected, seen } => Some(format!(
+            "{}\n  expected {expected}\n  seen {seen}",
+            step.text
+        )),
+        StepResult::Skipped { reason } => Some(format!("{}\n  skipped: {reason}", step.text)),
+        StepResult::Inconclusive { reason } => {
+            Some(format!("{}\n  says nothing: {reason}", step.text))
+        }
+    });
+    let first = wrong.into_iter().next().unwrap_or_default();
+    format!("{quirks:?}: {}: {first}", report.verdict().word())
+}
+
+#[test]
+fn every_quirk_is_caught() {
+    let quirks = [
+        Quirk::WrongDiskGoes,
+        Quirk::DiskStays,
+        Quirk::FioNotices(false),
+        Quirk::FioEndsEarly,
+        Quirk::BlockMissing,
+        Quirk::NoReboot,
+        Quirk::RebootIsFaked,
+        Quirk::AttachRefused,
+        Quirk::AttachUnanswered,
+        Quirk::TargetCrashes,
+        Quirk::NeverQuiet,
+        Quirk::Breaks,
+        Quirk::NoPerIo,
+    ];
+    let caught: Vec<String> = quirks.iter().map(|quirk| caught(&[*quirk])).collect();
+    assert!(!caught.iter().any(|text| text.contains("passed:")));
+    insta::assert_snapshot!(caught.join("\n"));
+}
+
+#[test]
+fn cases_before_the_one_asked_for_are_set_up_only() {
+    let plan = small();
+    let only = Options {
+        only: Some("2".into()),
+    };
+    let concrete = concretise(&plan, 7, &only).unwrap();
+    let mut text = String::new();
+    let mut tell = |progress: &Progress<'_>| text.push_str(&progress_line("small", progress));
+    // The block that is missing fails both cases, but only one of them is judged.
+    let mut fake = Fake::new(&[Quirk::BlockMissing]);
+    let outcome = run(&concrete, &mut fake, &mut Counting::default(), &mut tell).unwrap();
+    assert!(
+        text.contains("small/1  attach (set-up, not judged)"),
+        "{text}"
+    );
+    let report = Report::new(header(&plan), outcome);
+    assert_eq!(report.rows.len(), 1);
+    assert_eq!(report.rows[0].case, "2");
+    assert_eq!(
+        report.repeat().unwrap(),
+        "plugfest run small/2 --seed 7 --volume quick"
+    );
+}
+
+#[test]
+fn a_run_that_checked_nothing_fails() {
+    let plan = small();
+    let (_, mut outcome) = carry_out(&plan, &mut Fake::new(&[])).unwrap();
+    for case in &mut outcome.cases {
+        case.steps.clear();
+        case.checks.clear();
+    }
+    let report = Report::new(header(&plan), outcome.clone());
+    assert_eq!(report.verdict(), Verdict::Failed);
+    assert!(render(&[report]).contains("no step and no check has looked at anything"));
+    outcome.cases.clear();
+    assert_eq!(
+        Report::new(header(&plan), outcome).verdict(),
+        Verdict::Failed
+    );
+}
+
+#[test]
+fn the_shipped_plans_hold_on_a_testbed_that_does_what_it_is_asked() {
+    for shipped in PLANS {
+        let plan = parse(shipped.file, shipped.text).unwrap();
+        let (text, outcome) = carry_out(&plan, &mut Fake::new(&[])).unwrap();
+        let report = Report::new(header(&plan), outcome);
+        assert_eq!(report.verdict(), Verdict::Passed, "{text}");
+        assert_eq!(report.rows.len(), plan.cases.len());
+    }
+}
+
+#[test]
+fn a_saved_trace_is_judged_as_the_run_was() {
+    for quirks in [
+        &[][..],
+        &[Quirk::FioNotices(false)],
+        &[Quirk::AttachUnanswered],
+    ] {
+        let plan = small();
+        let header = Header {
+            plugfest_trace: TRACE_VERSION,
+            plan: plan.name.clone(),
+            only: None,
+            seed: 7,
+            behaviour: "head".into(),
+            evidence: Fake::new(quirks).evidence(),
+        };
+        let mut file = Vec::new();
+        let mut fake = Fake::new(quirks);
+        let mut recorder = Recorder::new(&mut fake, &mut file, &header).unwrap();
+        let (_, live) = carry_out(&plan, &mut recorder).unwrap();
+        let mut player = Player::new(Cursor::new(&file)).unwrap();
+        assert_eq!(player.header(), &header);
+        let again = judge_trace(&mut player, &plan, &mut Counting::default()).unwrap();
+        assert_eq!(live, again);
+    }
+}
+
+#[test]
+fn a_trace_of_something_else_is_refused() {
+    let errors = ["", "x\n", "{\"plugfest_trace\":9,\"plan\":\"p\",\"only\":null,\"seed\":1,\"behaviour\":\"\",\"evidence\":0}\n"]
+        .map(|text| Player::new(Cursor::new(text)).err().unwrap().to_string());
+    assert_eq!(
+        errors,
+        [
+            "trace: the file is empty",
+            "trace: line 1 is no header: expected value at line 1 column 1",
+            "trace: version 9, expected 1",
+        ]
+    );
+}
+
+#[test]
+fn a_sink_that_cannot_be_written_is_an_error() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("no space left"))
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let header = Header {
+        plugfest_trace: TRACE_VERSION,
+        plan: "small".into(),
+        only: None,
+        seed: 7,
+        behaviour: "head".into(),
+        evidence: scenarios::Evidence::NONE,
+    };
+    let (mut fake, mut full) = (Fake::new(&[]), Full);
+    let error = Recorder::new(&mut fake, &mut full, &header).err().unwrap();
+    assert_eq!(error.to_string(), "cannot write the trace: no space left");
+}

@@ -1,0 +1,256 @@
+//! From power-on to a guest that takes work, and back: boots, reboots, pauses.
+//!
+//! Every boot is two sessions of each device: the firmware's, then Linux's. Knows the order of
+//! things; the messages stand in `qemu`, the scans in `flow`.
+
+use std::time::Duration;
+
+use fio_model::Errno;
+use scenarios::{Observation, Time};
+
+use super::firmware::FirmwareScan;
+use super::flow::{Flow, Kind};
+use super::hba::Driver;
+use super::{CPU, Guest, GuestTurn, Power, QEMU};
+use crate::end::{Cx, When};
+use crate::message::{FromGuest, GuestAct, HbaId, VringIndex};
+use crate::wire::scsi::feature;
+
+/// From an answer on the socket to QEMU's next message.
+const MESSAGE_NS: u64 = 10_000;
+/// From the firmware's end to the kernel's probe of the first device (a small initramfs, recorded as
+/// about 6 s under TCG; far less with KVM).
+const KERNEL_BOOT: Duration = Duration::from_millis(300);
+
+/// A step of a boot, a reboot or a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootStep {
+    /// Connect a device to its socket.
+    Connect(usize),
+    /// Start a device for a driver.
+    Start(usize, Driver),
+    /// The firmware scans a device.
+    Firmware(usize),
+    /// Let the kernel come up.
+    Kernel,
+    /// Reset a device: stop it.
+    Stop(usize),
+    /// Forget what was in its rings.
+    Reset(usize),
+    /// Linux probes a device that it has started: post event buffers, scan.
+    Probe(usize),
+    /// Write the caches of a device's disks back before a reboot.
+    Shutdown(usize),
+    /// Everything is shut down: boot.
+    Again,
+    /// Go on after a pause.
+    Resume(usize),
+    /// The pause is over.
+    Running,
+}
+
+impl Guest {
+    /// QEMU's main loop and the guest's agent: acts, answers, messages, the next step.
+    pub(super) fn qemu_turn(&mut self, cx: &mut Cx<'_, FromGuest>) -> GuestTurn {
+        self.set(QEMU, When::Blocked);
+        while let Some(act) = self.acts.pop_front() {
+            self.act(act, cx);
+        }
+        self.read_answers();
+        let (hba, sent) = self.send_messages(cx);
+        if self.qemu.awaiting.is_none() && !self.has_boot_flow() {
+            if let Some(step) = self.qemu.steps.pop_front() {
+                let next = self.boot_step(step, cx);
+                self.wake(QEMU, cx.now + next);
+            } else {
+                self.ready_if_probed(cx);
+            }
+        }
+        GuestTurn::Qemu(hba.0, sent)
+    }
+
+    fn act(&mut self, act: GuestAct, cx: &mut Cx<'_, FromGuest>) {
+        match act {
+            GuestAct::Boot => self.boot(cx),
+            GuestAct::StartFio { fio, job, on } => self.start_fio(fio, &job, &on, cx),
+            GuestAct::WaitJobClock { ticket, fio, at } => self.wait_job_clock(ticket, fio, at, cx),
+            GuestAct::ListDisks if self.power == Power::Running => cx.see(self.list_disks()),
+            GuestAct::ListDisks => {}
+            GuestAct::Pause => {
+                self.paused = true;
+                self.changed = u128::MAX >> (128 - self.ready.len());
+                self.qemu
+                    .steps
+                    .extend((0..self.hbas.len()).map(BootStep::Stop));
+            }
+            GuestAct::Continue => {
+                self.qemu
+                    .steps
+                    .extend((0..self.hbas.len()).map(BootStep::Resume));
+                self.qemu.steps.push_back(BootStep::Running);
+            }
+            GuestAct::Kill => self.kill(cx),
+            GuestAct::GiveUp => self.give_up(cx),
+        }
+    }
+
+    /// Powers on, or reboots a running guest (`reboot -f`: applications are not asked).
+    fn boot(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        let hbas = self.hbas.len();
+        if self.power == Power::Off {
+            self.qemu.steps.extend((0..hbas).map(BootStep::Connect));
+            self.qemu.steps.push_back(BootStep::Again);
+            self.power = Power::Booting;
+            return;
+        }
+        cx.see(Observation::VmDown { vm: self.config.vm });
+        self.end_applications(Errno(4), cx);
+        self.power = Power::Rebooting;
+        self.qemu.steps.extend((0..hbas).map(BootStep::Shutdown));
+        for hba in 0..hbas {
+            self.qemu
+                .steps
+                .extend([BootStep::Stop(hba), BootStep::Reset(hba)]);
+        }
+        self.qemu.steps.push_back(BootStep::Again);
+    }
+
+    /// Carries out a step; returns how long it takes.
+    fn boot_step(&mut self, step: BootStep, cx: &mut Cx<'_, FromGuest>) -> Duration {
+        let soon = Duration::from_nanos(MESSAGE_NS);
+        match step {
+            BootStep::Connect(hba) => {
+                if !self.qemu.is_connected(hba) {
+                    cx.out.push(FromGuest::Connect {
+                        hba: HbaId(hba as u8),
+                    });
+                    self.qemu.greet(hba);
+                }
+            }
+            BootStep::Again => self.plan_boot(),
+            BootStep::Start(hba, driver) => self.start_device(hba, driver, false),
+            BootStep::Firmware(hba) => {
+                self.spawn(
+                    hba,
+                    Flow::new(Kind::Firmware(FirmwareScan::default()), cx.now + soon),
+                );
+            }
+            BootStep::Kernel => return KERNEL_BOOT,
+            BootStep::Stop(hba) => {
+                let vrings: Vec<VringIndex> = self.hbas[hba].vrings().collect();
+                self.qemu.stop(hba, vrings.into_iter());
+            }
+            BootStep::Reset(hba) => self.reset_device(hba, cx),
+            BootStep::Probe(hba) => {
+                if self.hbas[hba].features & feature::HOTPLUG != 0 {
+                    self.hbas[hba].post_all_events();
+                }
+                self.spawn(hba, Flow::new(Kind::host_scan(), cx.now + soon));
+            }
+            BootStep::Shutdown(hba) => self.start_shutdown(hba, cx.now + soon),
+            BootStep::Resume(hba) => {
+                let driver = self.hbas[hba].driver;
+                self.start_device(hba, driver, true);
+            }
+            BootStep::Running => {
+                self.paused = false;
+                self.changed = u128::MAX >> (128 - self.ready.len());
+            }
+        }
+        soon
+    }
+
+    fn plan_boot(&mut self) {
+        self.power = Power::Booting;
+        self.boots += 1;
+        let hbas = 0..self.hbas.len();
+        for hba in hbas.clone() {
+            let steps = [
+                BootStep::Start(hba, Driver::Firmware),
+                BootStep::Firmware(hba),
+            ];
+            self.qemu.steps.extend(steps);
+        }
+        self.qemu.steps.push_back(BootStep::Kernel);
+        for hba in hbas {
+            self.qemu
+                .steps
+                .extend([BootStep::Stop(hba), BootStep::Reset(hba)]);
+            let start = BootStep::Start(hba, Driver::Linux);
+            self.qemu.steps.extend([start, BootStep::Probe(hba)]);
+        }
+    }
+
+    /// A device was reset: its requests, events and disks are gone with its driver.
+    fn reset_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
+        for (vring, head) in self.hbas[hba].spoiled(&self.memory).collect::<Vec<_>>() {
+            self.spoiled(self.hbas[hba].controller, vring, head, cx);
+        }
+        self.hbas[hba].tear_down();
+        self.flows[hba].clear();
+        self.unprobed[hba].clear();
+        self.disks.retain(|disk| usize::from(disk.hba) != hba);
+        self.reschedule_flows(hba);
+    }
+
+    /// Whether the main loop waits for the firmware's scan or a shutdown.
+    fn has_boot_flow(&self) -> bool {
+        let flows = self.flows.iter().flatten().flatten();
+        flows
+            .map(|flow| &flow.kind)
+            .any(|kind| matches!(kind, Kind::Firmware(_) | Kind::Shutdown { .. }))
+    }
+
+    /// Says that the guest is ready once all scans and probes of a boot have ended.
+    pub(super) fn ready_if_probed(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        let pending = self.power != Power::Booting
+            || !self.qemu.steps.is_empty()
+            || !self.qemu.outgoing.is_empty()
+            || self.qemu.awaiting.is_some()
+            || self.unprobed.iter().any(|queue| !queue.is_empty())
+            || self
+                .flows
+                .iter()
+                .flatten()
+                .flatten()
+                .any(|flow| flow.kind.is_scan_or_probe());
+        if !pending {
+            self.power = Power::Running;
+            cx.see(Observation::VmReady {
+                vm: self.config.vm,
+                boot: self.boots,
+            });
+        }
+    }
+
+    /// The process is killed: connections close, nothing is drained.
+    fn kill(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        if self.power == Power::Off {
+            return;
+        }
+        cx.see(Observation::VmDown { vm: self.config.vm });
+        self.end_applications(Errno(4), cx);
+        for hba in 0..self.hbas.len() {
+            cx.out.push(FromGuest::Disconnect {
+                hba: HbaId(hba as u8),
+            });
+            self.hbas[hba].tear_down();
+            self.flows[hba].clear();
+            self.unprobed[hba].clear();
+            self.reschedule_flows(hba);
+        }
+        self.disks.clear();
+        self.qemu.clear();
+        self.cpus = Default::default();
+        for actor in CPU..CPU + super::CPUS {
+            self.set(actor, When::Blocked);
+        }
+        self.paused = false;
+        self.power = Power::Off;
+    }
+
+    /// A flow that the main loop waited for has ended.
+    pub(super) fn boot_flow_ended(&mut self, now: Time) {
+        self.wake(QEMU, now + Duration::from_nanos(MESSAGE_NS));
+    }
+}

@@ -1,0 +1,193 @@
+//! A SCSI disk as Linux has it: the device, its state, and the block device over it.
+//!
+//! Knows no queue and no flow; what moves it stands in `flow` and `removal`.
+
+use scenarios::DiskId;
+
+/// States of a `scsi_device` that matter here (drivers/scsi/scsi_lib.c `scsi_device_set_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    /// Being scanned; not visible.
+    Created,
+    /// In use.
+    Running,
+    /// Being removed: only the removal's own commands pass.
+    Cancel,
+    /// Gone; open files may still refer to it.
+    Del,
+}
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The device that it hangs on.
+    pub hba: u8,
+    /// The target.
+    pub target: u8,
+    /// The device's state.
+    pub state: DeviceState,
+    /// The block device can be opened.
+    pub visible: bool,
+    /// `del_gendisk` has begun: capacity is 0 for good.
+    pub dead: bool,
+    /// Bytes.
+    pub capacity: u64,
+    /// Bytes of a logical block.
+    pub block_size: u32,
+    /// The write cache is on: a removal synchronises it.
+    pub write_cache: bool,
+    /// Its serial number (VPD page 80).
+    pub serial: String,
+    /// The disk of the plan with that serial number.
+    pub id: Option<DiskId>,
+    /// `sdX` by number.
+    pub name: u16,
+    /// It has that name, until it is gone.
+    pub named: bool,
+    /// Requests of applications that it has not answered.
+    pub in_flight: u32,
+    /// `sd` is still probing it.
+    pub probing: bool,
+}
+
+/// What the block layer says to a request before any command is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Go on.
+    Pass,
+    /// The end of the device: a read moves nothing, a write fails with ENOSPC.
+    PastEnd,
+}
+
+/// What the SCSI mid-layer says to a command when it is dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Send it.
+    Open,
+    /// ENODEV: the device is being removed (`scsi_device_state_check`, the default branch).
+    NoDevice,
+    /// EIO: the device is gone.
+    Offline,
+}
+
+impl Disk {
+    /// A disk that a scan has just found.
+    #[must_use]
+    pub fn found(hba: u8, target: u8, serial: String, id: Option<DiskId>) -> Self {
+        Self {
+            hba,
+            target,
+            state: DeviceState::Created,
+            visible: false,
+            dead: false,
+            capacity: 0,
+            block_size: 512,
+            write_cache: false,
+            serial,
+            id,
+            name: 0,
+            named: false,
+            in_flight: 0,
+            probing: false,
+        }
+    }
+
+    /// Whether a request of an application for these bytes enters the block layer.
+    #[must_use]
+    pub fn enter(&self, offset: u64, len: u32) -> Entry {
+        let end = offset.saturating_add(u64::from(len));
+        if self.dead || end > self.capacity {
+            Entry::PastEnd
+        } else {
+            Entry::Pass
+        }
+    }
+
+    /// Whether a command is dispatched.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        match self.state {
+            DeviceState::Created | DeviceState::Running => Gate::Open,
+            DeviceState::Cancel => Gate::NoDevice,
+            DeviceState::Del => Gate::Offline,
+        }
+    }
+
+    /// Whether a REMOVED or a change finds it: being created and being removed count as not found.
+    #[must_use]
+    pub fn removable(&self) -> bool {
+        matches!(self.state, DeviceState::Created | DeviceState::Running)
+    }
+
+    /// Whether it holds the name `sdX` with this number; a name is free again once the disk is gone.
+    #[must_use]
+    pub fn has_name(&self, name: u16) -> bool {
+        self.named && self.name == name && (self.state != DeviceState::Del || self.in_flight > 0)
+    }
+
+    /// Its node: `/dev/sda`, … `/dev/sdz`, `/dev/sdaa`, ….
+    #[must_use]
+    pub fn node(&self) -> String {
+        let mut letters = Vec::new();
+        let mut rest = usize::from(self.name) + 1;
+        while rest > 0 {
+            rest -= 1;
+            letters.push(b'a' + (rest % 26) as u8);
+            rest /= 26;
+        }
+        letters.reverse();
+        format!("/dev/sd{}", String::from_utf8_lossy(&letters))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(state: DeviceState, dead: bool) -> Disk {
+        Disk {
+            state,
+            dead,
+            capacity: 8192,
+            ..Disk::found(0, 0, String::new(), None)
+        }
+    }
+
+    #[test]
+    fn a_dead_disk_has_no_end_to_write_to() {
+        assert_eq!(
+            disk(DeviceState::Running, false).enter(4096, 4096),
+            Entry::Pass
+        );
+        assert_eq!(
+            disk(DeviceState::Running, false).enter(8192, 4096),
+            Entry::PastEnd
+        );
+        assert_eq!(
+            disk(DeviceState::Cancel, true).enter(0, 4096),
+            Entry::PastEnd
+        );
+    }
+
+    #[test]
+    fn a_removal_closes_the_gate() {
+        assert_eq!(disk(DeviceState::Running, false).gate(), Gate::Open);
+        assert_eq!(disk(DeviceState::Cancel, false).gate(), Gate::NoDevice);
+        assert_eq!(disk(DeviceState::Del, true).gate(), Gate::Offline);
+    }
+
+    #[test]
+    fn names_go_on_after_z() {
+        let node = |name| {
+            Disk {
+                name,
+                ..disk(DeviceState::Running, false)
+            }
+            .node()
+        };
+        assert_eq!(
+            [node(0), node(25), node(26)],
+            ["/dev/sda", "/dev/sdz", "/dev/sdaa"]
+        );
+    }
+}

@@ -1,0 +1,476 @@
+//! fio in the guest: one `FioThread` a job and disk, its buffers, the job's clock, its end.
+//!
+//! Knows what fio asks of the kernel; what the kernel does with it stands in `io`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fio_model::{
+    Completion, Device, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request, exit_status,
+    fingerprint,
+};
+use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::io::Submitted;
+use super::layout::{THREAD_BYTES, thread_buffers};
+use super::{CPUS, Guest, GuestTurn};
+use crate::end::{Cx, When};
+use crate::message::FromGuest;
+
+/// Requests that a thread hands over, or completions that it takes, in one turn: in between, others
+/// run.
+const BATCH_MAX: usize = 32;
+/// CPU time of a request on its way down, and of a completion: about 2 µs each with verification.
+const REQUEST_NS: u64 = 2_000;
+/// The whole of a job's clock when the job itself has no run time.
+const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
+/// Messages of a job that are kept for the report.
+const MESSAGES_MAX: usize = 3;
+
+/// What a thread sleeps on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    No,
+    /// `io_getevents`.
+    Reap,
+    /// `io_submit`, as no request can be had.
+    Room,
+}
+
+/// A fio thread on its disk.
+pub struct Thread {
+    fio: FioId,
+    /// The disk that was opened.
+    pub disk: usize,
+    /// The CPU that it runs on.
+    pub cpu: usize,
+    id: DiskId,
+    place: Place,
+    file: FioThread,
+    buffers: u64,
+    batch: Vec<Request>,
+    submitted: usize,
+    /// Completions that it has not reaped.
+    pub inbox: VecDeque<(usize, Completion)>,
+    sleep: Sleep,
+    seen_io: bool,
+}
+
+impl Thread {
+    /// Whether a completion wakes it.
+    #[must_use]
+    pub fn wants_completions(&self) -> bool {
+        self.sleep == Sleep::Reap
+    }
+}
+
+/// A fio that runs, with the threads that have ended.
+#[derive(Clone, Debug)]
+pub struct FioRun {
+    fio: FioId,
+    whole: Duration,
+    running: usize,
+    results: Vec<JobResult>,
+    ends: Vec<FioJobEnd>,
+}
+
+/// Somebody waits for a job's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockWait {
+    ticket: Ticket,
+    fio: FioId,
+    permille: u32,
+}
+
+impl Guest {
+    /// Starts a fio: one section a disk, each with its clones.
+    pub(super) fn start_fio(
+        &mut self,
+        fio: FioId,
+        file: &JobFile,
+        on: &[(DiskId, Place)],
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        let runtime = Duration::from_nanos(file.template().runtime_ns);
+        let whole = if runtime.is_zero() {
+            CLOCK_DEFAULT
+        } else {
+            runtime
+        };
+        self.fios.push(FioRun {
+            fio,
+            whole,
+            running: 0,
+            results: Vec::new(),
+            ends: Vec::new(),
+        });
+        let mut number = 0;
+        for (id, place) in on {
+            let disk = self
+                .hbas
+                .iter()
+                .position(|hba| hba.controller == place.controller);
+            let disk = disk.and_then(|hba| self.disk_at(hba, place.target.0));
+            let disk = disk.filter(|disk| self.disks[*disk].visible && !self.disks[*disk].dead);
+            let node = disk.map_or("/dev/none".to_owned(), |disk| self.disks[disk].node());
+            let job = file.job_for(&format!("disk{}", id.0), &node);
+            for _ in 0..job.numjobs.max(1) {
+                number += 1;
+                self.start_thread(fio, &job, number, (*id, *place), disk, cx.now);
+            }
+        }
+        self.end_fio_if_over(fio, cx);
+    }
+
+    fn start_thread(
+        &mut self,
+        fio: FioId,
+        job: &Job,
+        number: u32,
+        (id, place): (DiskId, Place),
+        disk: Option<usize>,
+        now: Time,
+    ) {
+        let node = job.filename.clone().unwrap_or_default();
+        let fails = |guest: &mut Self, errno: Errno, text: String| {
+            let mut result = JobResult::new(&job.name, number, &node);
+            result.error = errno;
+            result.messages.push(text);
+            guest.thread_ended(fio, (id, place), 0, result);
+        };
+        // The node is looked at before fio is started: fio itself would create a regular file.
+        let Some(disk) = disk else {
+            return fails(self, Errno::ENOENT, format!("no disk at {place}"));
+        };
+        let device = Device {
+            name: node.clone(),
+            size_bytes: self.disks[disk].capacity,
+        };
+        let file = match FioThread::start(job, number, &device, self.config.volume) {
+            Ok(file) => file,
+            Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
+        };
+        let bytes = u64::from(file.depth()) * u64::from(file.buffer_len());
+        let slot = self
+            .threads
+            .iter()
+            .position(Option::is_none)
+            .filter(|_| bytes <= THREAD_BYTES);
+        let Some(slot) = slot else {
+            return fails(
+                self,
+                Errno(12),
+                format!("no room for {bytes} bytes of buffers"),
+            );
+        };
+        let depth = file.depth() as usize;
+        let batch = Vec::with_capacity(depth);
+        let inbox = VecDeque::with_capacity(depth);
+        let buffers = thread_buffers(self.hbas.len(), slot);
+        let (cpu, sleep) = (slot % CPUS, Sleep::No);
+        self.threads[slot] = Some(Thread {
+            fio,
+            disk,
+            cpu,
+            id,
+            place,
+            file,
+            buffers,
+            batch,
+            submitted: 0,
+            inbox,
+            sleep,
+            seen_io: false,
+        });
+        if let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) {
+            run.running += 1;
+        }
+        self.wake(self.fio_actor(slot), Time(now.0 + REQUEST_NS));
+    }
+
+    /// A fio thread runs until it sleeps or has done a batch of work.
+    pub(super) fn fio_turn(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> GuestTurn {
+        let actor = self.fio_actor(slot);
+        self.set(actor, When::Blocked);
+        if self.threads[slot].is_none() {
+            return GuestTurn::Idle;
+        }
+        let reaped = self.reap(slot, cx);
+        let mut submitted = 0;
+        let mut over = false;
+        while submitted < BATCH_MAX && reaped < BATCH_MAX {
+            let thread = self.threads[slot].as_mut().expect("it runs");
+            if thread.submitted < thread.batch.len() {
+                if self.submit_next(slot, cx) == Submitted::NoRoom {
+                    break;
+                }
+                submitted += 1;
+                continue;
+            }
+            match thread.file.next(cx.now.0) {
+                Next::Submit => {
+                    thread.batch.clear();
+                    thread.batch.extend_from_slice(thread.file.batch());
+                    thread.submitted = 0;
+                }
+                Next::Reap { .. } if !thread.inbox.is_empty() => break,
+                Next::Reap { .. } => {
+                    thread.sleep = Sleep::Reap;
+                    break;
+                }
+                Next::Reopen => {
+                    let disk = &self.disks[thread.disk];
+                    let opened = if disk.dead {
+                        Err(Errno::ENOENT)
+                    } else {
+                        Ok(())
+                    };
+                    thread.file.reopened(opened);
+                }
+                Next::Ended => {
+                    over = true;
+                    break;
+                }
+            }
+        }
+        self.after_turn(slot, submitted, reaped, over, cx);
+        GuestTurn::Fio(slot as u8, submitted as u32, reaped as u32)
+    }
+
+    fn after_turn(
+        &mut self,
+        slot: usize,
+        submitted: usize,
+        reaped: usize,
+        over: bool,
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        if over {
+            let thread = self.threads[slot].take().expect("it ran");
+            let (fio, volume) = (thread.fio, thread.file.progress().volume);
+            let result = thread.file.result().clone();
+            self.thread_stopped(fio, (thread.id, thread.place), volume, result);
+            self.end_fio_if_over(fio, cx);
+        } else if self.threads[slot]
+            .as_ref()
+            .is_some_and(|thread| thread.sleep == Sleep::No)
+        {
+            let work = (submitted + reaped).max(1) as u64;
+            self.wake(self.fio_actor(slot), Time(cx.now.0 + work * REQUEST_NS));
+        }
+        if !self.waits.is_empty() {
+            self.answer_clocks(cx);
+        }
+    }
+
+    /// Hands the next request of the batch over.
+    fn submit_next(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> Submitted {
+        let thread = self.threads[slot].as_mut().expect("it runs");
+        let request = thread.batch[thread.submitted];
+        let size = u64::from(thread.file.buffer_len());
+        let start = thread.buffers + u64::from(request.unit.0) * size;
+        let addr = start + u64::from(request.buffer_offset);
+        let mut wrote = 0;
+        if request.op == Op::Write {
+            self.scratch.resize(size as usize, 0);
+            let buffer = &mut self.scratch[..];
+            wrote = thread
+                .file
+                .prepare(&request, cx.now.0, buffer, &mut self.digests)
+                .0;
+            let from = request.buffer_offset as usize;
+            let whole = from == 0;
+            let to = if whole { request.len as usize } else { 0 };
+            self.memory
+                .write_slice(&self.scratch[..to], GuestAddress(start))
+                .expect("buffers lie in guest memory");
+        }
+        let id = u64::from(self.config.vm.0) << 48 | self.io_count;
+        let (fio, disk, place) = (thread.fio, thread.id, thread.place);
+        let (write, offset, len) = (request.op == Op::Write, request.offset, request.len);
+        let io = Io {
+            id,
+            fio,
+            disk,
+            place,
+            write,
+            offset,
+            len,
+            wrote,
+        };
+        let submitted = self.submit_io(slot, &request, (io, addr), cx);
+        let thread = self.threads[slot].as_mut().expect("it runs");
+        if submitted == Submitted::Yes {
+            self.io_count += 1;
+            thread.submitted += 1;
+            thread.sleep = Sleep::No;
+        } else {
+            thread.sleep = Sleep::Room;
+        }
+        submitted
+    }
+
+    /// Takes completions; returns how many.
+    fn reap(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> usize {
+        let mut reaped = 0;
+        while reaped < BATCH_MAX {
+            let thread = self.threads[slot].as_mut().expect("it runs");
+            let Some((n, completion)) = thread.inbox.pop_front() else {
+                break;
+            };
+            thread.sleep = Sleep::No;
+            reaped += 1;
+            let Some(io) = self.forget_io(n) else {
+                continue;
+            };
+            let thread = self.threads[slot].as_mut().expect("it runs");
+            let mut read = 0;
+            self.scratch.clear();
+            if !io.io.write {
+                self.scratch.resize(io.io.len as usize, 0);
+                self.memory
+                    .read_slice(&mut self.scratch, GuestAddress(io.addr))
+                    .expect("buffers lie in guest memory");
+                read = fingerprint(&self.scratch).0;
+            }
+            let result = match completion {
+                Completion::Done { bytes } => Ok(bytes),
+                Completion::Failed { errno } => Err(errno.0),
+            };
+            thread.seen_io |= result.is_ok();
+            if self.config.per_io {
+                let (tries, answer, io) = (io.tries, io.answer, io.io);
+                cx.see(Observation::IoDone {
+                    io,
+                    result,
+                    read,
+                    tries,
+                    answer,
+                });
+            }
+            thread
+                .file
+                .complete(io.unit, completion, &self.scratch, &mut self.digests);
+        }
+        reaped
+    }
+
+    fn thread_stopped(&mut self, fio: FioId, at: (DiskId, Place), volume: u64, result: JobResult) {
+        if let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) {
+            run.running -= 1;
+        }
+        self.thread_ended(fio, at, volume, result);
+    }
+
+    fn thread_ended(
+        &mut self,
+        fio: FioId,
+        (disk, place): (DiskId, Place),
+        volume: u64,
+        result: JobResult,
+    ) {
+        let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) else {
+            return;
+        };
+        let messages = result.messages.iter().take(MESSAGES_MAX).cloned().collect();
+        let strict = result.strict_violations.iter().map(ToString::to_string);
+        let strict: Vec<String> = strict.take(MESSAGES_MAX).collect();
+        run.ends.push(FioJobEnd {
+            disk,
+            place,
+            error: result.error.0,
+            hung: result.is_hung,
+            written: result.counts.writes,
+            verified: result.counts.verified,
+            volume,
+            messages,
+            strict,
+        });
+        run.results.push(result);
+    }
+
+    fn end_fio_if_over(&mut self, fio: FioId, cx: &mut Cx<'_, FromGuest>) {
+        let over = self
+            .fios
+            .iter()
+            .position(|run| run.fio == fio && run.running == 0);
+        let Some(over) = over else { return };
+        let mut run = self.fios.remove(over);
+        run.ends.sort_by_key(|end| end.disk);
+        let exit = exit_status(&run.results).unwrap_or(u8::MAX);
+        cx.see(Observation::FioEnded {
+            fio,
+            exit,
+            jobs: run.ends,
+        });
+        self.answer_clocks(cx);
+    }
+
+    /// All fio threads end with `errno`: their guest goes away under them.
+    pub(super) fn end_applications(&mut self, errno: Errno, cx: &mut Cx<'_, FromGuest>) {
+        self.stop_threads(cx, |mut result| {
+            result.error = errno;
+            result
+        });
+        self.forget_all_ios();
+    }
+
+    /// Nothing will ever come back: the threads that wait have hung.
+    pub(super) fn give_up(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        self.stop_threads(cx, |result| result.hung());
+    }
+
+    fn stop_threads(&mut self, cx: &mut Cx<'_, FromGuest>, end: impl Fn(JobResult) -> JobResult) {
+        for slot in 0..self.threads.len() {
+            self.set(self.fio_actor(slot), When::Blocked);
+            let Some(thread) = self.threads[slot].take() else {
+                continue;
+            };
+            let volume = thread.file.progress().volume;
+            let result = end(thread.file.result().clone());
+            self.thread_stopped(thread.fio, (thread.id, thread.place), volume, result);
+        }
+        for fio in self.fios.iter().map(|run| run.fio).collect::<Vec<_>>() {
+            self.end_fio_if_over(fio, cx);
+        }
+    }
+
+    /// Answers `ticket` when the clock of `fio` says `at`.
+    pub(super) fn wait_job_clock(
+        &mut self,
+        ticket: Ticket,
+        fio: FioId,
+        at: Duration,
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        let run = self.fios.iter().find(|run| run.fio == fio);
+        let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
+        let permille = at.as_nanos().saturating_mul(1000) / whole.as_nanos().max(1);
+        self.waits.push(ClockWait {
+            ticket,
+            fio,
+            permille: permille.min(1000) as u32,
+        });
+        self.answer_clocks(cx);
+    }
+
+    /// The clock of a fio is that of its slowest thread, once each has seen I/O.
+    fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        let threads = &self.threads;
+        self.waits.retain(|wait| {
+            let mine = threads
+                .iter()
+                .flatten()
+                .filter(|thread| thread.fio == wait.fio);
+            let reached = mine
+                .map(|thread| thread.seen_io && thread.file.progress().permille >= wait.permille);
+            let over = reached.fold(true, |all, one| all && one);
+            if over {
+                let (ticket, result) = (wait.ticket, Ok(0));
+                cx.see(Observation::Answered { ticket, result });
+            }
+            !over
+        });
+    }
+}

@@ -1,0 +1,525 @@
+//! Kernel flows: the scans, probes and event handlers of a device, and how they take turns.
+//!
+//! A flow is a sequence that sleeps: on a command, on the scan mutex, on a drain. Knows when each goes
+//! on; what it then does stands in `events`, `removal` and the scripts.
+
+use std::time::Duration;
+
+use scenarios::{DiskId, Observation, Time};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::command::{Command, Reply};
+use super::disk::{DeviceState, Disk};
+use super::events::Work;
+use super::firmware::{FirmwareScan, TARGETS};
+use super::hba::{Data, Driver, Owner};
+use super::layout::{FLOW_BYTES, FLOWS_MAX};
+use super::scan::{Found, TargetScan};
+use super::sd::SdScript;
+use super::{FlowStep, Guest, GuestTurn};
+use crate::end::{Cx, When};
+use crate::message::{FromGuest, REQUESTQ, VringIndex};
+use crate::wire::scsi::response;
+
+/// Code between two commands of a flow.
+const STEP_NS: u64 = 2_000;
+/// A flow that found the ring full looks again after this.
+const FULL_RING_NS: u64 = 50_000;
+/// From the release of the scan mutex to the next holder's first instruction.
+pub const WAKE_NS: u64 = 5_000;
+/// Disks of one device that `sd` probes at the same time.
+const PROBES_MAX: usize = 12;
+
+/// What a flow sleeps on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It can go on from this time.
+    At(Time),
+    /// A command.
+    Reply,
+    /// The scan mutex.
+    Mutex,
+    /// The last request of this disk.
+    Drain(usize),
+    /// The end of this disk's probe.
+    Probe(usize),
+}
+
+/// What a flow is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// The firmware's scan.
+    Firmware(FirmwareScan),
+    /// The scan of a whole host (`scsi_scan_host`): one target after the other, under the mutex.
+    HostScan {
+        /// The next target.
+        next: u16,
+        /// The scan of the target before it.
+        scan: Option<TargetScan>,
+        /// The mutex is held.
+        locked: bool,
+    },
+    /// The handler of an event; its buffer is posted again at its end.
+    Event {
+        /// The buffer.
+        buffer: u16,
+        /// Where it is.
+        work: Work,
+    },
+    /// `sd` probes a disk.
+    Probe {
+        /// The disk.
+        disk: usize,
+        /// Its conversation.
+        script: SdScript,
+    },
+    /// `sd` writes caches back before a reboot, one disk after the other.
+    Shutdown {
+        /// Targets that are still to be done, the next one last.
+        targets: Vec<u8>,
+    },
+}
+
+impl Kind {
+    /// A scan of all targets that has not begun.
+    #[must_use]
+    pub fn host_scan() -> Self {
+        Self::HostScan {
+            next: 0,
+            scan: None,
+            locked: false,
+        }
+    }
+
+    /// Whether a boot waits for it.
+    #[must_use]
+    pub fn is_scan_or_probe(&self) -> bool {
+        matches!(self, Self::HostScan { .. } | Self::Probe { .. })
+    }
+
+    fn is_event(&self) -> bool {
+        matches!(self, Self::Event { .. })
+    }
+}
+
+/// A flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// What it is.
+    pub kind: Kind,
+    /// What it sleeps on.
+    pub wait: Wait,
+    /// The answer to its last command.
+    pub reply: Option<Reply>,
+    /// Bytes that its last command asked for.
+    wanted: u32,
+    /// A command that found no room in the ring.
+    unsent: Option<Command>,
+}
+
+impl Flow {
+    /// A flow that goes on at `at`.
+    #[must_use]
+    pub fn new(kind: Kind, at: Time) -> Self {
+        Self {
+            kind,
+            wait: Wait::At(at),
+            reply: None,
+            wanted: 0,
+            unsent: None,
+        }
+    }
+}
+
+/// Whether a flow goes on after a step.
+pub enum Goes {
+    /// It does; `Flow::wait` says when.
+    On(FlowStep),
+    /// It has ended.
+    Ended(FlowStep),
+}
+
+impl Guest {
+    /// Starts a flow.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`FLOWS_MAX`]: handlers and probes are bounded well below it.
+    pub(super) fn spawn(&mut self, hba: usize, flow: Flow) {
+        let flows = &mut self.flows[hba];
+        let free = flows
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(flows.len());
+        assert!(free < FLOWS_MAX, "{free} kernel flows of one device");
+        if free == flows.len() {
+            flows.push(None);
+        }
+        flows[free] = Some(flow);
+        self.reschedule_flows(hba);
+    }
+
+    /// Works out when the two actors of a device's flows can go.
+    pub(super) fn reschedule_flows(&mut self, hba: usize) {
+        let mut earliest = [When::Blocked; 2];
+        for flow in self.flows[hba].iter().flatten() {
+            if let Wait::At(at) = flow.wait {
+                let slot = &mut earliest[usize::from(!flow.kind.is_event())];
+                match slot {
+                    When::At(sooner) if *sooner <= at => {}
+                    _ => *slot = When::At(at),
+                }
+            }
+        }
+        self.set(Self::event_worker(hba), earliest[0]);
+        self.set(Self::scan_thread(hba), earliest[1]);
+    }
+
+    /// One step of the flow that has been ready longest.
+    pub(super) fn flow_turn(
+        &mut self,
+        hba: usize,
+        scans: bool,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> GuestTurn {
+        let ready = self.flows[hba].iter().enumerate().filter_map(|(n, flow)| {
+            let flow = flow.as_ref().filter(|flow| flow.kind.is_event() != scans)?;
+            match flow.wait {
+                Wait::At(at) if at <= cx.now => Some((at, n)),
+                _ => None,
+            }
+        });
+        let Some((_, n)) = ready.min() else {
+            self.reschedule_flows(hba);
+            return GuestTurn::Idle;
+        };
+        // Its place stays taken while it steps, for a flow that it starts.
+        let place = Flow {
+            wait: Wait::Reply,
+            ..Flow::new(Kind::host_scan(), cx.now)
+        };
+        let mut flow = self.flows[hba][n]
+            .replace(place)
+            .expect("it was just found");
+        let step = match self.flow_step(hba, n, &mut flow, cx) {
+            Goes::On(step) => {
+                self.flows[hba][n] = Some(flow);
+                step
+            }
+            Goes::Ended(step) => {
+                self.flows[hba][n] = None;
+                self.flow_ended(hba, n, &flow.kind, cx);
+                step
+            }
+        };
+        self.reschedule_flows(hba);
+        GuestTurn::Flow(hba as u8, n as u8, step)
+    }
+
+    fn flow_step(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Goes {
+        if let Some(command) = flow.unsent.take() {
+            return self.send_command(hba, n, flow, command, cx);
+        }
+        // The kind is taken out, so that a step can change both it and the guest.
+        let mut kind = std::mem::replace(&mut flow.kind, Kind::host_scan());
+        let goes = match &mut kind {
+            Kind::Firmware(scan) => {
+                let reply = flow.reply.take();
+                let command = scan.next(reply.as_ref());
+                self.command_or_end(hba, n, flow, command, cx)
+            }
+            Kind::HostScan { next, scan, locked } => {
+                self.host_scan_step(hba, n, flow, (next, scan, locked), cx)
+            }
+            Kind::Event { buffer, work } => {
+                let buffer = *buffer;
+                self.work_step(hba, n, flow, work, buffer, cx)
+            }
+            Kind::Probe { disk, script } => self.probe_step(hba, n, flow, *disk, script, cx),
+            Kind::Shutdown { targets } => {
+                flow.reply = None;
+                let command = targets.pop().map(Command::synchronize_cache);
+                self.command_or_end(hba, n, flow, command, cx)
+            }
+        };
+        flow.kind = kind;
+        goes
+    }
+
+    fn command_or_end(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        command: Option<Command>,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Goes {
+        match command {
+            Some(command) => self.send_command(hba, n, flow, command, cx),
+            None => Goes::Ended(FlowStep::Command(0)),
+        }
+    }
+
+    /// Sends a command of a flow, which then sleeps on it.
+    pub(super) fn send_command(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        command: Command,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Goes {
+        let linux = self.hbas[hba].driver == Driver::Linux;
+        let cpu = if linux && !flow.kind.is_event() {
+            n % super::CPUS
+        } else {
+            0
+        };
+        let vring = VringIndex(REQUESTQ.0 + cpu as u16);
+        let step = FlowStep::Command(command.target);
+        flow.wanted = command.data_in.min(FLOW_BYTES as u32);
+        if self.hbas[hba].is_broken(vring) {
+            // virtqueue_add fails on a broken queue, and the driver answers BAD_TARGET itself.
+            flow.reply = Some(Reply {
+                response: response::BAD_TARGET,
+                ..Reply::default()
+            });
+            flow.wait = Wait::At(Time(cx.now.0 + STEP_NS));
+            return Goes::On(step);
+        }
+        let data = Data {
+            addr: self.hbas[hba].layout.flow(n),
+            len: flow.wanted,
+            out: false,
+        };
+        let to = (command.target, command.lun);
+        let memory = self.memory.clone();
+        let sent = self.hbas[hba].send(&memory, vring, to, &command.cdb, data, Owner::Flow(n));
+        if let Some(head) = sent.spoiled {
+            self.spoiled(self.hbas[hba].controller, vring, head, cx);
+        }
+        if sent.sent {
+            cx.out.push(FromGuest::Look {
+                hba: crate::message::HbaId(hba as u8),
+                vring,
+            });
+            flow.wait = Wait::Reply;
+        } else {
+            flow.unsent = Some(command);
+            flow.wait = Wait::At(Time(cx.now.0 + FULL_RING_NS));
+        }
+        Goes::On(step)
+    }
+
+    /// A flow's command came back.
+    pub(super) fn flow_answered(&mut self, hba: usize, n: usize, reply: Reply, now: Time) {
+        if let Some(flow) = self.flows[hba].get_mut(n).and_then(Option::as_mut) {
+            flow.reply = Some(reply);
+            flow.wait = Wait::At(Time(now.0 + STEP_NS));
+            self.reschedule_flows(hba);
+        }
+    }
+
+    /// Takes the answer to a flow's last command: the reply and its data, in the guest's scratch.
+    pub(super) fn take_answer(&mut self, hba: usize, n: usize, flow: &mut Flow) -> Option<Reply> {
+        let reply = flow.reply.take()?;
+        let len = flow.wanted.saturating_sub(reply.resid) as usize;
+        let addr = self.hbas[hba].layout.flow(n);
+        self.scratch.resize(len, 0);
+        self.memory
+            .read_slice(&mut self.scratch, GuestAddress(addr))
+            .expect("flow buffers lie in memory");
+        Some(reply)
+    }
+
+    fn host_scan_step(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        (next, scan, locked): (&mut u16, &mut Option<TargetScan>, &mut bool),
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Goes {
+        if !*locked {
+            *locked = self.lock(hba, n, flow, cx.now);
+            let step = if *locked {
+                FlowStep::Locked(0)
+            } else {
+                FlowStep::Waits(0)
+            };
+            return Goes::On(step);
+        }
+        let reply = self.take_answer(hba, n, flow);
+        loop {
+            if let Some(current) = scan {
+                let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
+                if let Some(command) = current.next(answer) {
+                    return self.send_command(hba, n, flow, command, cx);
+                }
+                if let Found::Disk { serial } = current.found() {
+                    let serial = serial.clone();
+                    self.found(hba, current.target(), serial);
+                }
+            }
+            if *next == TARGETS {
+                // Disks become visible when the whole host has been scanned.
+                self.unlock(hba, n, cx);
+                self.shuffle_unprobed(hba, cx);
+                return Goes::Ended(FlowStep::Scanned(0));
+            }
+            let known = self.disk_at(hba, *next as u8).is_some();
+            let mut first = TargetScan::new(*next as u8, known);
+            *next += 1;
+            let command = first.next(None);
+            *scan = Some(first);
+            if let Some(command) = command {
+                return self.send_command(hba, n, flow, command, cx);
+            }
+        }
+    }
+
+    /// Adds a disk that a scan found; `sd` will probe it.
+    pub(super) fn found(&mut self, hba: usize, target: u8, serial: String) {
+        let id: Option<DiskId> = self.config.disks.get(&serial).copied();
+        let mut disk = Disk::found(hba as u8, target, serial, id);
+        disk.probing = true;
+        self.unprobed[hba].push_back(self.disks.len());
+        self.disks.push(disk);
+    }
+
+    /// `sd` probes asynchronously: the order of a host's disks is free.
+    fn shuffle_unprobed(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
+        for last in (1..self.unprobed[hba].len()).rev() {
+            let other = cx.dice.below(last as u32 + 1) as usize;
+            self.unprobed[hba].swap(last, other);
+        }
+        self.start_probes(hba, cx.now);
+    }
+
+    /// Starts probes of disks that wait for one.
+    pub(super) fn start_probes(&mut self, hba: usize, now: Time) {
+        let running = |flow: &&Option<Flow>| {
+            flow.as_ref()
+                .is_some_and(|flow| matches!(flow.kind, Kind::Probe { .. }))
+        };
+        let mut probes = self.flows[hba].iter().filter(running).count();
+        while probes < PROBES_MAX
+            && let Some(disk) = self.unprobed[hba].pop_front()
+        {
+            let name = (0..).find(|name| self.disks.iter().all(|d| !d.has_name(*name)));
+            let found = &mut self.disks[disk];
+            found.state = DeviceState::Running;
+            found.name = name.unwrap_or(0);
+            found.named = true;
+            let script = SdScript::probe(found.target);
+            let at = now + Duration::from_nanos(STEP_NS);
+            self.spawn(hba, Flow::new(Kind::Probe { disk, script }, at));
+            probes += 1;
+        }
+    }
+
+    fn probe_step(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        disk: usize,
+        script: &mut SdScript,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Goes {
+        let reply = self.take_answer(hba, n, flow);
+        let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
+        if let Some(command) = script.next(answer) {
+            return self.send_command(hba, n, flow, command, cx);
+        }
+        let geometry = script.geometry;
+        let probed = &mut self.disks[disk];
+        probed.capacity = geometry.blocks * u64::from(geometry.block_size);
+        probed.block_size = geometry.block_size;
+        probed.write_cache = geometry.write_cache;
+        probed.visible = geometry.blocks > 0;
+        probed.probing = false;
+        let target = probed.target;
+        if probed.visible {
+            let seen = self.guest_disk(&self.disks[disk]);
+            cx.see(Observation::DiskAppeared(seen));
+        }
+        Goes::Ended(FlowStep::Appeared(target))
+    }
+
+    /// Whoever waited for a flow that ended goes on.
+    fn flow_ended(&mut self, hba: usize, n: usize, kind: &Kind, cx: &mut Cx<'_, FromGuest>) {
+        let at = Wait::At(Time(cx.now.0 + WAKE_NS));
+        match kind {
+            Kind::Firmware(_) | Kind::Shutdown { .. } => self.boot_flow_ended(cx.now),
+            Kind::Probe { disk, .. } => {
+                for flow in self.flows[hba].iter_mut().flatten() {
+                    if flow.wait == Wait::Probe(*disk) {
+                        flow.wait = at;
+                    }
+                }
+                self.start_probes(hba, cx.now);
+            }
+            Kind::HostScan { .. } | Kind::Event { .. } => {}
+        }
+        debug_assert!(
+            self.hbas[hba].mutex.owner != Some(n),
+            "a flow ended with the scan mutex"
+        );
+        self.ready_if_probed(cx);
+    }
+
+    /// Takes the scan mutex for a flow, or puts it to sleep on it.
+    pub(super) fn lock(&mut self, hba: usize, n: usize, flow: &mut Flow, now: Time) -> bool {
+        let mutex = &mut self.hbas[hba].mutex;
+        if mutex.owner.is_none() || mutex.owner == Some(n) {
+            mutex.owner = Some(n);
+            flow.wait = Wait::At(Time(now.0 + STEP_NS));
+            return true;
+        }
+        if !mutex.waiters.contains(&n) {
+            mutex.waiters.push_back(n);
+        }
+        flow.wait = Wait::Mutex;
+        false
+    }
+
+    /// Releases the scan mutex. A waiter takes it: the first, or, where stealing is on, at times
+    /// another (a newcomer that finds the owner running spins and may pass the sleepers).
+    pub(super) fn unlock(&mut self, hba: usize, n: usize, cx: &mut Cx<'_, FromGuest>) {
+        let mutex = &mut self.hbas[hba].mutex;
+        if mutex.owner != Some(n) {
+            return;
+        }
+        let waiters = mutex.waiters.len() as u32;
+        let steal_one_in = self.config.steal_one_in;
+        let steals = steal_one_in > 0 && waiters > 1 && cx.dice.chance(1, steal_one_in);
+        let next = if steals {
+            cx.dice.between(1, waiters - 1) as usize
+        } else {
+            0
+        };
+        mutex.owner = mutex.waiters.remove(next);
+        if let Some(owner) = mutex.owner
+            && let Some(flow) = self.flows[hba].get_mut(owner).and_then(Option::as_mut)
+        {
+            flow.wait = Wait::At(Time(cx.now.0 + WAKE_NS));
+        }
+    }
+
+    /// Writes the caches of a device's disks back.
+    pub(super) fn start_shutdown(&mut self, hba: usize, at: Time) {
+        let disks = self.disks.iter().filter(|disk| {
+            usize::from(disk.hba) == hba && disk.write_cache && disk.state == DeviceState::Running
+        });
+        let targets = disks.rev().map(|disk| disk.target).collect();
+        self.flows[hba].retain(|flow| flow.is_some());
+        self.spawn(hba, Flow::new(Kind::Shutdown { targets }, at));
+    }
+}

@@ -1,0 +1,396 @@
+//! One virtio-scsi device of a guest: its rings, the requests in them, its event buffers.
+//!
+//! The driver's half (`virtscsi_queuecommand`, `virtscsi_vq_done`, `virtscsi_kick_event`). Knows
+//! bytes and heads; what a request means to its owner stands elsewhere.
+
+use std::collections::VecDeque;
+
+use scenarios::ControllerId;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::command::Reply;
+use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
+use super::ring::{DriverRing, NotAHead, Segment};
+use crate::end::Memory;
+use crate::message::{EVENTQ, VringIndex};
+use crate::wire::scsi::{
+    CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes, status,
+};
+
+/// Written over a response when its head is freed, and looked for when the head is used again: a
+/// target that writes to a request that it has given back is found out.
+const POISON: [u8; 8] = *b"\xA5poison\xA5";
+
+/// Who sent a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The flow with this number.
+    Flow(usize),
+    /// The application request with this number.
+    Io(usize),
+}
+
+/// Data of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Data {
+    /// Guest address.
+    pub addr: u64,
+    /// Bytes; 0: no data.
+    pub len: u32,
+    /// The device reads it.
+    pub out: bool,
+}
+
+/// A command that came back.
+#[derive(Clone, Copy, Debug)]
+pub struct Returned {
+    /// Whose it was.
+    pub owner: Owner,
+    /// What was answered.
+    pub reply: Reply,
+    /// The used length was 0 and no byte of the response was written.
+    pub untouched: bool,
+}
+
+/// What came of sending a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// It is in the ring; false: there was no room.
+    pub sent: bool,
+    /// The head that it uses, if its response had been written after it was given back.
+    pub spoiled: Option<u16>,
+}
+
+/// Which driver has the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// None: not started.
+    None,
+    /// The firmware's: request queue 0 alone, no HOTPLUG, no indirect descriptors.
+    Firmware,
+    /// Linux's.
+    Linux,
+}
+
+/// The lock that scans and removals of one host take (`shost->scan_mutex`).
+#[derive(Clone, Debug, Default)]
+pub struct ScanMutex {
+    /// The flow that holds it.
+    pub owner: Option<usize>,
+    /// Flows that wait, in the order in which they came.
+    pub waiters: VecDeque<usize>,
+}
+
+/// One device.
+#[derive(Debug)]
+pub struct Hba {
+    /// The controller behind it.
+    pub controller: ControllerId,
+    /// Where its things lie.
+    pub layout: HbaLayout,
+    /// Who drives it.
+    pub driver: Driver,
+    /// The features that its driver accepted.
+    pub features: u64,
+    /// Its vrings; empty while there is no driver.
+    rings: Vec<Option<DriverRing>>,
+    /// Owners of the heads in flight, by ring and head.
+    owners: Vec<Option<Owner>>,
+    /// Heads whose response holds the poison.
+    poisoned: Vec<bool>,
+    /// Event buffers by head of the event queue.
+    event_heads: [u16; RING_SIZE as usize],
+    /// Its scan mutex.
+    pub mutex: ScanMutex,
+    /// Fio threads and flows that wait for room in a ring, by number of the thread.
+    pub room_wanted: Vec<usize>,
+}
+
+impl Hba {
+    /// A device that nobody drives yet.
+    #[must_use]
+    pub fn new(number: usize, controller: ControllerId) -> Self {
+        let heads = usize::from(RINGS) * usize::from(RING_SIZE);
+        Self {
+            controller,
+            layout: HbaLayout::new(number),
+            driver: Driver::None,
+            features: 0,
+            rings: Vec::new(),
+            owners: vec![None; heads],
+            poisoned: vec![false; heads],
+            event_heads: [0; RING_SIZE as usize],
+            mutex: ScanMutex::default(),
+            room_wanted: Vec::new(),
+        }
+    }
+
+    /// Resets the device and sets its rings up anew for `driver`.
+    pub fn set_up(&mut self, memory: &Memory, driver: Driver, features: u64) {
+        self.tear_down();
+        self.driver = driver;
+        self.features = features;
+        for vring in 0..RINGS {
+            let used = driver == Driver::Linux || vring == 2;
+            let at = self.layout.ring(VringIndex(vring));
+            self.rings
+                .push(used.then(|| DriverRing::new(memory.clone(), at, RING_SIZE)));
+        }
+    }
+
+    /// Resets the device: what was in its rings is forgotten.
+    pub fn tear_down(&mut self) {
+        self.driver = Driver::None;
+        self.rings.clear();
+        self.owners.fill(None);
+        self.poisoned.fill(false);
+        self.room_wanted.clear();
+        self.mutex = ScanMutex::default();
+    }
+
+    /// The vrings that its driver has set up.
+    pub fn vrings(&self) -> impl Iterator<Item = VringIndex> {
+        let rings = self.rings.iter().enumerate();
+        rings
+            .filter(|(_, ring)| ring.is_some())
+            .map(|(n, _)| VringIndex(n as u16))
+    }
+
+    fn slot(vring: VringIndex, head: u16) -> usize {
+        usize::from(vring.0) * usize::from(RING_SIZE) + usize::from(head)
+    }
+
+    /// Whether a request finds room in a request queue.
+    #[must_use]
+    pub fn has_room(&self, vring: VringIndex) -> bool {
+        let ring = self
+            .rings
+            .get(usize::from(vring.0))
+            .and_then(Option::as_ref);
+        ring.is_some_and(DriverRing::has_room)
+    }
+
+    /// Whether a queue was given up after a used entry that named no head.
+    #[must_use]
+    pub fn is_broken(&self, vring: VringIndex) -> bool {
+        let ring = self
+            .rings
+            .get(usize::from(vring.0))
+            .and_then(Option::as_ref);
+        ring.is_none_or(DriverRing::is_broken)
+    }
+
+    /// Commands in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.owners.iter().flatten().count()
+    }
+
+    /// Puts a command into a request queue.
+    pub fn send(
+        &mut self,
+        memory: &Memory,
+        vring: VringIndex,
+        (target, lun): (u8, u16),
+        cdb: &[u8; CDB_SIZE],
+        data: Data,
+        owner: Owner,
+    ) -> Sent {
+        const NO_ROOM: Sent = Sent {
+            sent: false,
+            spoiled: None,
+        };
+        let indirect = self.features & crate::wire::scsi::feature::INDIRECT_DESC != 0;
+        let layout = self.layout;
+        let Some(ring) = self.rings[usize::from(vring.0)].as_mut() else {
+            return NO_ROOM;
+        };
+        let Some(head) = ring.next_head() else {
+            return NO_ROOM;
+        };
+        let slot = Self::slot(vring, head);
+        let header = layout.header(vring, head);
+        let response = layout.response(vring, head);
+        let spoiled = self.poisoned[slot] && !holds_poison(memory, response);
+        self.poisoned[slot] = false;
+        write_header(memory, header, lun_bytes(target, lun), slot as u64, cdb);
+        write(memory, response, &[0; RESPONSE_SIZE as usize]);
+        let header = Segment {
+            addr: header,
+            len: REQUEST_SIZE,
+            write: false,
+        };
+        let answer = Segment {
+            addr: response,
+            len: RESPONSE_SIZE,
+            write: true,
+        };
+        let payload = Segment {
+            addr: data.addr,
+            len: data.len,
+            write: !data.out,
+        };
+        let table = indirect.then(|| layout.table(vring, head));
+        let added = match (data.len, data.out) {
+            (0, _) => ring.add(&[header, answer], table),
+            (_, true) => ring.add(&[header, payload, answer], table),
+            (_, false) => ring.add(&[header, answer, payload], table),
+        };
+        if added.is_some() {
+            self.owners[slot] = Some(owner);
+        }
+        Sent {
+            sent: added.is_some(),
+            spoiled: spoiled.then_some(head),
+        }
+    }
+
+    /// Takes the next command that came back on a request queue.
+    ///
+    /// # Errors
+    ///
+    /// The used entry names no head in flight; the queue is broken from then on.
+    pub fn receive(
+        &mut self,
+        memory: &Memory,
+        vring: VringIndex,
+    ) -> Result<Option<Returned>, NotAHead> {
+        let Some(ring) = self
+            .rings
+            .get_mut(usize::from(vring.0))
+            .and_then(Option::as_mut)
+        else {
+            return Ok(None);
+        };
+        let Some((head, used_len)) = ring.pop_used()? else {
+            return Ok(None);
+        };
+        let slot = Self::slot(vring, head);
+        let response = self.layout.response(vring, head);
+        let mut bytes = [0; 30];
+        memory
+            .read_slice(&mut bytes, GuestAddress(response))
+            .expect("responses lie in memory");
+        write(memory, response, &POISON);
+        self.poisoned[slot] = true;
+        let Some(owner) = self.owners[slot].take() else {
+            return Ok(None);
+        };
+        let untouched = used_len == 0 && bytes == [0; 30];
+        Ok(Some(Returned {
+            owner,
+            reply: read_reply(&bytes),
+            untouched,
+        }))
+    }
+
+    /// Posts all event buffers, as Linux does when it has found HOTPLUG.
+    pub fn post_all_events(&mut self) {
+        for buffer in 0..EVENT_BUFFERS {
+            self.post_event(buffer);
+        }
+    }
+
+    /// Posts one event buffer.
+    pub fn post_event(&mut self, buffer: u16) {
+        let addr = self.layout.event(buffer);
+        let Some(ring) = self
+            .rings
+            .get_mut(usize::from(EVENTQ.0))
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let segment = Segment {
+            addr,
+            len: EVENT_SIZE,
+            write: true,
+        };
+        if let Some(head) = ring.add(&[segment], None) {
+            self.event_heads[usize::from(head)] = buffer;
+        }
+    }
+
+    /// Takes the next event: the buffer that it came in, and its bytes; `None` in place of the bytes
+    /// if the device gave the buffer back unwritten.
+    ///
+    /// # Errors
+    ///
+    /// The used entry names no head in flight.
+    pub fn receive_event(
+        &mut self,
+        memory: &Memory,
+    ) -> Result<Option<(u16, Option<[u8; EVENT_SIZE as usize]>)>, NotAHead> {
+        let Some(ring) = self
+            .rings
+            .get_mut(usize::from(EVENTQ.0))
+            .and_then(Option::as_mut)
+        else {
+            return Ok(None);
+        };
+        let Some((head, used_len)) = ring.pop_used()? else {
+            return Ok(None);
+        };
+        let buffer = self.event_heads[usize::from(head)];
+        let mut bytes = [0; EVENT_SIZE as usize];
+        let addr = GuestAddress(self.layout.event(buffer));
+        memory
+            .read_slice(&mut bytes, addr)
+            .expect("event buffers lie in memory");
+        Ok(Some((buffer, (used_len > 0).then_some(bytes))))
+    }
+
+    /// Heads that are free and whose response was written since they were given back.
+    pub fn spoiled<'a>(
+        &'a self,
+        memory: &'a Memory,
+    ) -> impl Iterator<Item = (VringIndex, u16)> + 'a {
+        let poisoned = self
+            .poisoned
+            .iter()
+            .enumerate()
+            .filter(|(_, poisoned)| **poisoned);
+        poisoned.filter_map(|(slot, _)| {
+            let vring = VringIndex(slot as u16 / RING_SIZE);
+            let head = slot as u16 % RING_SIZE;
+            let response = self.layout.response(vring, head);
+            (!holds_poison(memory, response)).then_some((vring, head))
+        })
+    }
+}
+
+fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
+    memory
+        .write_slice(bytes, GuestAddress(addr))
+        .expect("requests lie in guest memory");
+}
+
+fn holds_poison(memory: &Memory, response: u64) -> bool {
+    let mut bytes = [0; POISON.len()];
+    memory
+        .read_slice(&mut bytes, GuestAddress(response))
+        .expect("responses lie in memory");
+    bytes == POISON
+}
+
+fn write_header(memory: &Memory, addr: u64, lun: [u8; 8], tag: u64, cdb: &[u8; CDB_SIZE]) {
+    let mut bytes = [0; REQUEST_SIZE as usize];
+    bytes[..8].copy_from_slice(&lun);
+    bytes[8..16].copy_from_slice(&tag.to_le_bytes());
+    bytes[REQUEST_CDB..].copy_from_slice(cdb);
+    write(memory, addr, &bytes);
+}
+
+fn read_reply(bytes: &[u8; 30]) -> Reply {
+    let sense_len = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let resid = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+    let sense = &bytes[12..];
+    let has_sense = bytes[10] == status::CHECK_CONDITION && sense_len >= 14;
+    let sense = has_sense.then_some((sense[2] & 0xf, sense[12], sense[13]));
+    Reply {
+        response: bytes[11],
+        status: bytes[10],
+        sense,
+        resid,
+    }
+}

@@ -1,0 +1,298 @@
+//! Requests of applications: through the block layer, the mid-layer and the driver, and back.
+//!
+//! Direct I/O only. Knows bytes and errnos; which fio they belong to stands in `fio`.
+
+use fio_model::{Completion, Errno, Op, Request, UnitId};
+use scenarios::{CheckId, Io, Observation, Time};
+
+use super::command::{Reply, read_write_cdb};
+use super::disk::{Entry, Gate};
+use super::hba::{Data, Owner, Returned};
+use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, TRIES_MAX, fate};
+use super::{CPU, CPUS, Guest};
+use crate::end::Cx;
+use crate::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
+
+/// A request that was dispatched into a full ring tries again after this.
+const FULL_RING_NS: u64 = 20_000;
+
+/// A request of an application.
+#[derive(Clone, Debug)]
+pub struct AppIo {
+    /// The fio thread that waits for it.
+    pub thread: usize,
+    /// Its unit there.
+    pub unit: UnitId,
+    /// The disk.
+    pub disk: usize,
+    /// What an observer sees of it.
+    pub io: Io,
+    /// Where its data lie.
+    pub addr: u64,
+    /// The queue that it goes through.
+    vring: VringIndex,
+    /// Bytes moved by earlier commands of this request.
+    moved: u32,
+    /// Commands sent.
+    pub tries: u8,
+    since: Time,
+    /// The answer that decided.
+    pub answer: Option<(u8, u8, u32)>,
+}
+
+/// What came of handing a request to the block layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is under way, or has already failed; either way its end will be reaped.
+    Yes,
+    /// No request can be had: 128 are in flight in that queue.
+    NoRoom,
+}
+
+impl Guest {
+    /// Hands a request of a fio thread to the block layer.
+    pub(super) fn submit_io(
+        &mut self,
+        thread: usize,
+        request: &Request,
+        (io, addr): (Io, u64),
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Submitted {
+        let owner = self.threads[thread]
+            .as_ref()
+            .expect("a thread that runs submits");
+        let (disk, cpu) = (owner.disk, owner.cpu);
+        let vring = VringIndex(REQUESTQ.0 + cpu as u16);
+        let hba = usize::from(self.disks[disk].hba);
+        let entry = self.disks[disk].enter(request.offset, request.len);
+        let passes = entry == Entry::Pass && self.disks[disk].gate() == Gate::Open;
+        if passes && !self.hbas[hba].is_broken(vring) && !self.hbas[hba].has_room(vring) {
+            self.hbas[hba].room_wanted.push(thread);
+            return Submitted::NoRoom;
+        }
+        if self.config.per_io {
+            cx.see(Observation::IoSubmitted(io));
+        }
+        let (unit, since) = (request.unit, cx.now);
+        let io = AppIo {
+            thread,
+            unit,
+            disk,
+            io,
+            addr,
+            vring,
+            moved: 0,
+            tries: 0,
+            since,
+            answer: None,
+        };
+        let n = self.free_ios.pop().unwrap_or(self.ios.len());
+        if n == self.ios.len() {
+            self.ios.push(None);
+        }
+        self.ios[n] = Some(io);
+        self.disks[disk].in_flight += 1;
+        match (entry, request.op) {
+            (Entry::Pass, _) => self.dispatch(n, cx),
+            (Entry::PastEnd, Op::Read) => self.finish_io(n, Completion::Done { bytes: 0 }, cx.now),
+            (Entry::PastEnd, Op::Write) => self.fail_io(n, Errno::ENOSPC, cx.now),
+        }
+        Submitted::Yes
+    }
+
+    /// Dispatches a request, for the first time or again: through the gate into the ring.
+    fn dispatch(&mut self, n: usize, cx: &mut Cx<'_, FromGuest>) {
+        let io = self.ios[n]
+            .as_mut()
+            .expect("a request that is dispatched is alive");
+        let disk = &self.disks[io.disk];
+        match disk.gate() {
+            Gate::Open => {}
+            Gate::NoDevice => return self.fail_io(n, Errno::ENODEV, cx.now),
+            Gate::Offline => return self.fail_io(n, Errno::EIO, cx.now),
+        }
+        let hba = usize::from(disk.hba);
+        let vring = io.vring;
+        if self.hbas[hba].is_broken(vring) {
+            return self.fail_io(n, Errno::EIO, cx.now);
+        }
+        let len = io.io.len - io.moved;
+        let block = u64::from(disk.block_size);
+        let lba = (io.io.offset + u64::from(io.moved)) / block;
+        let cdb = read_write_cdb(io.io.write, lba, len / disk.block_size);
+        let data = Data {
+            addr: io.addr + u64::from(io.moved),
+            len,
+            out: io.io.write,
+        };
+        let to = (disk.target, 0);
+        let sent = self.hbas[hba].send(&self.memory, vring, to, &cdb, data, Owner::Io(n));
+        if let Some(head) = sent.spoiled {
+            self.spoiled(self.hbas[hba].controller, vring, head, cx);
+        }
+        if !sent.sent {
+            return self.delay(n, Time(cx.now.0 + FULL_RING_NS));
+        }
+        let io = self.ios[n].as_mut().expect("it was just there");
+        io.tries = io.tries.saturating_add(1);
+        cx.out.push(FromGuest::Look {
+            hba: HbaId(hba as u8),
+            vring,
+        });
+    }
+
+    fn delay(&mut self, n: usize, until: Time) {
+        let vring = self.ios[n].as_ref().map_or(REQUESTQ, |io| io.vring);
+        self.delayed.push((until, n));
+        self.wake(CPU + usize::from(vring.0 - REQUESTQ.0) % CPUS, until);
+    }
+
+    /// Dispatches requests of a CPU whose delay is over, and remembers the next one.
+    pub(super) fn retry_delayed(&mut self, cpu: usize, cx: &mut Cx<'_, FromGuest>) {
+        if self.delayed.is_empty() {
+            return;
+        }
+        let delayed = std::mem::take(&mut self.delayed);
+        for (until, n) in delayed {
+            let Some(io) = &self.ios[n] else { continue };
+            let mine = usize::from(io.vring.0 - REQUESTQ.0) % CPUS == cpu;
+            if mine && until <= cx.now {
+                self.dispatch(n, cx);
+            } else {
+                self.delayed.push((until, n));
+                if mine {
+                    self.wake(CPU + cpu, until);
+                }
+            }
+        }
+    }
+
+    /// Takes all that came back on a request queue. Returns how many.
+    pub(super) fn pop_requests(
+        &mut self,
+        hba: usize,
+        vring: VringIndex,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> u32 {
+        let mut done = 0;
+        loop {
+            match self.hbas[hba].receive(&self.memory, vring) {
+                Ok(Some(returned)) => {
+                    done += 1;
+                    self.returned(hba, vring, returned, cx);
+                }
+                Ok(None) => break,
+                Err(broken) => {
+                    self.not_a_head(hba, vring, broken.id, cx);
+                    break;
+                }
+            }
+        }
+        if done > 0 {
+            for thread in std::mem::take(&mut self.hbas[hba].room_wanted) {
+                self.wake(self.fio_actor(thread), cx.now);
+            }
+        }
+        done
+    }
+
+    fn returned(
+        &mut self,
+        hba: usize,
+        vring: VringIndex,
+        returned: Returned,
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        if returned.untouched {
+            let text = format!(
+                "{}, vring {}: expected a response before the used index moved, got none",
+                self.hbas[hba].controller, vring.0
+            );
+            cx.broken(CheckId::G2, text);
+        }
+        match returned.owner {
+            Owner::Flow(n) => self.flow_answered(hba, n, returned.reply, cx.now),
+            Owner::Io(n) => self.io_answered(n, returned.reply, cx),
+        }
+    }
+
+    /// What the mid-layer makes of an answer.
+    fn io_answered(&mut self, n: usize, reply: Reply, cx: &mut Cx<'_, FromGuest>) {
+        // The process that issued it may be gone.
+        let Some(io) = self.ios[n].as_mut() else {
+            return;
+        };
+        io.answer = Some(reply.packed());
+        let old = cx.now.since(io.since) >= AGE_MAX;
+        match fate(&reply) {
+            Fate::Done => self.io_done(n, reply.resid, cx),
+            Fate::Fails(errno) => self.fail_io(n, errno, cx.now),
+            Fate::Retry if io.tries >= TRIES_MAX => self.fail_io(n, Errno::EIO, cx.now),
+            Fate::RetryForever | Fate::Requeue if old => self.fail_io(n, Errno::EIO, cx.now),
+            Fate::Retry | Fate::RetryForever => self.dispatch(n, cx),
+            Fate::Requeue => self.delay(n, cx.now + REQUEUE_DELAY),
+        }
+    }
+
+    /// A command did what it should, but for `resid` bytes: the rest is another command.
+    fn io_done(&mut self, n: usize, resid: u32, cx: &mut Cx<'_, FromGuest>) {
+        let io = self.ios[n].as_mut().expect("it was just answered");
+        let block = self.disks[io.disk].block_size;
+        let asked = io.io.len - io.moved;
+        // A residual that is no multiple of the block is rounded up, and one that is all or more than
+        // all of the request counts as nothing moved.
+        let missing = resid.min(asked).div_ceil(block) * block;
+        io.moved += asked - missing.min(asked);
+        if io.moved == io.io.len {
+            let bytes = io.io.len;
+            self.finish_io(n, Completion::Done { bytes }, cx.now);
+        } else if missing == asked && io.tries >= TRIES_MAX {
+            self.fail_io(n, Errno::EIO, cx.now);
+        } else {
+            self.dispatch(n, cx);
+        }
+    }
+
+    fn fail_io(&mut self, n: usize, errno: Errno, now: Time) {
+        self.finish_io(n, Completion::Failed { errno }, now);
+    }
+
+    /// A request is over: its thread will reap it, and a removal may have waited for it.
+    fn finish_io(&mut self, n: usize, completion: Completion, now: Time) {
+        let io = self.ios[n].as_ref().expect("a request ends once");
+        let (disk, thread) = (io.disk, io.thread);
+        self.disks[disk].in_flight -= 1;
+        if self.disks[disk].in_flight == 0 {
+            let hba = usize::from(self.disks[disk].hba);
+            self.drained(hba, disk, now);
+        }
+        let actor = self.fio_actor(thread);
+        if let Some(owner) = self.threads[thread].as_mut() {
+            owner.inbox.push_back((n, completion));
+            if owner.wants_completions() {
+                self.wake(actor, now);
+            }
+        }
+    }
+
+    /// Ends the bookkeeping of a request that its thread has reaped.
+    pub(super) fn forget_io(&mut self, n: usize) -> Option<AppIo> {
+        let io = self.ios[n].take();
+        if io.is_some() {
+            self.free_ios.push(n);
+        }
+        io
+    }
+
+    /// The applications are gone: nobody waits for their requests.
+    pub(super) fn forget_all_ios(&mut self) {
+        for n in 0..self.ios.len() {
+            if let Some(io) = self.forget_io(n)
+                && let Some(disk) = self.disks.get_mut(io.disk)
+            {
+                disk.in_flight = disk.in_flight.saturating_sub(1);
+            }
+        }
+        self.delayed.clear();
+    }
+}

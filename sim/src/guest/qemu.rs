@@ -1,0 +1,316 @@
+//! QEMU's side of vhost-user: the messages of a start, a stop and a connection, in QEMU 7.2's order.
+//!
+//! One main loop for all devices: it sends until an answer is due, and waits for it. Knows messages;
+//! what a boot is made of stands in `boot`.
+//!
+//! # Divergence from QEMU
+//!
+//! SET_BACKEND_REQ_FD is not sent: the back-end has nothing to ask of this front-end.
+
+use std::collections::VecDeque;
+
+use super::Guest;
+use super::hba::Driver;
+use super::layout::{RING_SIZE, RINGS};
+use crate::end::Cx;
+use crate::message::{FromGuest, HbaId, VhostUser, VhostUserReply, VringIndex};
+use crate::wire::scsi::feature;
+
+/// Protocol feature bits that QEMU accepts where they are offered.
+mod protocol {
+    pub const MQ: u64 = 1 << 0;
+    pub const REPLY_ACK: u64 = 1 << 3;
+    pub const INFLIGHT_SHMFD: u64 = 1 << 12;
+    pub const STATUS: u64 = 1 << 16;
+    pub const ALL: u64 = MQ | REPLY_ACK | INFLIGHT_SHMFD | STATUS;
+}
+
+/// ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK.
+const STATUS_DRIVER_OK: u64 = 0xf;
+
+/// A message that is to be sent.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    hba: HbaId,
+    message: VhostUser,
+    need_reply: bool,
+    /// QEMU blocks until it is answered.
+    awaits: bool,
+}
+
+/// What the main loop knows.
+#[derive(Debug)]
+pub struct Qemu {
+    /// Messages still to be sent, in order.
+    pub outgoing: VecDeque<Outgoing>,
+    /// The device whose answer the main loop is blocked on.
+    pub awaiting: Option<HbaId>,
+    /// Answers that came in.
+    pub answers: VecDeque<(HbaId, VhostUserReply)>,
+    /// What is left of a boot, shutdown or pause.
+    pub steps: VecDeque<super::boot::BootStep>,
+    connected: Vec<bool>,
+    offered: Vec<u64>,
+    protocol: Vec<u64>,
+    /// The index that each ring goes on from after a pause.
+    bases: Vec<[u16; RINGS as usize]>,
+}
+
+impl Qemu {
+    /// The main loop of a machine with `hbas` devices.
+    #[must_use]
+    pub fn new(hbas: usize) -> Self {
+        Self {
+            outgoing: VecDeque::new(),
+            awaiting: None,
+            answers: VecDeque::new(),
+            steps: VecDeque::new(),
+            connected: vec![false; hbas],
+            offered: vec![0; hbas],
+            protocol: vec![0; hbas],
+            bases: vec![[0; RINGS as usize]; hbas],
+        }
+    }
+
+    /// Whether a device has its connection.
+    #[must_use]
+    pub fn is_connected(&self, hba: usize) -> bool {
+        self.connected[hba]
+    }
+
+    /// The back-end closed a connection. QEMU 7.2 does not notice until it next uses it; a message
+    /// that it waits on fails.
+    pub fn closed(&mut self, hba: HbaId) {
+        self.connected[usize::from(hba.0)] = false;
+        if self.awaiting == Some(hba) {
+            self.awaiting = None;
+        }
+    }
+
+    /// Forgets everything: the process is gone.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.connected.len());
+    }
+
+    fn post(&mut self, hba: usize, message: VhostUser) {
+        self.post_with(hba, message, false, false);
+    }
+
+    fn ask(&mut self, hba: usize, message: VhostUser) {
+        self.post_with(hba, message, false, true);
+    }
+
+    fn post_with(&mut self, hba: usize, message: VhostUser, need_reply: bool, awaits: bool) {
+        let hba = HbaId(hba as u8);
+        self.outgoing.push_back(Outgoing {
+            hba,
+            message,
+            need_reply,
+            awaits,
+        });
+    }
+
+    fn has(&self, hba: usize, bit: u64) -> bool {
+        self.protocol[hba] & bit != 0
+    }
+
+    /// The messages of a new connection, up to the answer that decides the protocol features.
+    pub fn greet(&mut self, hba: usize) {
+        self.connected[hba] = true;
+        self.ask(hba, VhostUser::GetFeatures);
+        self.ask(hba, VhostUser::GetProtocolFeatures);
+    }
+
+    fn greet_on(&mut self, hba: usize) {
+        self.post(hba, VhostUser::SetProtocolFeatures(self.protocol[hba]));
+        self.ask(hba, VhostUser::GetQueueNum);
+        self.post(hba, VhostUser::SetOwner);
+        self.ask(hba, VhostUser::GetFeatures);
+        for vring in 0..RINGS {
+            self.post(
+                hba,
+                VhostUser::SetVringCall {
+                    vring: VringIndex(vring),
+                },
+            );
+            self.post(
+                hba,
+                VhostUser::SetVringErr {
+                    vring: VringIndex(vring),
+                },
+            );
+        }
+    }
+
+    /// The messages that stop a device whose driver uses `vrings`.
+    pub fn stop(&mut self, hba: usize, vrings: impl Iterator<Item = VringIndex>) {
+        for vring in 0..RINGS {
+            self.post(
+                hba,
+                VhostUser::SetVringEnable {
+                    vring: VringIndex(vring),
+                    on: false,
+                },
+            );
+        }
+        for vring in vrings {
+            self.ask(hba, VhostUser::GetVringBase { vring });
+        }
+    }
+}
+
+impl Guest {
+    /// The features that a driver accepts. QEMU offers CHANGE whatever the back-end says.
+    fn accepted(&self, hba: usize, driver: Driver) -> u64 {
+        let base = feature::VERSION_1 | feature::PROTOCOL_FEATURES;
+        if driver != Driver::Linux {
+            return base;
+        }
+        let hotplug = if self.config.hotplug {
+            feature::HOTPLUG
+        } else {
+            0
+        };
+        let wanted = base | feature::INDIRECT_DESC | hotplug;
+        wanted & self.qemu.offered[hba] | feature::CHANGE
+    }
+
+    /// Sets a device up for `driver` and queues the messages that start it; `from`: the indices to go on
+    /// from after a pause.
+    pub(super) fn start_device(&mut self, hba: usize, driver: Driver, resume: bool) {
+        let features = self.accepted(hba, driver);
+        if !resume {
+            self.hbas[hba].set_up(&self.memory, driver, features);
+            self.qemu.bases[hba] = [0; RINGS as usize];
+        }
+        let memory = self.memory.clone();
+        let qemu = &mut self.qemu;
+        if qemu.has(hba, protocol::INFLIGHT_SHMFD) && !resume {
+            qemu.ask(
+                hba,
+                VhostUser::GetInflightFd {
+                    queues: RINGS,
+                    size: RING_SIZE,
+                },
+            );
+        }
+        qemu.post(hba, VhostUser::SetFeatures(features));
+        if qemu.has(hba, protocol::STATUS) {
+            qemu.ask(hba, VhostUser::GetStatus);
+            qemu.post(hba, VhostUser::SetStatus(STATUS_DRIVER_OK));
+        }
+        let acked = qemu.has(hba, protocol::REPLY_ACK);
+        qemu.post_with(hba, VhostUser::SetMemTable(memory), acked, acked);
+        for vring in self.hbas[hba].vrings() {
+            let (desc, avail, used) = self.hbas[hba].layout.ring(vring);
+            let base = self.qemu.bases[hba][usize::from(vring.0)];
+            let qemu = &mut self.qemu;
+            qemu.post(
+                hba,
+                VhostUser::SetVringNum {
+                    vring,
+                    size: u32::from(RING_SIZE),
+                },
+            );
+            qemu.post(hba, VhostUser::SetVringBase { vring, base });
+            qemu.post(
+                hba,
+                VhostUser::SetVringAddr {
+                    vring,
+                    desc,
+                    avail,
+                    used,
+                },
+            );
+            qemu.post(hba, VhostUser::SetVringKick { vring });
+        }
+        for vring in 0..RINGS {
+            self.qemu.post(
+                hba,
+                VhostUser::SetVringEnable {
+                    vring: VringIndex(vring),
+                    on: true,
+                },
+            );
+        }
+        for vring in 0..RINGS {
+            self.qemu.post(
+                hba,
+                VhostUser::SetVringCall {
+                    vring: VringIndex(vring),
+                },
+            );
+        }
+    }
+
+    /// Takes the answers that came in.
+    pub(super) fn read_answers(&mut self) {
+        while let Some((hba, reply)) = self.qemu.answers.pop_front() {
+            let n = usize::from(hba.0);
+            match reply {
+                VhostUserReply::Features(offered) => self.qemu.offered[n] = offered,
+                VhostUserReply::ProtocolFeatures(offered) => {
+                    self.qemu.protocol[n] = offered & protocol::ALL;
+                    self.qemu.greet_on(n);
+                }
+                VhostUserReply::VringBase { vring, base } => {
+                    if let Some(kept) = self.qemu.bases[n].get_mut(usize::from(vring.0)) {
+                        *kept = base;
+                    }
+                }
+                VhostUserReply::Inflight { buffer } => {
+                    let (queues, size) = (RINGS, RING_SIZE);
+                    let message = VhostUser::SetInflightFd {
+                        queues,
+                        size,
+                        buffer,
+                    };
+                    let next = Outgoing {
+                        hba,
+                        message,
+                        need_reply: false,
+                        awaits: false,
+                    };
+                    self.qemu.outgoing.push_front(next);
+                }
+                VhostUserReply::QueueNum(_)
+                | VhostUserReply::Status(_)
+                | VhostUserReply::Ack { .. } => {}
+            }
+            if self.qemu.awaiting == Some(hba) {
+                self.qemu.awaiting = None;
+            }
+        }
+    }
+
+    /// Sends messages until one is to be waited on. Returns the device of the last one and how many.
+    pub(super) fn send_messages(&mut self, cx: &mut Cx<'_, FromGuest>) -> (HbaId, u32) {
+        let mut last = HbaId(0);
+        let mut sent = 0;
+        while self.qemu.awaiting.is_none() {
+            let Some(outgoing) = self.qemu.outgoing.pop_front() else {
+                break;
+            };
+            let Outgoing {
+                hba,
+                message,
+                need_reply,
+                awaits,
+            } = outgoing;
+            if !self.qemu.connected[usize::from(hba.0)] {
+                continue;
+            }
+            cx.out.push(FromGuest::VhostUser {
+                hba,
+                message,
+                need_reply,
+            });
+            if awaits {
+                self.qemu.awaiting = Some(hba);
+            }
+            last = hba;
+            sent += 1;
+        }
+        (last, sent)
+    }
+}

@@ -1,0 +1,297 @@
+//! The driver's side of a split virtqueue, with Linux's policies (drivers/virtio/virtio_ring.c).
+//!
+//! A free list that is last in, first out; one ring entry a request when indirect descriptors were
+//! negotiated; heads are used again at once. Knows bytes in memory, not what a request is.
+//!
+//! # Divergence from Linux
+//!
+//! An interrupt drains the ring in one turn, so NO_INTERRUPT, which Linux sets while it drains, could
+//! not be seen by anybody and is not written.
+
+use std::sync::atomic::Ordering;
+
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::end::Memory;
+use crate::wire::ring::{
+    AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc,
+    USED_ELEM_SIZE, USED_IDX, USED_RING,
+};
+
+/// Why a used entry could not be taken: the driver gives the queue up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAHead {
+    /// The id in the used entry.
+    pub id: u32,
+}
+
+/// A piece of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// Guest address.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// The device writes it.
+    pub write: bool,
+}
+
+/// One ring, seen from the driver.
+#[derive(Debug)]
+pub struct DriverRing {
+    memory: Memory,
+    desc: u64,
+    avail: u64,
+    used: u64,
+    size: u16,
+    /// Free descriptors, the next one last.
+    free: Vec<u16>,
+    /// Descriptors of each head in flight; empty: not in flight.
+    chains: Vec<Vec<u16>>,
+    avail_idx: u16,
+    used_idx: u16,
+    broken: bool,
+}
+
+impl DriverRing {
+    /// A ring of `size` entries at these addresses, empty.
+    ///
+    /// # Panics
+    ///
+    /// If the addresses are not in `memory`: a bug of the layout.
+    #[must_use]
+    pub fn new(memory: Memory, (desc, avail, used): (u64, u64, u64), size: u16) -> Self {
+        let chains = (0..size).map(|_| Vec::with_capacity(4)).collect();
+        let free = (0..size).rev().collect();
+        let (avail_idx, used_idx) = (0, 0);
+        let ring = Self {
+            memory,
+            desc,
+            avail,
+            used,
+            size,
+            free,
+            chains,
+            avail_idx,
+            used_idx,
+            broken: false,
+        };
+        ring.put(avail, &[0; 4]);
+        ring.put(used, &[0; 4]);
+        ring
+    }
+
+    fn put(&self, addr: u64, bytes: &[u8]) {
+        self.memory
+            .write_slice(bytes, GuestAddress(addr))
+            .expect("rings lie in guest memory");
+    }
+
+    /// Whether the driver has given the queue up.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether a request with an indirect table finds room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.chains.iter().filter(|chain| !chain.is_empty()).count()
+    }
+
+    /// The head that the next request gets.
+    #[must_use]
+    pub fn next_head(&self) -> Option<u16> {
+        self.free.last().copied()
+    }
+
+    /// The index that the next available entry will have: what a device that took all would answer
+    /// to GET_VRING_BASE.
+    #[must_use]
+    pub fn avail_idx(&self) -> u16 {
+        self.avail_idx
+    }
+
+    /// Makes `segments` available through the indirect table at `table`, or as a direct chain if there
+    /// is none. Returns the head; `None` if there is no room.
+    pub fn add(&mut self, segments: &[Segment], table: Option<u64>) -> Option<u16> {
+        let needed = if table.is_some() { 1 } else { segments.len() };
+        if self.free.len() < needed {
+            return None;
+        }
+        let head = self.free.pop().expect("there is room");
+        self.chains[usize::from(head)].push(head);
+        if let Some(table) = table {
+            self.write_table(table, segments);
+            let len = (segments.len() as u64 * DESC_SIZE) as u32;
+            let desc = Desc {
+                addr: table,
+                len,
+                flags: DESC_F_INDIRECT,
+                next: 0,
+            };
+            self.put(self.desc + u64::from(head) * DESC_SIZE, &desc.to_bytes());
+        } else {
+            self.write_chain(head, segments);
+        }
+        let at = self.avail + AVAIL_RING + 2 * u64::from(self.avail_idx % self.size);
+        self.put(at, &head.to_le_bytes());
+        self.avail_idx = self.avail_idx.wrapping_add(1);
+        let index = GuestAddress(self.avail + AVAIL_IDX);
+        self.memory
+            .store(self.avail_idx.to_le(), index, Ordering::Release)
+            .expect("rings lie in guest memory");
+        Some(head)
+    }
+
+    fn write_table(&self, table: u64, segments: &[Segment]) {
+        let mut bytes = [0; 4 * DESC_SIZE as usize];
+        for (n, segment) in segments.iter().enumerate() {
+            let last = n + 1 == segments.len();
+            let desc = Self::descriptor(segment, (!last).then_some(n as u16 + 1));
+            bytes[n * 16..n * 16 + 16].copy_from_slice(&desc.to_bytes());
+        }
+        self.put(table, &bytes[..segments.len() * 16]);
+    }
+
+    fn write_chain(&mut self, head: u16, segments: &[Segment]) {
+        let mut this = head;
+        for (n, segment) in segments.iter().enumerate() {
+            let next = (n + 1 < segments.len()).then(|| self.free.pop().expect("there is room"));
+            let desc = Self::descriptor(segment, next);
+            self.put(self.desc + u64::from(this) * DESC_SIZE, &desc.to_bytes());
+            if let Some(next) = next {
+                self.chains[usize::from(head)].push(next);
+                this = next;
+            }
+        }
+    }
+
+    fn descriptor(segment: &Segment, next: Option<u16>) -> Desc {
+        let write = if segment.write { DESC_F_WRITE } else { 0 };
+        let more = if next.is_some() { DESC_F_NEXT } else { 0 };
+        let (addr, len) = (segment.addr, segment.len);
+        Desc {
+            addr,
+            len,
+            flags: write | more,
+            next: next.unwrap_or(0),
+        }
+    }
+
+    /// Takes the next used entry: its head and length. `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The id is not that of a head in flight: the queue is broken from then on.
+    pub fn pop_used(&mut self) -> Result<Option<(u16, u32)>, NotAHead> {
+        if self.broken {
+            return Ok(None);
+        }
+        let index = GuestAddress(self.used + USED_IDX);
+        let idx: u16 = self
+            .memory
+            .load(index, Ordering::Acquire)
+            .expect("rings lie in guest memory");
+        if u16::from_le(idx) == self.used_idx {
+            return Ok(None);
+        }
+        let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(self.used_idx % self.size);
+        let mut entry = [0; 8];
+        self.memory
+            .read_slice(&mut entry, GuestAddress(at))
+            .expect("rings lie in guest memory");
+        self.used_idx = self.used_idx.wrapping_add(1);
+        let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        let len = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+        let live = self
+            .chains
+            .get(id as usize)
+            .is_some_and(|chain| !chain.is_empty());
+        if !live {
+            self.broken = true;
+            return Err(NotAHead { id });
+        }
+        while let Some(descriptor) = self.chains[id as usize].pop() {
+            self.free.push(descriptor);
+        }
+        Ok(Some((id as u16, len)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vm_memory::GuestMemoryMmap;
+
+    use super::*;
+
+    fn ring(size: u16) -> (Memory, DriverRing) {
+        let memory = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap());
+        let ring = DriverRing::new(memory.clone(), (0x1000, 0x2000, 0x3000), size);
+        (memory, ring)
+    }
+
+    fn use_up(memory: &Memory, nth: u16, id: u32) {
+        let at = 0x3000 + 4 + 8 * u64::from(nth % 4);
+        memory
+            .write_slice(&id.to_le_bytes(), GuestAddress(at))
+            .unwrap();
+        memory
+            .write_slice(&(nth + 1).to_le_bytes(), GuestAddress(0x3002))
+            .unwrap();
+    }
+
+    const READ: [Segment; 2] = [
+        Segment {
+            addr: 0x100,
+            len: 51,
+            write: false,
+        },
+        Segment {
+            addr: 0x200,
+            len: 108,
+            write: true,
+        },
+    ];
+
+    #[test]
+    fn a_full_ring_has_no_room_and_a_freed_head_comes_again_at_once() {
+        let (memory, mut ring) = ring(4);
+        let heads: Vec<_> = (0..4).map(|_| ring.add(&READ, Some(0x4000))).collect();
+        assert_eq!(heads, [Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(ring.add(&READ, Some(0x4000)), None);
+        use_up(&memory, 0, 2);
+        assert_eq!(ring.pop_used(), Ok(Some((2, 0))));
+        assert_eq!(ring.add(&READ, Some(0x4000)), Some(2));
+    }
+
+    #[test]
+    fn without_indirect_a_request_takes_an_entry_a_segment() {
+        let (memory, mut ring) = ring(4);
+        assert_eq!(ring.add(&READ, None), Some(0));
+        let mut bytes = [0; 16];
+        memory.read_slice(&mut bytes, GuestAddress(0x1000)).unwrap();
+        let desc = Desc::from_bytes(&bytes);
+        assert_eq!((desc.flags, desc.next, desc.len), (DESC_F_NEXT, 1, 51));
+        assert_eq!(ring.add(&READ, None), Some(2));
+        assert_eq!(ring.add(&READ, None), None);
+    }
+
+    #[test]
+    fn a_used_id_that_is_no_head_breaks_the_queue() {
+        let (memory, mut ring) = ring(4);
+        ring.add(&READ, Some(0x4000));
+        use_up(&memory, 0, 3);
+        assert_eq!(ring.pop_used(), Err(NotAHead { id: 3 }));
+        assert!(ring.is_broken());
+        assert_eq!(ring.pop_used(), Ok(None));
+    }
+}

@@ -1,0 +1,106 @@
+//! A JSON-RPC client that is handed bytes: ids out, answers in.
+//!
+//! Knows JSON-RPC 2.0 framing; knows no method.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::message::ClientId;
+
+/// The one connection of this client.
+const CLIENT: ClientId = ClientId(0);
+
+/// Calls that wait for an answer, each with a `P` to remember it by.
+#[derive(Debug)]
+pub struct RpcClient<P> {
+    next: u64,
+    pending: BTreeMap<u64, P>,
+    unread: Vec<u8>,
+}
+
+impl<P> Default for RpcClient<P> {
+    fn default() -> Self {
+        Self {
+            next: 1,
+            pending: BTreeMap::new(),
+            unread: Vec::new(),
+        }
+    }
+}
+
+impl<P> RpcClient<P> {
+    /// The bytes of a call; its answer will come with `pending`.
+    pub fn call(&mut self, method: &str, params: Option<Value>, pending: P) -> (ClientId, Bytes) {
+        let id = self.next;
+        self.next += 1;
+        self.pending.insert(id, pending);
+        let mut request = serde_json::json!({"jsonrpc": "2.0", "id": id, "method": method});
+        if let Some(params) = params {
+            request["params"] = params;
+        }
+        (CLIENT, Bytes::from(request.to_string()))
+    }
+
+    /// Reads answers: the result, or the text of the error.
+    ///
+    /// # Errors
+    ///
+    /// Bytes that are no JSON, or an answer to no call.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Vec<(P, Result<Value, String>)>, String> {
+        self.unread.extend_from_slice(bytes);
+        let mut answers = Vec::new();
+        let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Value>();
+        let mut read = 0;
+        while let Some(answer) = stream.next() {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) if error.is_eof() => break,
+                Err(error) => return Err(format!("the target's answer is no JSON: {error}")),
+            };
+            read = stream.byte_offset();
+            let pending = answer["id"]
+                .as_u64()
+                .and_then(|id| self.pending.remove(&id));
+            let pending = pending.ok_or_else(|| format!("an answer to no call: {answer}"))?;
+            let result = match answer.get("error") {
+                Some(error) => Err(error["message"].as_str().unwrap_or("no text").to_owned()),
+                None => Ok(answer["result"].clone()),
+            };
+            answers.push((pending, result));
+        }
+        self.unread.drain(..read);
+        Ok(answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_find_their_calls_in_any_order_and_in_pieces() {
+        let mut client = RpcClient::default();
+        client.call("a", None, 'a');
+        client.call("b", None, 'b');
+        assert_eq!(
+            client
+                .read(br#"{"id":2,"result":true}{"id":1,"err"#)
+                .unwrap()
+                .len(),
+            1
+        );
+        let answers = client.read(br#"or":{"code":-1,"message":"no"}}"#).unwrap();
+        assert_eq!(answers, [('a', Err("no".to_owned()))]);
+    }
+
+    #[test]
+    fn an_answer_to_no_call_is_an_error() {
+        assert!(
+            RpcClient::<char>::default()
+                .read(br#"{"id":2,"result":true}"#)
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,538 @@
+//! The testbed *sim*: model target, model guests, virtual time.
+//!
+//! Translates actions into RPC texts and acts of guests, and answers into observations. Knows no
+//! plan and no check.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fio_model::{JobFile, Volume};
+use scenarios::{
+    Action, ControllerId, DiskId, Ending, Evidence, FioId, FioJobEnd, Observation, Performed,
+    Place, Seen, Testbed, TestbedError, Ticket, Time, VmId,
+};
+
+use super::{Step, TurnRecord, World};
+use crate::deviation::Deviations;
+use crate::dice::Dice;
+use crate::guest::{Guest, GuestConfig};
+use crate::message::{GuestAct, ToGuest};
+use crate::target::{NvmeDevice, Target, TargetConfig};
+
+#[path = "rpc_client.rs"]
+mod rpc_client;
+use rpc_client::RpcClient;
+
+/// The stream of a seed that the world's accidents are drawn from; the stimulus has another.
+const WORLD_STREAM: u64 = 1;
+/// Bytes of each disk: four times what the default volume writes, so that offsets matter.
+pub const DISK_BYTES: u64 = 64 << 20;
+/// The PCI address of the modelled NVMe device.
+const NVME_ADDRESS: &str = "0000:01:00.0";
+/// Block size of the namespace, which its splits have too.
+const BLOCK_BYTES: u32 = 512;
+/// A sign of life comes within this, or not at all (virtual time).
+const ALIVE_MAX: Duration = Duration::from_secs(10);
+/// What is in flight comes to rest within this, or it never will (virtual time).
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+/// Observations that are handed over in one piece at most.
+const SEEN_MAX: usize = 256;
+
+/// What a simulation is made from, besides the plan.
+#[derive(Clone)]
+pub struct SimOptions {
+    /// Feeds the world's accidents.
+    pub seed: u64,
+    /// How the target is wrong.
+    pub deviations: Deviations,
+    /// Blocks that each disk of a job writes and verifies; `None`: as the job says, in virtual time.
+    pub volume: Option<Volume>,
+    /// The job files, by the names that plans use.
+    pub jobs: BTreeMap<String, Arc<JobFile>>,
+    /// Whether every request is observed.
+    pub per_io: bool,
+    /// Draw once more from the world's dice at this turn: to show that a difference is found.
+    pub disturb_at: Option<u64>,
+}
+
+/// What waits for an answer.
+#[derive(Clone, Debug)]
+enum Pending {
+    /// One of the calls that prepare the target; the last one answers the ticket.
+    Setup { ticket: Ticket, last: bool },
+    /// An attach or a detach.
+    HotPlug { ticket: Ticket },
+    /// A sign of life.
+    Alive,
+}
+
+/// Who still owes a sign of life.
+struct Alive {
+    deadline: Time,
+    target: bool,
+    vms: Vec<VmId>,
+}
+
+/// A fio that runs in several guests at once, and what those that have ended said.
+#[derive(Debug, Default)]
+struct Spread {
+    running: Vec<VmId>,
+    exit: u8,
+    jobs: Vec<FioJobEnd>,
+}
+
+/// The simulated testbed.
+pub struct Sim {
+    world: World,
+    options: SimOptions,
+    rpc: RpcClient<Pending>,
+    tickets: u32,
+    setup_failed: Option<String>,
+    alive: Option<Alive>,
+    settling: Option<Time>,
+    fios: BTreeMap<FioId, Spread>,
+    /// Guests that still have to answer for a job's clock.
+    clocks: BTreeMap<Ticket, usize>,
+    seen: Vec<Seen>,
+}
+
+impl Sim {
+    /// A testbed with a target that has not been started yet.
+    #[must_use]
+    pub fn new(options: SimOptions) -> Self {
+        let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES) * 16, BLOCK_BYTES);
+        let config = TargetConfig {
+            deviations: options.deviations,
+            nvme: vec![NvmeDevice {
+                traddr: NVME_ADDRESS.into(),
+                namespaces: vec![namespace],
+            }],
+            ..TargetConfig::default()
+        };
+        let world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));
+        Self {
+            world,
+            options,
+            rpc: RpcClient::default(),
+            tickets: 0,
+            setup_failed: None,
+            alive: None,
+            settling: None,
+            fios: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// Calls `record` after every turn.
+    pub fn record_turns(&mut self, record: Box<dyn FnMut(&TurnRecord) + Send>) {
+        self.world.record_turns(record);
+    }
+
+    /// The target's last log lines.
+    pub fn log(&self) -> impl Iterator<Item = &str> {
+        self.world.log()
+    }
+
+    /// The name of the bdev of a disk: split n-1 of the one namespace.
+    fn bdev(disk: DiskId) -> String {
+        format!("Nvme0n1p{}", disk.0.saturating_sub(1))
+    }
+
+    /// The name of a controller's socket.
+    fn controller(controller: ControllerId) -> String {
+        format!("vhost.{}", controller.0)
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    fn call(&mut self, method: &str, params: Option<serde_json::Value>, pending: Pending) {
+        let (client, bytes) = self.rpc.call(method, params, pending);
+        self.world.send_rpc(client, bytes);
+    }
+
+    fn start_target(&mut self, ticket: Ticket, controllers: &[ControllerId], disks: &[DiskId]) {
+        let more = Pending::Setup {
+            ticket,
+            last: false,
+        };
+        let attach = serde_json::json!({"name": "Nvme0", "trtype": "PCIe", "traddr": NVME_ADDRESS});
+        self.call("bdev_nvme_attach_controller", Some(attach), more.clone());
+        let count = disks.iter().map(|disk| disk.0).max().unwrap_or(1).max(1);
+        let size_mb = DISK_BYTES >> 20;
+        let split = serde_json::json!({"base_bdev": "Nvme0n1", "split_count": count, "split_size_mb": size_mb});
+        self.call("bdev_split_create", Some(split), more.clone());
+        for controller in controllers {
+            let create = serde_json::json!({"ctrlr": Self::controller(*controller)});
+            self.call("vhost_create_scsi_controller", Some(create), more.clone());
+        }
+        self.call(
+            "bdev_get_bdevs",
+            None,
+            Pending::Setup { ticket, last: true },
+        );
+    }
+
+    fn boot(&mut self, vm: VmId, controllers: &[ControllerId]) {
+        let disks = (1..=16)
+            .map(|n| (Self::bdev(DiskId(n)), DiskId(n)))
+            .collect();
+        let config = GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
+            .with_per_io(self.options.per_io);
+        let sockets = controllers
+            .iter()
+            .map(|c| Self::controller(*c).into())
+            .collect();
+        self.world.add_guest(vm, Guest::new(config), sockets);
+        self.world.tell_guest(vm, ToGuest::Do(GuestAct::Boot));
+    }
+
+    fn attach(&mut self, ticket: Ticket, disk: DiskId, controller: ControllerId, target: i64) {
+        let params = serde_json::json!({
+            "ctrlr": Self::controller(controller),
+            "scsi_target_num": target,
+            "bdev_name": Self::bdev(disk),
+        });
+        let pending = Pending::HotPlug { ticket };
+        self.call("vhost_scsi_controller_add_target", Some(params), pending);
+    }
+
+    fn detach(&mut self, ticket: Ticket, place: Place) {
+        let params = serde_json::json!({
+            "ctrlr": Self::controller(place.controller),
+            "scsi_target_num": place.target.0,
+        });
+        let pending = Pending::HotPlug { ticket };
+        self.call("vhost_scsi_controller_remove_target", Some(params), pending);
+    }
+
+    fn check_alive(&mut self) {
+        let vms: Vec<VmId> = self.world.guests().map(|(vm, _)| vm).collect();
+        for vm in &vms {
+            self.world.tell_guest(*vm, ToGuest::Do(GuestAct::ListDisks));
+        }
+        let deadline = self.world.now() + ALIVE_MAX;
+        self.alive = Some(Alive {
+            deadline,
+            target: true,
+            vms,
+        });
+        self.call("vhost_get_controllers", None, Pending::Alive);
+    }
+
+    fn tell(&mut self, vm: VmId, act: GuestAct) -> Result<(), TestbedError> {
+        if self.world.tell_guest(vm, ToGuest::Do(act)) {
+            return Ok(());
+        }
+        Err(TestbedError(format!("{vm} was never booted")))
+    }
+
+    /// The VM that has each disk, found by its controller.
+    fn vms_of(&mut self, on: &[(DiskId, Place)]) -> BTreeMap<VmId, Vec<(DiskId, Place)>> {
+        let mut by_vm: BTreeMap<VmId, Vec<(DiskId, Place)>> = BTreeMap::new();
+        for (vm, guest) in self.world.guests() {
+            let mine = on
+                .iter()
+                .filter(|(_, place)| guest.has_controller(place.controller));
+            let mine: Vec<_> = mine.copied().collect();
+            if !mine.is_empty() {
+                by_vm.insert(vm, mine);
+            }
+        }
+        by_vm
+    }
+
+    /// Turns answers on the RPC socket into observations.
+    fn read_rpc(&mut self) -> Result<(), TestbedError> {
+        let bytes = self.world.take_rpc();
+        for (_, bytes) in bytes {
+            for (pending, result) in self.rpc.read(&bytes).map_err(TestbedError)? {
+                self.answered(pending, result);
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, pending: Pending, result: Result<serde_json::Value, String>) {
+        match pending {
+            Pending::Setup { ticket, last } => {
+                if let Err(text) = &result {
+                    self.setup_failed.get_or_insert_with(|| text.clone());
+                }
+                if last {
+                    let result = self.setup_failed.take().map_or(Ok(0), Err);
+                    self.world.see(Observation::Answered { ticket, result });
+                }
+            }
+            Pending::HotPlug { ticket } => {
+                let result = result.map(|value| value.as_u64().unwrap_or(0) as u8);
+                self.world.see(Observation::Answered { ticket, result });
+            }
+            Pending::Alive => {
+                if let Some(alive) = &mut self.alive {
+                    alive.target = false;
+                }
+            }
+        }
+    }
+
+    /// Takes over what the world saw: what several guests answer together becomes one answer.
+    fn take_seen(&mut self) {
+        let mut seen = Vec::new();
+        self.world.take_seen(&mut seen);
+        for Seen { at, what } in seen {
+            let whole = match what {
+                Observation::FioEnded { fio, exit, jobs } => self.fio_ended(fio, exit, jobs, at),
+                Observation::Answered { ticket, result } => self.clock_answered(ticket, result),
+                Observation::DisksListed { vm, disks } => {
+                    if let Some(alive) = &mut self.alive {
+                        alive.vms.retain(|waiting| *waiting != vm);
+                    }
+                    Some(Observation::DisksListed { vm, disks })
+                }
+                other => Some(other),
+            };
+            self.seen.extend(whole.map(|what| Seen { at, what }));
+        }
+        self.answer_alive();
+    }
+
+    /// One guest's share of a fio has ended; `Some` with the last one.
+    fn fio_ended(
+        &mut self,
+        fio: FioId,
+        exit: u8,
+        jobs: Vec<FioJobEnd>,
+        at: Time,
+    ) -> Option<Observation> {
+        let spread = self.fios.get_mut(&fio)?;
+        spread.exit = spread.exit.saturating_add(exit);
+        let vm = self.world.guests().find_map(|(vm, guest)| {
+            let place = jobs.first().map(|job| job.place)?;
+            guest.has_controller(place.controller).then_some(vm)
+        });
+        spread.running.retain(|running| Some(*running) != vm);
+        spread.jobs.extend(jobs);
+        if !spread.running.is_empty() {
+            return None;
+        }
+        let Spread { exit, mut jobs, .. } = self.fios.remove(&fio)?;
+        jobs.sort_by_key(|job| job.disk);
+        debug_assert!(at <= self.world.now());
+        Some(Observation::FioEnded { fio, exit, jobs })
+    }
+
+    /// A guest answered for a job's clock; `Some` with the last one, and for any other answer.
+    fn clock_answered(
+        &mut self,
+        ticket: Ticket,
+        result: Result<u8, String>,
+    ) -> Option<Observation> {
+        if let Some(left) = self.clocks.get_mut(&ticket) {
+            *left -= 1;
+            if *left > 0 {
+                return None;
+            }
+            self.clocks.remove(&ticket);
+        }
+        Some(Observation::Answered { ticket, result })
+    }
+
+    /// Says who is alive, once all have answered or the time is over.
+    fn answer_alive(&mut self) {
+        let over = self.alive.as_ref().is_some_and(|alive| {
+            (!alive.target && alive.vms.is_empty()) || self.world.now() >= alive.deadline
+        });
+        if over && let Some(alive) = self.alive.take() {
+            let target = alive.target.then(|| "target".to_owned());
+            let silent = target
+                .into_iter()
+                .chain(alive.vms.iter().map(ToString::to_string));
+            let what = Observation::Alive {
+                silent: silent.collect(),
+            };
+            self.seen.push(Seen {
+                at: self.world.now(),
+                what,
+            });
+        }
+    }
+
+    /// Asks the guests that run `fio` for its clock.
+    fn wait_job_clock(
+        &mut self,
+        ticket: Ticket,
+        fio: FioId,
+        at: Duration,
+    ) -> Result<(), TestbedError> {
+        let vms = self
+            .fios
+            .get(&fio)
+            .map_or_else(Vec::new, |spread| spread.running.clone());
+        if vms.is_empty() {
+            self.world.see(Observation::Answered {
+                ticket,
+                result: Ok(0),
+            });
+        } else {
+            self.clocks.insert(ticket, vms.len());
+        }
+        for vm in vms {
+            self.tell(vm, GuestAct::WaitJobClock { ticket, fio, at })?;
+        }
+        Ok(())
+    }
+
+    /// Nothing can happen any more, so no fio that runs will ever end: it has hung. False if none runs.
+    fn give_up(&mut self) -> bool {
+        let mut hung: Vec<VmId> = self
+            .fios
+            .values()
+            .flat_map(|fio| fio.running.clone())
+            .collect();
+        hung.sort();
+        hung.dedup();
+        for vm in &hung {
+            self.world.tell_guest(*vm, ToGuest::Do(GuestAct::GiveUp));
+        }
+        !hung.is_empty()
+    }
+
+    /// Nothing can happen any more, or the limit came: says so to whoever waits for it.
+    fn at_rest(&mut self, settled: bool) {
+        if let Some(alive) = &mut self.alive {
+            alive.deadline = self.world.now();
+        }
+        if self.settling.take().is_some() {
+            let mut left = if self.world.target_died() {
+                Vec::new()
+            } else {
+                self.world.target().left()
+            };
+            for (vm, guest) in self.world.guests() {
+                left.extend(guest.left().into_iter().map(|what| format!("{vm}: {what}")));
+            }
+            self.world.see(Observation::Quiet { settled, left });
+        }
+    }
+
+    /// Whether something was seen that someone may want to act on at once.
+    fn is_urgent(seen: &[Seen]) -> bool {
+        seen.iter().any(|seen| {
+            !matches!(
+                seen.what,
+                Observation::IoSubmitted(_) | Observation::IoDone { .. } | Observation::Inside(_)
+            )
+        })
+    }
+}
+
+impl Testbed for Sim {
+    fn evidence(&self) -> Evidence {
+        let rest = Evidence::TARGET_INSIDE
+            .and(Evidence::GUEST_DISKS)
+            .and(Evidence::FIO_REPORT)
+            .and(Evidence::RINGS);
+        if self.options.per_io {
+            rest.and(Evidence::PER_IO)
+        } else {
+            rest
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.world.now()
+    }
+
+    fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
+        let ticket = self.ticket();
+        match action {
+            Action::StartTarget { controllers, disks } => {
+                self.start_target(ticket, controllers, disks);
+            }
+            Action::BootVm { vm, controllers } => self.boot(*vm, controllers),
+            Action::Attach {
+                disk,
+                controller,
+                target,
+            } => {
+                let target = target.map_or(-1, |target| i64::from(target.0));
+                self.attach(ticket, *disk, *controller, target);
+            }
+            Action::Detach { place } => self.detach(ticket, *place),
+            Action::StartFio { fio, job, on } => {
+                let file = self.options.jobs.get(job).cloned();
+                let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
+                let by_vm = self.vms_of(on);
+                let running = by_vm.keys().copied().collect();
+                self.fios.insert(
+                    *fio,
+                    Spread {
+                        running,
+                        ..Spread::default()
+                    },
+                );
+                for (vm, on) in by_vm {
+                    self.tell(
+                        vm,
+                        GuestAct::StartFio {
+                            fio: *fio,
+                            job: file.clone(),
+                            on,
+                        },
+                    )?;
+                }
+            }
+            Action::WaitJobClock { fio, at } => self.wait_job_clock(ticket, *fio, *at)?,
+            Action::RebootVm { vm } => self.tell(*vm, GuestAct::Boot)?,
+            Action::ListDisks { vm } => self.tell(*vm, GuestAct::ListDisks)?,
+            Action::CheckAlive => self.check_alive(),
+            Action::Settle => self.settling = Some(self.world.now() + SETTLE_MAX),
+        }
+        Ok(Performed::Asked(ticket))
+    }
+
+    fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+        let before = seen.len();
+        loop {
+            let limit = self
+                .settling
+                .map_or(deadline, |settle| settle.min(deadline));
+            let step = self.world.step(limit);
+            self.read_rpc()?;
+            match step {
+                Step::Turn => {
+                    if self.options.disturb_at == Some(self.world.turns()) {
+                        self.world.disturb();
+                    }
+                }
+                Step::AtRest if self.give_up() => continue,
+                Step::AtRest => self.at_rest(true),
+                Step::Limit if self.settling == Some(limit) => self.at_rest(false),
+                Step::Limit => {}
+            }
+            let urgent = Self::is_urgent(self.world.seen());
+            if step == Step::Turn && !urgent && self.world.seen().len() < SEEN_MAX {
+                continue;
+            }
+            self.take_seen();
+            seen.append(&mut self.seen);
+            if seen.len() > before || step != Step::Turn {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        let (trace_hash, order_hash) = self.world.hashes();
+        Ending {
+            trace_hash,
+            order_hash,
+            turns: self.world.turns(),
+        }
+    }
+}

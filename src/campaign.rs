@@ -1,0 +1,175 @@
+//! `plugfest run --seeds A..B`: many runs, of which only what failed is printed.
+//!
+//! Workers take seeds as they come; what is printed is in order of the seeds, so that neither output
+//! nor verdict depends on how many workers there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use plugfest::{RunOptions, Verdict};
+use scenarios::report::row_line;
+
+use crate::cli::{Format, RunArguments};
+use crate::lookup::Target;
+use crate::output::{Stop, print};
+use crate::run_command::json_lines;
+
+/// What is kept of a seed.
+struct Seed {
+    /// What is printed of it.
+    text: String,
+    /// Cases, and those of them that did not pass.
+    cases: u64,
+    open: u64,
+    /// The order hash of each plan.
+    orders: Vec<u64>,
+    verdict: Verdict,
+    /// The command that repeats what did not pass.
+    repeat: Option<String>,
+}
+
+/// What is kept of all seeds.
+struct Sum {
+    seeds: u64,
+    cases: u64,
+    open: u64,
+    orders: Vec<BTreeSet<u64>>,
+    verdict: Verdict,
+    repeat: Option<String>,
+}
+
+/// Carries out `targets` with every seed.
+pub fn run(
+    targets: &[Target],
+    seeds: Range<u64>,
+    options: &(dyn Fn(&Target, u64) -> RunOptions + Sync),
+    arguments: &RunArguments,
+) -> Result<u8, Stop> {
+    let next = AtomicU64::new(seeds.start);
+    let stop = AtomicBool::new(false);
+    let (send, receive) = mpsc::channel();
+    let sum = thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            let (send, next, stop, end) = (send.clone(), &next, &stop, seeds.end);
+            scope.spawn(move || {
+                let take = |seed: u64| (seed < end).then(|| seed + 1);
+                while !stop.load(Ordering::Relaxed) {
+                    let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+                    let Ok(seed) = taken else { return };
+                    let result = one(targets, seed, options, arguments);
+                    if send.send((seed, result)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        let sum = gather(targets.len(), seeds.start, &receive);
+        stop.store(true, Ordering::Relaxed);
+        sum
+    })?;
+    summary(targets, &sum, arguments)?;
+    Ok(sum.verdict.exit())
+}
+
+/// Takes in what workers send, and prints it in order of the seeds.
+fn gather(
+    plans: usize,
+    first: u64,
+    receive: &mpsc::Receiver<(u64, Result<Seed, Stop>)>,
+) -> Result<Sum, Stop> {
+    let mut sum = Sum {
+        seeds: 0,
+        cases: 0,
+        open: 0,
+        orders: vec![BTreeSet::new(); plans],
+        verdict: Verdict::Passed,
+        repeat: None,
+    };
+    let mut early = BTreeMap::new();
+    for (seed, result) in receive {
+        early.insert(seed, result);
+        while let Some(result) = early.remove(&(first + sum.seeds)) {
+            let seed = result?;
+            print(&seed.text)?;
+            sum.seeds += 1;
+            sum.cases += seed.cases;
+            sum.open += seed.open;
+            sum.verdict = sum.verdict.max(seed.verdict);
+            sum.repeat = sum.repeat.or(seed.repeat);
+            for (all, order) in sum.orders.iter_mut().zip(seed.orders) {
+                all.insert(order);
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// Carries out every target with one seed.
+fn one(
+    targets: &[Target],
+    seed: u64,
+    options: &dyn Fn(&Target, u64) -> RunOptions,
+    arguments: &RunArguments,
+) -> Result<Seed, Stop> {
+    let mut kept = Seed {
+        text: String::new(),
+        cases: 0,
+        open: 0,
+        orders: Vec::new(),
+        verdict: Verdict::Passed,
+        repeat: None,
+    };
+    for target in targets {
+        let options = options(target, seed);
+        let report = plugfest::run(&target.plan, &options, &mut |_| {}).map_err(Stop::error)?;
+        kept.cases += report.rows.len() as u64;
+        kept.orders.push(report.ending.order_hash);
+        kept.verdict = kept.verdict.max(report.verdict());
+        for row in report
+            .rows
+            .iter()
+            .filter(|row| row.verdict != Verdict::Passed)
+        {
+            kept.open += 1;
+            if arguments.format == Format::Text {
+                kept.text.push_str(&row_line(&report, row));
+                kept.text.push('\n');
+            }
+        }
+        if arguments.format == Format::Json {
+            kept.text.push_str(&json_lines(&report));
+        }
+        kept.repeat = kept.repeat.or_else(|| report.repeat());
+    }
+    Ok(kept)
+}
+
+fn summary(targets: &[Target], sum: &Sum, arguments: &RunArguments) -> Result<(), Stop> {
+    if arguments.format == Format::Json {
+        return Ok(());
+    }
+    let Sum {
+        seeds, cases, open, ..
+    } = sum;
+    let mut text = format!("{seeds} seeds: {} of {cases} cases passed\n", cases - open);
+    for (target, orders) in targets.iter().zip(&sum.orders) {
+        let only = target
+            .only
+            .as_ref()
+            .map_or(String::new(), |case| format!("/{case}"));
+        let (argument, orders) = (&target.argument, orders.len());
+        text.push_str(&format!(
+            "{argument}{only}: {orders} distinct order hashes\n"
+        ));
+    }
+    if let Some(command) = &sum.repeat {
+        text.push_str(&format!(
+            "\nto repeat the first that did not pass:\n{command}\n"
+        ));
+    }
+    print(&text)
+}

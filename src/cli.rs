@@ -1,0 +1,160 @@
+//! The arguments, as `--help` shows them.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use plugfest::{Behaviour, Volume};
+
+/// Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, such as SPDK's, with no
+/// hardware: guests write and verify while disks come and go, in an order that a seed decides.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Begin with:
+  plugfest run                      the documented test plan, nine cases
+  plugfest list                     what else there is
+  plugfest run hotdetach/3 --seed 7 one case, in another order of events
+
+Exit status: 0 all passed, 1 something failed, 2 bad arguments or files, 3 inconclusive.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Carry out plans, and judge them.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArguments),
+    /// List the plans, their cases, and the jobs.
+    List,
+    /// Say which testbeds can run on this machine, and what is missing for the others.
+    Doctor(DoctorArguments),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  plugfest run                                   hotattach and hotdetach, every case
+  plugfest run hotattach/3                       one case; those before it are set-up
+  plugfest run mine.kdl                          a plan of your own
+  plugfest run --seeds 0..1000 --volume quick    a thousand seeds; prints what failed
+  plugfest run hotplug --format json             one JSON object a case";
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Plans, or single cases of them, by name or as the path of a .kdl file [default: hotattach
+    /// hotdetach]
+    #[arg(value_name = "PLAN[/CASE]")]
+    pub plans: Vec<String>,
+
+    /// Decides everything that is left to chance: the same seed, the same run
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seeds")]
+    pub seed: u64,
+
+    /// Many runs: every seed from A up to but not including B
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    pub seeds: Option<Range<u64>>,
+
+    /// How many seeds run at a time; output and verdicts do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+
+    /// A fio job file to run instead of each plan's own
+    #[arg(long, value_name = "FILE")]
+    pub job: Option<PathBuf>,
+
+    /// How many blocks each fio writes and verifies on each disk
+    #[arg(long, value_enum, default_value = "default")]
+    pub volume: VolumeWord,
+
+    /// How the model target behaves
+    #[arg(long, value_enum, default_value = "head")]
+    pub target_behaviour: BehaviourWord,
+
+    /// What is printed
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+
+    /// Write everything that was asked and seen to this file, as JSON lines; for one plan and one
+    /// seed
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    pub trace: Option<PathBuf>,
+
+    /// Write every turn of the simulator to this file, a line each; for one plan and one seed
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    pub turns: Option<PathBuf>,
+
+    /// Disturb the simulator at this turn, to see that a difference is found
+    #[arg(long, value_name = "N", hide = true)]
+    pub disturb_at: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Where SPDK listens for JSON-RPC
+    #[arg(long, value_name = "PATH", default_value = "/var/tmp/spdk.sock")]
+    pub rpc_socket: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VolumeWord {
+    /// 256, with depth, batch and backlog divided by eight
+    Quick,
+    /// 4096
+    Default,
+    /// As many as fit into the job's run time, in virtual time
+    Full,
+}
+
+impl From<VolumeWord> for Volume {
+    fn from(word: VolumeWord) -> Self {
+        match word {
+            VolumeWord::Quick => Self::Quick,
+            VolumeWord::Default => Self::Default,
+            VolumeWord::Full => Self::Full,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BehaviourWord {
+    /// As SPDK 3230130e6a does, its bugs included
+    Head,
+    /// As it should
+    Intended,
+}
+
+impl From<BehaviourWord> for Behaviour {
+    fn from(word: BehaviourWord) -> Self {
+        match word {
+            BehaviourWord::Head => Self::Head,
+            BehaviourWord::Intended => Self::Intended,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line a step, a table, a verdict
+    Text,
+    /// One JSON object a case, one a line
+    Json,
+}
+
+/// "A..B", A below B.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let expected = || "expected two numbers, as in 0..1000".to_owned();
+    let (from, to) = text.split_once("..").ok_or_else(expected)?;
+    let from: u64 = from.parse().map_err(|_| expected())?;
+    let to: u64 = to.parse().map_err(|_| expected())?;
+    if from >= to {
+        return Err(format!(
+            "{from}..{to} holds no seed: the end is not included"
+        ));
+    }
+    Ok(from..to)
+}

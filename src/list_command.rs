@@ -1,0 +1,42 @@
+//! `plugfest list` and `plugfest doctor`: what there is.
+
+use std::fmt::Write as _;
+
+use real::doctor;
+use scenarios::plan::parse;
+use scenarios::shipped::{DOCUMENTED, JOBS, PLANS};
+
+use crate::cli::DoctorArguments;
+use crate::output::{Stop, print};
+
+/// Prints the plans, their cases, and the jobs.
+pub fn list() -> Result<u8, Stop> {
+    let mut text = String::new();
+    for shipped in PLANS {
+        let plan = parse(shipped.file, shipped.text).map_err(Stop::error)?;
+        let documented = DOCUMENTED.contains(&shipped.name);
+        let mark = if documented {
+            " (part of `plugfest run`)"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "{}{mark}\n  {}", plan.name, plan.about);
+        for case in &plan.cases {
+            let name = format!("{}/{}", plan.name, case.id);
+            let _ = writeln!(text, "    {name:<22} {}", case.title);
+        }
+        text.push('\n');
+    }
+    text.push_str("fio jobs:\n");
+    for job in JOBS {
+        let _ = writeln!(text, "    {:<22} {}", job.name, job.file);
+    }
+    print(&text)?;
+    Ok(0)
+}
+
+/// Prints which testbeds can run here.
+pub fn doctor(arguments: &DoctorArguments) -> Result<u8, Stop> {
+    print(&doctor::examine(&arguments.rpc_socket).to_string())?;
+    Ok(0)
+}

@@ -1,0 +1,217 @@
+//! One run: a plan, a seed, and what they are carried out on.
+//!
+//! Knows nothing of arguments and files; of testbeds only that `testbed` makes them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+
+use scenarios::concretise::{Concrete, Options, concretise};
+use scenarios::plan::Plan;
+use scenarios::report::{Report, RunHeader};
+use scenarios::run::Progress;
+use scenarios::shipped::JOBS;
+use scenarios::testbed::Testbed;
+use scenarios::trace::{Header, Recorder, TRACE_VERSION};
+
+use crate::testbed;
+
+/// What a run is made from, besides the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// The one case to judge; those before it are set-up. `None`: all.
+    pub only: Option<String>,
+    /// How much each fio writes and verifies.
+    pub volume: Volume,
+    /// How the model target behaves.
+    pub behaviour: Behaviour,
+    /// Draw once more from the world's dice at this turn: to show that a difference is found.
+    pub disturb_at: Option<u64>,
+    /// The job files, by the names that plans use.
+    pub jobs: BTreeMap<String, JobText>,
+    /// What names the plan on a command line, if not its name.
+    pub plan_argument: Option<String>,
+    /// What else a command line must say to repeat the run: " --job mine.fio".
+    pub repeat_more: String,
+}
+
+impl Default for RunOptions {
+    /// Seed 0, every case, the default volume, SPDK as it is, the jobs that ship.
+    fn default() -> Self {
+        let shipped = JOBS.iter().map(|job| {
+            let text = JobText {
+                file: job.file.to_owned(),
+                text: job.text.to_owned(),
+            };
+            (job.name.to_owned(), text)
+        });
+        Self {
+            seed: 0,
+            only: None,
+            volume: Volume::Default,
+            behaviour: Behaviour::Head,
+            disturb_at: None,
+            jobs: shipped.collect(),
+            plan_argument: None,
+            repeat_more: String::new(),
+        }
+    }
+}
+
+/// A fio job file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobText {
+    /// Its name in errors.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// How much each fio writes and verifies on each disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// 256 blocks, with depth, batch and backlog divided by eight.
+    Quick,
+    /// 4096 blocks.
+    Default,
+    /// As the job says, in virtual time.
+    Full,
+}
+
+impl Volume {
+    /// "quick".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Default => "default",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// How the model target behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// As SPDK 3230130e6a does, its bugs included.
+    Head,
+    /// As it should: no deviation.
+    Intended,
+}
+
+impl Behaviour {
+    /// "head".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Intended => "intended",
+        }
+    }
+}
+
+/// Why a run said nothing at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunError(pub String);
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// What a run writes down besides its report.
+#[derive(Default)]
+pub struct Outputs<'a> {
+    /// Everything that was asked and seen, from which the run can be judged again
+    /// (`scenarios::trace`).
+    pub trace: Option<&'a mut dyn Write>,
+    /// Every turn of the simulator, a line each, to compare two runs.
+    pub turns: Option<Box<dyn Write + Send>>,
+}
+
+/// Carries out `plan`, and tells `progress` while it goes on.
+///
+/// # Errors
+///
+/// The plan asks for something impossible, a job file is wrong, or the testbed did not come up.
+pub fn run(
+    plan: &Plan,
+    options: &RunOptions,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Report, RunError> {
+    run_with(plan, options, progress, Outputs::default())
+}
+
+/// Like [`run`], and writes down what `outputs` asks for.
+///
+/// # Errors
+///
+/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so.
+pub fn run_with(
+    plan: &Plan,
+    options: &RunOptions,
+    progress: &mut dyn FnMut(&Progress<'_>),
+    outputs: Outputs<'_>,
+) -> Result<Report, RunError> {
+    let concrete = concrete(plan, options)?;
+    let mut testbed = testbed::simulator(options, outputs.turns)?;
+    let Some(sink) = outputs.trace else {
+        return carry_out(plan, &concrete, options, testbed.as_mut(), progress);
+    };
+    let header = Header {
+        plugfest_trace: TRACE_VERSION,
+        plan: plan.name.clone(),
+        only: options.only.clone(),
+        seed: options.seed,
+        behaviour: options.behaviour.word().to_owned(),
+        evidence: testbed.evidence(),
+    };
+    let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
+        .map_err(|error| RunError(error.to_string()))?;
+    carry_out(plan, &concrete, options, &mut recorder, progress)
+}
+
+fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {
+    let only = options.only.clone();
+    concretise(plan, options.seed, &Options { only }).map_err(|error| RunError(error.to_string()))
+}
+
+fn carry_out(
+    plan: &Plan,
+    concrete: &Concrete,
+    options: &RunOptions,
+    testbed: &mut dyn Testbed,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Report, RunError> {
+    let mut judge = testbed::judge(testbed.evidence(), plan);
+    let outcome = scenarios::run::run(concrete, testbed, judge.as_mut(), progress)
+        .map_err(|error| RunError(error.to_string()))?;
+    Ok(Report::new(header(plan, options), outcome))
+}
+
+fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
+    let mut repeat_options = String::new();
+    if options.volume != Volume::Default {
+        repeat_options += &format!(" --volume {}", options.volume.word());
+    }
+    if options.behaviour != Behaviour::Head {
+        repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
+    }
+    repeat_options += &options.repeat_more;
+    RunHeader {
+        plan: plan.name.clone(),
+        plan_argument: options
+            .plan_argument
+            .clone()
+            .unwrap_or_else(|| plan.name.clone()),
+        seed: options.seed,
+        behaviour: options.behaviour.word().to_owned(),
+        volume: options.volume.word().to_owned(),
+        repeat_options,
+    }
+}

@@ -1,0 +1,148 @@
+//! `plugfest run`: one seed with everything it has to say, or many and only what failed.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use plugfest::{Outputs, Report, RunOptions, Verdict, render, run_with};
+use scenarios::report::{case_json, progress_line};
+use scenarios::run::Progress;
+
+use crate::campaign;
+use crate::cli::{Format, RunArguments};
+use crate::lookup::{self, Target};
+use crate::output::{Stop, print};
+
+/// Carries out what the arguments name.
+pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
+    let targets = lookup::targets(&arguments.plans)?;
+    let job = arguments.job.as_deref().map(lookup::job).transpose()?;
+    let options = |target: &Target, seed: u64| {
+        let mut options = RunOptions {
+            seed,
+            only: target.only.clone(),
+            volume: arguments.volume.into(),
+            behaviour: arguments.target_behaviour.into(),
+            disturb_at: arguments.disturb_at,
+            plan_argument: Some(target.argument.clone()),
+            ..RunOptions::default()
+        };
+        if let Some(job) = &job {
+            options.repeat_more = format!(" --job {}", job.file);
+            options.jobs.insert(target.plan.job.clone(), job.clone());
+        }
+        options
+    };
+    if let Some(seeds) = &arguments.seeds {
+        return campaign::run(&targets, seeds.clone(), &options, arguments);
+    }
+    one_plan_a_file("--trace", arguments.trace.as_deref(), &targets)?;
+    one_plan_a_file("--turns", arguments.turns.as_deref(), &targets)?;
+    let mut reports = Vec::new();
+    for target in &targets {
+        let options = options(target, arguments.seed);
+        reports.push(one(target, &options, arguments)?);
+    }
+    if arguments.format == Format::Text {
+        print(&render(&reports))?;
+    }
+    Ok(reports
+        .iter()
+        .map(Report::verdict)
+        .max()
+        .unwrap_or(Verdict::Failed)
+        .exit())
+}
+
+/// Carries out one plan with one seed, and prints what there is to say on the way.
+fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Result<Report, Stop> {
+    let mut printed = Ok(());
+    let mut tell = |progress: &Progress<'_>| {
+        if arguments.format == Format::Text && printed.is_ok() {
+            printed = print(&progress_line(&target.plan.name, progress));
+        }
+    };
+    let mut trace = arguments.trace.as_deref().map(Sink::create).transpose()?;
+    let turns = arguments.turns.as_deref().map(Sink::create).transpose()?;
+    let outputs = Outputs {
+        trace: trace.as_mut().map(|sink| sink as &mut dyn Write),
+        turns: turns.map(|sink| Box::new(sink) as Box<dyn Write + Send>),
+    };
+    let report = run_with(&target.plan, options, &mut tell, outputs);
+    // A trace that cannot be written looks like a lost testbed to the run: this is the cause.
+    trace.map_or(Ok(()), Sink::finish)?;
+    let report = report.map_err(Stop::error)?;
+    printed?;
+    if arguments.format == Format::Json {
+        print(&json_lines(&report))?;
+    }
+    Ok(report)
+}
+
+/// That an output file is asked for with one plan only.
+fn one_plan_a_file(option: &str, path: Option<&Path>, targets: &[Target]) -> Result<(), Stop> {
+    let Some(path) = path.filter(|_| targets.len() != 1) else {
+        return Ok(());
+    };
+    let (path, count) = (path.display(), targets.len());
+    Err(Stop::Error(format!(
+        "{option} {path} takes one plan, not {count}\n  = name it: plugfest run hotattach {option} {path}"
+    )))
+}
+
+/// The judged cases, one object a line.
+pub fn json_lines(report: &Report) -> String {
+    let rows = report.rows.iter();
+    rows.map(|row| format!("{}\n", case_json(report, row)))
+        .collect()
+}
+
+/// A file that remembers why it could not be written.
+struct Sink {
+    path: PathBuf,
+    file: BufWriter<File>,
+    failed: Option<io::Error>,
+}
+
+impl Sink {
+    fn create(path: &Path) -> Result<Self, Stop> {
+        let file = File::create(path).map_err(|error| unwritable(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            failed: None,
+        })
+    }
+
+    fn finish(mut self) -> Result<(), Stop> {
+        let flushed = self.file.flush();
+        match self.failed.or(flushed.err()) {
+            Some(error) => Err(unwritable(&self.path, &error)),
+            None => Ok(()),
+        }
+    }
+
+    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            self.failed.get_or_insert(error);
+            copy
+        })
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Stop {
+    Stop::Error(format!("cannot write {}: {error}", path.display()))
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.file.write(bytes);
+        self.keep(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.file.flush();
+        self.keep(result)
+    }
+}

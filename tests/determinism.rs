@@ -1,0 +1,76 @@
+//! Same plan, seed and build: same turns. Run first; without it no other failure can be trusted.
+//!
+//! Compares whole processes, from outside: the hashes that a run prints, and its turn log.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use sim::world::first_difference;
+
+/// Runs `plugfest run --volume quick` with `args` and returns what it printed.
+fn run(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["run", "--volume", "quick", "--format", "json"])
+        .args(args)
+        .output()
+        .expect("plugfest starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("the report is text")
+}
+
+/// Runs with a turn log and returns the log.
+fn turns(name: &str, args: &[&str]) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let shown = path.to_str().expect("a path in the target directory");
+    run(&[&["hotattach/2", "--seed", "7", "--turns", shown], args].concat());
+    std::fs::read_to_string(&path).expect("the turn log was written")
+}
+
+#[test]
+fn two_processes_take_the_same_turns() {
+    let first = turns("first.turns", &[]);
+    let second = turns("second.turns", &[]);
+    assert!(
+        first.lines().count() > 1_000,
+        "a run of {} turns shows little",
+        first.lines().count()
+    );
+    if let Some(difference) = first_difference(&first, &second) {
+        panic!("{difference}");
+    }
+}
+
+#[test]
+fn a_planted_difference_is_named() {
+    let first = turns("straight.turns", &[]);
+    let second = turns("disturbed.turns", &["--disturb-at", "500"]);
+    let difference = first_difference(&first, &second).expect("one more draw changes the run");
+    assert!(
+        difference.turn > 500,
+        "nothing differs before it: {difference}"
+    );
+    assert!(
+        difference.turn < 2_000,
+        "the next draw shows it: {difference}"
+    );
+}
+
+#[test]
+fn workers_do_not_matter() {
+    let one = run(&["--seeds", "0..4", "--jobs", "1"]);
+    let two = run(&["--seeds", "0..4", "--jobs", "2"]);
+    assert!(one.contains("trace_hash"), "{one}");
+    assert_eq!(one, two);
+}
+
+#[test]
+fn seeds_differ() {
+    assert_ne!(
+        run(&["hotattach/2", "--seed", "1"]),
+        run(&["hotattach/2", "--seed", "2"])
+    );
+}
