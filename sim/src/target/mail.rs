@@ -51,6 +51,13 @@ pub enum AppMessage {
         /// The call that waits for it.
         call: super::rpc::CallId,
     },
+    /// A bdev that was to go is gone (`spdk_bdev_unregister`'s callback is a message later).
+    BdevGone {
+        /// Its index.
+        bdev: u16,
+        /// The call that waits for it.
+        call: super::rpc::CallId,
+    },
     /// A bdev tells a LUN that it has another size.
     Resized(DevHandle),
     /// An NVMe controller does not go away.

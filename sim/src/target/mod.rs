@@ -280,6 +280,10 @@ impl Target {
             AppMessage::NvmeTimeout { call } => self.nvme_timed_out(call),
             AppMessage::BdevTimeout { call } => self.bdev_timed_out(call),
             AppMessage::Resized(dev) => self.resized(cx, dev),
+            AppMessage::BdevGone { bdev, call } => {
+                self.rpc.answer(call, Ok(serde_json::Value::Bool(true)));
+                TargetTurn::BdevEvent { bdev }
+            }
         }
     }
 

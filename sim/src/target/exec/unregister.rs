@@ -4,7 +4,6 @@
 //! `bdev_event_cb` (lib/scsi/lun.c), `vhost_scsi_lun_resize` (lib/vhost/vhost_scsi.c); fact sheet §1.6.
 
 use scenarios::SlotState;
-use serde_json::Value;
 
 use crate::target::bdev::{Bdev, BdevHandle, Waiter};
 use crate::target::lun::DevHandle;
@@ -111,7 +110,10 @@ impl Target {
         }
         for waiter in gone.waiters {
             match waiter {
-                Waiter::Call(call) => self.rpc.answer(call, Ok(Value::Bool(true))),
+                Waiter::Call(call) => {
+                    let bdev = handle.index;
+                    self.send_app(self.now, AppMessage::BdevGone { bdev, call });
+                }
                 Waiter::NvmeDetach(name) => self.nvme_bdev_gone(&name),
             }
         }

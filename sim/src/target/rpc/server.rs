@@ -121,7 +121,7 @@ impl RpcServer {
     /// Whether [`next_call`](Self::next_call) or [`flush`](Self::flush) may have something.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.unread || self.unsent
+        self.unread || self.unsent || self.clients.iter().any(|client| client.closing)
     }
 
     /// Whether [`flush`](Self::flush) may have something.
