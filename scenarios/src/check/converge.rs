@@ -102,35 +102,12 @@ impl Converge {
         match *inside {
             Inside::Slot {
                 place,
-                session: None,
+                session,
                 to,
                 device,
                 ..
             } => {
-                self.slots.insert(place, (to, device));
-                let mut mine = self
-                    .sessions
-                    .iter()
-                    .filter(|((c, _), _)| *c == place.controller);
-                if !mine.any(|(_, session)| session.running) {
-                    self.history.entry(place).or_default().paused = true;
-                }
-            }
-            Inside::Slot {
-                place,
-                session: Some(session),
-                to,
-                device,
-                ..
-            } => {
-                let session = self
-                    .sessions
-                    .entry((place.controller, session))
-                    .or_default();
-                session.slots.insert(place, (to, device));
-                if session.running && !session.hotplug {
-                    self.history.entry(place).or_default().no_hotplug = true;
-                }
+                self.moved(place, session, (to, device));
             }
             Inside::SessionStarted {
                 controller,
@@ -172,6 +149,28 @@ impl Converge {
                 history.event_at = at;
             }
             Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
+        }
+    }
+
+    fn moved(&mut self, place: Place, session: Option<u32>, slot: (SlotState, u32)) {
+        let Some(session) = session else {
+            self.slots.insert(place, slot);
+            let mut mine = self
+                .sessions
+                .iter()
+                .filter(|((c, _), _)| *c == place.controller);
+            if !mine.any(|(_, session)| session.running) {
+                self.history.entry(place).or_default().paused = true;
+            }
+            return;
+        };
+        let session = self
+            .sessions
+            .entry((place.controller, session))
+            .or_default();
+        session.slots.insert(place, slot);
+        if session.running && !session.hotplug {
+            self.history.entry(place).or_default().no_hotplug = true;
         }
     }
 

@@ -16,7 +16,7 @@ use scenarios::{Observation, Seen, Time, VmId};
 pub use hash::RunHash;
 pub use schedule::Schedule;
 pub use sim::{DISK_BYTES, Sim, SimOptions};
-pub use turn_log::{Difference, TurnRecord, first_difference};
+pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
 use crate::dice::Dice;
 use crate::end::{ActorId, Cx, End, Took, When};
@@ -73,7 +73,7 @@ pub struct World {
     trace: RunHash,
     order: RunHash,
     turns: u64,
-    record: Option<Box<dyn FnMut(&TurnRecord) + Send>>,
+    record: Option<Record>,
 }
 
 impl World {
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// Calls `record` after every turn.
-    pub fn record_turns(&mut self, record: Box<dyn FnMut(&TurnRecord) + Send>) {
+    pub fn record_turns(&mut self, record: Record) {
         self.record = Some(record);
     }
 

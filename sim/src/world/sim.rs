@@ -13,7 +13,7 @@ use scenarios::{
     Place, Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 
-use super::{Step, TurnRecord, World};
+use super::{Record, Step, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::guest::{Guest, GuestConfig};
@@ -144,7 +144,7 @@ impl Sim {
     }
 
     /// Calls `record` after every turn.
-    pub fn record_turns(&mut self, record: Box<dyn FnMut(&TurnRecord) + Send>) {
+    pub fn record_turns(&mut self, record: Record) {
         self.world.record_turns(record);
     }
 
