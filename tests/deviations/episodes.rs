@@ -71,7 +71,9 @@ pub fn kill_while_removing(lab: &mut Lab) {
     lab.call(attach(MALLOC, 0));
     lab.boot(VM_A);
     lab.send([detach(0)]);
-    lab.wait("the session is told", |seen| session_slot(seen, SlotState::Removing));
+    lab.wait("the session is told", |seen| {
+        session_slot(seen, SlotState::Removing)
+    });
     lab.tell(VM_A, GuestAct::Kill);
     lab.rest(SOON);
 }
@@ -79,7 +81,10 @@ pub fn kill_while_removing(lab: &mut Lab) {
 /// A guest that is told of no removal goes on with its load.
 pub fn load_on_a_disk_being_removed(lab: &mut Lab) {
     lab.call(attach(NVME, 0));
-    lab.switch_on(VM_A, |config| GuestConfig { hotplug: false, ..config });
+    lab.switch_on(VM_A, |config| GuestConfig {
+        hotplug: false,
+        ..config
+    });
     lab.wait("the guest is ready", ready);
     lab.fio(NVME, 0, "rw=randread\niodepth=16\ntime_based=1\nruntime=10");
     lab.run(ms(20));
@@ -90,7 +95,10 @@ pub fn load_on_a_disk_being_removed(lab: &mut Lab) {
 /// A machine with nothing to boot from stays in its firmware, which has a request queue only.
 pub fn detach_under_firmware(lab: &mut Lab) {
     lab.call(attach(MALLOC, 0));
-    lab.switch_on(VM_A, |config| GuestConfig { bootable: false, ..config });
+    lab.switch_on(VM_A, |config| GuestConfig {
+        bootable: false,
+        ..config
+    });
     lab.wait("the firmware's session starts", started);
     lab.rest(SOON);
     lab.send([detach(0)]);
@@ -110,7 +118,11 @@ pub fn failing_writes(lab: &mut Lab) {
     lab.call(attach(ERROR, 0));
     lab.boot(VM_A);
     lab.call(inject("failure", 1000));
-    lab.whole_fio(ERROR, 0, "rw=write\niodepth=4\nsize=64k\nverify=crc32c\ndo_verify=0");
+    lab.whole_fio(
+        ERROR,
+        0,
+        "rw=write\niodepth=4\nsize=64k\nverify=crc32c\ndo_verify=0",
+    );
     lab.whole_fio(ERROR, 0, "rw=read\niodepth=4\nsize=64k");
     lab.rest(SOON);
 }
@@ -124,10 +136,11 @@ pub fn detach_from_two_sessions(lab: &mut Lab) {
     lab.rest(SOON);
 }
 
-/// A bdev is deleted in the same write as the attach that uses it.
+/// A bdev is deleted in the same write as the attach that uses it, when nobody holds an io channel.
 pub fn delete_bdev_at_once(lab: &mut Lab) {
-    lab.boot(VM_A);
     lab.send([attach(MALLOC, 2), delete(MALLOC)]);
+    lab.rest(SOON);
+    lab.boot(VM_A);
     lab.rest(SOON);
 }
 
@@ -140,11 +153,11 @@ pub fn kill_with_held_writes(lab: &mut Lab) {
     lab.rest(LONG);
 }
 
-/// As above, but the guest reboots.
+/// As above, but the guest reboots: a stop for each queue, each of which times out.
 pub fn reboot_with_held_writes(lab: &mut Lab) {
     hold_writes(lab);
     lab.tell(VM_A, GuestAct::Boot);
-    lab.run(Duration::from_secs(10));
+    lab.run(LONG);
     lab.send([resume()]);
     lab.rest(LONG);
 }

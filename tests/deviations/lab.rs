@@ -37,6 +37,9 @@ pub const NVME: DiskId = DiskId(3);
 pub const MORE: u8 = 10;
 /// What is waited for comes within this, or the episode is wrong (virtual time).
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Streams of a seed.
+const ACCIDENTS: u64 = 1;
+const STIMULUS: u64 = 2;
 const NVME_ADDRESS: &str = "0000:01:00.0";
 const BLOCK_BYTES: u32 = 512;
 const DISK_BLOCKS: u64 = 32_768;
@@ -91,8 +94,7 @@ pub fn delete(disk: DiskId) -> Call {
 
 /// A call that makes the next `count` writes of [`ERROR`] "failure" or "pending".
 pub fn inject(what: &str, count: u32) -> Call {
-    let params =
-        json!({"name": bdev(ERROR), "io_type": "write", "error_type": what, "num": count});
+    let params = json!({"name": bdev(ERROR), "io_type": "write", "error_type": what, "num": count});
     ("bdev_error_inject_error", params)
 }
 
@@ -108,12 +110,18 @@ pub fn session_slot(seen: &Seen, state: SlotState) -> bool {
 
 /// Whether a session has started.
 pub fn started(seen: &Seen) -> bool {
-    matches!(seen.what, Observation::Inside(Inside::SessionStarted { .. }))
+    matches!(
+        seen.what,
+        Observation::Inside(Inside::SessionStarted { .. })
+    )
 }
 
 /// Whether a session has stopped.
 pub fn stopped(seen: &Seen) -> bool {
-    matches!(seen.what, Observation::Inside(Inside::SessionStopped { .. }))
+    matches!(
+        seen.what,
+        Observation::Inside(Inside::SessionStopped { .. })
+    )
 }
 
 /// Whether a guest is ready.
@@ -123,11 +131,16 @@ pub fn ready(seen: &Seen) -> bool {
 
 /// Whether a remove was answered.
 pub fn removed(seen: &Seen) -> bool {
-    matches!(seen.what, Observation::Inside(Inside::RemoveAnswered { .. }))
+    matches!(
+        seen.what,
+        Observation::Inside(Inside::RemoveAnswered { .. })
+    )
 }
 
 impl Lab {
     /// A target with `deviations`, its bdevs and one controller; `only`: the checks that are on.
+    ///
+    /// The seed feeds the world's accidents, and says when in the target's periods the episode begins.
     pub fn new(deviations: Deviations, seed: u64, only: &[CheckId]) -> Self {
         let config = TargetConfig {
             deviations,
@@ -152,7 +165,7 @@ impl Lab {
             vms: vec![(VM_A, vec![CONTROLLER]), (VM_B, vec![CONTROLLER])],
         });
         let mut lab = Self {
-            world: World::new(Target::new(config), Dice::new(seed, 1)),
+            world: World::new(Target::new(config), Dice::new(seed, ACCIDENTS)),
             judge: judge.only(only),
             calls: 0,
             fios: 0,
@@ -160,12 +173,15 @@ impl Lab {
             unread: Vec::new(),
         };
         lab.set_up();
+        let begins = Dice::new(seed, STIMULUS).below(20_000);
+        lab.run(Duration::from_micros(begins.into()));
         lab
     }
 
     fn set_up(&mut self) {
         let malloc = |name: &str| {
-            let params = json!({"name": name, "block_size": BLOCK_BYTES, "num_blocks": DISK_BLOCKS});
+            let params =
+                json!({"name": name, "block_size": BLOCK_BYTES, "num_blocks": DISK_BLOCKS});
             ("bdev_malloc_create", params)
         };
         self.call(malloc("Malloc0"));
@@ -201,15 +217,13 @@ impl Lab {
     pub fn call(&mut self, call: Call) {
         let asked = format!("{} {}", call.0, call.1);
         let id = self.send([call]);
-        let answered = |seen: &Seen| {
-            matches!(&seen.what, Observation::Answered { ticket, .. } if *ticket == Ticket(id))
-        };
+        let answered = |seen: &Seen| matches!(&seen.what, Observation::Answered { ticket, .. } if *ticket == Ticket(id));
         self.wait(&asked, answered);
         let answer = &self.answers[&u64::from(id)];
         assert!(answer.get("error").is_none(), "{asked}: {answer}");
     }
 
-    /// Switches a guest on; `as_is` is changed into what it is made of.
+    /// Switches a guest on; `change` says what is unusual about it.
     pub fn switch_on(&mut self, vm: VmId, change: impl FnOnce(GuestConfig) -> GuestConfig) {
         let numbers = [MALLOC, ERROR, NVME].into_iter();
         let disks = numbers.chain((MORE..MORE + 8).map(DiskId));
@@ -294,6 +308,7 @@ impl Lab {
     pub fn run(&mut self, span: Duration) {
         let limit = self.now() + span;
         while self.step(limit, &mut |_| false) == Some(Step::Turn) {}
+        self.world.pass(limit);
     }
 
     /// Runs until something is seen, which must be.
@@ -350,7 +365,6 @@ impl Lab {
         self.world.take_seen(&mut seen);
         let mut found = false;
         for seen in &seen {
-            if std::env::var("SHOW").is_ok() && !matches!(seen.what, Observation::IoSubmitted(_)|Observation::IoDone{..}) { eprintln!("{} {:?}", seen.at, seen.what); }
             self.judge.see(seen);
             found |= is(seen);
         }
@@ -364,7 +378,9 @@ impl Lab {
         while let Some(Ok(answer)) = stream.next() {
             read = stream.byte_offset();
             let id = answer["id"].as_u64().expect("an answer has its call's id");
-            let error = answer.get("error").map(|error| error["message"].to_string());
+            let error = answer
+                .get("error")
+                .map(|error| error["message"].to_string());
             self.world.see(Observation::Answered {
                 ticket: Ticket(id as u32),
                 result: error.map_or(Ok(0), Err),
