@@ -97,10 +97,6 @@ impl<'m> Walk<'m> {
     /// # Errors
     ///
     /// `next` lies beyond the table.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "not an iterator: the end and a broken chain are told apart"
-    )]
     pub fn next(&mut self) -> Result<bool, Malformed> {
         if self.desc.flags & DESC_F_NEXT == 0 {
             return Ok(false);

@@ -1,1 +1,7 @@
+//! The target as a front-end and an RPC client see it.
 
+mod deviations;
+mod hotplug;
+mod life;
+mod rig;
+mod rings;
