@@ -2,6 +2,7 @@
 
 use super::Target;
 use super::controller::{Controller, Slot};
+use super::lun::Device;
 
 impl Target {
     /// Counters that should be zero when nothing can happen any more, as "what: count" (I14).
@@ -64,11 +65,7 @@ impl Target {
                 );
                 note(&format!("SCSI device {id} pending"), lun.pending.len());
             }
-            let owned = self.ctl.iter().flatten().any(|ctl| {
-                ctl.slots
-                    .iter()
-                    .any(|slot| slot.device == device.number && slot.dev.is_some())
-            });
+            let owned = self.is_owned(device);
             note(
                 &format!("SCSI device {id} without a slot"),
                 usize::from(!owned),
@@ -79,6 +76,12 @@ impl Target {
         note("unregistrations waiting", self.deferred.unregisters.len());
         note("DPDK thread waiting", usize::from(self.dpdk.waits()));
         left
+    }
+
+    /// Whether some controller has the device in a slot.
+    fn is_owned(&self, device: &Device) -> bool {
+        let mut slots = self.ctl.iter().flatten().flat_map(|ctl| &ctl.slots);
+        slots.any(|slot| slot.device == device.number && slot.dev.is_some())
     }
 
     /// PRESENT slots of a controller whose LUN was closed: their removal was lost.
