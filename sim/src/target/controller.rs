@@ -303,11 +303,13 @@ impl Target {
         here.on_removed = call;
         let device = here.device;
         ctl.move_slot(cx, slot, Cause::RemoveBegan);
-        cx.see(Observation::Inside(Inside::RpcTook {
-            place: ctl.place(slot),
-            attach: false,
-            device,
-        }));
+        if call.is_some() {
+            cx.see(Observation::Inside(Inside::RpcTook {
+                place: ctl.place(slot),
+                attach: false,
+                device,
+            }));
+        }
         self.foreach(cx.now, vdev, ForeachOp::Remove, slot);
         Ok(())
     }

@@ -204,6 +204,20 @@ impl World {
         &self.target
     }
 
+    /// Lets time pass in which nobody can take a turn.
+    ///
+    /// # Panics
+    ///
+    /// If somebody can take one before `until`.
+    pub fn pass(&mut self, until: Time) {
+        let first = self.schedule.earliest();
+        assert!(
+            first.is_none_or(|(_, ready)| ready >= until),
+            "a turn at {first:?} comes before {until}"
+        );
+        self.now = self.now.max(until);
+    }
+
     /// Takes the next turn, unless it is later than `limit`.
     pub fn step(&mut self, limit: Time) -> Step {
         let Some((actor, ready)) = self.schedule.earliest() else {
