@@ -73,16 +73,13 @@ impl Converge {
         match &seen.what {
             Observation::VmReady { vm, .. } => {
                 self.running.insert(*vm);
+                // A boot scans everything: what was missed before is seen.
+                self.forget_history(*vm);
             }
             Observation::VmDown { vm } => {
                 self.running.remove(vm);
                 self.disks.retain(|(whose, _)| whose != vm);
-                let mine = self.vms.iter().filter(|(id, _)| id == vm);
-                let mine: Vec<_> = mine
-                    .flat_map(|(_, controllers)| controllers.clone())
-                    .collect();
-                self.history
-                    .retain(|place, _| !mine.contains(&place.controller));
+                self.forget_history(*vm);
             }
             Observation::DiskAppeared(GuestDisk { vm, place, .. }) => {
                 self.disks.insert((*vm, *place));
@@ -96,6 +93,15 @@ impl Converge {
             Observation::Quiet { settled: true, .. } if !self.died => self.quiet(seen.at, tally),
             _ => {}
         }
+    }
+
+    fn forget_history(&mut self, vm: VmId) {
+        let mine = self.vms.iter().filter(|(id, _)| *id == vm);
+        let mine: Vec<_> = mine
+            .flat_map(|(_, controllers)| controllers.clone())
+            .collect();
+        self.history
+            .retain(|place, _| !mine.contains(&place.controller));
     }
 
     fn inside(&mut self, inside: &Inside, at: Time) {

@@ -198,6 +198,20 @@ impl World {
         self.seats.iter_mut().map(|seat| (seat.vm, &mut seat.guest))
     }
 
+    /// Lets the guests look for what no request shows: responses written after they were given back.
+    pub fn audit(&mut self) {
+        for seat in &self.seats {
+            let (now, dice) = (self.now, &mut self.dice);
+            let (out, saw) = (&mut self.from_guest, &mut self.saw);
+            seat.guest.audit(&mut Cx {
+                now,
+                dice,
+                out,
+                saw,
+            });
+        }
+    }
+
     /// The target.
     #[must_use]
     pub fn target(&self) -> &Target {
