@@ -36,9 +36,7 @@ pub struct Disk {
     pub block_size: u32,
     /// The write cache is on: a removal synchronises it.
     pub write_cache: bool,
-    /// Its serial number (VPD page 80).
-    pub serial: String,
-    /// The disk of the plan with that serial number.
+    /// The disk of the plan with its serial number (VPD page 80).
     pub id: Option<DiskId>,
     /// `sdX` by number.
     pub name: u16,
@@ -73,7 +71,7 @@ pub enum Gate {
 impl Disk {
     /// A disk that a scan has just found.
     #[must_use]
-    pub fn found(hba: u8, target: u8, serial: String, id: Option<DiskId>) -> Self {
+    pub fn found(hba: u8, target: u8, id: Option<DiskId>) -> Self {
         Self {
             hba,
             target,
@@ -83,7 +81,6 @@ impl Disk {
             capacity: 0,
             block_size: 512,
             write_cache: false,
-            serial,
             id,
             name: 0,
             named: false,
@@ -149,7 +146,7 @@ mod tests {
             state,
             dead,
             capacity: 8192,
-            ..Disk::found(0, 0, String::new(), None)
+            ..Disk::found(0, 0, None)
         }
     }
 

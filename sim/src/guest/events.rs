@@ -72,7 +72,10 @@ impl Guest {
                         cx.broken(CheckId::G7, text);
                     }
                     let (low, high) = WORK_START_NS;
-                    let at = Time(cx.now.0 + u64::from(cx.dice.between(low, high)));
+                    let drawn = Time(cx.now.0 + u64::from(cx.dice.between(low, high)));
+                    // One CPU's queue: handlers start in order, and run at the same time once they sleep.
+                    let at = drawn.max(Time(self.hbas[hba].work_starts.0 + 1));
+                    self.hbas[hba].work_starts = at;
                     let kind = Kind::Event {
                         buffer,
                         work: Work::Start(event),
@@ -113,22 +116,7 @@ impl Guest {
                 *work = Work::Scan(TargetScan::new(target, self.disk_at(hba, target).is_some()));
                 Goes::On(FlowStep::Locked(target))
             }
-            Work::Scan(scan) => {
-                let reply = self.take_answer(hba, n, flow);
-                let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
-                if let Some(command) = scan.next(answer) {
-                    return self.send_command(hba, n, flow, command, cx);
-                }
-                let target = scan.target();
-                if let Found::Disk { serial } = scan.found() {
-                    let serial = serial.clone();
-                    self.found(hba, target, serial);
-                    self.start_probes(hba, cx.now);
-                }
-                *work = Work::Post;
-                self.unlock(hba, n, cx);
-                Goes::On(FlowStep::Scanned(target))
-            }
+            Work::Scan(_) => self.scan_step(hba, n, flow, work, cx),
             Work::WantRemove(disk) => {
                 let disk = *disk;
                 let target = self.disks[disk].target;
@@ -161,14 +149,42 @@ impl Guest {
                 Goes::On(FlowStep::Scanned(self.disks[disk].target))
             }
             Work::Post => {
-                self.hbas[hba].post_event(buffer);
-                cx.out.push(FromGuest::Look {
-                    hba: HbaId(hba as u8),
-                    vring: EVENTQ,
-                });
+                if buffer != NO_BUFFER {
+                    self.hbas[hba].post_event(buffer);
+                    let hba = HbaId(hba as u8);
+                    cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
+                }
                 Goes::Ended(FlowStep::Posted(buffer as u8))
             }
         }
+    }
+
+    /// One step of the scan of a target, under the mutex.
+    fn scan_step(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        work: &mut Work,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Goes {
+        let reply = self.take_answer(hba, n, flow);
+        let Work::Scan(scan) = work else {
+            return self.over(work);
+        };
+        let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
+        if let Some(command) = scan.next(answer) {
+            return self.send_command(hba, n, flow, command, cx);
+        }
+        let target = scan.target();
+        if let Found::Disk { serial } = scan.found() {
+            let serial = serial.clone();
+            self.found(hba, target, &serial);
+            self.start_probes(hba, cx.now);
+        }
+        *work = Work::Post;
+        self.unlock(hba, n, cx);
+        Goes::On(FlowStep::Scanned(target))
     }
 
     /// What an event asks for.

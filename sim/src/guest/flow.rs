@@ -364,7 +364,7 @@ impl Guest {
                 }
                 if let Found::Disk { serial } = current.found() {
                     let serial = serial.clone();
-                    self.found(hba, current.target(), serial);
+                    self.found(hba, current.target(), &serial);
                 }
             }
             if *next == TARGETS {
@@ -385,9 +385,9 @@ impl Guest {
     }
 
     /// Adds a disk that a scan found; `sd` will probe it.
-    pub(super) fn found(&mut self, hba: usize, target: u8, serial: String) {
-        let id: Option<DiskId> = self.config.disks.get(&serial).copied();
-        let mut disk = Disk::found(hba as u8, target, serial, id);
+    pub(super) fn found(&mut self, hba: usize, target: u8, serial: &str) {
+        let id: Option<DiskId> = self.config.disks.get(serial).copied();
+        let mut disk = Disk::found(hba as u8, target, id);
         disk.probing = true;
         self.unprobed[hba].push_back(self.disks.len());
         self.disks.push(disk);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use scenarios::ControllerId;
+use scenarios::{ControllerId, Time};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::command::Reply;
@@ -51,6 +51,9 @@ pub struct Returned {
     /// The used length was 0 and no byte of the response was written.
     pub untouched: bool,
 }
+
+/// An event buffer that came back: its number, and its bytes if the device wrote any.
+pub type EventBuffer = (u16, Option<[u8; EVENT_SIZE as usize]>);
 
 /// What came of sending a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,8 @@ pub struct Hba {
     pub mutex: ScanMutex,
     /// Fio threads and flows that wait for room in a ring, by number of the thread.
     pub room_wanted: Vec<usize>,
+    /// When the last event handler that was queued starts: they start in order.
+    pub work_starts: Time,
 }
 
 impl Hba {
@@ -122,6 +127,7 @@ impl Hba {
             event_heads: [0; RING_SIZE as usize],
             mutex: ScanMutex::default(),
             room_wanted: Vec::new(),
+            work_starts: Time::ZERO,
         }
     }
 
@@ -311,16 +317,12 @@ impl Hba {
         }
     }
 
-    /// Takes the next event: the buffer that it came in, and its bytes; `None` in place of the bytes
-    /// if the device gave the buffer back unwritten.
+    /// Takes the next event buffer.
     ///
     /// # Errors
     ///
     /// The used entry names no head in flight.
-    pub fn receive_event(
-        &mut self,
-        memory: &Memory,
-    ) -> Result<Option<(u16, Option<[u8; EVENT_SIZE as usize]>)>, NotAHead> {
+    pub fn receive_event(&mut self, memory: &Memory) -> Result<Option<EventBuffer>, NotAHead> {
         let Some(ring) = self
             .rings
             .get_mut(usize::from(EVENTQ.0))
