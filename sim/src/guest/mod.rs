@@ -21,6 +21,7 @@ mod hba;
 mod io;
 mod layout;
 mod midlayer;
+mod mutex;
 mod qemu;
 mod removal;
 mod ring;

@@ -4,8 +4,10 @@
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
 mod hash;
+mod rpc_client;
 mod schedule;
 mod sim;
+mod together;
 mod turn_log;
 
 use std::collections::VecDeque;
