@@ -3,7 +3,8 @@
 use scenarios::EventKind;
 use serde_json::{Value, json};
 
-use super::rig::{Answer, Data, FrontEnd, LINUX, Rig, read_10};
+use super::front_end::{Answer, Data, FrontEnd, read_10};
+use super::rig::{LINUX, Rig};
 use crate::deviation::{Deviation, Deviations};
 use crate::target::TargetConfig;
 

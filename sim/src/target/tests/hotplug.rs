@@ -3,7 +3,8 @@
 use scenarios::{EventKind, Inside, SlotState};
 use serde_json::{Value, json};
 
-use super::rig::{Answer, Data, FrontEnd, Rig, read_10, write_10};
+use super::front_end::{Answer, Data, FrontEnd, read_10, write_10};
+use super::rig::Rig;
 use crate::deviation::Deviations;
 
 const GONE: Answer = Answer::Check((5, 0x25, 0));

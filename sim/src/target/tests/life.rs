@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Answer, Data, FrontEnd, LINUX, REQ, Rig, read_10};
+use super::front_end::{Answer, Data, FrontEnd, read_10};
+use super::rig::{LINUX, REQ, Rig};
 use crate::deviation::{Deviation, Deviations};
 use crate::end::End;
 use crate::message::{VhostUser, VringIndex};

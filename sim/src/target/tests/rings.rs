@@ -1,6 +1,7 @@
 //! Requests, chains, task management, calls.
 
-use super::rig::{Answer, CTRL, Data, FrontEnd, LINUX, REQ, RING, Rig, read_10};
+use super::front_end::{Answer, Data, FrontEnd, read_10};
+use super::rig::{CTRL, LINUX, REQ, RING, Rig};
 use crate::deviation::{Deviation, Deviations};
 use crate::wire::ring::{DESC_F_NEXT, Desc};
 use crate::wire::scsi::feature;
