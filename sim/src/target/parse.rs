@@ -2,10 +2,11 @@
 //!
 //! Source: `task_data_setup` (lib/vhost/vhost_scsi.c); fact sheet §3.6. Knows no command.
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::chain::{Malformed, Walk};
 use super::task::Task;
+use crate::access::Access as _;
 use crate::wire::scsi::{REQUEST_SIZE, RESPONSE_SIZE};
 
 /// `task_data_setup`: fills the task from its chain; says the request header.
@@ -24,7 +25,7 @@ pub fn parse(
     }
     let mut header = [0; REQUEST_SIZE as usize];
     memory
-        .read_slice(&mut header, GuestAddress(walk.desc.addr))
+        .read_at(&mut header, GuestAddress(walk.desc.addr))
         .map_err(|_| Malformed("the header is not in memory"))?;
     if !walk.next()? {
         return Err(Malformed("there is no second descriptor"));

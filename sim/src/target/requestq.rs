@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use scenarios::SlotState;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::chain::Malformed;
 use super::lun::DevHandle;
@@ -18,6 +18,7 @@ use super::task::TaskRef;
 use super::turn::TargetTurn;
 use super::vring::POLL_MAX;
 use super::{Out, Target};
+use crate::access::Access as _;
 use crate::deviation::{Deviation, Deviations};
 use crate::end::Memory;
 use crate::message::{FromTarget, REQUESTQ, VringIndex};
@@ -201,7 +202,7 @@ impl Target {
         match addressed {
             Addressed::Nowhere | Addressed::Empty => {
                 let byte = GuestAddress(task.response + RESPONSE_RESPONSE);
-                let wrote = memory.write_slice(&[response::BAD_TARGET], byte).is_ok();
+                let wrote = memory.write_at(&[response::BAD_TARGET], byte).is_ok();
                 debug_assert!(wrote, "the response was checked to be in memory");
                 self.put(cx, memory, of);
             }
@@ -232,7 +233,7 @@ impl Target {
         task.used_len = 0;
         if let Some(at) = found {
             let byte = GuestAddress(at + RESPONSE_RESPONSE);
-            if memory.write_slice(&[response::FAILURE], byte).is_ok() {
+            if memory.write_at(&[response::FAILURE], byte).is_ok() {
                 task.used_len = RESPONSE_SIZE;
             }
         } else if !untouched {
@@ -253,18 +254,18 @@ impl Target {
         let resid = task.length.wrapping_sub(task.transferred);
         let response = task.response;
         let at = |offset: u64| GuestAddress(response + offset);
-        let mut wrote = memory.write_slice(&resid.to_le_bytes(), at(RESPONSE_RESID));
+        let mut wrote = memory.write_at(&resid.to_le_bytes(), at(RESPONSE_RESID));
         if wrote.is_ok() {
-            wrote = memory.write_slice(&[task.status, response::OK], at(RESPONSE_STATUS));
+            wrote = memory.write_at(&[task.status, response::OK], at(RESPONSE_STATUS));
         }
         if wrote.is_ok() && task.status != status::GOOD {
             let sense = task.sense.map(sense_bytes);
             let len = sense.map_or(0, |sense| sense.len() as u32);
-            wrote = memory.write_slice(&len.to_le_bytes(), at(0));
+            wrote = memory.write_at(&len.to_le_bytes(), at(0));
             if let Some(sense) = sense
                 && wrote.is_ok()
             {
-                wrote = memory.write_slice(&sense, at(RESPONSE_SENSE));
+                wrote = memory.write_at(&sense, at(RESPONSE_SENSE));
             }
         }
         if wrote.is_err() {

@@ -461,6 +461,7 @@ impl Testbed for Sim {
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         let before = seen.len();
+        let mut looked = 0;
         loop {
             let limit = self
                 .settling
@@ -478,11 +479,13 @@ impl Testbed for Sim {
                 Step::Limit if self.settling == Some(limit) => self.at_rest(false),
                 Step::Limit => {}
             }
-            let urgent = Self::is_urgent(self.world.seen());
+            let urgent = Self::is_urgent(&self.world.seen()[looked..]);
+            looked = self.world.seen().len();
             if step == Step::Turn && !urgent && self.world.seen().len() < SEEN_MAX {
                 continue;
             }
             self.take_seen();
+            looked = 0;
             seen.append(&mut self.seen);
             if seen.len() > before || step != Step::Turn {
                 return Ok(());
