@@ -99,23 +99,10 @@ impl DriverRing {
         !self.free.is_empty()
     }
 
-    /// Requests in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.chains.iter().filter(|chain| !chain.is_empty()).count()
-    }
-
     /// The head that the next request gets.
     #[must_use]
     pub fn next_head(&self) -> Option<u16> {
         self.free.last().copied()
-    }
-
-    /// The index that the next available entry will have: what a device that took all would answer
-    /// to GET_VRING_BASE.
-    #[must_use]
-    pub fn avail_idx(&self) -> u16 {
-        self.avail_idx
     }
 
     /// Makes `segments` available through the indirect table at `table`, or as a direct chain if there

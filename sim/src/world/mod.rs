@@ -204,6 +204,18 @@ impl World {
         &self.target
     }
 
+    /// Lets the guests look for what no request shows.
+    pub fn audit(&mut self) {
+        for seat in &mut self.seats {
+            seat.guest.audit(&mut Cx {
+                now: self.now,
+                dice: &mut self.dice,
+                out: &mut self.from_guest,
+                saw: &mut self.saw,
+            });
+        }
+    }
+
     /// Takes the next turn, unless it is later than `limit`.
     pub fn step(&mut self, limit: Time) -> Step {
         let Some((actor, ready)) = self.schedule.earliest() else {

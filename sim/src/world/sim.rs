@@ -63,7 +63,14 @@ pub struct SimOptions {
 fn latencies(volume: Option<Volume>) -> Latencies {
     let scaled = volume.is_some_and(|volume| volume.scale > 1);
     let usual = Latencies::default();
-    if scaled { Latencies { nvme: (1_000_000, 9_000_000), ..usual } } else { usual }
+    if scaled {
+        Latencies {
+            nvme: (1_000_000, 9_000_000),
+            ..usual
+        }
+    } else {
+        usual
+    }
 }
 
 /// What waits for an answer.
@@ -419,6 +426,7 @@ impl Sim {
             alive.deadline = self.world.now();
         }
         if self.settling.take().is_some() {
+            self.world.audit();
             let mut left = if self.world.target_died() {
                 Vec::new()
             } else {
