@@ -29,6 +29,8 @@ mod removal;
 mod ring;
 mod scan;
 mod sd;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
