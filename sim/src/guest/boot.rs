@@ -13,7 +13,7 @@ use super::flow::{Flow, Kind};
 use super::hba::Driver;
 use super::{CPU, Guest, GuestTurn, Power, QEMU};
 use crate::end::{Cx, When};
-use crate::message::{FromGuest, GuestAct, HbaId, VringIndex};
+use crate::message::{EVENTQ, FromGuest, GuestAct, HbaId, VringIndex};
 use crate::wire::scsi::feature;
 
 /// From an answer on the socket to QEMU's next message.
@@ -58,11 +58,19 @@ impl Guest {
         }
         self.read_answers();
         let (hba, sent) = self.send_messages(cx);
-        if self.qemu.awaiting.is_none() && !self.has_boot_flow() {
-            if let Some(step) = self.qemu.steps.pop_front() {
+        if self.qemu.awaiting.is_none() {
+            // A pause comes before what the vCPUs would do next.
+            let step = self.qemu.pausing.pop_front();
+            let runs = step.is_none() && !self.paused && !self.has_boot_flow();
+            let step = if runs {
+                self.qemu.steps.pop_front()
+            } else {
+                step
+            };
+            if let Some(step) = step {
                 let next = self.boot_step(step, cx);
                 self.wake(QEMU, cx.now + next);
-            } else {
+            } else if runs {
                 self.ready_if_probed(cx);
             }
         }
@@ -74,24 +82,33 @@ impl Guest {
             GuestAct::Boot => self.boot(cx),
             GuestAct::StartFio { fio, job, on } => self.start_fio(fio, &job, &on, cx),
             GuestAct::WaitJobClock { ticket, fio, at } => self.wait_job_clock(ticket, fio, at, cx),
-            GuestAct::ListDisks if self.power == Power::Running => cx.see(self.list_disks()),
+            GuestAct::ListDisks if self.power == Power::Running && !self.paused => {
+                cx.see(self.list_disks());
+            }
             GuestAct::ListDisks => {}
+            GuestAct::Pause if self.power == Power::Off || self.paused => {}
             GuestAct::Pause => {
                 self.paused = true;
                 self.changed = u128::MAX >> (128 - self.ready.len());
-                self.qemu
-                    .steps
-                    .extend((0..self.hbas.len()).map(BootStep::Stop));
+                let started = self.started();
+                self.qemu.pausing.extend(started.map(BootStep::Stop));
             }
+            GuestAct::Continue if !self.paused => {}
             GuestAct::Continue => {
-                self.qemu
-                    .steps
-                    .extend((0..self.hbas.len()).map(BootStep::Resume));
-                self.qemu.steps.push_back(BootStep::Running);
+                let started = self.started();
+                self.qemu.pausing.extend(started.map(BootStep::Resume));
+                self.qemu.pausing.push_back(BootStep::Running);
             }
             GuestAct::Kill => self.kill(cx),
             GuestAct::GiveUp => self.give_up(cx),
         }
+    }
+
+    /// The devices that have a driver.
+    fn started(&self) -> impl Iterator<Item = usize> + use<> {
+        let hbas = self.hbas.iter().enumerate();
+        let started = hbas.filter(|(_, hba)| hba.driver != Driver::None);
+        started.map(|(n, _)| n).collect::<Vec<_>>().into_iter()
     }
 
     /// Powers on, or reboots a running guest (`reboot -f`: applications are not asked).
@@ -143,9 +160,11 @@ impl Guest {
             BootStep::Reset(hba) => self.reset_device(hba, cx),
             BootStep::Probe(hba) => {
                 if self.hbas[hba].features & feature::HOTPLUG != 0 {
-                    self.hbas[hba].post_all_events();
+                    self.hbas[hba].post_all_events(&self.memory);
+                    let hba = HbaId(hba as u8);
+                    cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
                 }
-                self.spawn(hba, Flow::new(Kind::host_scan(), cx.now + soon));
+                self.start_host_scan(hba, cx.now + soon);
             }
             BootStep::Shutdown(hba) => self.start_shutdown(hba, cx.now + soon),
             BootStep::Resume(hba) => {
@@ -163,6 +182,7 @@ impl Guest {
     fn plan_boot(&mut self) {
         self.power = Power::Booting;
         self.boots += 1;
+        self.disks.clear();
         let hbas = 0..self.hbas.len();
         for hba in hbas.clone() {
             let steps = [
@@ -186,13 +206,14 @@ impl Guest {
 
     /// A device was reset: its requests, events and disks are gone with its driver.
     fn reset_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
-        for (vring, head) in self.hbas[hba].spoiled(&self.memory).collect::<Vec<_>>() {
-            self.spoiled(self.hbas[hba].controller, vring, head, cx);
-        }
+        self.audit_device(hba, cx);
         self.hbas[hba].tear_down();
         self.flows[hba].clear();
         self.unprobed[hba].clear();
-        self.disks.retain(|disk| usize::from(disk.hba) != hba);
+        // Its disks keep their numbers until all devices are reset: flows of others hold theirs.
+        for disk in self.disks.iter_mut().filter(|d| usize::from(d.hba) == hba) {
+            disk.end();
+        }
         self.reschedule_flows(hba);
     }
 

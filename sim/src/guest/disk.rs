@@ -36,11 +36,13 @@ pub struct Disk {
     pub block_size: u32,
     /// The write cache is on: a removal synchronises it.
     pub write_cache: bool,
+    /// Bytes of its INQUIRY data, as far as Linux asks for them.
+    pub inquiry_bytes: u8,
     /// The disk of the plan with its serial number (VPD page 80).
     pub id: Option<DiskId>,
     /// `sdX` by number.
     pub name: u16,
-    /// It has that name, until it is gone.
+    /// It was given that name.
     pub named: bool,
     /// Requests of applications that it has not answered.
     pub in_flight: u32,
@@ -71,7 +73,7 @@ pub enum Gate {
 impl Disk {
     /// A disk that a scan has just found.
     #[must_use]
-    pub fn found(hba: u8, target: u8, id: Option<DiskId>) -> Self {
+    pub fn found(hba: u8, target: u8, inquiry_bytes: u8, id: Option<DiskId>) -> Self {
         Self {
             hba,
             target,
@@ -81,12 +83,22 @@ impl Disk {
             capacity: 0,
             block_size: 512,
             write_cache: false,
+            inquiry_bytes,
             id,
             name: 0,
             named: false,
             in_flight: 0,
-            probing: false,
+            probing: true,
         }
+    }
+
+    /// It is gone with its device's driver.
+    pub fn end(&mut self) {
+        self.state = DeviceState::Del;
+        self.visible = false;
+        self.dead = true;
+        self.probing = false;
+        self.in_flight = 0;
     }
 
     /// Whether a request of an application for these bytes enters the block layer.
@@ -116,10 +128,11 @@ impl Disk {
         matches!(self.state, DeviceState::Created | DeviceState::Running)
     }
 
-    /// Whether it holds the name `sdX` with this number; a name is free again once the disk is gone.
+    /// Whether it was given the name `sdX` with this number and still has it, but for open files:
+    /// those keep a name, too.
     #[must_use]
     pub fn has_name(&self, name: u16) -> bool {
-        self.named && self.name == name && (self.state != DeviceState::Del || self.in_flight > 0)
+        self.named && self.name == name && self.state != DeviceState::Del
     }
 
     /// Its node: `/dev/sda`, … `/dev/sdz`, `/dev/sdaa`, ….
@@ -146,7 +159,7 @@ mod tests {
             state,
             dead,
             capacity: 8192,
-            ..Disk::found(0, 0, None)
+            ..Disk::found(0, 0, 36, None)
         }
     }
 

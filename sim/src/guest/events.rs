@@ -7,7 +7,9 @@
 use scenarios::{CheckId, Time};
 
 use super::command::Command;
+use super::disk::{DeviceState, Disk};
 use super::flow::{Flow, Goes, Kind, Wait};
+use super::host_scan::HostScan;
 use super::removal::RemoveStage;
 use super::scan::{Found, TargetScan};
 use super::sd::SdScript;
@@ -27,31 +29,37 @@ pub const STEP_NS: u64 = 5_000;
 /// Where a handler is.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// It has not begun; the event is here, if the buffer was written.
-    Start(Option<[u8; 16]>),
+    /// It has not begun; the event is here.
+    Start([u8; 16]),
     /// It wants the scan mutex to look at this target.
     WantScan(u8),
     /// It scans a target, under the mutex.
     Scan(TargetScan),
-    /// It wants the scan mutex to remove this disk.
-    WantRemove(usize),
     /// It removes this disk, under the mutex.
     Remove(usize, RemoveStage),
-    /// Events were missed: it asks each disk whether it is still there, then handles the event.
-    Missed {
-        /// Disks that are still to be asked, the next one last.
-        disks: Vec<usize>,
-        /// The disk that is being asked.
-        asking: Option<usize>,
-        /// Disks that did not answer as theirs.
-        gone: Vec<usize>,
-        /// The event without the bit.
-        event: [u8; 16],
-    },
+    /// Events were missed: it asks each disk whether it is still there.
+    Missed(Missed),
+    /// Events were missed: it starts a scan of the host, then handles this event.
+    WantHostScan([u8; 16]),
+    /// An asynchronous scan of the host is under way already: it makes another one itself.
+    HostScan(HostScan, [u8; 16]),
     /// The capacity of this disk may have changed.
     Revalidate(usize, SdScript),
     /// All is done: the buffer is posted again.
     Post,
+}
+
+/// The first half of an event with the bit MISSED (`virtscsi_rescan_hotunplug`).
+#[derive(Clone, Debug)]
+pub struct Missed {
+    /// Disks that are still to be asked, the next one last.
+    disks: Vec<usize>,
+    /// The disk that is being asked.
+    asking: Option<usize>,
+    /// A disk that did not answer as itself, and where its removal is.
+    removing: Option<(usize, RemoveStage)>,
+    /// The event without the bit.
+    event: [u8; 16],
 }
 
 fn word(bytes: &[u8; 16], at: usize) -> u32 {
@@ -59,7 +67,8 @@ fn word(bytes: &[u8; 16], at: usize) -> u32 {
 }
 
 impl Guest {
-    /// Pops the event buffers that came back and starts a handler for each.
+    /// Pops the event buffers that came back and starts a handler for each. Handlers start in the order
+    /// of the events (one CPU's work queue), then run at the same time.
     pub(super) fn pop_events(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) -> u32 {
         let memory = self.memory.clone();
         let mut popped = 0;
@@ -72,15 +81,11 @@ impl Guest {
                         cx.broken(CheckId::G7, text);
                     }
                     let (low, high) = WORK_START_NS;
-                    let drawn = Time(cx.now.0 + u64::from(cx.dice.between(low, high)));
-                    // One CPU's queue: handlers start in order, and run at the same time once they sleep.
-                    let at = drawn.max(Time(self.hbas[hba].work_starts.0 + 1));
-                    self.hbas[hba].work_starts = at;
-                    let kind = Kind::Event {
-                        buffer,
-                        work: Work::Start(event),
-                    };
-                    self.spawn(hba, Flow::new(kind, at));
+                    let drawn = cx.now.0 + u64::from(cx.dice.between(low, high));
+                    let at = Time(drawn.max(self.hbas[hba].last_work.0 + 1));
+                    self.hbas[hba].last_work = at;
+                    let work = Work::Start(event);
+                    self.spawn(hba, Flow::new(Kind::Event { buffer, work }, at));
                 }
                 Ok(None) => return popped,
                 Err(broken) => {
@@ -104,9 +109,9 @@ impl Guest {
         flow.wait = Wait::At(Time(cx.now.0 + STEP_NS));
         match work {
             Work::Start(event) => {
-                let step = event.map_or(FlowStep::LookUp(0), |e| FlowStep::LookUp(e[5]));
-                *work = event.map_or(Work::Post, |event| self.look_up(hba, &event));
-                Goes::On(step)
+                let target = event[5];
+                *work = self.look_up(hba, *event);
+                Goes::On(FlowStep::LookUp(target))
             }
             Work::WantScan(target) => {
                 let target = *target;
@@ -116,15 +121,12 @@ impl Guest {
                 *work = Work::Scan(TargetScan::new(target, self.disk_at(hba, target).is_some()));
                 Goes::On(FlowStep::Locked(target))
             }
-            Work::Scan(_) => self.scan_step(hba, n, flow, work, cx),
-            Work::WantRemove(disk) => {
-                let disk = *disk;
-                let target = self.disks[disk].target;
-                if !self.lock(hba, n, flow, cx.now) {
-                    return Goes::On(FlowStep::Waits(target));
+            Work::Scan(scan) => {
+                let (goes, over) = self.scan_step(hba, n, flow, scan, cx);
+                if over {
+                    *work = Work::Post;
                 }
-                *work = Work::Remove(disk, RemoveStage::Cancel);
-                Goes::On(FlowStep::Locked(target))
+                goes
             }
             Work::Remove(disk, stage) => {
                 let (goes, over) = self.removal_step(hba, n, flow, *disk, stage, cx);
@@ -133,102 +135,154 @@ impl Guest {
                 }
                 goes
             }
-            Work::Missed { .. } => self.missed_step(hba, n, flow, work, cx),
-            Work::Revalidate(disk, script) => {
-                let reply = self.take_answer(hba, n, flow);
-                let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
-                if let Some(command) = script.next(answer) {
-                    return self.send_command(hba, n, flow, command, cx);
+            Work::Missed(missed) => {
+                let (goes, over) = self.missed_step(hba, n, flow, missed, cx);
+                if over {
+                    *work = Work::WantHostScan(missed.event);
                 }
-                let (disk, geometry) = (*disk, script.geometry);
-                let bytes = geometry.blocks * u64::from(geometry.block_size);
-                if geometry.blocks > 0 && !self.disks[disk].dead {
-                    self.disks[disk].capacity = bytes;
-                }
-                *work = Work::Post;
-                Goes::On(FlowStep::Scanned(self.disks[disk].target))
+                goes
             }
-            Work::Post => {
-                if buffer != NO_BUFFER {
-                    self.hbas[hba].post_event(buffer);
-                    let hba = HbaId(hba as u8);
-                    cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
+            Work::WantHostScan(event) => {
+                let event = *event;
+                if !self.lock(hba, n, flow, cx.now) {
+                    return Goes::On(FlowStep::Waits(event[5]));
                 }
+                *work = self.prepare_host_scan(hba, event, cx.now);
+                self.unlock(hba, n, cx);
+                Goes::On(FlowStep::LookUp(event[5]))
+            }
+            Work::HostScan(host, event) => {
+                let (goes, over) = self.host_scan_step(hba, n, flow, host, cx);
+                if over {
+                    *work = self.look_up(hba, *event);
+                }
+                goes
+            }
+            Work::Revalidate(..) => self.revalidate_step(hba, n, flow, work, cx),
+            Work::Post => {
+                self.hbas[hba].post_event(buffer);
+                let hba = HbaId(hba as u8);
+                cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
                 Goes::Ended(FlowStep::Posted(buffer as u8))
             }
         }
     }
 
-    /// One step of the scan of a target, under the mutex.
+    /// What an event asks for.
+    fn look_up(&self, hba: usize, bytes: [u8; 16]) -> Work {
+        let (kind, reason) = (word(&bytes, 0), word(&bytes, 12));
+        if kind & event::EVENTS_MISSED != 0 {
+            let disks = self.disks.iter().enumerate();
+            let mine = |disk: &Disk| usize::from(disk.hba) == hba && disk.removable();
+            let disks = disks.filter(|(_, disk)| mine(disk)).map(|(n, _)| n).rev();
+            let mut event = bytes;
+            event[3] &= 0x7f;
+            return Work::Missed(Missed {
+                disks: disks.collect(),
+                asking: None,
+                removing: None,
+                event,
+            });
+        }
+        // Linux reads target and LUN without masking the address method out of the LUN.
+        let (target, lun) = (bytes[5], u16::from_be_bytes([bytes[6], bytes[7]]));
+        let disk = self.disk_at(hba, target).filter(|_| lun == 0);
+        let disk = disk.filter(|disk| self.disks[*disk].removable());
+        match (kind, reason, disk) {
+            (event::TRANSPORT_RESET, event::RESET_RESCAN, _) if lun == 0 => Work::WantScan(target),
+            (event::TRANSPORT_RESET, event::RESET_REMOVED, Some(disk)) => {
+                Work::Remove(disk, RemoveStage::Lock)
+            }
+            (event::PARAM_CHANGE, reason, Some(disk)) if LOOK_AGAIN.contains(&reason) => {
+                Work::Revalidate(disk, SdScript::revalidate(target))
+            }
+            // Not found, or "Unsupported virtio scsi event": logged and forgotten.
+            _ => Work::Post,
+        }
+    }
+
+    /// One step of the scan of a target; true with the last one.
     fn scan_step(
         &mut self,
         hba: usize,
         n: usize,
         flow: &mut Flow,
-        work: &mut Work,
+        scan: &mut TargetScan,
         cx: &mut Cx<'_, FromGuest>,
-    ) -> Goes {
+    ) -> (Goes, bool) {
         let reply = self.take_answer(hba, n, flow);
-        let Work::Scan(scan) = work else {
-            return self.over(work);
-        };
         let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
-        if let Some(command) = scan.next(answer) {
-            return self.send_command(hba, n, flow, command, cx);
-        }
+        let command = scan.next(answer);
         let target = scan.target();
-        if let Found::Disk { serial } = scan.found() {
-            let serial = serial.clone();
-            self.found(hba, target, &serial);
+        if let Some(Found::Disk {
+            serial,
+            inquiry_bytes,
+        }) = scan.take_found()
+        {
+            // `sd` probes it while the scan goes on to its other LUNs.
+            self.found(hba, target, &serial, inquiry_bytes);
             self.start_probes(hba, cx.now);
         }
-        *work = Work::Post;
+        if let Some(command) = command {
+            return (self.send_command(hba, n, flow, command, cx), false);
+        }
         self.unlock(hba, n, cx);
-        Goes::On(FlowStep::Scanned(target))
+        (Goes::On(FlowStep::Scanned(target)), true)
     }
 
-    /// What an event asks for.
-    fn look_up(&self, hba: usize, bytes: &[u8; 16]) -> Work {
-        let (kind, reason) = (word(bytes, 0), word(bytes, 12));
-        if kind & event::EVENTS_MISSED != 0 {
-            let disks = self.disks.iter().enumerate().filter(|(_, disk)| {
-                usize::from(disk.hba) == hba && disk.state == super::disk::DeviceState::Running
-            });
-            let disks = disks.map(|(n, _)| n).rev().collect();
-            let mut event = *bytes;
-            event[3] &= 0x7f;
-            return Work::Missed {
-                disks,
-                asking: None,
-                gone: Vec::new(),
-                event,
-            };
-        }
-        // Linux reads target and LUN without masking the address method out of the LUN.
-        let (target, lun) = (bytes[5], u16::from_be_bytes([bytes[6], bytes[7]]));
-        match (kind, reason) {
-            (event::TRANSPORT_RESET, event::RESET_RESCAN) if lun == 0 => Work::WantScan(target),
-            (event::TRANSPORT_RESET, event::RESET_REMOVED) if lun == 0 => {
-                match self.disk_at(hba, target) {
-                    Some(disk) if self.disks[disk].removable() => Work::WantRemove(disk),
-                    _ => Work::Post,
-                }
-            }
-            (event::PARAM_CHANGE, reason) if LOOK_AGAIN.contains(&reason) => {
-                match self.disk_at(hba, target) {
-                    Some(disk) if self.disks[disk].removable() => {
-                        Work::Revalidate(disk, SdScript::revalidate(target))
-                    }
-                    _ => Work::Post,
-                }
-            }
-            // "Unsupported virtio scsi event": logged and forgotten.
-            _ => Work::Post,
-        }
-    }
-
-    /// `virtscsi_rescan_hotunplug`: each disk is asked; then the host is scanned.
+    /// `virtscsi_rescan_hotunplug`: each disk is asked, and removed at once if it is gone. True with the
+    /// last step.
     fn missed_step(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Flow,
+        missed: &mut Missed,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> (Goes, bool) {
+        if let Some((disk, stage)) = &mut missed.removing {
+            let (goes, over) = self.removal_step(hba, n, flow, *disk, stage, cx);
+            if over {
+                missed.removing = None;
+            }
+            return (goes, false);
+        }
+        let reply = self.take_answer(hba, n, flow);
+        if let (Some(reply), Some(asked)) = (reply, missed.asking.take()) {
+            let other = self.scratch.first().is_some_and(|byte| byte >> 5 != 0);
+            if (reply.is_good() && other) || reply.is_bad_target() {
+                missed.removing = Some((asked, RemoveStage::Lock));
+                let target = self.disks[asked].target;
+                return (Goes::On(FlowStep::LookUp(target)), false);
+            }
+        }
+        while let Some(disk) = missed.disks.pop() {
+            if self.disks[disk].removable() {
+                missed.asking = Some(disk);
+                let Disk {
+                    target,
+                    inquiry_bytes,
+                    ..
+                } = self.disks[disk];
+                let command = Command::inquiry(target, inquiry_bytes);
+                return (self.send_command(hba, n, flow, command, cx), false);
+            }
+        }
+        (Goes::On(FlowStep::LookUp(missed.event[5])), true)
+    }
+
+    /// `scsi_prep_async_scan`: a host has one asynchronous scan at most; whoever wants another one
+    /// scans himself.
+    fn prepare_host_scan(&mut self, hba: usize, event: [u8; 16], now: Time) -> Work {
+        if self.hbas[hba].async_scan {
+            return Work::HostScan(HostScan::default(), event);
+        }
+        self.start_host_scan(hba, Time(now.0 + STEP_NS));
+        self.look_up(hba, event)
+    }
+
+    /// `scsi_rescan_device`: the VPD pages, then what `sd` wants to know. Not under the scan mutex.
+    fn revalidate_step(
         &mut self,
         hba: usize,
         n: usize,
@@ -237,52 +291,24 @@ impl Guest {
         cx: &mut Cx<'_, FromGuest>,
     ) -> Goes {
         let reply = self.take_answer(hba, n, flow);
-        let Work::Missed {
-            disks,
-            asking,
-            gone,
-            event,
-        } = work
-        else {
-            return self.over(work);
-        };
-        if let (Some(reply), Some(asked)) = (reply, asking.take()) {
-            let other = self.scratch.first().is_some_and(|byte| byte >> 5 != 0);
-            if (reply.is_good() && other) || reply.is_bad_target() {
-                gone.push(asked);
+        if let Work::Revalidate(number, script) = work {
+            let disk = &mut self.disks[*number];
+            if disk.probing {
+                // The probe holds the device's lock.
+                flow.wait = Wait::Probe(*number);
+                return Goes::On(FlowStep::Waits(disk.target));
+            }
+            let running = disk.state == DeviceState::Running;
+            let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
+            if let Some(command) = script.next(answer).filter(|_| running) {
+                return self.send_command(hba, n, flow, command, cx);
+            }
+            let geometry = script.geometry;
+            if running && geometry.blocks > 0 {
+                disk.capacity = geometry.bytes();
             }
         }
-        if let Some(disk) = disks.pop() {
-            *asking = Some(disk);
-            let command = Command::inquiry(self.disks[disk].target, 36);
-            return self.send_command(hba, n, flow, command, cx);
-        }
-        let event = *event;
-        for disk in std::mem::take(gone) {
-            let work = Work::WantRemove(disk);
-            let at = Time(cx.now.0 + STEP_NS);
-            // Removed by handlers of their own, whose "buffer" is posted by nobody: none was used.
-            self.spawn(
-                hba,
-                Flow::new(
-                    Kind::Event {
-                        buffer: NO_BUFFER,
-                        work,
-                    },
-                    at,
-                ),
-            );
-        }
-        self.spawn(hba, Flow::new(Kind::host_scan(), Time(cx.now.0 + STEP_NS)));
-        *work = self.look_up(hba, &event);
-        Goes::On(FlowStep::LookUp(event[5]))
-    }
-
-    fn over(&mut self, work: &mut Work) -> Goes {
         *work = Work::Post;
-        Goes::On(FlowStep::LookUp(0))
+        Goes::On(FlowStep::Scanned(0))
     }
 }
-
-/// In place of an event buffer, for a removal that no event asked for.
-pub const NO_BUFFER: u16 = u16::MAX;

@@ -12,9 +12,10 @@ use fio_model::{
 use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::disk::Disk;
 use super::io::Submitted;
 use super::layout::{THREAD_BYTES, thread_buffers};
-use super::{CPUS, Guest, GuestTurn};
+use super::{CPUS, Guest, GuestTurn, Power};
 use crate::end::{Cx, When};
 use crate::message::FromGuest;
 
@@ -112,7 +113,9 @@ impl Guest {
                 .iter()
                 .position(|hba| hba.controller == place.controller);
             let disk = disk.and_then(|hba| self.disk_at(hba, place.target.0));
-            let disk = disk.filter(|disk| self.disks[*disk].visible && !self.disks[*disk].dead);
+            let usable = |disk: &Disk| disk.visible && !disk.dead;
+            let runs = self.power == Power::Running;
+            let disk = disk.filter(|disk| runs && usable(&self.disks[*disk]));
             let node = disk.map_or("/dev/none".to_owned(), |disk| self.disks[disk].node());
             let job = file.job_for(&format!("disk{}", id.0), &node);
             for _ in 0..job.numjobs.max(1) {
@@ -152,11 +155,9 @@ impl Guest {
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
         let bytes = u64::from(file.depth()) * u64::from(file.buffer_len());
-        let slot = self
-            .threads
-            .iter()
-            .position(Option::is_none)
-            .filter(|_| bytes <= THREAD_BYTES);
+        let mut slots = 0..self.threads.len();
+        let slot = slots.find(|slot| self.threads[*slot].is_none() && !self.has_ios(*slot));
+        let slot = slot.filter(|_| bytes <= THREAD_BYTES);
         let Some(slot) = slot else {
             return fails(
                 self,
@@ -275,16 +276,14 @@ impl Guest {
         if request.op == Op::Write {
             self.scratch.resize(size as usize, 0);
             let buffer = &mut self.scratch[..];
-            wrote = thread
-                .file
-                .prepare(&request, cx.now.0, buffer, &mut self.digests)
-                .0;
-            let from = request.buffer_offset as usize;
-            let whole = from == 0;
-            let to = if whole { request.len as usize } else { 0 };
-            self.memory
-                .write_slice(&self.scratch[..to], GuestAddress(start))
-                .expect("buffers lie in guest memory");
+            let digests = &mut self.digests;
+            wrote = thread.file.prepare(&request, cx.now.0, buffer, digests).0;
+            // The rest of a short write is in the buffer already.
+            if request.buffer_offset == 0 {
+                self.memory
+                    .write_slice(&self.scratch[..request.len as usize], GuestAddress(start))
+                    .expect("buffers lie in guest memory");
+            }
         }
         let id = u64::from(self.config.vm.0) << 48 | self.io_count;
         let (fio, disk, place) = (thread.fio, thread.id, thread.place);
@@ -326,13 +325,18 @@ impl Guest {
             };
             let thread = self.threads[slot].as_mut().expect("it runs");
             let mut read = 0;
-            self.scratch.clear();
             if !io.io.write {
-                self.scratch.resize(io.io.len as usize, 0);
+                // The unit's buffer from its beginning: what is read may be the rest of a short read.
+                let size = u64::from(thread.file.buffer_len());
+                let start = thread.buffers + u64::from(io.unit.0) * size;
+                let from = (io.addr - start) as usize;
+                self.scratch.resize(from + io.io.len as usize, 0);
                 self.memory
-                    .read_slice(&mut self.scratch, GuestAddress(io.addr))
+                    .read_slice(&mut self.scratch, GuestAddress(start))
                     .expect("buffers lie in guest memory");
-                read = fingerprint(&self.scratch).0;
+                if self.config.per_io {
+                    read = fingerprint(&self.scratch[from..]).0;
+                }
             }
             let result = match completion {
                 Completion::Done { bytes } => Ok(bytes),
@@ -427,6 +431,9 @@ impl Guest {
             let Some(thread) = self.threads[slot].take() else {
                 continue;
             };
+            for (n, _) in &thread.inbox {
+                self.forget_io(*n);
+            }
             let volume = thread.file.progress().volume;
             let result = end(thread.file.result().clone());
             self.thread_stopped(thread.fio, (thread.id, thread.place), volume, result);

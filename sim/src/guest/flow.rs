@@ -3,18 +3,16 @@
 //! A flow is a sequence that sleeps: on a command, on the scan mutex, on a drain. Knows when each goes
 //! on; what it then does stands in `events`, `removal` and the scripts.
 
-use std::time::Duration;
-
-use scenarios::{DiskId, Observation, Time};
+use scenarios::Time;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::command::{Command, Reply};
-use super::disk::{DeviceState, Disk};
+use super::disk::DeviceState;
 use super::events::Work;
-use super::firmware::{FirmwareScan, TARGETS};
+use super::firmware::FirmwareScan;
 use super::hba::{Data, Driver, Owner};
+use super::host_scan::HostScan;
 use super::layout::{FLOW_BYTES, FLOWS_MAX};
-use super::scan::{Found, TargetScan};
 use super::sd::SdScript;
 use super::{FlowStep, Guest, GuestTurn};
 use crate::end::{Cx, When};
@@ -27,8 +25,6 @@ pub const STEP_NS: u64 = 2_000;
 const FULL_RING_NS: u64 = 50_000;
 /// From the release of the scan mutex to the next holder's first instruction.
 pub const WAKE_NS: u64 = 5_000;
-/// Disks of one device that `sd` probes at the same time.
-const PROBES_MAX: usize = 12;
 
 /// What a flow sleeps on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +46,8 @@ pub enum Wait {
 pub enum Kind {
     /// The firmware's scan.
     Firmware(FirmwareScan),
-    /// The scan of a whole host (`scsi_scan_host`): one target after the other, under the mutex.
-    HostScan {
-        /// The next target.
-        next: u16,
-        /// The scan of the target before it.
-        scan: Option<TargetScan>,
-        /// The mutex is held.
-        locked: bool,
-    },
+    /// The asynchronous scan of a whole host (`do_scan_async`); a host has one at most.
+    HostScan(HostScan),
     /// The handler of an event; its buffer is posted again at its end.
     Event {
         /// The buffer.
@@ -75,7 +64,7 @@ pub enum Kind {
     },
     /// `sd` writes caches back before a reboot, one disk after the other.
     Shutdown {
-        /// Targets that are still to be done, the next one last.
+        /// Targets that are still to be done, the next one last: the newest disk.
         targets: Vec<u8>,
     },
 }
@@ -84,17 +73,13 @@ impl Kind {
     /// A scan of all targets that has not begun.
     #[must_use]
     pub fn host_scan() -> Self {
-        Self::HostScan {
-            next: 0,
-            scan: None,
-            locked: false,
-        }
+        Self::HostScan(HostScan::default())
     }
 
     /// Whether a boot waits for it.
     #[must_use]
     pub fn is_scan_or_probe(&self) -> bool {
-        matches!(self, Self::HostScan { .. } | Self::Probe { .. })
+        matches!(self, Self::HostScan(_) | Self::Probe { .. })
     }
 
     fn is_event(&self) -> bool {
@@ -234,9 +219,10 @@ impl Guest {
                 let command = scan.next(reply.as_ref());
                 self.command_or_end(hba, n, flow, command, cx)
             }
-            Kind::HostScan { next, scan, locked } => {
-                self.host_scan_step(hba, n, flow, (next, scan, locked), cx)
-            }
+            Kind::HostScan(host) => match self.host_scan_step(hba, n, flow, host, cx) {
+                (Goes::On(step), true) => Goes::Ended(step),
+                (goes, _) => goes,
+            },
             Kind::Event { buffer, work } => {
                 let buffer = *buffer;
                 self.work_step(hba, n, flow, work, buffer, cx)
@@ -338,135 +324,16 @@ impl Guest {
         Some(reply)
     }
 
-    fn host_scan_step(
-        &mut self,
-        hba: usize,
-        n: usize,
-        flow: &mut Flow,
-        (next, scan, locked): (&mut u16, &mut Option<TargetScan>, &mut bool),
-        cx: &mut Cx<'_, FromGuest>,
-    ) -> Goes {
-        if !*locked {
-            *locked = self.lock(hba, n, flow, cx.now);
-            let step = if *locked {
-                FlowStep::Locked(0)
-            } else {
-                FlowStep::Waits(0)
-            };
-            return Goes::On(step);
-        }
-        let reply = self.take_answer(hba, n, flow);
-        loop {
-            if let Some(current) = scan {
-                let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
-                if let Some(command) = current.next(answer) {
-                    return self.send_command(hba, n, flow, command, cx);
-                }
-                if let Found::Disk { serial } = current.found() {
-                    let serial = serial.clone();
-                    self.found(hba, current.target(), &serial);
-                }
-            }
-            if *next == TARGETS {
-                // Disks become visible when the whole host has been scanned.
-                self.unlock(hba, n, cx);
-                self.shuffle_unprobed(hba, cx);
-                return Goes::Ended(FlowStep::Scanned(0));
-            }
-            let known = self.disk_at(hba, *next as u8).is_some();
-            let mut first = TargetScan::new(*next as u8, known);
-            *next += 1;
-            let command = first.next(None);
-            *scan = Some(first);
-            if let Some(command) = command {
-                return self.send_command(hba, n, flow, command, cx);
-            }
-        }
-    }
-
-    /// Adds a disk that a scan found; `sd` will probe it.
-    pub(super) fn found(&mut self, hba: usize, target: u8, serial: &str) {
-        let id: Option<DiskId> = self.config.disks.get(serial).copied();
-        let mut disk = Disk::found(hba as u8, target, id);
-        disk.probing = true;
-        self.unprobed[hba].push_back(self.disks.len());
-        self.disks.push(disk);
-    }
-
-    /// `sd` probes asynchronously: the order of a host's disks is free.
-    fn shuffle_unprobed(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
-        for last in (1..self.unprobed[hba].len()).rev() {
-            let other = cx.dice.below(last as u32 + 1) as usize;
-            self.unprobed[hba].swap(last, other);
-        }
-        self.start_probes(hba, cx.now);
-    }
-
-    /// Starts probes of disks that wait for one.
-    pub(super) fn start_probes(&mut self, hba: usize, now: Time) {
-        let running = |flow: &&Option<Flow>| {
-            flow.as_ref()
-                .is_some_and(|flow| matches!(flow.kind, Kind::Probe { .. }))
-        };
-        let mut probes = self.flows[hba].iter().filter(running).count();
-        while probes < PROBES_MAX
-            && let Some(disk) = self.unprobed[hba].pop_front()
-        {
-            let name = (0..).find(|name| self.disks.iter().all(|d| !d.has_name(*name)));
-            let found = &mut self.disks[disk];
-            found.state = DeviceState::Running;
-            found.name = name.unwrap_or(0);
-            found.named = true;
-            let script = SdScript::probe(found.target);
-            let at = now + Duration::from_nanos(STEP_NS);
-            self.spawn(hba, Flow::new(Kind::Probe { disk, script }, at));
-            probes += 1;
-        }
-    }
-
-    fn probe_step(
-        &mut self,
-        hba: usize,
-        n: usize,
-        flow: &mut Flow,
-        disk: usize,
-        script: &mut SdScript,
-        cx: &mut Cx<'_, FromGuest>,
-    ) -> Goes {
-        let reply = self.take_answer(hba, n, flow);
-        let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
-        if let Some(command) = script.next(answer) {
-            return self.send_command(hba, n, flow, command, cx);
-        }
-        let geometry = script.geometry;
-        let probed = &mut self.disks[disk];
-        probed.capacity = geometry.blocks * u64::from(geometry.block_size);
-        probed.block_size = geometry.block_size;
-        probed.write_cache = geometry.write_cache;
-        probed.visible = geometry.blocks > 0;
-        probed.probing = false;
-        let target = probed.target;
-        if probed.visible {
-            let seen = self.guest_disk(&self.disks[disk]);
-            cx.see(Observation::DiskAppeared(seen));
-        }
-        Goes::Ended(FlowStep::Appeared(target))
-    }
-
     /// Whoever waited for a flow that ended goes on.
     fn flow_ended(&mut self, hba: usize, n: usize, kind: &Kind, cx: &mut Cx<'_, FromGuest>) {
-        let at = Wait::At(Time(cx.now.0 + WAKE_NS));
         match kind {
             Kind::Firmware(_) | Kind::Shutdown { .. } => self.boot_flow_ended(cx.now),
             Kind::Probe { disk, .. } => {
-                for flow in self.flows[hba].iter_mut().flatten() {
-                    if flow.wait == Wait::Probe(*disk) {
-                        flow.wait = at;
-                    }
-                }
+                self.probe_over(hba, *disk, cx.now);
                 self.start_probes(hba, cx.now);
             }
-            Kind::HostScan { .. } | Kind::Event { .. } => {}
+            Kind::HostScan(_) => self.hbas[hba].async_scan = false,
+            Kind::Event { .. } => {}
         }
         debug_assert!(
             self.hbas[hba].mutex.owner != Some(n),
@@ -475,13 +342,19 @@ impl Guest {
         self.ready_if_probed(cx);
     }
 
+    /// Starts the asynchronous scan of a host (`scsi_scan_host`).
+    pub(super) fn start_host_scan(&mut self, hba: usize, at: Time) {
+        self.hbas[hba].async_scan = true;
+        self.spawn(hba, Flow::new(Kind::host_scan(), at));
+    }
+
     /// Writes the caches of a device's disks back.
     pub(super) fn start_shutdown(&mut self, hba: usize, at: Time) {
         let disks = self.disks.iter().filter(|disk| {
             usize::from(disk.hba) == hba && disk.write_cache && disk.state == DeviceState::Running
         });
-        let targets = disks.rev().map(|disk| disk.target).collect();
-        self.flows[hba].retain(|flow| flow.is_some());
+        // `device_shutdown` goes through its list from the end: the newest disk first.
+        let targets = disks.map(|disk| disk.target).collect();
         self.spawn(hba, Flow::new(Kind::Shutdown { targets }, at));
     }
 }

@@ -3,13 +3,12 @@
 //! The driver's half (`virtscsi_queuecommand`, `virtscsi_vq_done`, `virtscsi_kick_event`). Knows
 //! bytes and heads; what a request means to its owner stands elsewhere.
 
-use std::collections::VecDeque;
-
 use scenarios::{ControllerId, Time};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::command::Reply;
 use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
+use super::mutex::ScanMutex;
 use super::ring::{DriverRing, NotAHead, Segment};
 use crate::end::Memory;
 use crate::message::{EVENTQ, VringIndex};
@@ -52,9 +51,6 @@ pub struct Returned {
     pub untouched: bool,
 }
 
-/// An event buffer that came back: its number, and its bytes if the device wrote any.
-pub type EventBuffer = (u16, Option<[u8; EVENT_SIZE as usize]>);
-
 /// What came of sending a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -73,15 +69,6 @@ pub enum Driver {
     Firmware,
     /// Linux's.
     Linux,
-}
-
-/// The lock that scans and removals of one host take (`shost->scan_mutex`).
-#[derive(Clone, Debug, Default)]
-pub struct ScanMutex {
-    /// The flow that holds it.
-    pub owner: Option<usize>,
-    /// Flows that wait, in the order in which they came.
-    pub waiters: VecDeque<usize>,
 }
 
 /// One device.
@@ -105,10 +92,12 @@ pub struct Hba {
     event_heads: [u16; RING_SIZE as usize],
     /// Its scan mutex.
     pub mutex: ScanMutex,
-    /// Fio threads and flows that wait for room in a ring, by number of the thread.
+    /// The asynchronous scan of the host is under way (`shost->async_scan`).
+    pub async_scan: bool,
+    /// When the last event handler starts or started: they start in the order of their events.
+    pub last_work: Time,
+    /// Fio threads that wait for room in a ring.
     pub room_wanted: Vec<usize>,
-    /// When the last event handler that was queued starts: they start in order.
-    pub work_starts: Time,
 }
 
 impl Hba {
@@ -126,8 +115,9 @@ impl Hba {
             poisoned: vec![false; heads],
             event_heads: [0; RING_SIZE as usize],
             mutex: ScanMutex::default(),
+            async_scan: false,
+            last_work: Time(0),
             room_wanted: Vec::new(),
-            work_starts: Time::ZERO,
         }
     }
 
@@ -152,6 +142,7 @@ impl Hba {
         self.poisoned.fill(false);
         self.room_wanted.clear();
         self.mutex = ScanMutex::default();
+        self.async_scan = false;
     }
 
     /// The vrings that its driver has set up.
@@ -291,8 +282,9 @@ impl Hba {
     }
 
     /// Posts all event buffers, as Linux does when it has found HOTPLUG.
-    pub fn post_all_events(&mut self) {
+    pub fn post_all_events(&mut self, memory: &Memory) {
         for buffer in 0..EVENT_BUFFERS {
+            write(memory, self.layout.event(buffer), &[0; EVENT_SIZE as usize]);
             self.post_event(buffer);
         }
     }
@@ -317,12 +309,16 @@ impl Hba {
         }
     }
 
-    /// Takes the next event buffer.
+    /// Takes the next event: the buffer that it came in, and its bytes. Linux does not look at the used
+    /// length: in a buffer that came back unwritten it finds the event before.
     ///
     /// # Errors
     ///
     /// The used entry names no head in flight.
-    pub fn receive_event(&mut self, memory: &Memory) -> Result<Option<EventBuffer>, NotAHead> {
+    pub fn receive_event(
+        &mut self,
+        memory: &Memory,
+    ) -> Result<Option<(u16, [u8; EVENT_SIZE as usize])>, NotAHead> {
         let Some(ring) = self
             .rings
             .get_mut(usize::from(EVENTQ.0))
@@ -330,7 +326,7 @@ impl Hba {
         else {
             return Ok(None);
         };
-        let Some((head, used_len)) = ring.pop_used()? else {
+        let Some((head, _)) = ring.pop_used()? else {
             return Ok(None);
         };
         let buffer = self.event_heads[usize::from(head)];
@@ -339,25 +335,22 @@ impl Hba {
         memory
             .read_slice(&mut bytes, addr)
             .expect("event buffers lie in memory");
-        Ok(Some((buffer, (used_len > 0).then_some(bytes))))
+        Ok(Some((buffer, bytes)))
     }
 
-    /// Heads that are free and whose response was written since they were given back.
-    pub fn spoiled<'a>(
-        &'a self,
-        memory: &'a Memory,
-    ) -> impl Iterator<Item = (VringIndex, u16)> + 'a {
-        let poisoned = self
-            .poisoned
-            .iter()
-            .enumerate()
-            .filter(|(_, poisoned)| **poisoned);
-        poisoned.filter_map(|(slot, _)| {
+    /// Heads that are free and whose response was written since they were given back; each is named
+    /// once.
+    pub fn take_spoiled(&mut self, memory: &Memory) -> Vec<(VringIndex, u16)> {
+        let mut spoiled = Vec::new();
+        for (slot, poisoned) in self.poisoned.iter_mut().enumerate() {
             let vring = VringIndex(slot as u16 / RING_SIZE);
             let head = slot as u16 % RING_SIZE;
-            let response = self.layout.response(vring, head);
-            (!holds_poison(memory, response)).then_some((vring, head))
-        })
+            if *poisoned && !holds_poison(memory, self.layout.response(vring, head)) {
+                *poisoned = false;
+                spoiled.push((vring, head));
+            }
+        }
+        spoiled
     }
 }
 

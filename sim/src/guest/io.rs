@@ -8,7 +8,8 @@ use scenarios::{CheckId, Io, Observation, Time};
 use super::command::{Reply, read_write_cdb};
 use super::disk::{Entry, Gate};
 use super::hba::{Data, Owner, Returned};
-use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, TRIES_MAX, fate};
+use super::layout::QUEUE_DEPTH;
+use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
 use super::{CPU, CPUS, Guest};
 use crate::end::Cx;
 use crate::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
@@ -35,6 +36,8 @@ pub struct AppIo {
     moved: u32,
     /// Commands sent.
     pub tries: u8,
+    /// Of those, the ones that failed in a way that is counted (`scsi_cmnd.retries`).
+    retries: u8,
     since: Time,
     /// The answer that decided.
     pub answer: Option<(u8, u8, u32)>,
@@ -45,7 +48,7 @@ pub struct AppIo {
 pub enum Submitted {
     /// It is under way, or has already failed; either way its end will be reaped.
     Yes,
-    /// No request can be had: 128 are in flight in that queue.
+    /// No request can be had: 128 are in flight in that queue, or on that disk.
     NoRoom,
 }
 
@@ -66,7 +69,8 @@ impl Guest {
         let hba = usize::from(self.disks[disk].hba);
         let entry = self.disks[disk].enter(request.offset, request.len);
         let passes = entry == Entry::Pass && self.disks[disk].gate() == Gate::Open;
-        if passes && !self.hbas[hba].is_broken(vring) && !self.hbas[hba].has_room(vring) {
+        let full = self.disks[disk].in_flight >= QUEUE_DEPTH || !self.hbas[hba].has_room(vring);
+        if full && passes && !self.hbas[hba].is_broken(vring) {
             self.hbas[hba].room_wanted.push(thread);
             return Submitted::NoRoom;
         }
@@ -83,6 +87,7 @@ impl Guest {
             vring,
             moved: 0,
             tries: 0,
+            retries: 0,
             since,
             answer: None,
         };
@@ -188,10 +193,8 @@ impl Guest {
                 }
             }
         }
-        if done > 0 {
-            for thread in std::mem::take(&mut self.hbas[hba].room_wanted) {
-                self.wake(self.fio_actor(thread), cx.now);
-            }
+        if done > 0 && !self.hbas[hba].room_wanted.is_empty() {
+            self.wake_room_wanted(hba, cx.now);
         }
         done
     }
@@ -227,11 +230,21 @@ impl Guest {
         match fate(&reply) {
             Fate::Done => self.io_done(n, reply.resid, cx),
             Fate::Fails(errno) => self.fail_io(n, errno, cx.now),
-            Fate::Retry if io.tries >= TRIES_MAX => self.fail_io(n, Errno::EIO, cx.now),
+            Fate::Retry => self.retry(n, cx),
             Fate::RetryForever | Fate::Requeue if old => self.fail_io(n, Errno::EIO, cx.now),
-            Fate::Retry | Fate::RetryForever => self.dispatch(n, cx),
+            Fate::RetryForever => self.dispatch(n, cx),
             Fate::Requeue => self.delay(n, cx.now + REQUEUE_DELAY),
         }
+    }
+
+    /// Another try, if it is allowed (`scsi_cmd_retry_allowed`).
+    fn retry(&mut self, n: usize, cx: &mut Cx<'_, FromGuest>) {
+        let io = self.ios[n].as_mut().expect("it was just answered");
+        if io.retries == RETRIES_MAX {
+            return self.fail_io(n, Errno::EIO, cx.now);
+        }
+        io.retries += 1;
+        self.dispatch(n, cx);
     }
 
     /// A command did what it should, but for `resid` bytes: the rest is another command.
@@ -240,14 +253,14 @@ impl Guest {
         let block = self.disks[io.disk].block_size;
         let asked = io.io.len - io.moved;
         // A residual that is no multiple of the block is rounded up, and one that is all or more than
-        // all of the request counts as nothing moved.
+        // all of the request counts as nothing moved: Linux would try that for ever.
         let missing = resid.min(asked).div_ceil(block) * block;
         io.moved += asked - missing.min(asked);
         if io.moved == io.io.len {
             let bytes = io.io.len;
             self.finish_io(n, Completion::Done { bytes }, cx.now);
-        } else if missing == asked && io.tries >= TRIES_MAX {
-            self.fail_io(n, Errno::EIO, cx.now);
+        } else if missing >= asked {
+            self.retry(n, cx);
         } else {
             self.dispatch(n, cx);
         }
@@ -262,8 +275,8 @@ impl Guest {
         let io = self.ios[n].as_ref().expect("a request ends once");
         let (disk, thread) = (io.disk, io.thread);
         self.disks[disk].in_flight -= 1;
+        let hba = usize::from(self.disks[disk].hba);
         if self.disks[disk].in_flight == 0 {
-            let hba = usize::from(self.disks[disk].hba);
             self.drained(hba, disk, now);
         }
         let actor = self.fio_actor(thread);
@@ -272,7 +285,25 @@ impl Guest {
             if owner.wants_completions() {
                 self.wake(actor, now);
             }
+        } else {
+            // Its fio was given up as hung: nobody will reap it.
+            self.forget_io(n);
         }
+        if !self.hbas[hba].room_wanted.is_empty() {
+            self.wake_room_wanted(hba, now);
+        }
+    }
+
+    /// There may be room again: whoever waits for it looks.
+    fn wake_room_wanted(&mut self, hba: usize, now: Time) {
+        for thread in std::mem::take(&mut self.hbas[hba].room_wanted) {
+            self.wake(self.fio_actor(thread), now);
+        }
+    }
+
+    /// Whether requests of a thread are under way; its memory and its place are not free until then.
+    pub(super) fn has_ios(&self, thread: usize) -> bool {
+        self.ios.iter().flatten().any(|io| io.thread == thread)
     }
 
     /// Ends the bookkeeping of a request that its thread has reaped.

@@ -7,6 +7,8 @@ use crate::message::VringIndex;
 
 /// Entries of every ring (QEMU's `virtqueue_size` default; SPDK takes up to 1024).
 pub const RING_SIZE: u16 = 128;
+/// Requests that a disk has at most: its queue depth, `cmd_per_lun` of QEMU's configuration space.
+pub const QUEUE_DEPTH: u32 = 128;
 /// Event buffers that Linux posts (`VIRTIO_SCSI_EVENT_LEN`).
 pub const EVENT_BUFFERS: u16 = 8;
 /// Kernel flows of a device that can be under way at once: the host scan, eight event handlers and

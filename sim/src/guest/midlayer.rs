@@ -11,8 +11,8 @@ use fio_model::Errno;
 use super::command::Reply;
 use crate::wire::scsi::{response, status};
 
-/// Tries of a command of `sd` in all: 5 retries are allowed (`SD_MAX_RETRIES`).
-pub const TRIES_MAX: u8 = 6;
+/// Retries of a command of `sd` (`SD_MAX_RETRIES`): six tries in all.
+pub const RETRIES_MAX: u8 = 5;
 /// A command is not tried again when it is older than (retries + 1) × 30 s; checked only when it
 /// comes back.
 pub const AGE_MAX: Duration = Duration::from_secs(180);
@@ -31,7 +31,7 @@ pub enum Fate {
     Done,
     /// The application gets this.
     Fails(Errno),
-    /// Again at once, if it was not tried [`TRIES_MAX`] times; then EIO.
+    /// Again at once, if it was not retried [`RETRIES_MAX`] times; then EIO.
     Retry,
     /// Again at once, however often, until it is too old; then EIO.
     RetryForever,
@@ -66,16 +66,17 @@ fn by_status(reply: &Reply) -> Fate {
 
 fn by_sense(sense: Option<(u8, u8, u8)>) -> Fate {
     match sense {
-        Some((0x05, 0x20 | 0x21 | 0x24 | 0x26, _) | (0x07, 0x27, 0x00)) => {
+        Some((0x05, 0x20..=0x22 | 0x24 | 0x26, _) | (0x04, _, _) | (0x07, 0x27, 0x00)) => {
             Fate::Fails(Errno::EREMOTEIO)
         }
-        Some((0x02, 0x04, 0x01)) => Fate::Retry,
-        Some((0x02 | 0x04, _, _)) => Fate::Fails(Errno::EREMOTEIO),
+        // A UNIT ATTENTION and a unit that becomes ready pass; `scsi_io_completion_action` counts no
+        // tries for them.
+        Some((0x06, _, _) | (0x02, 0x04, 0x01)) => Fate::RetryForever,
         Some((0x03, 0x11 | 0x13 | 0x14, _)) => Fate::Fails(ENODATA),
-        // LOGICAL UNIT NOT SUPPORTED, the answer of a target that is going.
-        Some((0x05, _, _)) => Fate::Fails(Errno::EIO),
-        // UNIT ATTENTION, ABORTED COMMAND, other medium errors; and no sense at all: the error handler
-        // asks for it, which here counts as another try.
+        // LOGICAL UNIT NOT SUPPORTED, the answer of a target that is going; a unit that is not ready.
+        Some((0x05 | 0x02, _, _)) => Fate::Fails(Errno::EIO),
+        // ABORTED COMMAND, other medium errors; and no sense at all: the error handler asks for it,
+        // which here counts as another try.
         _ => Fate::Retry,
     }
 }
@@ -126,9 +127,10 @@ mod tests {
             (check(3, 0x11, 0), Fate::Fails(Errno(61))),
             (check(3, 0x03, 0), Fate::Retry),
             (check(0xb, 0, 0), Fate::Retry),
-            (check(6, 0x29, 0), Fate::Retry),
-            (check(6, 0x2a, 9), Fate::Retry),
-            (check(2, 4, 1), Fate::Retry),
+            (check(6, 0x29, 0), Fate::RetryForever),
+            (check(6, 0x2a, 9), Fate::RetryForever),
+            (check(2, 4, 1), Fate::RetryForever),
+            (check(4, 0x44, 0), Fate::Fails(Errno(121))),
         ];
         for (reply, expected) in rows {
             assert_eq!(fate(&reply), expected, "{reply:?}");

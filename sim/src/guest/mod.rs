@@ -18,15 +18,19 @@ mod fio;
 mod firmware;
 mod flow;
 mod hba;
+mod host_scan;
 mod io;
 mod layout;
 mod midlayer;
 mod mutex;
+mod probe;
 mod qemu;
 mod removal;
 mod ring;
 mod scan;
 mod sd;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -306,9 +310,7 @@ impl Guest {
             }
         }
         self.retry_delayed(cpu, cx);
-        popped
-            .filter(|_| done == 0)
-            .unwrap_or(GuestTurn::Irq(cpu as u8, done))
+        popped.unwrap_or(GuestTurn::Irq(cpu as u8, done))
     }
 
     /// Notes a used entry that named no head in flight: Linux gives the queue up.
@@ -323,11 +325,15 @@ impl Guest {
     }
 
     /// Looks at what no request shows: responses that were written after they had been given back.
-    pub fn audit(&self, cx: &mut Cx<'_, FromGuest>) {
-        for hba in &self.hbas {
-            for (vring, head) in hba.spoiled(&self.memory) {
-                self.spoiled(hba.controller, vring, head, cx);
-            }
+    pub fn audit(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        for hba in 0..self.hbas.len() {
+            self.audit_device(hba, cx);
+        }
+    }
+
+    fn audit_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
+        for (vring, head) in self.hbas[hba].take_spoiled(&self.memory) {
+            self.spoiled(self.hbas[hba].controller, vring, head, cx);
         }
     }
 

@@ -1,7 +1,8 @@
-//! The lock that scans and removals of one host take: Linux's `shost->scan_mutex`.
+//! The lock that scans and removals of one host take (`shost->scan_mutex`), and who gets it next.
 //!
-//! A normal Linux mutex: waiters in order, but a newcomer that finds the owner running may pass those
-//! that sleep. Knows flows by number.
+//! Knows flows by number only, and not what they do under it.
+
+use std::collections::VecDeque;
 
 use scenarios::Time;
 
@@ -9,6 +10,15 @@ use super::Guest;
 use super::flow::{Flow, STEP_NS, WAKE_NS, Wait};
 use crate::end::Cx;
 use crate::message::FromGuest;
+
+/// The mutex of one host.
+#[derive(Clone, Debug, Default)]
+pub struct ScanMutex {
+    /// The flow that holds it.
+    pub owner: Option<usize>,
+    /// Flows that wait, in the order in which they came.
+    pub waiters: VecDeque<usize>,
+}
 
 impl Guest {
     /// Takes the scan mutex for a flow, or puts it to sleep on it.

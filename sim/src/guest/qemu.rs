@@ -47,7 +47,9 @@ pub struct Qemu {
     pub awaiting: Option<HbaId>,
     /// Answers that came in.
     pub answers: VecDeque<(HbaId, VhostUserReply)>,
-    /// What is left of a boot, shutdown or pause.
+    /// What is left of a pause or of its end.
+    pub pausing: VecDeque<super::boot::BootStep>,
+    /// What is left of a boot or shutdown.
     pub steps: VecDeque<super::boot::BootStep>,
     connected: Vec<bool>,
     offered: Vec<u64>,
@@ -64,6 +66,7 @@ impl Qemu {
             outgoing: VecDeque::new(),
             awaiting: None,
             answers: VecDeque::new(),
+            pausing: VecDeque::new(),
             steps: VecDeque::new(),
             connected: vec![false; hbas],
             offered: vec![0; hbas],
@@ -185,7 +188,7 @@ impl Guest {
         }
         let memory = self.memory.clone();
         let qemu = &mut self.qemu;
-        if qemu.has(hba, protocol::INFLIGHT_SHMFD) && !resume {
+        if qemu.has(hba, protocol::INFLIGHT_SHMFD) {
             qemu.ask(
                 hba,
                 VhostUser::GetInflightFd {

@@ -21,6 +21,8 @@ const SYSFS_NS: (u32, u32) = (50_000, 400_000);
 /// Where a removal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveStage {
+    /// It wants the scan mutex.
+    Lock,
     /// The state becomes CANCEL: what is dispatched from now on gets ENODEV.
     Cancel,
     /// The capacity becomes 0, `/dev/sdX` goes.
@@ -46,14 +48,17 @@ impl Guest {
     ) -> (Goes, bool) {
         let target = self.disks[disk].target;
         match *stage {
+            RemoveStage::Lock => {
+                if !self.lock(hba, n, flow, cx.now) {
+                    return (Goes::On(FlowStep::Waits(target)), false);
+                }
+                *stage = RemoveStage::Cancel;
+                (Goes::On(FlowStep::Locked(target)), false)
+            }
             // Somebody else removed it while this handler waited for the mutex.
             RemoveStage::Cancel if !self.disks[disk].removable() => {
                 self.unlock(hba, n, cx);
                 (Goes::On(FlowStep::Deleted(target)), true)
-            }
-            RemoveStage::Cancel if self.disks[disk].probing => {
-                flow.wait = Wait::Probe(disk);
-                (Goes::On(FlowStep::Waits(target)), false)
             }
             RemoveStage::Cancel => {
                 self.disks[disk].state = DeviceState::Cancel;
@@ -61,6 +66,11 @@ impl Guest {
                 flow.wait = Wait::At(Time(cx.now.0 + u64::from(cx.dice.between(low, high))));
                 *stage = RemoveStage::Kill;
                 (Goes::On(FlowStep::Cancelled(target)), false)
+            }
+            // `sd_remove` comes after a probe that has begun; that sends nothing more after CANCEL.
+            RemoveStage::Kill if self.disks[disk].probing => {
+                flow.wait = Wait::Probe(disk);
+                (Goes::On(FlowStep::Waits(target)), false)
             }
             RemoveStage::Kill => {
                 self.disks[disk].dead = true;

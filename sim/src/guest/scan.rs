@@ -9,7 +9,7 @@ use super::command::{Command, Reply};
 const INQUIRY_FIRST: u8 = 36;
 /// Bytes that Linux wants for a list of LUNs: 511 of them and a header.
 const REPORT_LUNS_BYTES: u32 = 4096;
-/// VPD pages that Linux keeps, in the order in which it reads them.
+/// VPD pages that Linux keeps; it reads them in the order of the device's list.
 const PAGES: [u8; 6] = [0x80, 0x83, 0x89, 0xb0, 0xb1, 0xb2];
 
 /// An answer: the reply and the data that came in.
@@ -29,7 +29,8 @@ impl VpdWalk {
     /// The next command, or `None` when all is read.
     pub fn next(&mut self, target: u8, answer: Option<Answer<'_>>) -> Option<Command> {
         let good = answer.filter(|(reply, data)| reply.is_good() && data.len() >= 4);
-        let full = good.map_or(4, |(_, data)| u16::from_be_bytes([data[2], data[3]]) + 4);
+        let claimed = good.map_or(0, |(_, data)| u16::from_be_bytes([data[2], data[3]]));
+        let full = claimed.saturating_add(4);
         self.step += 1;
         match self.step {
             // The list of pages, header and whole, twice.
@@ -37,12 +38,8 @@ impl VpdWalk {
             2 | 4 if good.is_some() => Some(Command::vpd(target, 0, full)),
             5 => {
                 let list = good.map_or(&[][..], |(_, data)| &data[4..]);
-                self.pages = PAGES
-                    .iter()
-                    .rev()
-                    .copied()
-                    .filter(|p| list.contains(p))
-                    .collect();
+                let kept = list.iter().rev().copied();
+                self.pages = kept.filter(|page| PAGES.contains(page)).collect();
                 self.before_page(target)
             }
             6 => Some(Command::vpd(target, *self.pages.last()?, 4)),
@@ -86,6 +83,8 @@ pub enum Found {
     Disk {
         /// Page 80.
         serial: String,
+        /// Bytes of its INQUIRY data.
+        inquiry_bytes: u8,
     },
     /// LUN 0 was known already: it was not asked again.
     Known,
@@ -111,7 +110,8 @@ pub struct TargetScan {
     vpd: VpdWalk,
     /// LUNs reported that Linux does not know, the next one last.
     others: Vec<u16>,
-    found: Found,
+    inquiry_bytes: u8,
+    found: Option<Found>,
 }
 
 impl TargetScan {
@@ -125,7 +125,8 @@ impl TargetScan {
             stage,
             vpd,
             others,
-            found: Found::Nothing,
+            inquiry_bytes: INQUIRY_FIRST,
+            found: None,
         }
     }
 
@@ -135,17 +136,17 @@ impl TargetScan {
         self.target
     }
 
-    /// What was found; complete once `next` has returned `None`.
-    #[must_use]
-    pub fn found(&self) -> &Found {
-        &self.found
+    /// What was found, once: a disk is known before its LUNs are asked for, so that `sd` may probe it
+    /// while the scan goes on.
+    pub fn take_found(&mut self) -> Option<Found> {
+        self.found.take()
     }
 
     /// The next command, or `None` when the scan is over.
     pub fn next(&mut self, answer: Option<Answer<'_>>) -> Option<Command> {
         match self.stage {
             Stage::Start if self.known => {
-                self.found = Found::Known;
+                self.found = Some(Found::Known);
                 self.report_luns()
             }
             Stage::Start => {
@@ -158,9 +159,10 @@ impl TargetScan {
                 self.stage = Stage::Vpd;
                 let next = self.vpd.next(self.target, answer);
                 next.or_else(|| {
-                    self.found = Found::Disk {
-                        serial: self.vpd.serial.clone(),
-                    };
+                    self.found = Some(Found::Disk {
+                        serial: std::mem::take(&mut self.vpd.serial),
+                        inquiry_bytes: self.inquiry_bytes,
+                    });
                     self.report_luns()
                 })
             }
@@ -182,17 +184,20 @@ impl TargetScan {
         let good = answer.filter(|(reply, data)| reply.is_good() && data.len() >= 5);
         let Some((_, data)) = good else {
             self.stage = Stage::Over;
+            self.found = Some(Found::Nothing);
             return None;
         };
         if data[0] >> 5 == 3 {
             // "Target present, no LUN", of a version too old for REPORT LUNS: LUN 1 is tried.
             self.others = vec![1];
             self.stage = Stage::OtherLuns;
+            self.found = Some(Found::Nothing);
             return self.other_lun();
         }
         self.stage = Stage::InquiryFull;
         let claimed = data[4].saturating_add(5);
         if claimed > INQUIRY_FIRST {
+            self.inquiry_bytes = claimed;
             return Some(Command::inquiry(self.target, claimed));
         }
         self.next(None)
@@ -300,10 +305,11 @@ mod tests {
         ];
         assert_eq!(sent, expected);
         assert_eq!(
-            *scan.found(),
-            Found::Disk {
-                serial: "Nvme0p1".into()
-            }
+            scan.take_found(),
+            Some(Found::Disk {
+                serial: "Nvme0p1".into(),
+                inquiry_bytes: 52
+            })
         );
     }
 
@@ -315,7 +321,7 @@ mod tests {
             ..GOOD
         };
         assert_eq!(commands(&mut scan, |_| (bad, Vec::new())), [(0x12, 0, 36)]);
-        assert_eq!(*scan.found(), Found::Nothing);
+        assert_eq!(scan.take_found(), Some(Found::Nothing));
     }
 
     #[test]
@@ -325,13 +331,13 @@ mod tests {
             (GOOD, [&[0x7f, 0, 0, 0, 31][..], &[0; 31]].concat())
         });
         assert_eq!(sent.len(), 2);
-        assert_eq!(*scan.found(), Found::Nothing);
+        assert_eq!(scan.take_found(), Some(Found::Nothing));
     }
 
     #[test]
     fn a_known_disk_is_not_asked_again() {
         let mut scan = TargetScan::new(0, true);
         assert_eq!(commands(&mut scan, disk), [(0xa0, 0, 4096)]);
-        assert_eq!(*scan.found(), Found::Known);
+        assert_eq!(scan.take_found(), Some(Found::Known));
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! A script: answers in, the next command out. Knows no queue, lock or time.
 
-use super::command::Command;
+use super::command::{Command, Reply};
 use super::scan::{Answer, VpdWalk};
+use crate::wire::scsi::status;
 
+/// TEST UNIT READY and READ CAPACITY are sent so often while they fail (`sd_spinup_disk`,
+/// `READ_CAPACITY_RETRIES_ON_RESET` aside).
+const TRIES_MAX: u8 = 3;
 /// Bytes of the partition table that is read after the probe: one page.
 const PARTITION_BYTES: u32 = 4096;
 
@@ -12,6 +16,7 @@ const PARTITION_BYTES: u32 = 4096;
 enum Ask {
     Ready,
     Capacity,
+    SmallCapacity,
     Cache,
     ModePages,
     CacheHeader,
@@ -58,6 +63,29 @@ pub struct Geometry {
     pub write_cache: bool,
 }
 
+impl Geometry {
+    /// With this size; `sd` takes a block size of 0 for 512, and a disk with a block size that it
+    /// does not know for empty.
+    fn with_size(self, blocks: u64, block_size: u32) -> Self {
+        let (blocks, block_size) = match block_size {
+            0 => (blocks, 512),
+            512 | 1024 | 2048 | 4096 => (blocks, block_size),
+            _ => (0, 512),
+        };
+        Self {
+            blocks,
+            block_size,
+            ..self
+        }
+    }
+
+    /// Bytes of the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.blocks.saturating_mul(u64::from(self.block_size))
+    }
+}
+
 /// The conversation of `sd` with a disk.
 #[derive(Clone, Debug)]
 pub struct SdScript {
@@ -65,6 +93,8 @@ pub struct SdScript {
     vpd: Option<VpdWalk>,
     asks: &'static [Ask],
     asked: Option<Ask>,
+    /// Times that this was asked.
+    tries: u8,
     mode_bytes: u8,
     /// What was learned so far.
     pub geometry: Geometry,
@@ -93,6 +123,7 @@ impl SdScript {
             vpd,
             asks,
             asked: None,
+            tries: 0,
             mode_bytes: 4,
             geometry,
         }
@@ -108,15 +139,43 @@ impl SdScript {
             self.vpd = None;
         } else if let Some(answer) = answer {
             self.learn(answer);
+            if let Some(again) = self.again(answer.0) {
+                return self.command(again);
+            }
         }
         loop {
             let (ask, rest) = self.asks.split_first()?;
             self.asks = rest;
             self.asked = Some(*ask);
+            self.tries = 1;
             if let Some(command) = self.command(*ask) {
                 return Some(command);
             }
         }
+    }
+
+    /// What is asked once more, or instead, after a failure.
+    fn again(&mut self, reply: &Reply) -> Option<Ask> {
+        let asked = self.asked?;
+        let failed = match asked {
+            // A target that does not exist is not asked again: there is no status that is bad.
+            Ask::Ready => reply.status != status::GOOD,
+            Ask::Capacity | Ask::SmallCapacity => !reply.is_good(),
+            _ => false,
+        };
+        if !failed {
+            return None;
+        }
+        let too_old = matches!(reply.sense, Some((5, 0x20 | 0x24, 0)));
+        let over = self.tries == TRIES_MAX || asked == Ask::Capacity && too_old;
+        let next = match asked {
+            _ if !over => asked,
+            Ask::Capacity => Ask::SmallCapacity,
+            _ => return None,
+        };
+        self.tries = if next == asked { self.tries + 1 } else { 1 };
+        self.asked = Some(next);
+        Some(next)
     }
 
     fn command(&self, ask: Ask) -> Option<Command> {
@@ -124,6 +183,7 @@ impl SdScript {
         let command = match ask {
             Ask::Ready => Command::test_unit_ready(target),
             Ask::Capacity => Command::read_capacity_16(target),
+            Ask::SmallCapacity => Command::read_capacity_10(target),
             Ask::ModePages => Command::mode_sense(target, 0x3f, 4),
             Ask::CacheHeader => Command::mode_sense(target, 0x08, 4),
             Ask::Cache => Command::mode_sense(target, 0x08, self.mode_bytes),
@@ -147,11 +207,18 @@ impl SdScript {
                     .first_chunk()
                     .filter(|_| good)
                     .map(|b| u64::from_be_bytes(*b));
-                self.geometry.blocks = last.map_or(0, |last| last.saturating_add(1));
-                if let (true, Some(size)) = (good, data.get(8..12)) {
-                    let size = u32::from_be_bytes([size[0], size[1], size[2], size[3]]);
-                    self.geometry.block_size = size.max(512);
-                }
+                let last = last.map_or(0, |last| last.saturating_add(1));
+                let size = data.get(8..12).and_then(<[u8]>::first_chunk);
+                let size = size.map_or(0, |b| u32::from_be_bytes(*b));
+                self.geometry = self.geometry.with_size(last, size);
+            }
+            Some(Ask::SmallCapacity) => {
+                let words = data.first_chunk().filter(|_| good);
+                let [last, size] = words.map_or([0; 2], |b: &[u8; 8]| {
+                    [0, 4].map(|at| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]))
+                });
+                let blocks = words.map_or(0, |_| u64::from(last) + 1);
+                self.geometry = self.geometry.with_size(blocks, size);
             }
             Some(Ask::CacheHeader) if good && !data.is_empty() => {
                 self.mode_bytes = data[0].saturating_add(1).max(4);
@@ -169,7 +236,6 @@ impl SdScript {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::command::Reply;
 
     fn good_disk(command: &Command) -> (Reply, Vec<u8>) {
         let mut data = vec![0; command.data_in as usize];
@@ -226,6 +292,8 @@ mod tests {
         };
         let (sent, geometry) = run(SdScript::probe(0), |_| (gone, Vec::new()));
         assert_eq!(geometry.blocks, 0);
+        assert_eq!(sent[..3], [0x00; 3]);
+        assert_eq!(sent[3..9], [0x9e, 0x9e, 0x9e, 0x25, 0x25, 0x25]);
         assert!(!sent.contains(&0x28));
     }
 }

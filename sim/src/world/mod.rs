@@ -202,7 +202,7 @@ impl World {
 
     /// Lets the guests look for what no request shows: responses written after they were given back.
     pub fn audit(&mut self) {
-        for seat in &self.seats {
+        for seat in &mut self.seats {
             let (now, dice) = (self.now, &mut self.dice);
             let (out, saw) = (&mut self.from_guest, &mut self.saw);
             seat.guest.audit(&mut Cx {

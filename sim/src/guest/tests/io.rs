@@ -1,0 +1,265 @@
+//! Requests of applications through the whole stack.
+
+use std::time::Duration;
+
+use fio_model::Volume;
+use scenarios::{CheckId, Observation};
+
+use super::bench::Bench;
+use super::scsi::{Reaction, Says, Slot};
+use crate::message::GuestAct;
+
+fn job(rw: &str, depth: u32) -> String {
+    format!("[global]\nioengine=libaio\nrw={rw}\nbs=4k\niodepth={depth}\ndirect=1\n")
+}
+
+fn verified(depth: u32) -> String {
+    job("randwrite", depth) + "verify=crc32c\ndo_verify=1\n"
+}
+
+/// A guest with one disk and a volume of `blocks`.
+fn guest(blocks: u64) -> Bench {
+    let mut bench = Bench::new(1, |config| {
+        config.volume = Some(Volume { blocks, scale: 1 })
+    });
+    bench.slots.insert(0, Slot::Present);
+    bench.boot();
+    bench.forget();
+    bench
+}
+
+/// One read whose first tries get `reactions`: its result and the tries.
+fn one_read(reactions: &[Reaction]) -> (Result<u32, u16>, u8) {
+    let mut bench = guest(1);
+    bench
+        .reactions
+        .insert(0, reactions.iter().copied().collect());
+    bench.start_fio(1, &job("randread", 1), &[0]);
+    bench.rest();
+    assert!(bench.ended(1).is_some());
+    let (write, result, tries) = bench.results()[0];
+    assert!(!write);
+    assert_eq!(
+        bench.sent.iter().filter(|s| s.is_rw()).count(),
+        usize::from(tries)
+    );
+    (result, tries)
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let mut bench = guest(64);
+    bench.start_fio(1, &verified(16), &[0]);
+    bench.rest();
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.written, end.verified), (0, 64, 64));
+    assert!(bench.most >= 16);
+    assert!(end.strict.is_empty());
+}
+
+#[test]
+fn each_answer_becomes_the_recorded_errno_after_the_recorded_tries() {
+    let (response, status) = (Says::response, Says::status);
+    let rows = [
+        (Says::default(), Ok(4096), 1),
+        (response(1), Err(5), 6),
+        (response(2), Err(5), 1),
+        (response(3), Err(5), 1),
+        (response(5), Err(5), 6),
+        (response(6), Err(5), 6),
+        (response(7), Err(5), 1),
+        (response(8), Err(52), 1),
+        (response(9), Err(5), 6),
+        (response(12), Err(5), 6),
+        (response(200), Err(5), 6),
+        (status(0x18), Err(52), 1),
+        (status(0x40), Err(5), 6),
+        (Says::check(5, 0x25, 0), Err(5), 1),
+        (Says::check(5, 0x20, 0), Err(121), 1),
+        (Says::check(5, 0x21, 0), Err(121), 1),
+        (Says::check(5, 0x24, 0), Err(121), 1),
+        (Says::check(7, 0x27, 0), Err(121), 1),
+        (Says::check(4, 0x44, 0), Err(121), 1),
+        (Says::check(3, 0x11, 0), Err(61), 1),
+        (Says::check(3, 0x0c, 0), Err(5), 6),
+        (Says::check(0xb, 0, 0), Err(5), 6),
+    ];
+    for (says, result, tries) in rows {
+        assert_eq!(
+            one_read(&[Reaction::Says(says)]),
+            (result, tries),
+            "{says:?}"
+        );
+    }
+}
+
+#[test]
+fn what_passes_is_tried_until_it_has_passed() {
+    let says = [
+        Says::response(4),
+        Says::status(0x08),
+        Says::status(0x28),
+        Says::check(6, 0x29, 0),
+        Says::check(6, 0x2a, 9),
+        Says::check(2, 4, 1),
+    ];
+    for says in says {
+        let mut reactions = vec![Reaction::Says(says); 20];
+        reactions.push(Reaction::Normal);
+        assert_eq!(one_read(&reactions), (Ok(4096), 21), "{says:?}");
+    }
+}
+
+#[test]
+fn what_never_passes_fails_when_it_is_180_s_old() {
+    let mut bench = guest(1);
+    bench
+        .reactions
+        .insert(0, [Reaction::Says(Says::status(0x08))].into());
+    bench.start_fio(1, &job("randread", 1), &[0]);
+    bench.run_for(Duration::from_secs(179));
+    assert!(bench.results().is_empty());
+    bench.run_for(Duration::from_secs(2));
+    assert_eq!(bench.results()[0].1, Err(5));
+}
+
+#[test]
+fn tries_that_do_not_count_leave_the_others() {
+    let unit_attention = Reaction::Says(Says::check(6, 0x29, 0));
+    let aborted = Reaction::Says(Says::check(0xb, 0, 0));
+    let mut reactions = vec![unit_attention; 4];
+    reactions.extend([aborted; 5]);
+    reactions.push(Reaction::Normal);
+    assert_eq!(one_read(&reactions), (Ok(4096), 10));
+}
+
+#[test]
+fn a_residual_is_asked_for_again() {
+    let mut short = Says::default();
+    short.resid = 3000;
+    let mut bench = guest(1);
+    bench
+        .reactions
+        .insert(0, [Reaction::Says(short), Reaction::Normal].into());
+    bench.start_fio(1, &verified(1), &[0]);
+    bench.rest();
+    // 3000 bytes are rounded up to six blocks.
+    let lbas: Vec<_> = bench.sent.iter().map(|s| (s.cdb[0], s.cdb[8])).collect();
+    assert_eq!(lbas, [(0x2a, 8), (0x2a, 6), (0x28, 8)]);
+    assert_eq!(bench.results()[0], (true, Ok(4096), 2));
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.verified), (0, 1));
+}
+
+#[test]
+fn a_residual_of_everything_is_no_endless_loop() {
+    let mut nothing = Says::default();
+    nothing.resid = u32::MAX;
+    assert_eq!(one_read(&[Reaction::Says(nothing)]), (Err(5), 6));
+}
+
+#[test]
+fn a_disk_has_128_requests_in_flight_at_most() {
+    let mut bench = guest(600);
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    let two = verified(300) + "numjobs=2\n";
+    bench.start_fio(1, &two, &[0]);
+    bench.rest();
+    assert_eq!(bench.held(), 128);
+    bench.release();
+    bench.rest();
+    assert!(bench.most <= 128);
+    assert!(bench.ended(1).is_some(), "both went on");
+}
+
+#[test]
+fn requests_that_wait_for_another_try_keep_their_place() {
+    let mut bench = guest(400);
+    let mut reactions = vec![Reaction::Says(Says::status(0x08)); 300];
+    reactions.push(Reaction::Normal);
+    bench.reactions.insert(0, reactions.into());
+    bench.start_fio(1, &verified(200), &[0]);
+    bench.rest();
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.verified), (0, 400));
+    assert!(bench.most <= 128);
+}
+
+#[test]
+fn a_used_id_that_is_no_head_breaks_that_queue_alone() {
+    let mut bench = guest(4);
+    bench.push_used(2, 500, 0);
+    bench.rest();
+    for check in [CheckId::G1, CheckId::I1] {
+        let is = |what: &Observation| matches!(what, Observation::Broken { check: c, .. } if *c == check);
+        assert!(bench.has(is));
+    }
+    // Threads are on CPU 0 and 1 in turn, each with its own queue.
+    bench.start_fio(1, &(verified(1) + "numjobs=2\n"), &[0]);
+    bench.rest();
+    let mut errors: Vec<_> = bench
+        .ended(1)
+        .unwrap()
+        .iter()
+        .map(|end| end.error)
+        .collect();
+    errors.sort_unstable();
+    assert_eq!(errors, [0, 5]);
+    assert!(bench.sent.iter().all(|sent| sent.vring == 3));
+}
+
+#[test]
+fn a_response_that_was_never_written_reads_as_good_and_is_told() {
+    let mut bench = guest(1);
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    bench.start_fio(1, &job("randread", 1), &[0]);
+    bench.rest();
+    let sent = bench.sent.last().unwrap().clone();
+    bench.push_used(sent.vring, u32::from(sent.head), 0);
+    bench.rest();
+    assert_eq!(bench.results()[0].1, Ok(4096));
+    let is = |what: &Observation| {
+        matches!(
+            what,
+            Observation::Broken {
+                check: CheckId::G2,
+                ..
+            }
+        )
+    };
+    assert!(bench.has(is));
+}
+
+#[test]
+fn a_fio_that_hangs_is_given_up_and_its_memory_is_not_used_again() {
+    let mut bench = guest(16);
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    bench.start_fio(1, &job("randread", 8), &[0]);
+    bench.rest();
+    assert!(bench.ended(1).is_none());
+    bench.act(GuestAct::GiveUp);
+    bench.rest();
+    assert!(bench.ended(1).unwrap()[0].hung);
+    // Another one starts; then what the first one waited for comes after all.
+    let held = bench.held();
+    assert_eq!(held, 8);
+    bench.reactions.insert(0, [Reaction::Normal].into());
+    bench.start_fio(2, &verified(8), &[0]);
+    bench.run_for(Duration::from_micros(50));
+    bench.release();
+    bench.rest();
+    let end = &bench.ended(2).unwrap()[0];
+    assert_eq!((end.error, end.verified), (0, 16));
+    assert_eq!(bench.guest.left(), [""; 0]);
+}
+
+#[test]
+fn more_threads_than_there_are_places_fail_with_enomem() {
+    let mut bench = guest(4);
+    bench.start_fio(1, &(job("randread", 1) + "numjobs=12\n"), &[0]);
+    bench.rest();
+    let errors = bench.ended(1).unwrap().iter().map(|end| end.error);
+    let mut errors: Vec<_> = errors.collect();
+    errors.sort_unstable();
+    assert_eq!(errors, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 12]);
+}
