@@ -105,11 +105,15 @@ pub fn detach_under_firmware(lab: &mut Lab) {
     lab.rest(SOON);
 }
 
-/// Four threads of a queue submit 32 requests each in one instant: 128, as many as the ring has.
+/// Four threads of a queue submit 32 requests each in one instant: 128, as many as the ring has. They
+/// are on two disks: one disk takes 128 requests, over both queues.
 pub fn fill_the_ring(lab: &mut Lab) {
     lab.call(attach(MALLOC, 0));
+    lab.call(attach(DiskId(MORE), 1));
     lab.boot(VM_A);
-    lab.fio(MALLOC, 0, "rw=randread\nnumjobs=8\niodepth=32\nsize=1m");
+    for (disk, slot) in [(MALLOC, 0), (DiskId(MORE), 1)] {
+        lab.fio(disk, slot, "rw=randread\nnumjobs=4\niodepth=32\nsize=1m");
+    }
     lab.rest(SOON);
 }
 
