@@ -466,13 +466,12 @@ impl Guest {
     fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
         let threads = &self.threads;
         self.waits.retain(|wait| {
-            let mine = threads
+            let mut mine = threads
                 .iter()
                 .flatten()
                 .filter(|thread| thread.fio == wait.fio);
-            let reached = mine
-                .map(|thread| thread.seen_io && thread.file.progress().permille >= wait.permille);
-            let over = reached.fold(true, |all, one| all && one);
+            let over = mine
+                .all(|thread| thread.seen_io && thread.file.progress().permille >= wait.permille);
             if over {
                 let (ticket, result) = (wait.ticket, Ok(0));
                 cx.see(Observation::Answered { ticket, result });

@@ -135,8 +135,10 @@ fn tries_that_do_not_count_leave_the_others() {
 
 #[test]
 fn a_residual_is_asked_for_again() {
-    let mut short = Says::default();
-    short.resid = 3000;
+    let short = Says {
+        resid: 3000,
+        ..Says::default()
+    };
     let mut bench = guest(1);
     bench
         .reactions
@@ -153,8 +155,10 @@ fn a_residual_is_asked_for_again() {
 
 #[test]
 fn a_residual_of_everything_is_no_endless_loop() {
-    let mut nothing = Says::default();
-    nothing.resid = u32::MAX;
+    let nothing = Says {
+        resid: u32::MAX,
+        ..Says::default()
+    };
     assert_eq!(one_read(&[Reaction::Says(nothing)]), (Err(5), 6));
 }
 
