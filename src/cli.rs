@@ -29,6 +29,8 @@ pub enum Command {
     /// Carry out plans, and judge them.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArguments),
+    /// Play recordings of a real target to the model target, and compare every answer.
+    Conform(ConformArguments),
     /// List the plans, their cases, and the jobs.
     List,
     /// Say which testbeds can run on this machine, and what is missing for the others.
@@ -98,6 +100,21 @@ pub struct DoctorArguments {
     /// Where SPDK listens for JSON-RPC
     #[arg(long, value_name = "PATH", default_value = "/var/tmp/spdk.sock")]
     pub rpc_socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ConformArguments {
+    /// Transcripts (.jsonl), or directories of them
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// How the model target behaves
+    #[arg(long, value_enum, default_value = "head")]
+    pub target_behaviour: BehaviourWord,
+
+    /// What is printed: a line a file with its first mismatch, or one JSON object a file
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

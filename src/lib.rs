@@ -13,9 +13,11 @@
 //! `sim` (the two models), `fio_model`, and `real` (what touches the machine).
 #![forbid(unsafe_code)]
 
+mod conform_command;
 mod run;
 mod testbed;
 
+pub use conform_command::{ConformOptions, conform_command};
 pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Volume, run, run_with};
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};

@@ -15,8 +15,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
-use output::Stop;
+use cli::{BehaviourWord, Cli, Command, ConformArguments, Format};
+use output::{Stop, print};
+use plugfest::{ConformOptions, conform_command};
 
 /// Bad arguments, a bad file, or a testbed that did not come up.
 const EXIT_ERROR: u8 = 2;
@@ -26,6 +27,7 @@ const EXIT_INCONCLUSIVE: u8 = 3;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(arguments) => run_command::run(&arguments),
+        Command::Conform(arguments) => conform(&arguments),
         Command::List => list_command::list(),
         Command::Doctor(arguments) => list_command::doctor(&arguments),
     };
@@ -38,4 +40,15 @@ fn main() -> ExitCode {
         // Whoever read the output has gone; there is nobody to tell.
         Err(Stop::NobodyReads) => EXIT_INCONCLUSIVE,
     })
+}
+
+fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
+    let options = ConformOptions {
+        intended: arguments.target_behaviour == BehaviourWord::Intended,
+        json: arguments.format == Format::Json,
+    };
+    let mut text = Vec::new();
+    let exit = conform_command(&arguments.paths, options, &mut text).map_err(Stop::error)?;
+    print(&String::from_utf8_lossy(&text))?;
+    Ok(exit)
 }

@@ -58,6 +58,14 @@ pub fn simulator(
 
 /// The judge that reads what a testbed with `evidence` shows of `plan`, under `behaviour`.
 pub fn judge(evidence: Evidence, plan: &Plan, behaviour: Behaviour) -> Judge {
-    let vms = plan.vms.iter().map(|vm| (vm.vm, vm.controllers.clone())).collect();
-    Judge::new(Facts { evidence, events_may_drop: behaviour == Behaviour::Head, vms })
+    let vms = plan
+        .vms
+        .iter()
+        .map(|vm| (vm.vm, vm.controllers.clone()))
+        .collect();
+    Judge::new(Facts {
+        evidence,
+        events_may_drop: behaviour == Behaviour::Head,
+        vms,
+    })
 }

@@ -1,1 +1,104 @@
-//! x
+//! Job files as fio reads them, and what is wrong with those it, or the model, would not take.
+
+use super::*;
+use crate::digest::VerifyType;
+use crate::job::{ReadWrite, Span};
+
+const DOCUMENTED: &str = "[global]\nblocksize=4k\niodepth=512\niodepth_batch=128\niodepth_low=256\n\
+    ioengine=libaio\ngroup_reporting\nthread\nnumjobs=1\ndirect=1\nrw=randwrite\ndo_verify=1\n\
+    verify=md5\nverify_backlog=1024\ntime_based=1\nruntime=10\nverify_state_save=0\n";
+
+fn job(options: &str) -> Job {
+    let text = format!("[x]\nfilename=/dev/x\n{options}\n");
+    match JobFile::parse("x.fio", &text) {
+        Ok(mut file) => file.jobs.remove(0),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn error(text: &str) -> String {
+    match JobFile::parse("x.fio", text) {
+        Ok(file) => panic!("taken as {:?}", file.jobs),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn the_documented_job_is_a_template() {
+    let file = JobFile::parse("default_integrity.fio", DOCUMENTED).expect("the documented job");
+    assert!(file.jobs.is_empty());
+    let job = file.job_for("disk1", "/dev/sda");
+    assert_eq!(
+        (job.name.as_str(), job.filename.as_deref()),
+        ("disk1", Some("/dev/sda"))
+    );
+    assert_eq!(
+        (job.iodepth, job.iodepth_batch, job.iodepth_low),
+        (512, 128, 256)
+    );
+    assert_eq!(
+        (job.rw, job.verify),
+        (ReadWrite::RandWrite, Some(VerifyType::Md5))
+    );
+    assert_eq!((job.verify_backlog, job.runtime_ns), (1024, 10_000_000_000));
+    assert!(job.time_based && job.thread && job.direct && job.group_reporting);
+}
+
+#[test]
+fn what_is_rendered_is_read_back_the_same() {
+    let file = JobFile::parse("d.fio", DOCUMENTED).expect("the documented job");
+    let text = file.to_text([("a", "/dev/sda"), ("b", "/dev/sdb")]);
+    let again = JobFile::parse("again.fio", &text).expect("what was rendered");
+    assert_eq!(
+        again.jobs,
+        [file.job_for("a", "/dev/sda"), file.job_for("b", "/dev/sdb")]
+    );
+}
+
+#[test]
+fn a_section_inherits_the_globals_as_they_stood_when_it_began() {
+    let text = "[global]\nbs=8k\n[a]\nfilename=/a\nsize=1m\n[global]\nbs=16k\n[b]\nfilename=/b\n\
+        bs=2k\nsize=1m\n[c]\nfilename=/c\nsize=1m\n";
+    let file = JobFile::parse("x.fio", text).expect("three jobs");
+    let sizes: Vec<u32> = file.jobs.iter().map(|job| job.write_len.0).collect();
+    assert_eq!(sizes, [8192, 2048, 16384]);
+}
+
+#[test]
+fn numbers_are_read_as_fio_reads_them() {
+    assert_eq!(job("bs=4kib").write_len.0, 4000);
+    assert_eq!(job("bs=4k\nkb_base=1000").write_len.0, 4000);
+    assert_eq!(job("bs=8k#c").write_len.0, 8192);
+    assert_eq!(job("bs=,8k").read_len.0, 4096);
+    assert_eq!(job("bs=4k-512k").write_len, (524_288, 524_288));
+    assert_eq!(job("bs=0x1000").write_len.0, 4096);
+    assert_eq!(job("size=13%").size, Some(Span::Percent(13)));
+    assert_eq!(job("time_based\nruntime=2m").runtime_ns, 120_000_000_000);
+}
+
+#[test]
+fn each_kind_of_wrong_says_which_it_is_and_where() {
+    let rows = [
+        ("[x]\niodpeth=4\n", "x.fio:2", "unknown option"),
+        ("[x]\nrate=1m\n", "x.fio:2", "unsupported"),
+        ("[x]\nverify=md6\n", "x.fio:2", "md6"),
+        ("[x]\nfilename=/x\nbs=32\nverify=md5\n", "x.fio:3", ""),
+        ("bs=4k\n", "x.fio:1", ""),
+        ("[x\nbs=4k\n", "x.fio:1", ""),
+        ("[x]\niodepth=0\n", "x.fio:2", "0"),
+        ("[x]\ndirect=yes\n", "x.fio:2", "0 or 1"),
+    ];
+    for (text, place, words) in rows {
+        let said = error(text);
+        assert!(said.starts_with(place), "{text:?}: {said}");
+        assert!(said.contains(words), "{text:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_option_names_the_nearest_known_one() {
+    let said = error("[x]\niodpeth=4\n");
+    assert!(said.contains("\"iodepth\""), "{said}");
+    assert!(!error("[x]\nqqqqqqqqqqqqqqq=4\n").contains("did you mean"));
+}

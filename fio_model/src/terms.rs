@@ -135,13 +135,7 @@ impl Terms {
         let writes = job.rw.writes();
         let verifies_inside = job.verify.is_some() && writes && backlog > 0;
         let fixed_len = job.read_len == job.write_len && job.read_len.0 == job.read_len.1;
-        let interval = job.interval();
-        if let Some(verify) = job.verify.filter(|verify| *verify != VerifyType::Null) {
-            let header = (HEADER_LEN + verify.trailer_len()) as u32;
-            if interval < header {
-                return Err(SetupError::BlocksizeTooSmall { interval, header });
-            }
-        }
+        let interval = interval(job)?;
         Ok(Terms {
             region,
             depth,
@@ -181,6 +175,18 @@ impl Terms {
             is_volume: volume.is_some(),
         })
     }
+}
+
+/// Bytes of an interval, which must hold a header and a checksum.
+fn interval(job: &Job) -> Result<u32, SetupError> {
+    let interval = job.interval();
+    if let Some(verify) = job.verify.filter(|verify| *verify != VerifyType::Null) {
+        let header = (HEADER_LEN + verify.trailer_len()) as u32;
+        if interval < header {
+            return Err(SetupError::BlocksizeTooSmall { interval, header });
+        }
+    }
+    Ok(interval)
 }
 
 /// Resolves offset and size: percentages, the device's end, whole blocks, the volume.

@@ -103,10 +103,6 @@ impl Units {
         self.free.is_empty()
     }
 
-    pub fn has_requeued(&self) -> bool {
-        !self.requeued.is_empty()
-    }
-
     pub fn get(&self, unit: UnitId) -> &Unit {
         &self.units[usize::from(unit.0)]
     }

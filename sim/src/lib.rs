@@ -4,6 +4,8 @@
 //! connects them: one thread, virtual time, a seed. Knows no sockets, processes, clocks, threads.
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod conform;
 pub mod deviation;
 pub mod dice;
 pub mod end;

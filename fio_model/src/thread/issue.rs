@@ -44,11 +44,11 @@ impl FioThread {
         let Some(unit) = self.units.take_free() else {
             return Step::Reap;
         };
-        if self.burst_is_due() {
-            if let Head::Taken(logged) = self.log.take() {
-                self.burst -= 1;
-                return self.queue_logged(unit, logged);
-            }
+        if self.burst_is_due()
+            && let Head::Taken(logged) = self.log.take()
+        {
+            self.burst -= 1;
+            return self.queue_logged(unit, logged);
         }
         let [reads, writes] = self.tally.issued;
         let op = self.offsets.direction(reads, writes);

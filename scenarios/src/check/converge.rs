@@ -73,16 +73,13 @@ impl Converge {
         match &seen.what {
             Observation::VmReady { vm, .. } => {
                 self.running.insert(*vm);
+                // A boot scans everything: what was missed before is seen.
+                self.forget_history(*vm);
             }
             Observation::VmDown { vm } => {
                 self.running.remove(vm);
                 self.disks.retain(|(whose, _)| whose != vm);
-                let mine = self.vms.iter().filter(|(id, _)| id == vm);
-                let mine: Vec<_> = mine
-                    .flat_map(|(_, controllers)| controllers.clone())
-                    .collect();
-                self.history
-                    .retain(|place, _| !mine.contains(&place.controller));
+                self.forget_history(*vm);
             }
             Observation::DiskAppeared(GuestDisk { vm, place, .. }) => {
                 self.disks.insert((*vm, *place));
@@ -98,39 +95,25 @@ impl Converge {
         }
     }
 
+    fn forget_history(&mut self, vm: VmId) {
+        let mine = self.vms.iter().filter(|(id, _)| *id == vm);
+        let mine: Vec<_> = mine
+            .flat_map(|(_, controllers)| controllers.clone())
+            .collect();
+        self.history
+            .retain(|place, _| !mine.contains(&place.controller));
+    }
+
     fn inside(&mut self, inside: &Inside, at: Time) {
         match *inside {
             Inside::Slot {
                 place,
-                session: None,
+                session,
                 to,
                 device,
                 ..
             } => {
-                self.slots.insert(place, (to, device));
-                let mut mine = self
-                    .sessions
-                    .iter()
-                    .filter(|((c, _), _)| *c == place.controller);
-                if !mine.any(|(_, session)| session.running) {
-                    self.history.entry(place).or_default().paused = true;
-                }
-            }
-            Inside::Slot {
-                place,
-                session: Some(session),
-                to,
-                device,
-                ..
-            } => {
-                let session = self
-                    .sessions
-                    .entry((place.controller, session))
-                    .or_default();
-                session.slots.insert(place, (to, device));
-                if session.running && !session.hotplug {
-                    self.history.entry(place).or_default().no_hotplug = true;
-                }
+                self.moved(place, session, (to, device));
             }
             Inside::SessionStarted {
                 controller,
@@ -172,6 +155,28 @@ impl Converge {
                 history.event_at = at;
             }
             Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
+        }
+    }
+
+    fn moved(&mut self, place: Place, session: Option<u32>, slot: (SlotState, u32)) {
+        let Some(session) = session else {
+            self.slots.insert(place, slot);
+            let mut mine = self
+                .sessions
+                .iter()
+                .filter(|((c, _), _)| *c == place.controller);
+            if !mine.any(|(_, session)| session.running) {
+                self.history.entry(place).or_default().paused = true;
+            }
+            return;
+        };
+        let session = self
+            .sessions
+            .entry((place.controller, session))
+            .or_default();
+        session.slots.insert(place, slot);
+        if session.running && !session.hotplug {
+            self.history.entry(place).or_default().no_hotplug = true;
         }
     }
 

@@ -89,17 +89,7 @@ impl Slots {
                 referrers,
                 ..
             } => {
-                tally.count(CheckId::I6);
-                let mine = self.known.iter().filter(|((at, session), (state, dev))| {
-                    at == place && session.is_some() && dev == device && holds(*state)
-                });
-                let holding = mine.count();
-                if *referrers > 0 || holding > 0 {
-                    let sessions = holding.max(usize::from(*referrers));
-                    let answer = format!("answered while {sessions} sessions hold {place}");
-                    let expected = "no session with the device when its remove is answered";
-                    tally.violated(CheckId::I6, seen.at, expected, answer);
-                }
+                self.remove_answered((*place, *device), *referrers, seen.at, tally);
             }
             Inside::LunClosed { device, references } => {
                 tally.count(CheckId::I4);
@@ -118,6 +108,25 @@ impl Slots {
                 });
             }
             Inside::Event { .. } | Inside::RpcTook { .. } => {}
+        }
+    }
+
+    fn remove_answered(
+        &self,
+        (place, device): (Place, u32),
+        referrers: u8,
+        at: Time,
+        tally: &mut Tally,
+    ) {
+        tally.count(CheckId::I6);
+        let mine = self.known.iter().filter(|((here, session), (state, dev))| {
+            *here == place && session.is_some() && *dev == device && holds(*state)
+        });
+        let sessions = mine.count().max(usize::from(referrers));
+        if sessions > 0 {
+            let answer = format!("answered while {sessions} sessions hold {place}");
+            let expected = "no session with the device when its remove is answered";
+            tally.violated(CheckId::I6, at, expected, answer);
         }
     }
 

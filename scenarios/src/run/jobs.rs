@@ -7,7 +7,9 @@ use super::StepResult;
 
 /// What fio 3.33 reports for a disk that was detached under it: EIO, ENODEV, ENOSPC, EILSEQ. Which
 /// one depends only on where its next request meets the removal (observed with SPDK and Linux 6.1).
-pub const GONE_ERRORS: [u16; 4] = [5, 19, 28, 84];
+/// ENOENT comes where fio opens the disk again, before it verifies what is left (fio's
+/// `clear_io_state`), and the node has gone.
+pub const GONE_ERRORS: [u16; 5] = [2, 5, 19, 28, 84];
 
 /// Compares the jobs of one fio; `late` are those that had ended before the detach came.
 pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResult {
@@ -51,7 +53,7 @@ fn must(must: JobMust) -> &'static str {
     match must {
         JobMust::Pass => "error 0 and its volume verified",
         JobMust::Fail => "an error",
-        JobMust::FailGone => "an error of a removed disk (5, 19, 28 or 84)",
+        JobMust::FailGone => "an error of a removed disk (2, 5, 19, 28 or 84)",
     }
 }
 

@@ -191,6 +191,9 @@ impl Guest {
             ];
             self.qemu.steps.extend(steps);
         }
+        if !self.config.bootable {
+            return;
+        }
         self.qemu.steps.push_back(BootStep::Kernel);
         for hba in hbas {
             self.qemu
@@ -225,6 +228,7 @@ impl Guest {
     /// Says that the guest is ready once all scans and probes of a boot have ended.
     pub(super) fn ready_if_probed(&mut self, cx: &mut Cx<'_, FromGuest>) {
         let pending = self.power != Power::Booting
+            || !self.config.bootable
             || !self.qemu.steps.is_empty()
             || !self.qemu.outgoing.is_empty()
             || self.qemu.awaiting.is_some()

@@ -87,6 +87,8 @@ pub struct GuestConfig {
     pub hotplug: bool,
     /// One in how many releases of a scan mutex lets a later waiter pass the first; 0: none.
     pub steal_one_in: u32,
+    /// Whether there is something to boot from; otherwise it stays in its firmware.
+    pub bootable: bool,
 }
 
 impl GuestConfig {
@@ -106,6 +108,7 @@ impl GuestConfig {
             per_io: true,
             hotplug: true,
             steal_one_in: 0,
+            bootable: true,
         }
     }
 

@@ -4,8 +4,9 @@
 //! hides where a chain broke. Sources: `vhost_vq_get_desc`, `vhost_vring_desc_get_next`,
 //! `vhost_vring_desc_payload_to_iov`, `vhost_gpa_to_vva` (lib/vhost/rte_vhost_user.c).
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
+use crate::access::Access as _;
 use crate::wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc};
 
 /// `SPDK_VHOST_IOVS_MAX`: pieces of payload in a request; with more it is rejected.
@@ -97,10 +98,6 @@ impl<'m> Walk<'m> {
     /// # Errors
     ///
     /// `next` lies beyond the table.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "not an iterator: the end and a broken chain are told apart"
-    )]
     pub fn next(&mut self) -> Result<bool, Malformed> {
         if self.desc.flags & DESC_F_NEXT == 0 {
             return Ok(false);
@@ -158,13 +155,15 @@ fn read(memory: &GuestMemoryMmap<()>, table: u64, index: u32) -> Result<Desc, Ma
         .checked_add(u64::from(index) * DESC_SIZE)
         .ok_or(Malformed("the table wraps around"))?;
     memory
-        .read_slice(&mut bytes, GuestAddress(addr))
+        .read_at(&mut bytes, GuestAddress(addr))
         .map_err(|_| Malformed("the table is not in guest memory"))?;
     Ok(Desc::from_bytes(&bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use vm_memory::Bytes;
+
     use super::*;
 
     fn memory() -> GuestMemoryMmap<()> {

@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 
 use scenarios::{CheckId, ControllerId, Inside, Observation, Place, SlotState, TargetId, Time};
 
-use super::bdev::{BdevHandle, EBUSY, EEXIST, EINVAL, ENOSPC, Errno};
+use super::bdev::BdevHandle;
 use super::lun::DevHandle;
 use super::mail::{AppMessage, Inbox, VdevMessage};
-use super::rpc::CallId;
+use super::rpc::{CallId, Errno};
 use super::session::{SLOTS, Session};
 use super::slot::{Cause, transition};
 use super::task::TaskRef;
@@ -60,8 +60,9 @@ pub struct Controller {
     pub accepts: bool,
     /// It was deleted, and goes when it can (S14 off).
     pub deleted: bool,
-    /// It is a vhost-blk controller: only its name matters here.
-    pub blk: Option<BdevHandle>,
+    /// It is a vhost-blk controller, of which only the RPCs' view is modelled: its bdev until that
+    /// goes, and whether it is read-only.
+    pub blk: Option<(Option<BdevHandle>, bool)>,
     /// Coalescing, as set by RPC.
     pub coalescing: (u32, u32),
     /// PRESENT and REMOVING targets.
@@ -225,15 +226,18 @@ impl Target {
     ) -> Result<u8, Errno> {
         let bdev = self.bdevs.find(bdev_name);
         let ctl = self.ctl[vdev].as_mut().expect("the caller found it");
+        if ctl.blk.is_some() {
+            return Err(Errno::Inval);
+        }
         let slot = match usize::try_from(slot) {
             Err(_) => (ctl.slots.iter())
                 .position(|slot| slot.dev.is_none())
-                .ok_or(ENOSPC)?,
+                .ok_or(Errno::NoSpc)?,
             Ok(slot) if slot < SLOTS => slot,
-            Ok(_) => return Err(EINVAL),
+            Ok(_) => return Err(Errno::Inval),
         };
         if ctl.slots[slot].dev.is_some() {
-            return Err(EEXIST);
+            return Err(Errno::Exist);
         }
         self.device_numbers += 1;
         ctl.slots[slot].device = self.device_numbers;
@@ -250,7 +254,7 @@ impl Target {
         let ctl = self.ctl[vdev].as_mut().expect("still there");
         let Some(dev) = made else {
             ctl.move_slot(cx, slot, Cause::ConstructFailed);
-            return Err(EINVAL);
+            return Err(Errno::Inval);
         };
         ctl.slots[slot].dev = Some(dev);
         let number = self.device_numbers;
@@ -287,20 +291,25 @@ impl Target {
     ) -> Result<(), Errno> {
         let early = self.dev.has(Deviation::RemoveWhileAdding);
         let ctl = self.ctl[vdev].as_mut().expect("the caller found it");
+        if ctl.blk.is_some() {
+            return Err(Errno::Inval);
+        }
         let slot = slot as usize;
-        let here = ctl.slots.get_mut(slot).ok_or(EINVAL)?;
+        let here = ctl.slots.get_mut(slot).ok_or(Errno::Inval)?;
         let adding = here.state == SlotState::Adding && early;
         if here.state != SlotState::Present && !adding {
-            return Err(EBUSY);
+            return Err(Errno::Busy);
         }
         here.on_removed = call;
         let device = here.device;
         ctl.move_slot(cx, slot, Cause::RemoveBegan);
-        cx.see(Observation::Inside(Inside::RpcTook {
-            place: ctl.place(slot),
-            attach: false,
-            device,
-        }));
+        if call.is_some() {
+            cx.see(Observation::Inside(Inside::RpcTook {
+                place: ctl.place(slot),
+                attach: false,
+                device,
+            }));
+        }
         self.foreach(cx.now, vdev, ForeachOp::Remove, slot);
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! (lib/vhost/vhost_scsi.c); fact sheet §3.5. ABORT TASK and its like are not carried out.
 
 use scenarios::SlotState;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::bdev::io::{IoKind, Request};
 use super::chain::Walk;
@@ -15,6 +15,7 @@ use super::task::TaskRef;
 use super::turn::{ForeachOp, TargetTurn};
 use super::vring::POLL_MAX;
 use super::{Out, Target};
+use crate::access::Access as _;
 use crate::deviation::Deviation;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ};
@@ -183,14 +184,12 @@ impl Target {
         let len = match verdict {
             Verdict::Return(used_len) => used_len,
             Verdict::Respond(byte, value) => {
-                let wrote = memory.write_slice(&[value], GuestAddress(byte)).is_ok();
+                let wrote = memory.write_at(&[value], GuestAddress(byte)).is_ok();
                 debug_assert!(wrote, "the response was checked to be in memory");
                 TMF_RESPONSE_SIZE
             }
             Verdict::Reset(dev, byte) => {
-                let wrote = memory
-                    .write_slice(&[response::OK], GuestAddress(byte))
-                    .is_ok();
+                let wrote = memory.write_at(&[response::OK], GuestAddress(byte)).is_ok();
                 debug_assert!(wrote, "the response was checked to be in memory");
                 self.queue_reset(cx, of, dev);
                 return;
@@ -216,7 +215,7 @@ impl Target {
         let mut request = [0; TMF_SIZE as usize];
         let readable = walk.holds(TMF_SIZE)
             && memory
-                .read_slice(&mut request, GuestAddress(walk.desc.addr))
+                .read_at(&mut request, GuestAddress(walk.desc.addr))
                 .is_ok();
         if !readable {
             return Verdict::Return(0);

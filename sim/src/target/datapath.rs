@@ -2,7 +2,7 @@
 //!
 //! Knows what a block operation does to bytes; not why, nor what is answered.
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::bdev::io::{Ended, IoKind};
 use super::bdev::store::{StoreId, Stores, each_page};
@@ -10,6 +10,7 @@ use super::chain::Iov;
 use super::scsi::{BdevStatus, BlockIo};
 use super::turn::TargetTurn;
 use super::{Out, Target};
+use crate::access::Access as _;
 
 /// Guest memory was not where it should be.
 struct Gone;
@@ -163,7 +164,7 @@ fn read(
         each_page(at, len as usize, |number, offset, from, count| {
             let page = &stores.page(store, number)[offset..offset + count];
             let to = GuestAddress(iov.addr + from as u64);
-            gone |= memory.write_slice(page, to).is_err();
+            gone |= memory.write_at(page, to).is_err();
         });
         at += len;
         left -= len;
@@ -186,7 +187,7 @@ fn write(
         each_page(at, len as usize, |number, offset, from, count| {
             let page = &mut stores.page_mut(store, number)[offset..offset + count];
             let source = GuestAddress(iov.addr + from as u64);
-            gone |= memory.read_slice(page, source).is_err();
+            gone |= memory.read_at(page, source).is_err();
         });
         at += len;
         left -= len;
@@ -206,7 +207,7 @@ fn gather(
         let count = (len - from as u64).min(u64::from(iov.len));
         scratch.resize(from + count as usize, 0);
         memory
-            .read_slice(&mut scratch[from..], GuestAddress(iov.addr))
+            .read_at(&mut scratch[from..], GuestAddress(iov.addr))
             .map_err(|_| Gone)?;
     }
     Ok(())
@@ -217,7 +218,7 @@ fn spoil(memory: &GuestMemoryMmap<()>, iovs: &[Iov], offset: u64, value: u8) -> 
     for iov in iovs {
         if left < u64::from(iov.len) {
             let at = GuestAddress(iov.addr + left);
-            return memory.write_slice(&[value], at).map_err(|_| Gone);
+            return memory.write_at(&[value], at).map_err(|_| Gone);
         }
         left -= u64::from(iov.len);
     }

@@ -4,10 +4,11 @@
 //! on the controller's thread; the call follows at the management poller's next tick.
 
 use scenarios::{EventKind, Inside, Observation, TargetId};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::chain::Walk;
 use super::{Out, Target};
+use crate::access::Access as _;
 use crate::deviation::Deviation;
 use crate::message::EVENTQ;
 use crate::wire::scsi::{EVENT_SIZE, event};
@@ -150,7 +151,7 @@ fn write_event(
                 bytes[0..4].copy_from_slice(&code.to_le_bytes());
                 bytes[4..6].copy_from_slice(&lun);
                 bytes[12..16].copy_from_slice(&reason.to_le_bytes());
-                let written = memory.write_slice(&bytes, GuestAddress(walk.desc.addr));
+                let written = memory.write_at(&bytes, GuestAddress(walk.desc.addr));
                 written.err().map(|_| "not in guest memory")
             }
         }

@@ -3,7 +3,7 @@
 //! Sources: `spdk_scsi_lun_execute_task`, `scsi_lun_execute_tasks` (lib/scsi/lun.c); fact sheet
 //! §5.1, §5.3. What the commands mean is in `scsi`.
 
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::bdev::io::{IoKind, Request};
 use super::bdev::{Bdev, Kind};
@@ -11,6 +11,7 @@ use super::lun::DevHandle;
 use super::scsi::{self, BdevStatus, BlockIo, Command, Direction, LunView, Outcome, Sense, Step};
 use super::task::{Task, TaskRef};
 use super::{Out, Target};
+use crate::access::Access as _;
 use crate::deviation::Deviation;
 use crate::end::Memory;
 use crate::wire::scsi::status;
@@ -253,7 +254,7 @@ fn settle(task: &mut Task, outcome: Outcome, memory: &Memory, data_in: &[u8]) {
     let mut left = data_in;
     for iov in &task.iovs {
         let (here, rest) = left.split_at(left.len().min(iov.len as usize));
-        let wrote = memory.write_slice(here, GuestAddress(iov.addr)).is_ok();
+        let wrote = memory.write_at(here, GuestAddress(iov.addr)).is_ok();
         debug_assert!(wrote, "payload was checked to be in memory");
         left = rest;
     }
@@ -266,7 +267,7 @@ fn gather(task: &Task, memory: &Memory, data_out: &mut Vec<u8>) {
         let from = data_out.len();
         data_out.resize(from + iov.len as usize, 0);
         let read = memory
-            .read_slice(&mut data_out[from..], GuestAddress(iov.addr))
+            .read_at(&mut data_out[from..], GuestAddress(iov.addr))
             .is_ok();
         debug_assert!(read, "payload was checked to be in memory");
     }

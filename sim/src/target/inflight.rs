@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::vring::Layout;
+use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::ConnId;
 use crate::wire::ring::USED_IDX;
@@ -59,7 +60,7 @@ impl Buffer {
     }
 
     fn put16(&self, at: GuestAddress, value: u16) {
-        let wrote = self.memory.write_slice(&value.to_le_bytes(), at).is_ok();
+        let wrote = self.memory.write_at(&value.to_le_bytes(), at).is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
     }
 }
@@ -112,7 +113,7 @@ impl Inflights {
         entry[COUNTER as usize..].copy_from_slice(&buffer.counter.to_le_bytes());
         buffer.counter += 1;
         let at = buffer.entry(vring, head);
-        let wrote = buffer.memory.write_slice(&entry, at).is_ok();
+        let wrote = buffer.memory.write_at(&entry, at).is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
     }
 
@@ -126,7 +127,7 @@ impl Inflights {
         }
         let wrote = buffer
             .memory
-            .write_slice(&[0], buffer.entry(vring, head))
+            .write_at(&[0], buffer.entry(vring, head))
             .is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
         buffer.put16(buffer.at(vring, LAST_IO), head);
@@ -153,7 +154,7 @@ impl Inflights {
             .map_or(0, u16::from_le);
         let read16 = |at| {
             let mut bytes = [0; 2];
-            let read = buffer.memory.read_slice(&mut bytes, at).is_ok();
+            let read = buffer.memory.read_at(&mut bytes, at).is_ok();
             debug_assert!(read, "the buffer was checked to be long enough");
             u16::from_le_bytes(bytes)
         };
@@ -163,7 +164,7 @@ impl Inflights {
             if last < buffer.size {
                 let cleared = buffer
                     .memory
-                    .write_slice(&[0], buffer.entry(vring, last))
+                    .write_at(&[0], buffer.entry(vring, last))
                     .is_ok();
                 debug_assert!(cleared, "the buffer was checked to be long enough");
             }
@@ -172,9 +173,7 @@ impl Inflights {
         let mut heads = Vec::new();
         for head in 0..buffer.size {
             let mut entry = [0; ENTRY as usize];
-            let read = buffer
-                .memory
-                .read_slice(&mut entry, buffer.entry(vring, head));
+            let read = buffer.memory.read_at(&mut entry, buffer.entry(vring, head));
             if read.is_ok() && entry[0] == 1 {
                 let mut counter = [0; 8];
                 counter.copy_from_slice(&entry[COUNTER as usize..]);

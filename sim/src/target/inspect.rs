@@ -1,6 +1,8 @@
 //! What can be seen of a target from outside without changing it: what is left when all is quiet.
 
 use super::Target;
+use super::controller::{Controller, Slot};
+use super::lun::Device;
 
 impl Target {
     /// Counters that should be zero when nothing can happen any more, as "what: count" (I14).
@@ -43,6 +45,8 @@ impl Target {
                 &format!("{} slots ADDING or REMOVING", ctl.name),
                 unsettled.count(),
             );
+            let hollow = format!("{} slots PRESENT without a LUN", ctl.name);
+            note(&hollow, self.hollow(ctl));
         }
         for (id, device) in self.devs.all() {
             let holders = self.ctl.iter().flatten().flat_map(|ctl| &ctl.sessions);
@@ -61,11 +65,7 @@ impl Target {
                 );
                 note(&format!("SCSI device {id} pending"), lun.pending.len());
             }
-            let owned = self.ctl.iter().flatten().any(|ctl| {
-                ctl.slots
-                    .iter()
-                    .any(|slot| slot.device == device.number && slot.dev.is_some())
-            });
+            let owned = self.is_owned(device);
             note(
                 &format!("SCSI device {id} without a slot"),
                 usize::from(!owned),
@@ -76,6 +76,21 @@ impl Target {
         note("unregistrations waiting", self.deferred.unregisters.len());
         note("DPDK thread waiting", usize::from(self.dpdk.waits()));
         left
+    }
+
+    /// Whether some controller has the device in a slot.
+    fn is_owned(&self, device: &Device) -> bool {
+        let mut slots = self.ctl.iter().flatten().flat_map(|ctl| &ctl.slots);
+        slots.any(|slot| slot.device == device.number && slot.dev.is_some())
+    }
+
+    /// PRESENT slots of a controller whose LUN was closed: their removal was lost.
+    fn hollow(&self, ctl: &Controller) -> usize {
+        let hollow = |slot: &&Slot| {
+            let dev = slot.dev.and_then(|dev| self.devs.get(dev));
+            slot.state == scenarios::SlotState::Present && dev.is_none_or(|dev| dev.lun.is_none())
+        };
+        ctl.slots.iter().filter(hollow).count()
     }
 
     /// Requests that a front-end can never learn the fate of (S7 off): no response could be found.

@@ -379,7 +379,7 @@ impl Target {
             let text = format!("device {number}: its bdev was gone before it was closed");
             cx.broken(CheckId::I3, text);
         }
-        self.bdev_closed(cx, lun.bdev);
+        self.bdev_closed(lun.bdev);
         self.retry_soon(cx.now);
         TargetTurn::Lun {
             device: number,

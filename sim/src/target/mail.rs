@@ -46,6 +46,20 @@ pub enum AppMessage {
     LunClose(DevHandle),
     /// Go on with a hot-remove whose io channel is gone, or never was.
     LunRemove(DevHandle),
+    /// A bdev did not appear in time.
+    BdevTimeout {
+        /// The call that waits for it.
+        call: super::rpc::CallId,
+    },
+    /// A bdev that was to go is gone (`spdk_bdev_unregister`'s callback is a message later).
+    BdevGone {
+        /// Its index.
+        bdev: u16,
+        /// The call that waits for it.
+        call: super::rpc::CallId,
+    },
+    /// A bdev tells a LUN that it has another size.
+    Resized(DevHandle),
     /// An NVMe controller does not go away.
     NvmeTimeout {
         /// The call that waits for it.

@@ -27,6 +27,7 @@ mod inflight;
 mod inspect;
 mod lun;
 mod mail;
+mod parse;
 mod requestq;
 pub mod rpc;
 pub mod scsi;
@@ -51,7 +52,7 @@ use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
 use controller::Controller;
 use dpdk::{Dpdk, Incoming};
-use exec::Deferred;
+use exec::{Deferred, Logging};
 use inflight::Inflights;
 use lun::Devices;
 use mail::{APP, Agenda, AppMessage, BDEV, DPDK, HOP, Inbox, NO_MESSAGE, Stamp, VDEV, VdevMessage};
@@ -116,10 +117,10 @@ pub struct Target {
     rpc: RpcServer,
     rpc_at: Time,
     input: Vec<(ClientId, Option<Bytes>)>,
-    output: Vec<(ClientId, Bytes)>,
     inbox: Inbox<AppMessage>,
     timers: Vec<(Time, AppMessage)>,
     deferred: Deferred,
+    logging: Logging,
 
     dpdk: Dpdk,
     inflight: Inflights,
@@ -154,13 +155,13 @@ impl Target {
             agenda: Agenda::new(actors, config.cores < 2),
             touched: 0,
             sent: 0,
-            rpc: RpcServer::default(),
+            rpc: RpcServer::new(true),
             rpc_at: Time::NEVER,
             input: Vec::new(),
-            output: Vec::new(),
             inbox: Inbox::default(),
             timers: Vec::new(),
             deferred: Deferred::default(),
+            logging: Logging::default(),
             dpdk: Dpdk::default(),
             inflight: Inflights::default(),
             ctl: std::iter::repeat_with(|| None)
@@ -249,7 +250,10 @@ impl Target {
         let message_at = self.inbox.first().0;
         let retry_at = self.deferred.retry_at;
         let first = message_at.min(timer_at).min(retry_at).min(self.rpc_at);
-        if first == message_at {
+        if first == retry_at {
+            // An RPC that re-queues itself has been in the inbox all the time.
+            self.retry(cx)
+        } else if first == message_at {
             match self.inbox.pop() {
                 Some(message) => self.app_message(cx, message),
                 None => TargetTurn::Idle,
@@ -260,8 +264,6 @@ impl Target {
                 Some((_, message)) => self.app_message(cx, message),
                 None => TargetTurn::Idle,
             }
-        } else if first == retry_at {
-            self.retry(cx)
         } else {
             self.rpc_poll(cx)
         }
@@ -276,6 +278,12 @@ impl Target {
             AppMessage::LunRemove(dev) => self.lun_poll(cx, dev),
             AppMessage::Unregister { vdev, number } => self.unregister_later(cx, vdev, number),
             AppMessage::NvmeTimeout { call } => self.nvme_timed_out(call),
+            AppMessage::BdevTimeout { call } => self.bdev_timed_out(call),
+            AppMessage::Resized(dev) => self.resized(cx, dev),
+            AppMessage::BdevGone { bdev, call } => {
+                self.rpc.answer(call, Ok(serde_json::Value::Bool(true)));
+                TargetTurn::BdevEvent { bdev }
+            }
         }
     }
 

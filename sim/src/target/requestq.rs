@@ -7,22 +7,24 @@
 use std::time::Duration;
 
 use scenarios::SlotState;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
-use super::chain::{Malformed, Walk};
+use super::chain::Malformed;
 use super::lun::DevHandle;
+use super::parse::{find_response, loops, parse};
 use super::scsi::sense_bytes;
 use super::session::{SLOTS, Session};
-use super::task::{Task, TaskRef};
+use super::task::TaskRef;
 use super::turn::TargetTurn;
 use super::vring::POLL_MAX;
 use super::{Out, Target};
+use crate::access::Access as _;
 use crate::deviation::{Deviation, Deviations};
 use crate::end::Memory;
 use crate::message::{FromTarget, REQUESTQ, VringIndex};
 use crate::wire::scsi::{
-    CDB_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_RESID, RESPONSE_RESPONSE, RESPONSE_SENSE,
-    RESPONSE_SIZE, RESPONSE_STATUS, feature, response, status,
+    CDB_SIZE, REQUEST_CDB, RESPONSE_RESID, RESPONSE_RESPONSE, RESPONSE_SENSE, RESPONSE_SIZE,
+    RESPONSE_STATUS, feature, response, status,
 };
 
 /// The request queues are polled every reactor turn: so long after something is there.
@@ -200,7 +202,7 @@ impl Target {
         match addressed {
             Addressed::Nowhere | Addressed::Empty => {
                 let byte = GuestAddress(task.response + RESPONSE_RESPONSE);
-                let wrote = memory.write_slice(&[response::BAD_TARGET], byte).is_ok();
+                let wrote = memory.write_at(&[response::BAD_TARGET], byte).is_ok();
                 debug_assert!(wrote, "the response was checked to be in memory");
                 self.put(cx, memory, of);
             }
@@ -231,7 +233,7 @@ impl Target {
         task.used_len = 0;
         if let Some(at) = found {
             let byte = GuestAddress(at + RESPONSE_RESPONSE);
-            if memory.write_slice(&[response::FAILURE], byte).is_ok() {
+            if memory.write_at(&[response::FAILURE], byte).is_ok() {
                 task.used_len = RESPONSE_SIZE;
             }
         } else if !untouched {
@@ -252,18 +254,18 @@ impl Target {
         let resid = task.length.wrapping_sub(task.transferred);
         let response = task.response;
         let at = |offset: u64| GuestAddress(response + offset);
-        let mut wrote = memory.write_slice(&resid.to_le_bytes(), at(RESPONSE_RESID));
+        let mut wrote = memory.write_at(&resid.to_le_bytes(), at(RESPONSE_RESID));
         if wrote.is_ok() {
-            wrote = memory.write_slice(&[task.status, response::OK], at(RESPONSE_STATUS));
+            wrote = memory.write_at(&[task.status, response::OK], at(RESPONSE_STATUS));
         }
         if wrote.is_ok() && task.status != status::GOOD {
             let sense = task.sense.map(sense_bytes);
             let len = sense.map_or(0, |sense| sense.len() as u32);
-            wrote = memory.write_slice(&len.to_le_bytes(), at(0));
+            wrote = memory.write_at(&len.to_le_bytes(), at(0));
             if let Some(sense) = sense
                 && wrote.is_ok()
             {
-                wrote = memory.write_slice(&sense, at(RESPONSE_SENSE));
+                wrote = memory.write_at(&sense, at(RESPONSE_SENSE));
             }
         }
         if wrote.is_err() {
@@ -401,57 +403,6 @@ impl Target {
     }
 }
 
-/// `task_data_setup`: fills the task from its chain; says the request header.
-fn parse(
-    memory: &GuestMemoryMmap<()>,
-    table: u64,
-    size: u16,
-    head: u16,
-    task: &mut Task,
-) -> Result<[u8; REQUEST_SIZE as usize], Malformed> {
-    let mut walk = Walk::begin(memory, table, size, head)?;
-    if walk.writable() || walk.desc.len < REQUEST_SIZE || !walk.holds(REQUEST_SIZE) {
-        return Err(Malformed(
-            "the header is not readable, too short or not in memory",
-        ));
-    }
-    let mut header = [0; REQUEST_SIZE as usize];
-    memory
-        .read_slice(&mut header, GuestAddress(walk.desc.addr))
-        .map_err(|_| Malformed("the header is not in memory"))?;
-    if !walk.next()? {
-        return Err(Malformed("there is no second descriptor"));
-    }
-    task.to_device = !walk.writable();
-    let mut length = 0u32;
-    if task.to_device {
-        while !walk.writable() {
-            walk.payload(&mut task.iovs)?;
-            length = length.wrapping_add(walk.desc.len);
-            if !matches!(walk.next(), Ok(true)) {
-                return Err(Malformed("TO_DEV cmd: no response descriptor"));
-            }
-        }
-    }
-    if walk.desc.len < RESPONSE_SIZE || !walk.holds(RESPONSE_SIZE) {
-        return Err(Malformed("the response is too short or not in memory"));
-    }
-    task.response = walk.desc.addr;
-    task.used_len = RESPONSE_SIZE;
-    if !task.to_device {
-        while walk.next()? {
-            if !walk.writable() {
-                return Err(Malformed("a data-in descriptor is not writable"));
-            }
-            walk.payload(&mut task.iovs)?;
-            length = length.wrapping_add(walk.desc.len);
-        }
-        task.used_len = RESPONSE_SIZE.wrapping_add(length);
-    }
-    task.length = length;
-    Ok(header)
-}
-
 /// `vhost_scsi_task_init_target`: what a LUN address means to this session.
 #[must_use]
 pub fn address(
@@ -480,29 +431,4 @@ pub fn address(
         Some(dev) if serves => Addressed::Lun(dev),
         _ => Addressed::NullLun(slot.dev),
     }
-}
-
-/// The first writable descriptor that can hold a response.
-fn find_response(memory: &GuestMemoryMmap<()>, table: u64, size: u16, head: u16) -> Option<u64> {
-    let mut walk = Walk::begin(memory, table, size, head).ok()?;
-    for _ in 0..=walk.entries() {
-        if walk.writable() && walk.desc.len >= RESPONSE_SIZE && walk.holds(RESPONSE_SIZE) {
-            return Some(walk.desc.addr);
-        }
-        if !matches!(walk.next(), Ok(true)) {
-            return None;
-        }
-    }
-    None
-}
-
-/// Whether the chain has no end.
-fn loops(memory: &GuestMemoryMmap<()>, table: u64, size: u16, head: u16) -> bool {
-    if head >= size {
-        return false;
-    }
-    let Ok(mut walk) = Walk::begin(memory, table, size, head) else {
-        return false;
-    };
-    (0..=walk.entries()).all(|_| matches!(walk.next(), Ok(true)))
 }

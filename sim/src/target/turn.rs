@@ -142,84 +142,75 @@ pub enum LunStep {
 
 impl Took for TargetTurn {
     fn words(&self) -> [u64; 3] {
-        let place = |controller: u8, slot: u8| u64::from(controller) << 8 | u64::from(slot);
-        match *self {
+        // The identity: what kind of turn, what of it, and where; then what it carries.
+        let (kind, what, place, carries) = match *self {
             Self::Rpc {
                 requests,
                 hotplug,
                 what,
-            } => [1 << 56 | what >> 8, u64::from(requests), u64::from(hotplug)],
+            } => (1, what >> 40, 0, [requests.into(), hotplug.into()]),
             Self::Foreach {
                 op,
                 visit,
                 controller,
                 slot,
-            } => [
-                2 << 56 | (op as u64) << 24 | u64::from(visit) << 16 | place(controller, slot),
-                0,
-                0,
-            ],
+            } => {
+                let what = (op as u64) << 1 | u64::from(visit);
+                (
+                    2,
+                    what,
+                    u64::from(controller) << 8 | u64::from(slot),
+                    [0; 2],
+                )
+            }
             Self::VhostUser {
                 request,
                 controller,
                 vring,
-            } => [
-                3 << 56 | fold(request) >> 24 << 8 | u64::from(controller),
-                u64::from(vring),
-                0,
-            ],
+            } => (3, fold(request) >> 40, controller.into(), [vring.into(), 0]),
             Self::Start {
                 controller,
                 session,
                 started,
-            } => [
-                4 << 56 | u64::from(started) << 16 | place(controller, 0),
-                u64::from(session),
-                0,
-            ],
+            } => (4, started.into(), controller.into(), [session.into(), 0]),
             Self::StopBegan {
                 controller,
                 session,
-            } => [5 << 56 | place(controller, 0), u64::from(session), 0],
+            } => (5, 0, controller.into(), [session.into(), 0]),
             Self::StopEnded {
                 controller,
                 session,
                 clean,
-            } => [
-                6 << 56 | u64::from(clean) << 16 | place(controller, 0),
-                u64::from(session),
-                0,
-            ],
+            } => (6, clean.into(), controller.into(), [session.into(), 0]),
             Self::Poll {
                 controller,
                 requests,
                 completions,
-            } => [
-                7 << 56 | place(controller, 0),
-                u64::from(requests),
-                u64::from(completions),
-            ],
+            } => (
+                7,
+                0,
+                controller.into(),
+                [requests.into(), completions.into()],
+            ),
             Self::Manage {
                 controller,
                 session,
                 control,
                 drained,
-            } => [
-                8 << 56 | u64::from(drained) << 16 | place(controller, 0),
-                u64::from(session),
-                u64::from(control),
-            ],
-            Self::Lun { device, step } => [9 << 56 | (step as u64) << 32 | u64::from(device), 0, 0],
-            Self::BdevEvent { bdev } => [10 << 56 | u64::from(bdev), 0, 0],
-            Self::BdevDone { ios } => [11 << 56, u64::from(ios), 0],
-            Self::Unregister { controller, gone } => [
-                12 << 56 | u64::from(gone) << 16 | place(controller, 0),
-                0,
-                0,
-            ],
-            Self::Retry { calls } => [13 << 56, u64::from(calls), 0],
-            Self::Idle => [14 << 56, 0, 0],
-        }
+            } => (
+                8,
+                drained.into(),
+                controller.into(),
+                [session.into(), control.into()],
+            ),
+            Self::Lun { device, step } => (9, step as u64, device.into(), [0; 2]),
+            Self::BdevEvent { bdev } => (10, 0, bdev.into(), [0; 2]),
+            Self::BdevDone { ios } => (11, 0, 0, [ios.into(), 0]),
+            Self::Unregister { controller, gone } => (12, gone.into(), controller.into(), [0; 2]),
+            Self::Retry { calls } => (13, 0, 0, [calls.into(), 0]),
+            Self::Idle => (14, 0, 0, [0; 2]),
+        };
+        [kind << 56 | what << 32 | place, carries[0], carries[1]]
     }
 
     fn is_hotplug(&self) -> bool {

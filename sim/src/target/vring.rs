@@ -13,6 +13,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::task::Task;
+use crate::access::Access as _;
 use crate::wire::ring::{AVAIL_F_NO_INTERRUPT, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING};
 
 /// `SPDK_VHOST_SCSI_…`: rings above this size are refused at the kick (task pool allocation).
@@ -167,12 +168,12 @@ impl Vring {
         let ring = self.queue.avail_ring().wrapping_add(AVAIL_RING);
         let (low, high) = bytes[..count * 2].split_at_mut(before_wrap * 2);
         let read = memory
-            .read_slice(low, GuestAddress(ring.wrapping_add(first as u64 * 2)))
+            .read_at(low, GuestAddress(ring.wrapping_add(first as u64 * 2)))
             .and_then(|()| {
                 if high.is_empty() {
                     Ok(())
                 } else {
-                    memory.read_slice(high, GuestAddress(ring))
+                    memory.read_at(high, GuestAddress(ring))
                 }
             });
         if read.is_err() {
@@ -202,7 +203,7 @@ impl Vring {
         let next = next.wrapping_add(1);
         self.queue.set_next_used(next);
         let element_at = GuestAddress(used.wrapping_add(USED_RING).wrapping_add(place));
-        memory.write_slice(&element, element_at).is_ok()
+        memory.write_at(&element, element_at).is_ok()
             && memory
                 .store(
                     next.to_le(),

@@ -4,8 +4,10 @@
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
 mod hash;
+mod rpc_client;
 mod schedule;
 mod sim;
+mod together;
 mod turn_log;
 
 use std::collections::VecDeque;
@@ -16,7 +18,7 @@ use scenarios::{Observation, Seen, Time, VmId};
 pub use hash::RunHash;
 pub use schedule::Schedule;
 pub use sim::{DISK_BYTES, Sim, SimOptions};
-pub use turn_log::{Difference, TurnRecord, first_difference};
+pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
 use crate::dice::Dice;
 use crate::end::{ActorId, Cx, End, Took, When};
@@ -73,7 +75,7 @@ pub struct World {
     trace: RunHash,
     order: RunHash,
     turns: u64,
-    record: Option<Box<dyn FnMut(&TurnRecord) + Send>>,
+    record: Option<Record>,
 }
 
 impl World {
@@ -120,7 +122,7 @@ impl World {
     }
 
     /// Calls `record` after every turn.
-    pub fn record_turns(&mut self, record: Box<dyn FnMut(&TurnRecord) + Send>) {
+    pub fn record_turns(&mut self, record: Record) {
         self.record = Some(record);
     }
 
@@ -198,22 +200,38 @@ impl World {
         self.seats.iter_mut().map(|seat| (seat.vm, &mut seat.guest))
     }
 
+    /// Lets the guests look for what no request shows: responses written after they were given back.
+    pub fn audit(&mut self) {
+        for seat in &mut self.seats {
+            let (now, dice) = (self.now, &mut self.dice);
+            let (out, saw) = (&mut self.from_guest, &mut self.saw);
+            seat.guest.audit(&mut Cx {
+                now,
+                dice,
+                out,
+                saw,
+            });
+        }
+    }
+
     /// The target.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Lets the guests look for what no request shows.
-    pub fn audit(&mut self) {
-        for seat in &mut self.seats {
-            seat.guest.audit(&mut Cx {
-                now: self.now,
-                dice: &mut self.dice,
-                out: &mut self.from_guest,
-                saw: &mut self.saw,
-            });
-        }
+    /// Lets time pass in which nobody can take a turn.
+    ///
+    /// # Panics
+    ///
+    /// If somebody can take one before `until`.
+    pub fn pass(&mut self, until: Time) {
+        let first = self.schedule.earliest();
+        assert!(
+            first.is_none_or(|(_, ready)| ready >= until),
+            "a turn at {first:?} comes before {until}"
+        );
+        self.now = self.now.max(until);
     }
 
     /// Takes the next turn, unless it is later than `limit`.

@@ -30,6 +30,9 @@ impl<P> Default for RpcClient<P> {
     }
 }
 
+/// An answer: what its call was remembered by, and the result or the text of the error.
+pub type Answer<P> = (P, Result<Value, String>);
+
 impl<P> RpcClient<P> {
     /// The bytes of a call; its answer will come with `pending`.
     pub fn call(&mut self, method: &str, params: Option<Value>, pending: P) -> (ClientId, Bytes) {
@@ -48,7 +51,7 @@ impl<P> RpcClient<P> {
     /// # Errors
     ///
     /// Bytes that are no JSON, or an answer to no call.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<Vec<(P, Result<Value, String>)>, String> {
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Vec<Answer<P>>, String> {
         self.unread.extend_from_slice(bytes);
         let mut answers = Vec::new();
         let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Value>();

@@ -13,16 +13,14 @@ use scenarios::{
     Place, Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 
-use super::{Step, TurnRecord, World};
+use super::rpc_client::RpcClient;
+use super::together::Together;
+use super::{Record, Step, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::guest::{Guest, GuestConfig};
 use crate::message::{GuestAct, ToGuest};
 use crate::target::{Latencies, NvmeDevice, Target, TargetConfig};
-
-#[path = "rpc_client.rs"]
-mod rpc_client;
-use rpc_client::RpcClient;
 
 /// The stream of a seed that the world's accidents are drawn from; the stimulus has another.
 const WORLD_STREAM: u64 = 1;
@@ -91,14 +89,6 @@ struct Alive {
     vms: Vec<VmId>,
 }
 
-/// A fio that runs in several guests at once, and what those that have ended said.
-#[derive(Debug, Default)]
-struct Spread {
-    running: Vec<VmId>,
-    exit: u8,
-    jobs: Vec<FioJobEnd>,
-}
-
 /// The simulated testbed.
 pub struct Sim {
     world: World,
@@ -108,9 +98,7 @@ pub struct Sim {
     setup_failed: Option<String>,
     alive: Option<Alive>,
     settling: Option<Time>,
-    fios: BTreeMap<FioId, Spread>,
-    /// Guests that still have to answer for a job's clock.
-    clocks: BTreeMap<Ticket, usize>,
+    together: Together,
     seen: Vec<Seen>,
 }
 
@@ -137,14 +125,13 @@ impl Sim {
             setup_failed: None,
             alive: None,
             settling: None,
-            fios: BTreeMap::new(),
-            clocks: BTreeMap::new(),
+            together: Together::default(),
             seen: Vec::new(),
         }
     }
 
     /// Calls `record` after every turn.
-    pub fn record_turns(&mut self, record: Box<dyn FnMut(&TurnRecord) + Send>) {
+    pub fn record_turns(&mut self, record: Record) {
         self.world.record_turns(record);
     }
 
@@ -304,8 +291,11 @@ impl Sim {
         self.world.take_seen(&mut seen);
         for Seen { at, what } in seen {
             let whole = match what {
-                Observation::FioEnded { fio, exit, jobs } => self.fio_ended(fio, exit, jobs, at),
-                Observation::Answered { ticket, result } => self.clock_answered(ticket, result),
+                Observation::FioEnded { fio, exit, jobs } => self.fio_ended(fio, exit, jobs),
+                Observation::Answered { ticket, result } => {
+                    let last = self.together.answered(ticket);
+                    last.then_some(Observation::Answered { ticket, result })
+                }
                 Observation::DisksListed { vm, disks } => {
                     if let Some(alive) = &mut self.alive {
                         alive.vms.retain(|waiting| *waiting != vm);
@@ -320,44 +310,13 @@ impl Sim {
     }
 
     /// One guest's share of a fio has ended; `Some` with the last one.
-    fn fio_ended(
-        &mut self,
-        fio: FioId,
-        exit: u8,
-        jobs: Vec<FioJobEnd>,
-        at: Time,
-    ) -> Option<Observation> {
-        let spread = self.fios.get_mut(&fio)?;
-        spread.exit = spread.exit.saturating_add(exit);
+    fn fio_ended(&mut self, fio: FioId, exit: u8, jobs: Vec<FioJobEnd>) -> Option<Observation> {
         let vm = self.world.guests().find_map(|(vm, guest)| {
             let place = jobs.first().map(|job| job.place)?;
             guest.has_controller(place.controller).then_some(vm)
         });
-        spread.running.retain(|running| Some(*running) != vm);
-        spread.jobs.extend(jobs);
-        if !spread.running.is_empty() {
-            return None;
-        }
-        let Spread { exit, mut jobs, .. } = self.fios.remove(&fio)?;
-        jobs.sort_by_key(|job| job.disk);
-        debug_assert!(at <= self.world.now());
+        let (exit, jobs) = self.together.ended(fio, vm, exit, jobs)?;
         Some(Observation::FioEnded { fio, exit, jobs })
-    }
-
-    /// A guest answered for a job's clock; `Some` with the last one, and for any other answer.
-    fn clock_answered(
-        &mut self,
-        ticket: Ticket,
-        result: Result<u8, String>,
-    ) -> Option<Observation> {
-        if let Some(left) = self.clocks.get_mut(&ticket) {
-            *left -= 1;
-            if *left > 0 {
-                return None;
-            }
-            self.clocks.remove(&ticket);
-        }
-        Some(Observation::Answered { ticket, result })
     }
 
     /// Says who is alive, once all have answered or the time is over.
@@ -387,17 +346,14 @@ impl Sim {
         fio: FioId,
         at: Duration,
     ) -> Result<(), TestbedError> {
-        let vms = self
-            .fios
-            .get(&fio)
-            .map_or_else(Vec::new, |spread| spread.running.clone());
+        let vms = self.together.running(fio);
         if vms.is_empty() {
             self.world.see(Observation::Answered {
                 ticket,
                 result: Ok(0),
             });
         } else {
-            self.clocks.insert(ticket, vms.len());
+            self.together.expect(ticket, vms.len());
         }
         for vm in vms {
             self.tell(vm, GuestAct::WaitJobClock { ticket, fio, at })?;
@@ -407,13 +363,7 @@ impl Sim {
 
     /// Nothing can happen any more, so no fio that runs will ever end: it has hung. False if none runs.
     fn give_up(&mut self) -> bool {
-        let mut hung: Vec<VmId> = self
-            .fios
-            .values()
-            .flat_map(|fio| fio.running.clone())
-            .collect();
-        hung.sort();
-        hung.dedup();
+        let hung = self.together.all_running();
         for vm in &hung {
             self.world.tell_guest(*vm, ToGuest::Do(GuestAct::GiveUp));
         }
@@ -488,13 +438,7 @@ impl Testbed for Sim {
                 let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
                 let by_vm = self.vms_of(on);
                 let running = by_vm.keys().copied().collect();
-                self.fios.insert(
-                    *fio,
-                    Spread {
-                        running,
-                        ..Spread::default()
-                    },
-                );
+                self.together.start(*fio, running);
                 for (vm, on) in by_vm {
                     self.tell(
                         vm,
@@ -517,6 +461,7 @@ impl Testbed for Sim {
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         let before = seen.len();
+        let mut looked = 0;
         loop {
             let limit = self
                 .settling
@@ -534,11 +479,13 @@ impl Testbed for Sim {
                 Step::Limit if self.settling == Some(limit) => self.at_rest(false),
                 Step::Limit => {}
             }
-            let urgent = Self::is_urgent(self.world.seen());
+            let urgent = Self::is_urgent(&self.world.seen()[looked..]);
+            looked = self.world.seen().len();
             if step == Step::Turn && !urgent && self.world.seen().len() < SEEN_MAX {
                 continue;
             }
             self.take_seen();
+            looked = 0;
             seen.append(&mut self.seen);
             if seen.len() > before || step != Step::Turn {
                 return Ok(());

@@ -33,6 +33,9 @@ impl fmt::Display for TurnRecord {
     }
 }
 
+/// Who is told of every turn.
+pub type Record = Box<dyn FnMut(&TurnRecord) + Send>;
+
 /// Where two runs part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {

@@ -50,7 +50,14 @@ pub enum Injected {
     /// It is tried again by the bdev layer, and succeeds.
     NoMemory,
     /// A byte of its data is wrong: at this offset, with this value.
-    Corrupt { offset: u64, value: u8 },
+    Corrupt {
+        /// Where, from the start of the I/O.
+        offset: u64,
+        /// What it is instead.
+        value: u8,
+    },
+    /// It fails with an NVMe status: an internal device error.
+    NvmeFailure,
 }
 
 /// A rule of an error bdev.
@@ -230,6 +237,10 @@ impl Engine {
                             flight.ended.status = BdevStatus::Failed;
                             break (0, 0);
                         }
+                        Some(Injected::NvmeFailure) => {
+                            flight.ended.status = BdevStatus::Nvme { sct: 0, sc: 6 };
+                            break (0, 0);
+                        }
                         Some(Injected::NoMemory) => extra += Duration::from_micros(10),
                         Some(Injected::Corrupt { offset, value }) => {
                             flight.ended.corrupt = Some((offset, value));
@@ -298,6 +309,9 @@ impl Engine {
         dice: &mut Dice,
     ) {
         let base = at(list, bdev).and_then(|bdev| bdev.kind.base());
+        // What is yet to be held is not, after that (T-C47).
+        self.rules
+            .retain(|(of, _), rule| *of != bdev || rule.what != Injected::Pending);
         for index in 0..self.flights.len() {
             let Some(flight) = &mut self.flights[index] else {
                 continue;

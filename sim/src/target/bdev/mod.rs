@@ -4,14 +4,15 @@
 //! RPC. Handles carry a generation, so that a stale one is noticed instead of followed.
 
 pub mod io;
+mod made;
 pub mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use scenarios::Time;
 
 use super::lun::DevHandle;
-use super::rpc::CallId;
+use super::rpc::{CallId, Errno};
 use io::Engine;
 use store::{StoreId, Stores};
 
@@ -58,17 +59,38 @@ pub struct NvmeDevice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Memory.
-    Malloc { store: StoreId },
+    Malloc {
+        /// Its content.
+        store: StoreId,
+    },
     /// Reads nothing, writes nothing.
     Null,
     /// A namespace of the controller with this name; its content outlives the bdev.
-    Nvme { store: StoreId, controller: String },
+    Nvme {
+        /// Its content.
+        store: StoreId,
+        /// The controller.
+        controller: String,
+    },
     /// A part of a base, from this block on.
-    Split { base: BdevHandle, start: u64 },
+    Split {
+        /// The bdev underneath.
+        base: BdevHandle,
+        /// Its first block there.
+        start: u64,
+    },
     /// Fails or holds I/O of its base, as told.
-    Error { base: BdevHandle },
+    Error {
+        /// The bdev underneath.
+        base: BdevHandle,
+    },
     /// Delays I/O of its base: average and 99th percentile of reads and writes, in microseconds.
-    Delay { base: BdevHandle, us: [u64; 4] },
+    Delay {
+        /// The bdev underneath.
+        base: BdevHandle,
+        /// Reads, rare reads, writes, rare writes.
+        us: [u64; 4],
+    },
 }
 
 impl Kind {
@@ -121,9 +143,35 @@ pub struct Bdev {
     pub luns: Vec<DevHandle>,
     /// The bdevs on top of it.
     pub tops: Vec<BdevHandle>,
+    /// Whether a vhost-blk controller has it open.
+    pub blk: bool,
     /// Who waits for its end.
     pub waiters: Vec<Waiter>,
 }
+
+impl Bdev {
+    /// Whether anybody has it open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.blk || !self.luns.is_empty() || !self.tops.is_empty()
+    }
+}
+
+/// A bdev on another one that is not there yet: made when it appears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaiting {
+    /// The base's name.
+    pub base: String,
+    /// The name of the one to make.
+    pub name: String,
+    /// The latencies of a delay bdev; `None` for an error bdev.
+    pub delay: Option<[u64; 4]>,
+    /// Its UUID.
+    pub uuid: Option<[u8; 16]>,
+}
+
+/// `SPDK_NOTIFY_MAX_EVENTS`: older notifications are forgotten.
+const NOTIFICATIONS_MAX: usize = 1024;
 
 /// A split that is in force, or waits for its base.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,55 +184,6 @@ pub struct SplitConfig {
     pub size_mb: u64,
 }
 
-/// Why a bdev operation was refused: a positive errno.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errno(pub i32);
-
-/// "Operation not permitted".
-pub const EPERM: Errno = Errno(1);
-/// "No such file or directory".
-pub const ENOENT: Errno = Errno(2);
-/// "Input/output error".
-pub const EIO: Errno = Errno(5);
-/// "No such device or address".
-pub const ENXIO: Errno = Errno(6);
-/// "Cannot allocate memory".
-pub const ENOMEM: Errno = Errno(12);
-/// "Device or resource busy".
-pub const EBUSY: Errno = Errno(16);
-/// "File exists".
-pub const EEXIST: Errno = Errno(17);
-/// "No such device".
-pub const ENODEV: Errno = Errno(19);
-/// "Invalid argument".
-pub const EINVAL: Errno = Errno(22);
-/// "No space left on device".
-pub const ENOSPC: Errno = Errno(28);
-/// "Connection timed out".
-pub const ETIMEDOUT: Errno = Errno(110);
-
-impl Errno {
-    /// As glibc's `strerror` prints it.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self.0 {
-            1 => "Operation not permitted",
-            2 => "No such file or directory",
-            5 => "Input/output error",
-            6 => "No such device or address",
-            12 => "Cannot allocate memory",
-            16 => "Device or resource busy",
-            17 => "File exists",
-            19 => "No such device",
-            22 => "Invalid argument",
-            28 => "No space left on device",
-            110 => "Connection timed out",
-            114 => "Operation already in progress",
-            _ => "Unknown error",
-        }
-    }
-}
-
 /// All bdevs.
 #[derive(Debug, Default)]
 pub struct Bdevs {
@@ -193,6 +192,10 @@ pub struct Bdevs {
     generations: u32,
     /// Splits in force or waiting for their base.
     pub splits: Vec<SplitConfig>,
+    /// Error and delay bdevs that wait for their base.
+    pub awaiting: Vec<Awaiting>,
+    /// What `notify_get_notifications` tells: the number of the first, and type and name of each.
+    pub notifications: (u64, VecDeque<(&'static str, String)>),
     /// Contents.
     pub stores: Stores,
     /// I/O in flight.
@@ -217,6 +220,8 @@ impl Bdevs {
         self.names.clear();
         self.generations = 0;
         self.splits.clear();
+        self.awaiting.clear();
+        self.notifications = (0, VecDeque::new());
         self.stores.delete_all();
         self.engine.reset(latencies);
         self.nvme_controllers.clear();
@@ -276,12 +281,6 @@ impl Bdevs {
         all.into_iter()
     }
 
-    /// How many are registered, those that are going included.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.list.iter().flatten().count()
-    }
-
     /// Registers a bdev.
     ///
     /// # Errors
@@ -289,21 +288,22 @@ impl Bdevs {
     /// `EEXIST`: the name or an alias is used. `EINVAL`: it is empty. `ENOMEM`: too many.
     pub fn register(&mut self, bdev: NewBdev) -> Result<BdevHandle, Errno> {
         if bdev.name.is_empty() {
-            return Err(EINVAL);
+            return Err(Errno::Inval);
         }
         let uuid = bdev.uuid.unwrap_or_else(|| invented_uuid(self.generations));
         let aliases = vec![uuid_text(&uuid)];
         let used = |name: &String| self.names.contains_key(name);
         if used(&bdev.name) || aliases.iter().any(used) {
-            return Err(EEXIST);
+            return Err(Errno::Exist);
         }
         let free = self.list.iter().position(Option::is_none);
         let index = free.unwrap_or(self.list.len());
         let handle = BdevHandle {
-            index: u16::try_from(index).map_err(|_| ENOMEM)?,
+            index: u16::try_from(index).map_err(|_| Errno::NoMem)?,
             generation: self.generations,
         };
         self.generations += 1;
+        let notified = bdev.name.clone();
         for name in aliases.iter().chain([&bdev.name]) {
             self.names.insert(name.clone(), handle);
         }
@@ -324,8 +324,10 @@ impl Bdevs {
             claimed: None,
             luns: Vec::new(),
             tops: Vec::new(),
+            blk: false,
             waiters: Vec::new(),
         });
+        self.notify("bdev_register", &notified);
         Ok(handle)
     }
 
@@ -344,18 +346,18 @@ impl Bdevs {
         uuid: Option<[u8; 16]>,
     ) -> Result<BdevHandle, Errno> {
         if num_blocks == 0 {
-            return Err(EINVAL);
+            return Err(Errno::Inval);
         }
         // A zero block size passes the check and ends as an allocation of nothing (T-A13).
         if block_size == 0 {
-            return Err(ENOMEM);
+            return Err(Errno::NoMem);
         }
-        if block_size % 512 != 0 || physical_block_size % 512 != 0 {
-            return Err(EINVAL);
+        if !block_size.is_multiple_of(512) || !physical_block_size.is_multiple_of(512) {
+            return Err(Errno::Inval);
         }
         let bytes = u64::from(block_size).checked_mul(num_blocks);
         if bytes.is_none_or(|bytes| bytes > MALLOC_MAX) {
-            return Err(ENOMEM);
+            return Err(Errno::NoMem);
         }
         let name = name.unwrap_or_else(|| {
             self.malloc_count += 1;
@@ -380,136 +382,60 @@ impl Bdevs {
         made
     }
 
-    /// Puts an error or delay bdev, named `name`, on `base`, and claims it.
+    /// Puts an error or delay bdev on `base`, and claims it.
     ///
     /// # Errors
     ///
     /// `EPERM`: another module has claimed it. As [`Bdevs::register`].
-    pub fn put_on(
-        &mut self,
-        base: BdevHandle,
-        name: String,
-        kind: Kind,
-        uuid: Option<[u8; 16]>,
-    ) -> Result<BdevHandle, Errno> {
-        let under = self.get(base).ok_or(ENODEV)?;
-        let module = match kind {
-            Kind::Delay { .. } => "delay",
-            _ => "error",
-        };
+    pub fn put_on(&mut self, base: BdevHandle, what: &Awaiting) -> Result<BdevHandle, Errno> {
+        let under = self.get(base).ok_or(Errno::NoDev)?;
+        if self.names.contains_key(&what.name) {
+            return Err(Errno::Exist);
+        }
         if under.claimed.is_some() {
-            return Err(EPERM);
+            return Err(Errno::Perm);
         }
         let new = NewBdev {
-            name,
-            kind,
+            name: what.name.clone(),
+            kind: match what.delay {
+                Some(us) => Kind::Delay { base, us },
+                None => Kind::Error { base },
+            },
             block_size: under.block_size,
             num_blocks: under.num_blocks,
             physical_block_size: under.physical_block_size,
-            uuid,
+            uuid: what.uuid,
         };
         let handle = self.register(new)?;
         let under = self.get_mut(base).expect("looked up above");
+        let module = if what.delay.is_some() {
+            "delay"
+        } else {
+            "error"
+        };
         under.claimed = Some(module);
         under.tops.push(handle);
         Ok(handle)
     }
 
-    /// Makes the parts of a split whose base is there; says their names.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM`: the base is claimed. `EINVAL`: the parts do not fit.
-    pub fn make_split(
-        &mut self,
-        base: BdevHandle,
-        config: &SplitConfig,
-    ) -> Result<Vec<String>, Errno> {
-        let under = self.get(base).ok_or(ENODEV)?;
-        let (name, block_size) = (under.name.clone(), u64::from(under.block_size));
-        let (blocks, physical) = (under.num_blocks, under.physical_block_size);
-        if under.claimed.is_some() {
-            return Err(EPERM);
-        }
-        let part = if config.size_mb == 0 {
-            blocks / u64::from(config.count)
-        } else {
-            config.size_mb.checked_mul(1 << 20).ok_or(EINVAL)? / block_size
-        };
-        if part == 0 {
-            return Err(EINVAL);
-        }
-        let count = (blocks / part).min(u64::from(config.count));
-        if count == 0 {
-            return Err(EINVAL);
-        }
-        let mut made = Vec::new();
-        for i in 0..count {
-            let new = NewBdev {
-                name: format!("{name}p{i}"),
-                kind: Kind::Split {
-                    base,
-                    start: i * part,
-                },
-                block_size: block_size as u32,
-                num_blocks: part,
-                physical_block_size: physical,
-                uuid: None,
-            };
-            made.push(new.name.clone());
-            let handle = self.register(new)?;
-            let under = self.get_mut(base).expect("looked up above");
-            under.claimed = Some("split");
-            under.tops.push(handle);
-        }
-        Ok(made)
-    }
-
-    /// The splits that waited for a bdev of this name, made now (`vbdev_split_examine`).
-    pub fn examine(&mut self, base: BdevHandle) {
-        let Some(name) = self.get(base).map(|bdev| bdev.name.clone()) else {
-            return;
-        };
-        if let Some(config) = self.splits.iter().find(|split| split.base == name).cloned() {
-            // A failure is SPDK's to log: examine has nobody to answer.
-            let _ = self.make_split(base, &config);
-        }
-    }
-
-    /// Attaches the NVMe device at `traddr` as `name`: its namespaces become bdevs.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV`: there is none. `EEXIST`: a bdev's name is taken.
-    pub fn nvme_attach(&mut self, name: &str, traddr: &str) -> Result<Vec<BdevHandle>, Errno> {
-        let found = self.nvme.iter().find(|(device, _)| device.traddr == traddr);
-        let (device, stores) = found.cloned().ok_or(ENODEV)?;
-        let mut made = Vec::new();
-        for (i, (&(blocks, block_size), &store)) in
-            device.namespaces.iter().zip(&stores).enumerate()
-        {
-            made.push(self.register(NewBdev {
-                name: format!("{name}n{}", i + 1),
-                kind: Kind::Nvme {
-                    store,
-                    controller: name.to_owned(),
-                },
-                block_size,
-                num_blocks: blocks,
-                physical_block_size: block_size,
-                uuid: None,
-            })?);
-        }
-        self.nvme_controllers
-            .insert(name.to_owned(), traddr.to_owned());
-        Ok(made)
-    }
-
-    /// Bdevs of an NVMe controller that are registered, those that are going included.
+    /// The error bdev with this name, one that is being unregistered included: its module keeps a
+    /// list of its own.
     #[must_use]
-    pub fn nvme_bdevs(&self, name: &str) -> usize {
-        let of = |bdev: &&Bdev| matches!(&bdev.kind, Kind::Nvme { controller, .. } if controller == name);
-        self.list.iter().flatten().filter(of).count()
+    pub fn error_bdev(&self, name: &str) -> Option<BdevHandle> {
+        let handle = self.names.get(name).copied()?;
+        self.get(handle)
+            .filter(|bdev| matches!(bdev.kind, Kind::Error { .. }))
+            .map(|_| handle)
+    }
+
+    /// Notes something for `notify_get_notifications`.
+    pub fn notify(&mut self, what: &'static str, name: &str) {
+        let (first, kept) = &mut self.notifications;
+        kept.push_back((what, name.to_owned()));
+        if kept.len() > NOTIFICATIONS_MAX {
+            kept.pop_front();
+            *first += 1;
+        }
     }
 
     /// Takes a bdev that nobody has open any more out of the registry, and gives its content back.
@@ -526,6 +452,7 @@ impl Bdevs {
             self.stores.delete(store);
         }
         self.engine.forget(handle);
+        self.notify("bdev_unregister", &bdev.name);
         Some(bdev)
     }
 

@@ -3,23 +3,20 @@
 //! Knows no JSON framing; that is `rpc`. Results and errors as in fact sheet §2, as corrected.
 
 mod bdev;
+mod framework;
 mod nvme;
+mod unregister;
 mod vhost;
 
 use scenarios::Time;
 use serde_json::Value;
 
-use super::bdev::Errno;
+pub use framework::Logging;
+
 use super::mail::HOP;
 use super::rpc::{CallId, Method, RpcError};
 use super::turn::{TargetTurn, fold};
 use super::{Out, Target};
-use crate::message::FromTarget;
-
-/// JSON-RPC's "invalid params", which vhost's methods use for every error.
-const INVALID_PARAMS: i32 = -32602;
-/// JSON-RPC's "internal error".
-const INTERNAL_ERROR: i32 = -32603;
 
 /// RPCs that are answered later, other than removals and bdev deletions.
 #[derive(Debug)]
@@ -30,6 +27,8 @@ pub struct Deferred {
     pub unregisters: Vec<(u8, u8)>,
     /// `bdev_nvme_detach_controller` that waits for the bdevs.
     pub nvme: Vec<(CallId, String)>,
+    /// `bdev_get_bdevs` that waits for a bdev.
+    pub bdevs: Vec<(CallId, String)>,
     /// When those that wait try again.
     pub retry_at: Time,
 }
@@ -40,6 +39,7 @@ impl Default for Deferred {
             deletes: Vec::new(),
             unregisters: Vec::new(),
             nvme: Vec::new(),
+            bdevs: Vec::new(),
             retry_at: Time::NEVER,
         }
     }
@@ -48,27 +48,11 @@ impl Default for Deferred {
 /// What a method gives at once; `None` if it is answered later.
 type Answer = Option<Result<Value, RpcError>>;
 
-/// An error of a vhost method.
-fn vhost_error(errno: Errno) -> RpcError {
-    RpcError {
-        code: INVALID_PARAMS,
-        message: errno.text().to_owned(),
-    }
-}
-
-/// An error of a bdev method: the errno is the code.
-fn bdev_error(errno: Errno) -> RpcError {
-    RpcError {
-        code: -errno.0,
-        message: errno.text().to_owned(),
-    }
-}
-
 fn done() -> Answer {
     Some(Ok(Value::Bool(true)))
 }
 
-/// What a method is to the trace: its name, and the slot if it is about one.
+/// What a method is to the trace: its name, and the place if it is about one.
 struct Kind {
     name: &'static str,
     hotplug: bool,
@@ -79,12 +63,7 @@ impl Target {
     /// A run of the RPC poller: answers leave, then requests are read and carried out.
     pub(super) fn rpc_poll(&mut self, cx: &mut Out<'_>) -> TargetTurn {
         self.rpc_at = Time::NEVER;
-        let mut output = std::mem::take(&mut self.output);
-        self.rpc.flush(&mut output);
-        for (client, bytes) in output.drain(..) {
-            cx.out.push(FromTarget::Rpc { client, bytes });
-        }
-        self.output = output;
+        self.rpc.flush(cx.out);
         let mut input = std::mem::take(&mut self.input);
         for (client, bytes) in input.drain(..) {
             match bytes {
@@ -94,7 +73,7 @@ impl Target {
         }
         self.input = input;
         let (mut requests, mut hotplug, mut what) = (0, 0, 0u64);
-        while let Some((call, method)) = self.rpc.next() {
+        while let Some((call, method)) = self.rpc.next_call() {
             requests += 1;
             let kind = kind(&method);
             if kind.hotplug {
@@ -123,11 +102,30 @@ impl Target {
             | Method::VhostScsiControllerRemoveTarget { .. }
             | Method::VhostDeleteController { .. }
             | Method::VhostGetControllers { .. }
+            | Method::VhostControllerSetCoalescing { .. }
+            | Method::VhostCreateBlkController { .. }
             | Method::ScsiGetDevices => self.vhost_method(cx, call, method),
-            Method::BdevNvmeAttachController { .. } | Method::BdevNvmeDetachController { .. } => {
-                self.nvme_method(cx, call, method)
-            }
-            _ => self.bdev_method(cx, call, method),
+            Method::BdevNvmeAttachController { .. }
+            | Method::BdevNvmeDetachController { .. }
+            | Method::BdevNvmeGetControllers { .. }
+            | Method::BdevNvmeSetHotplug { .. } => self.nvme_method(cx, call, method),
+            Method::BdevMallocCreate(_)
+            | Method::BdevMallocDelete { .. }
+            | Method::BdevNullCreate { .. }
+            | Method::BdevNullDelete { .. }
+            | Method::BdevNullResize { .. }
+            | Method::BdevSplitCreate { .. }
+            | Method::BdevSplitDelete { .. }
+            | Method::BdevDelayCreate(_)
+            | Method::BdevDelayDelete { .. }
+            | Method::BdevDelayUpdateLatency { .. }
+            | Method::BdevErrorCreate { .. }
+            | Method::BdevErrorDelete { .. }
+            | Method::BdevErrorInjectError { .. }
+            | Method::BdevErrorResumePending { .. }
+            | Method::BdevGetBdevs { .. }
+            | Method::BdevWaitForExamine => self.bdev_method(cx, call, method),
+            _ => Some(self.framework_method(cx, method)),
         }
     }
 
@@ -174,11 +172,13 @@ fn kind(method: &Method) -> Kind {
             scsi_target_num,
         } => hot("remove", fold(ctrlr) ^ u64::from(*scsi_target_num)),
         Method::VhostDeleteController { ctrlr } => hot("delete", fold(ctrlr)),
-        Method::BdevMallocDelete { name } | Method::BdevErrorDelete { name } => {
-            hot("bdev", fold(name))
-        }
+        Method::BdevMallocDelete { name }
+        | Method::BdevNullDelete { name }
+        | Method::BdevDelayDelete { name }
+        | Method::BdevErrorDelete { name } => hot("bdev", fold(name)),
+        Method::BdevNullResize { name, .. } => hot("resize", fold(name)),
         Method::BdevSplitDelete { base_bdev } => hot("split", fold(base_bdev)),
-        Method::BdevNvmeDetachController { name } => hot("nvme", fold(name)),
+        Method::BdevNvmeDetachController { name, .. } => hot("nvme", fold(name)),
         _ => Kind {
             name: "other",
             hotplug: false,

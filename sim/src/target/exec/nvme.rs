@@ -1,48 +1,66 @@
 //! The NVMe methods.
 //!
 //! Source: module/bdev/nvme/bdev_nvme_rpc.c; fact sheet §1.6, §2.4.
+//!
+//! # Divergence from SPDK
+//!
+//! There are only the devices of the target's configuration, on PCIe, one path each. Options of
+//! fabrics (reconnect, loss time-out, queues, multipath) are taken and have nothing to act on.
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Answer, bdev_error};
-use crate::target::bdev::{ENODEV, ETIMEDOUT, Kind, Waiter};
+use super::{Answer, done};
+use crate::target::bdev::{Kind, Waiter};
 use crate::target::mail::AppMessage;
-use crate::target::rpc::{CallId, Method, RpcError};
+use crate::target::rpc::{CallId, Errno, Method, NvmePath, NvmeTrid, RpcError};
 use crate::target::turn::TargetTurn;
 use crate::target::{Out, Target};
 
 /// `NVME_DETACH_TIMEOUT`: a detach that takes longer is answered "Connection timed out".
 const DETACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// `EALREADY`.
-const EALREADY: i32 = 114;
 
 impl Target {
     /// Carries out an NVMe method.
     pub(super) fn nvme_method(&mut self, cx: &mut Out<'_>, call: CallId, method: Method) -> Answer {
         match method {
-            Method::BdevNvmeAttachController { name, traddr } => {
-                Some(self.nvme_attach(&name, &traddr))
+            Method::BdevNvmeAttachController {
+                name,
+                trid,
+                max_bdevs,
+                ..
+            } => Some(self.nvme_attach(&name, &trid, max_bdevs)),
+            Method::BdevNvmeDetachController { name, path } => {
+                self.nvme_detach(cx, call, name, &path)
             }
-            Method::BdevNvmeDetachController { name } => self.nvme_detach(cx, call, name),
-            _ => None,
+            Method::BdevNvmeGetControllers { name } => Some(self.nvme_controllers(name)),
+            // Nothing appears by itself, so there is nothing to poll for.
+            _ => done(),
         }
     }
 
-    fn nvme_attach(&mut self, name: &str, traddr: &str) -> Result<Value, RpcError> {
-        if self.bdevs.nvme_controllers.contains_key(name) {
-            return Err(RpcError {
-                code: -EALREADY,
-                message: format!(
-                    "A controller named {name} already exists with the specified network path"
-                ),
-            });
+    fn nvme_attach(&mut self, name: &str, trid: &NvmeTrid, max: u32) -> Result<Value, RpcError> {
+        if max == 0 {
+            return Err(RpcError::new(
+                -Errno::Inval.number(),
+                "max_bdevs cannot be zero",
+            ));
         }
-        let made = self.bdevs.nvme_attach(name, traddr).map_err(bdev_error)?;
+        if !trid.trtype.eq_ignore_ascii_case("pcie") {
+            return Err(RpcError::errno(Errno::NoDev));
+        }
+        if self.bdevs.nvme_controllers.contains_key(name) {
+            let text =
+                format!("A controller named {name} already exists with the specified network path");
+            return Err(RpcError::new(-Errno::Already.number(), text));
+        }
+        let made = self.bdevs.nvme_attach(name, &trid.traddr, max);
+        let made = made.map_err(RpcError::errno)?;
         for bdev in &made {
             self.bdevs.examine(*bdev);
         }
+        self.bdevs_appeared();
         let names = made
             .iter()
             .filter_map(|bdev| self.bdevs.get(*bdev))
@@ -50,9 +68,35 @@ impl Target {
         Ok(names.collect())
     }
 
-    fn nvme_detach(&mut self, cx: &mut Out<'_>, call: CallId, name: String) -> Answer {
-        if !self.bdevs.nvme_controllers.contains_key(&name) {
-            return Some(Err(bdev_error(ENODEV)));
+    fn nvme_controllers(&self, name: Option<String>) -> Result<Value, RpcError> {
+        if let Some(name) = &name
+            && !self.bdevs.nvme_controllers.contains_key(name)
+        {
+            let text = format!("Controller {name} does not exist");
+            return Err(RpcError::new(-Errno::Inval.number(), text));
+        }
+        let shown = self.bdevs.nvme_controllers.iter();
+        let shown = shown.filter(|(of, _)| name.as_ref().is_none_or(|name| name == *of));
+        Ok(shown
+            .map(|(name, traddr)| {
+                let trid = json!({"trtype": "PCIe", "traddr": traddr});
+                json!({"name": name, "ctrlrs": [{"state": "enabled", "trid": trid}]})
+            })
+            .collect())
+    }
+
+    fn nvme_detach(
+        &mut self,
+        cx: &mut Out<'_>,
+        call: CallId,
+        name: String,
+        path: &NvmePath,
+    ) -> Answer {
+        let Some(traddr) = self.bdevs.nvme_controllers.get(&name) else {
+            return Some(Err(RpcError::errno(Errno::NoDev)));
+        };
+        if path.traddr.as_ref().is_some_and(|of| of != traddr) {
+            return Some(Err(RpcError::errno(Errno::NxIo)));
         }
         self.deferred.nvme.push((call, name.clone()));
         let bdevs: Vec<_> = self
@@ -104,7 +148,7 @@ impl Target {
         let waiting = self.deferred.nvme.len();
         self.deferred.nvme.retain(|(other, _)| *other != call);
         if self.deferred.nvme.len() < waiting {
-            self.rpc.answer(call, Err(bdev_error(ETIMEDOUT)));
+            self.rpc.answer(call, Err(RpcError::errno(Errno::TimedOut)));
         }
         TargetTurn::Retry { calls: 1 }
     }

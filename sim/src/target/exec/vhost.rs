@@ -6,17 +6,20 @@
 use std::time::Duration;
 
 use scenarios::SlotState;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Answer, INTERNAL_ERROR, done, vhost_error};
+use super::{Answer, done};
 use crate::deviation::Deviation;
-use crate::target::bdev::{EBUSY, EEXIST, EINVAL, EIO, ENODEV, ENOMEM};
 use crate::target::controller::Controller;
-use crate::target::lun::Devices;
-use crate::target::rpc::{CallId, Method, RpcError};
+use crate::target::mail::AppMessage;
+use crate::target::rpc::{CallId, Errno, Method, RpcError, render};
 use crate::target::turn::TargetTurn;
 use crate::target::{APP, Out, Target};
 
+/// Below it, a coalescing threshold is no I/O in the 10 ms that it is looked at.
+const IOPS_THRESHOLD_MIN: u32 = 100;
+/// A coalescing delay must fit 32 bits of ticks, here of 2 GHz.
+const DELAY_MAX: u32 = u32::MAX / 2_000;
 /// `sizeof(sun_path)` less its terminator.
 const SUN_PATH_MAX: usize = 107;
 /// `PATH_MAX`.
@@ -35,46 +38,52 @@ impl Target {
                 ctrlr,
                 cpumask,
                 delay,
-            } => Some(self.create_controller(ctrlr, cpumask.as_deref(), delay)),
-            Method::VhostStartScsiController { ctrlr } => {
-                let Some(vdev) = self.controller(&ctrlr) else {
-                    return Some(Err(vhost_error(ENODEV)));
-                };
-                let ctl = self.ctl[vdev].as_mut().expect("found by name");
-                (ctl.registered, ctl.accepts) = (true, true);
-                done()
+            } => {
+                let made = self.create_controller(ctrlr, cpumask.as_deref(), delay);
+                Some(made.map(|_| Value::Bool(true)))
             }
+            Method::VhostStartScsiController { ctrlr } => Some(self.start_controller(cx, &ctrlr)),
             Method::VhostScsiControllerAddTarget {
                 ctrlr,
                 scsi_target_num,
                 bdev_name,
             } => {
                 let Some(vdev) = self.controller(&ctrlr) else {
-                    return Some(Err(vhost_error(ENODEV)));
+                    return Some(Err(RpcError::vhost(Errno::NoDev)));
                 };
                 let added = self.add_target(cx, vdev, scsi_target_num, &bdev_name);
-                Some(added.map(Value::from).map_err(vhost_error))
+                Some(added.map(Value::from).map_err(RpcError::vhost))
             }
             Method::VhostScsiControllerRemoveTarget {
                 ctrlr,
                 scsi_target_num,
             } => {
                 let Some(vdev) = self.controller(&ctrlr) else {
-                    return Some(Err(vhost_error(ENODEV)));
+                    return Some(Err(RpcError::vhost(Errno::NoDev)));
                 };
                 match self.remove_target(cx, vdev, scsi_target_num, Some(call)) {
                     Ok(()) => None,
-                    Err(errno) => Some(Err(vhost_error(errno))),
+                    Err(errno) => Some(Err(RpcError::vhost(errno))),
                 }
             }
             Method::VhostDeleteController { ctrlr } => self.delete_controller(cx, call, ctrlr),
             Method::VhostGetControllers { name } => Some(self.get_controllers(name.as_deref())),
+            Method::VhostControllerSetCoalescing {
+                ctrlr,
+                delay_base_us,
+                iops_threshold,
+            } => Some(self.set_coalescing(&ctrlr, delay_base_us, iops_threshold)),
+            Method::VhostCreateBlkController {
+                ctrlr,
+                dev_name,
+                cpumask,
+                transport: _,
+                readonly,
+            } => Some(self.create_blk(ctrlr, &dev_name, cpumask.as_deref(), readonly)),
             Method::ScsiGetDevices => {
-                let devices = self
-                    .devs
-                    .all()
-                    .map(|(id, dev)| json!({"id": id, "device_name": dev.name}));
-                Some(Ok(devices.collect()))
+                let devices = self.devs.all();
+                let shown = devices.map(|(id, dev)| render::scsi_device(id as u32, &dev.name));
+                Some(Ok(shown.collect()))
             }
             _ => None,
         }
@@ -88,45 +97,97 @@ impl Target {
     }
 
     /// The cores of the app: one, or two.
-    fn core_mask(&self) -> u64 {
+    pub(super) fn core_mask(&self) -> u64 {
         if self.config.cores < 2 { 0x2 } else { 0x3 }
     }
 
+    fn start_controller(&mut self, cx: &mut Out<'_>, name: &str) -> Result<Value, RpcError> {
+        let vdev = self.controller(name).ok_or(RpcError::vhost(Errno::NoDev))?;
+        let ctl = self.ctl[vdev].as_mut().expect("found by name");
+        if ctl.blk.is_some() {
+            if self.dev.has(Deviation::StartOnBlk) {
+                self.die(
+                    cx,
+                    "SIGSEGV",
+                    "vhost_scsi_controller_start: svdev is NULL (S15)",
+                );
+            }
+            return Err(RpcError::vhost(Errno::NoDev));
+        }
+        (ctl.registered, ctl.accepts) = (true, true);
+        Ok(Value::Bool(true))
+    }
+
+    fn set_coalescing(&mut self, name: &str, delay: u32, iops: u32) -> Result<Value, RpcError> {
+        let vdev = self.controller(name).ok_or(RpcError::vhost(Errno::NoDev))?;
+        if iops < IOPS_THRESHOLD_MIN || delay > DELAY_MAX {
+            return Err(RpcError::vhost(Errno::Inval));
+        }
+        let ctl = self.ctl[vdev].as_mut().expect("found by name");
+        ctl.coalescing = (delay, iops);
+        Ok(Value::Bool(true))
+    }
+
+    fn create_blk(
+        &mut self,
+        name: String,
+        bdev_name: &str,
+        cpumask: Option<&str>,
+        readonly: bool,
+    ) -> Result<Value, RpcError> {
+        let bdev = self
+            .bdevs
+            .find(bdev_name)
+            .ok_or(RpcError::vhost(Errno::NoDev))?;
+        if self
+            .bdevs
+            .get(bdev)
+            .is_some_and(|bdev| bdev.claimed.is_some())
+        {
+            return Err(RpcError::vhost(Errno::Perm));
+        }
+        let vdev = self.create_controller(name, cpumask, false)?;
+        let ctl = self.ctl[vdev].as_mut().expect("just made");
+        ctl.blk = Some((Some(bdev), readonly));
+        if let Some(bdev) = self.bdevs.get_mut(bdev) {
+            bdev.blk = true;
+        }
+        Ok(Value::Bool(true))
+    }
+
+    /// Makes a controller; says its place.
     fn create_controller(
         &mut self,
         name: String,
         cpumask: Option<&str>,
         delay: bool,
-    ) -> Result<Value, RpcError> {
+    ) -> Result<usize, RpcError> {
         let app = self.core_mask();
         let cpumask = match cpumask.map(parse_mask) {
             None => app,
             Some(Some(mask)) if mask & app != 0 && mask & !app == 0 => mask,
-            Some(_) => return Err(vhost_error(EINVAL)),
+            Some(_) => return Err(RpcError::vhost(Errno::Inval)),
         };
         if self.controller(&name).is_some() {
-            return Err(vhost_error(EEXIST));
+            return Err(RpcError::vhost(Errno::Exist));
         }
         let path = self.config.socket_dir.len() + 1 + name.len();
         if path >= PATH_MAX || (path > SUN_PATH_MAX && !self.dev.has(Deviation::NameTruncated)) {
-            return Err(vhost_error(EINVAL));
+            return Err(RpcError::vhost(Errno::Inval));
         }
         if name.is_empty() || name == "." || name == ".." || name.contains('/') {
             // Not a socket, or in no directory.
-            return Err(vhost_error(EIO));
+            return Err(RpcError::vhost(Errno::Io));
         }
         let free = self.ctl.iter().position(Option::is_none);
-        let Some(vdev) = free else {
-            return Err(vhost_error(ENOMEM));
-        };
-        let Some(number) = self.controllers_made.checked_add(1) else {
-            return Err(vhost_error(ENOMEM));
+        let (Some(vdev), Some(number)) = (free, self.controllers_made.checked_add(1)) else {
+            return Err(RpcError::vhost(Errno::NoMem));
         };
         self.controllers_made = number;
         let mut made = Controller::new(number, name, cpumask);
         (made.registered, made.accepts) = (!delay, !delay);
         self.ctl[vdev] = Some(Box::new(made));
-        Ok(Value::Bool(true))
+        Ok(vdev)
     }
 
     /// `rpc_vhost_delete_controller`: busy is tried again for ever (S19).
@@ -137,7 +198,7 @@ impl Target {
         name: String,
     ) -> Answer {
         let Some(vdev) = self.controller(&name) else {
-            return Some(Err(vhost_error(ENODEV)));
+            return Some(Err(RpcError::vhost(Errno::NoDev)));
         };
         let ctl = self.ctl[vdev].as_mut().expect("found by name");
         if !ctl.sessions.is_empty() {
@@ -166,16 +227,18 @@ impl Target {
         if !lingers {
             ctl.accepts = false;
         }
-        if ctl.refs == 0 && !self.unregister(cx, vdev) {
-            // Only a foreach operation can be in the way, and it ends.
-            return self.delete_waits(call, name);
+        if ctl.refs == 0 {
+            // Not at once: a second delete in the same read finds the controller still.
+            let number = ctl.number;
+            let vdev = vdev as u8;
+            self.send_app(cx.now, AppMessage::Unregister { vdev, number });
         }
         done()
     }
 
     fn delete_waits(&mut self, call: CallId, name: String) -> Answer {
         if !self.dev.has(Deviation::DeleteSpins) {
-            return Some(Err(vhost_error(EBUSY)));
+            return Some(Err(RpcError::vhost(Errno::Busy)));
         }
         self.deferred.deletes.push((call, name));
         None
@@ -210,6 +273,11 @@ impl Target {
         if ctl.pending_ops > 0 || !ctl.sessions.is_empty() || ctl.locked {
             return false;
         }
+        if let Some((Some(bdev), _)) = ctl.blk
+            && let Some(bdev) = self.bdevs.get_mut(bdev)
+        {
+            bdev.blk = false;
+        }
         self.ctl[vdev] = None;
         self.touch_vdev(vdev);
         let last = self.ctl.iter().all(Option::is_none);
@@ -226,11 +294,19 @@ impl Target {
         if let Some(name) = name
             && self.controller(name).is_none()
         {
-            return Err(RpcError {
-                code: INTERNAL_ERROR,
-                message: ENODEV.text().to_owned(),
-            });
+            return Err(RpcError::internal(Errno::NoDev));
         }
+        let mut entries = Vec::new();
+        self.each_controller(name, |controller| entries.push(controller.json()));
+        Ok(Value::Array(entries))
+    }
+
+    /// Shows the controllers, by name, or the one with this name.
+    pub(super) fn each_controller(
+        &self,
+        name: Option<&str>,
+        mut show: impl FnMut(&render::Controller<'_>),
+    ) {
         let mut found: Vec<&Controller> = self
             .ctl
             .iter()
@@ -239,62 +315,67 @@ impl Target {
             .filter(|ctl| name.is_none_or(|name| ctl.name == name))
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found.into_iter().map(|ctl| self.describe(ctl)).collect())
+        for ctl in found {
+            let names: Vec<String> = (ctl.sessions.iter())
+                .map(|session| format!("{}s{}", ctl.name, session.vid))
+                .collect();
+            let sessions = ctl.sessions.iter().zip(&names);
+            let sessions = sessions.filter(|(session, _)| !session.gone);
+            show(&render::Controller {
+                ctrlr: &ctl.name,
+                cpumask: ctl.cpumask,
+                delay_base_us: ctl.coalescing.0,
+                iops_threshold: ctl.coalescing.1,
+                socket: &format!("{}/{}", self.config.socket_dir, ctl.name),
+                sessions: sessions
+                    .map(|(session, name)| render::Session {
+                        vid: session.vid,
+                        id: session.id,
+                        name,
+                        started: session.started,
+                        max_queues: session.max_queues,
+                        inflight_task_cnt: session.task_cnt,
+                    })
+                    .collect(),
+                backend: self.backend(ctl),
+            });
+        }
     }
 
-    fn describe(&self, ctl: &Controller) -> Value {
-        let sessions: Vec<Value> = ctl
-            .sessions
-            .iter()
-            .filter(|session| !session.gone)
-            .map(|session| {
-                json!({
-                    "vid": session.vid,
-                    "id": session.id,
-                    "name": format!("{}s{}", ctl.name, session.vid),
-                    "started": session.started,
-                    "max_queues": session.max_queues,
-                    "inflight_task_cnt": session.task_cnt,
-                })
-            })
-            .collect();
-        json!({
-            "ctrlr": ctl.name,
-            "cpumask": format!("{:#x}", ctl.cpumask),
-            "delay_base_us": ctl.coalescing.0,
-            "iops_threshold": ctl.coalescing.1,
-            "socket": format!("{}/{}", self.config.socket_dir, ctl.name),
-            "sessions": sessions,
-            "backend_specific": {"scsi": self.describe_targets(ctl, &self.devs)},
-        })
-    }
-
-    fn describe_targets(&self, ctl: &Controller, devs: &Devices) -> Value {
+    fn backend<'a>(&'a self, ctl: &Controller) -> render::Backend<'a> {
+        let named = |bdev| self.bdevs.get(bdev).map(|bdev| bdev.name.as_str());
+        if let Some((bdev, readonly)) = ctl.blk {
+            let bdev = bdev.and_then(named);
+            return render::Backend::Blk { bdev, readonly };
+        }
         let present = ctl.slots.iter().enumerate().filter_map(|(slot, here)| {
             let handle = here.dev.filter(|_| here.state == SlotState::Present)?;
-            let dev = devs.get(handle)?;
-            let luns: Vec<Value> = dev
-                .lun
-                .iter()
-                .filter(|lun| !lun.removed)
-                .map(|lun| {
-                    let name = self.bdevs.get(lun.bdev).map(|bdev| bdev.name.as_str());
-                    json!({"id": 0, "bdev_name": name})
-                })
-                .collect();
-            Some(json!({
-                "scsi_dev_num": slot,
-                "id": handle.index,
-                "target_name": dev.name,
-                "luns": luns,
-            }))
+            let dev = self.devs.get(handle)?;
+            let lun = dev.lun.as_ref().filter(|lun| !lun.removed);
+            Some(render::Target {
+                scsi_dev_num: slot as u8,
+                id: handle.index.into(),
+                target_name: &dev.name,
+                bdev_name: lun.and_then(|lun| named(lun.bdev)),
+            })
         });
-        present.collect()
+        render::Backend::Scsi(present.collect())
     }
 }
 
-/// A core mask as SPDK parses it, as far as it is hexadecimal.
+/// A core mask as SPDK parses it: hexadecimal, or a list of cores in brackets.
 fn parse_mask(text: &str) -> Option<u64> {
+    if let Some(list) = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+    {
+        return list.split(',').try_fold(0, |mask, part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            let fits = first <= last && last < u64::BITS;
+            fits.then(|| (first..=last).fold(mask, |mask, core| mask | 1 << core))
+        });
+    }
     let digits = text.strip_prefix("0x").unwrap_or(text);
     u64::from_str_radix(digits, 16).ok()
 }

@@ -56,7 +56,10 @@ pub(super) fn inquiry(c: &[u8; CDB_SIZE], lun: &LunView, reply: &mut Reply) -> O
             }
             // Logical block provisioning: LBPU, thin.
             0xb2 if lun.unmap => reply.bytes(&[0, 0x80, 0x02, 0, 0, 0, 0]),
-            _ => return Outcome::check(Sense::NONE),
+            _ => {
+                reply.cut(0);
+                return Outcome::check(Sense::NONE);
+            }
         }
         reply.set_len16(2);
     }
@@ -120,18 +123,17 @@ fn naa(name: &str) -> u64 {
     2 << 60 | a << 48 | COMPANY << 24 | b
 }
 
-/// SCSI ports: the one port. The descriptor is two bytes short of the standard's (the length stands
-/// at its tenth byte), and what is behind the third letter of the name is lost.
+/// SCSI ports: the one port. Its descriptor is two bytes longer than the standard's and than the
+/// page length says, so that the end of the name is lost.
 fn ports(lun: &LunView, reply: &mut Reply) {
     let name_len = lun.port.len();
     let end = reply.len() + 12 + 4 + name_len;
-    reply.zeroes(8);
+    reply.zeroes(12);
     reply.bytes(&((4 + name_len) as u16).to_be_bytes());
     reply.bytes(&[0x53, 0x98]);
     reply.bytes(&(name_len as u16).to_be_bytes());
-    reply.bytes(&lun.port.as_bytes()[..name_len.min(3)]);
-    let missing = end - reply.len();
-    reply.zeroes(missing);
+    reply.bytes(lun.port.as_bytes());
+    reply.cut(end);
 }
 
 /// Block limits. Short when there is no unmap.

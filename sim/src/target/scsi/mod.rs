@@ -217,11 +217,10 @@ pub struct UnmapList {
 
 /// Begins `command` on a LUN that exists and is not removed.
 ///
-/// `data_out` is looked at only after [`Step::NeedData`]; until then it may be empty. `data_in` is
-/// cleared, and holds at most `command.transfer_len` bytes afterwards; it is to be copied to the
-/// guest only if the descriptors are writable ([`Direction::FromDev`]).
-///
-/// `data_out` is `None` on the first call.
+/// `data_out` is `None` on the first call, and the bytes of the data descriptors on the second,
+/// which only [`Step::NeedData`] asks for. `data_in` is cleared, and holds at most
+/// `command.transfer_len` bytes afterwards, none unless the outcome is GOOD; it is to be copied to
+/// the guest only if the descriptors are writable ([`Direction::FromDev`]).
 #[must_use]
 pub fn start(
     command: &Command,

@@ -41,6 +41,11 @@ impl<'a> Reply<'a> {
         self.data.resize(end, b' ');
     }
 
+    /// Drops what is behind the first `len` bytes.
+    pub(super) fn cut(&mut self, len: usize) {
+        self.data.truncate(len);
+    }
+
     /// What is in it so far.
     pub(super) fn len(&self) -> usize {
         self.data.len()

@@ -1,1 +1,8 @@
+//! The target as a front-end and an RPC client see it.
 
+mod deviations;
+mod front_end;
+mod hotplug;
+mod life;
+mod rig;
+mod rings;

@@ -1,0 +1,302 @@
+//! Strict decoding of a `params` object, as `spdk_json_decode_object` does it.
+//!
+//! Unknown and duplicate keys, wrong types, numbers out of range and missing keys fail alike.
+
+use super::json::Json;
+
+/// What a parameter may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Text,
+    Flag,
+    I32,
+    U8,
+    U32,
+    U64,
+    Uuid,
+    /// Any one of these texts.
+    OneOf(&'static [&'static str]),
+    /// Any one of these texts, in any case.
+    OneOfAnyCase(&'static [&'static str]),
+}
+
+/// A parameter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) required: bool,
+}
+
+/// A parameter that has to be there.
+pub(super) const fn must(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        required: true,
+    }
+}
+
+/// A parameter that may be left out.
+pub(super) const fn may(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        kind,
+        required: false,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Text(String),
+    Flag(bool),
+    Number(i128),
+    Uuid([u8; 16]),
+}
+
+/// Decoded parameters, taken out by name.
+#[derive(Debug)]
+pub(super) struct Params {
+    fields: &'static [Field],
+    values: Vec<Option<Value>>,
+}
+
+impl Params {
+    /// `None` if it cannot be decoded. No object at all is an empty one. With `relaxed`, unknown
+    /// keys are passed over.
+    pub(super) fn decode(
+        fields: &'static [Field],
+        params: Option<&Json>,
+        relaxed: bool,
+    ) -> Option<Self> {
+        let members = match params {
+            None => &[],
+            Some(Json::Object(members)) => members.as_slice(),
+            Some(_) => return None,
+        };
+        let mut values = vec![None; fields.len()];
+        for (key, json) in members {
+            let Some(at) = fields.iter().position(|f| f.name == key) else {
+                if relaxed {
+                    continue;
+                }
+                return None;
+            };
+            if values[at].is_some() {
+                return None;
+            }
+            values[at] = Some(fields[at].kind.decode(json)?);
+        }
+        let missing = |(f, v): (&Field, &Option<Value>)| f.required && v.is_none();
+        if fields.iter().zip(&values).any(missing) {
+            return None;
+        }
+        Some(Self { fields, values })
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.fields.iter().position(|f| f.name == name);
+        let at = at.unwrap_or_else(|| panic!("{name} is not in the method's table"));
+        self.values[at].take()
+    }
+
+    /// A text that may be missing.
+    pub(super) fn some_text(&mut self, name: &str) -> Option<String> {
+        match self.take(name)? {
+            Value::Text(text) => Some(text),
+            other => panic!("{name} is {other:?} in the method's table"),
+        }
+    }
+
+    /// A text; empty if it is missing, which for a required one it is not.
+    pub(super) fn text(&mut self, name: &str) -> String {
+        self.some_text(name).unwrap_or_default()
+    }
+
+    /// Which text of a `OneOf`; 0 if it is missing.
+    pub(super) fn choice(&mut self, name: &str) -> usize {
+        let Some(text) = self.some_text(name) else {
+            return 0;
+        };
+        let field = self.fields.iter().find(|f| f.name == name);
+        match field.map(|f| f.kind) {
+            Some(Kind::OneOf(all) | Kind::OneOfAnyCase(all)) => {
+                let same = |t: &&str| t.eq_ignore_ascii_case(&text);
+                all.iter().position(same).unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// A flag that may be missing: then it is not set.
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        matches!(self.take(name), Some(Value::Flag(true)))
+    }
+
+    /// A number that may be missing, in the range that the table gives it.
+    pub(super) fn some<T: TryFrom<i128>>(&mut self, name: &str) -> Option<T> {
+        match self.take(name)? {
+            Value::Number(number) => match T::try_from(number) {
+                Ok(number) => Some(number),
+                Err(_) => panic!("{name} is wider in the method's table than where it is used"),
+            },
+            other => panic!("{name} is {other:?} in the method's table"),
+        }
+    }
+
+    /// A number, or `default`.
+    pub(super) fn number<T: TryFrom<i128>>(&mut self, name: &str, default: T) -> T {
+        self.some(name).unwrap_or(default)
+    }
+
+    /// A UUID that may be missing.
+    pub(super) fn uuid(&mut self, name: &str) -> Option<[u8; 16]> {
+        match self.take(name)? {
+            Value::Uuid(uuid) => Some(uuid),
+            other => panic!("{name} is {other:?} in the method's table"),
+        }
+    }
+}
+
+impl Kind {
+    fn decode(self, json: &Json) -> Option<Value> {
+        let (low, high) = match self {
+            Self::Text | Self::OneOf(_) | Self::OneOfAnyCase(_) | Self::Uuid => {
+                let Json::String(text) = json else {
+                    return None;
+                };
+                return self.decode_text(text);
+            }
+            Self::Flag => {
+                return match json {
+                    Json::Bool(flag) => Some(Value::Flag(*flag)),
+                    _ => None,
+                };
+            }
+            Self::I32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::U8 => (0, u8::MAX.into()),
+            Self::U32 => (0, u32::MAX.into()),
+            Self::U64 => (0, u64::MAX.into()),
+        };
+        let Json::Number(text) = json else {
+            return None;
+        };
+        let number = whole(text)?;
+        (low..=high)
+            .contains(&number)
+            .then_some(Value::Number(number))
+    }
+
+    /// C strings: a NUL inside is refused (`spdk_json_decode_string`).
+    fn decode_text(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Uuid => parse_uuid(text).map(Value::Uuid),
+            Self::OneOf(all) if !all.contains(&text) => None,
+            Self::OneOfAnyCase(all) if !all.iter().any(|t| t.eq_ignore_ascii_case(text)) => None,
+            _ if text.contains('\0') => None,
+            _ => Some(Value::Text(text.to_owned())),
+        }
+    }
+}
+
+/// The whole number that a JSON number is, also when written "1.0" or "2e3"
+/// (`json_number_split`, which reduces the significand and the exponent).
+fn whole(text: &str) -> Option<i128> {
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut significand: u64 = 0;
+    for digit in integer.bytes().chain(fraction.bytes()) {
+        let digit = u64::from(digit.wrapping_sub(b'0'));
+        significand = significand.checked_mul(10)?.checked_add(digit)?;
+    }
+    if significand == 0 {
+        return Some(0);
+    }
+    let exponent: i64 = exponent.parse().ok()?;
+    let mut exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    while exponent < 0 && significand.is_multiple_of(10) {
+        significand /= 10;
+        exponent += 1;
+    }
+    while exponent > 0 {
+        significand = significand.checked_mul(10)?;
+        exponent -= 1;
+    }
+    let magnitude = i128::from(significand);
+    (exponent == 0).then_some(if negative { -magnitude } else { magnitude })
+}
+
+/// The 36 characters of a UUID, as uuid_parse(3) takes them.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 36 {
+        return None;
+    }
+    let mut uuid = [0; 16];
+    let mut nibbles = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            if *byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = char::from(*byte).to_digit(16)? as u8;
+        uuid[nibbles / 2] |= digit << (4 * (1 - nibbles % 2));
+        nibbles += 1;
+    }
+    Some(uuid)
+}
+
+#[cfg(test)]
+impl Kind {
+    /// A value that it takes: the last or highest.
+    pub(super) fn example(self) -> serde_json::Value {
+        match self {
+            Self::Text => "text".into(),
+            Self::Flag => true.into(),
+            Self::I32 => i32::MAX.into(),
+            Self::U8 => u8::MAX.into(),
+            Self::U32 => u32::MAX.into(),
+            Self::U64 => u64::MAX.into(),
+            Self::Uuid => "00000000-0000-4000-8000-000000000001".into(),
+            Self::OneOf(all) | Self::OneOfAnyCase(all) => all[all.len() - 1].into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_uuid, whole};
+
+    #[test]
+    fn a_number_is_whole_however_it_is_written() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("1.0", Some(1)),
+            ("10e-1", Some(1)),
+            ("2e3", Some(2000)),
+            ("0e99999999999999999999", Some(0)),
+            ("1.5", None),
+            ("1e99", None),
+            ("18446744073709551616", None),
+            ("18446744073709551615", Some(u64::MAX.into())),
+        ] {
+            assert_eq!(whole(text), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_has_36_characters() {
+        let uuid = parse_uuid("00000000-0000-4000-8000-00000000000f");
+        assert_eq!(uuid.map(|u| (u[6], u[15])), Some((0x40, 0x0f)));
+        assert_eq!(parse_uuid("bad"), None);
+        assert_eq!(parse_uuid("00000000-0000-4000-8000-00000000000g"), None);
+        assert_eq!(parse_uuid("00000000x0000-4000-8000-00000000000f"), None);
+    }
+}

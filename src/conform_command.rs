@@ -1,0 +1,105 @@
+//! `plugfest conform`: recordings of a real SPDK, played to the model target.
+//!
+//! Reads files and prints; playing and judging are `sim::conform`'s.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sim::Deviations;
+use sim::conform::model_peer::ModelPeer;
+use sim::conform::model_target::TargetMaker;
+use sim::conform::report::{FileReport, Outcome, Report};
+use sim::conform::{conform, differences};
+
+/// Every file held.
+const EXIT_HELD: u8 = 0;
+/// One did not.
+const EXIT_FAILED: u8 = 1;
+/// One could not be read, is not a transcript, or could not be played to its end.
+const EXIT_ERROR: u8 = 2;
+
+/// How transcripts are played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConformOptions {
+    /// To the target as it should be, not to SPDK head as it is.
+    pub intended: bool,
+    /// One JSON object a file instead of text.
+    pub json: bool,
+}
+
+/// Plays each transcript of `paths` (a directory stands for the `.jsonl` files in it) from a fresh
+/// target on, prints what came of it, and says the exit status: 0 only if every file held.
+///
+/// # Errors
+///
+/// The output cannot be written.
+pub fn conform_command(
+    paths: &[PathBuf],
+    options: ConformOptions,
+    out: &mut dyn Write,
+) -> io::Result<u8> {
+    let (deviations, list) = if options.intended {
+        (Deviations::INTENDED, differences::UNDER_INTENDED)
+    } else {
+        (Deviations::head(), differences::UNDER_HEAD)
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        match transcripts(path) {
+            Ok(found) => files.extend(found.iter().map(|file| play(file, deviations))),
+            Err(why) => files.push(unreadable(path, &why)),
+        }
+    }
+    let report = Report { files, list };
+    let text = if options.json {
+        report.json()
+    } else {
+        report.text()
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(if report.any_broke() {
+        EXIT_ERROR
+    } else if report.all_held() {
+        EXIT_HELD
+    } else {
+        EXIT_FAILED
+    })
+}
+
+/// The transcripts that a path stands for, in the order of their names.
+fn transcripts(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut files: Vec<PathBuf> = entries
+        .map_err(|e| e.to_string())?
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|file| file.extension().is_some_and(|end| end == "jsonl"))
+        .collect();
+    if files.is_empty() {
+        return Err("no .jsonl file is in it".into());
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn play(path: &Path, deviations: Deviations) -> FileReport {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let mut peer = ModelPeer::new(TargetMaker::new(deviations));
+            conform(&path.display().to_string(), &text, &mut peer)
+        }
+        Err(error) => unreadable(path, &error.to_string()),
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> FileReport {
+    let file = path.display().to_string();
+    FileReport {
+        outcome: Outcome::Bad(format!("{file}: {why}")),
+        file,
+        case: String::new(),
+    }
+}
