@@ -205,7 +205,7 @@ impl Guest {
     }
 
     /// A device was reset: its requests, events and disks are gone with its driver.
-    fn reset_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
+    pub(super) fn reset_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
         self.audit_device(hba, cx);
         self.hbas[hba].tear_down();
         self.flows[hba].clear();

@@ -7,7 +7,7 @@ use scenarios::{ControllerId, Time};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::command::Reply;
-use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
+use super::layout::{EVENT_BUFFERS, HbaLayout, RESPONSE_AT, RING_SIZE, RINGS};
 use super::mutex::ScanMutex;
 use super::ring::{DriverRing, NotAHead, Segment};
 use crate::end::Memory;
@@ -210,8 +210,7 @@ impl Hba {
         let response = layout.response(vring, head);
         let spoiled = self.poisoned[slot] && !holds_poison(memory, response);
         self.poisoned[slot] = false;
-        write_header(memory, header, lun_bytes(target, lun), slot as u64, cdb);
-        write(memory, response, &[0; RESPONSE_SIZE as usize]);
+        write_head(memory, header, lun_bytes(target, lun), slot as u64, cdb);
         let header = Segment {
             addr: header,
             len: REQUEST_SIZE,
@@ -368,11 +367,12 @@ fn holds_poison(memory: &Memory, response: u64) -> bool {
     bytes == POISON
 }
 
-fn write_header(memory: &Memory, addr: u64, lun: [u8; 8], tag: u64, cdb: &[u8; CDB_SIZE]) {
-    let mut bytes = [0; REQUEST_SIZE as usize];
+/// Writes the header of a head, and zeros over its response, which lies right behind: one access.
+fn write_head(memory: &Memory, addr: u64, lun: [u8; 8], tag: u64, cdb: &[u8; CDB_SIZE]) {
+    let mut bytes = [0; RESPONSE_AT as usize + RESPONSE_SIZE as usize];
     bytes[..8].copy_from_slice(&lun);
     bytes[8..16].copy_from_slice(&tag.to_le_bytes());
-    bytes[REQUEST_CDB..].copy_from_slice(cdb);
+    bytes[REQUEST_CDB..REQUEST_SIZE as usize].copy_from_slice(cdb);
     write(memory, addr, &bytes);
 }
 

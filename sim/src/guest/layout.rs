@@ -25,8 +25,8 @@ pub const FLOW_BYTES: u64 = 4096;
 const RING_BYTES: u64 = 4096;
 /// Bytes kept for one head: header 51, response 108, an indirect table of 3 descriptors.
 const HEAD_BYTES: u64 = 256;
-/// Offset of the response in a head's bytes.
-const RESPONSE_AT: u64 = 64;
+/// Offset of the response in a head's bytes, after the header.
+pub const RESPONSE_AT: u64 = 64;
 /// Offset of the indirect table in a head's bytes.
 const TABLE_AT: u64 = 192;
 /// Bytes between event buffers.

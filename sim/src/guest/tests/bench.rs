@@ -13,6 +13,7 @@ use scenarios::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::chain::{Chain, Ring, Sent};
 use super::scsi::{Answer, Reaction, Slot, answer};
 use crate::dice::Dice;
 use crate::end::{ActorId, Cx, End, Memory, When};
@@ -25,49 +26,6 @@ const LATENCY: Duration = Duration::from_micros(20);
 const FEATURES: u64 = 0x1_5900_0006;
 /// MQ, REPLY_ACK, INFLIGHT_SHMFD.
 const PROTOCOL_FEATURES: u64 = 0x1009;
-
-/// A command that the guest sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub at: Time,
-    pub vring: u16,
-    pub head: u16,
-    pub target: u8,
-    pub lun: u16,
-    pub cdb: [u8; 32],
-    pub bytes_in: u32,
-}
-
-impl Sent {
-    pub fn is_rw(&self) -> bool {
-        matches!(self.cdb[0], 0x28 | 0x2a)
-    }
-
-    /// As the distilled recordings have it.
-    pub fn line(&self) -> String {
-        let cdb: String = self.cdb[..16].iter().map(|b| format!("{b:02x}")).collect();
-        format!("CMD {} {} {cdb} {}", self.target, self.lun, self.bytes_in)
-    }
-}
-
-/// A chain, taken apart.
-#[derive(Clone, Debug)]
-struct Chain {
-    sent: Sent,
-    out: Vec<(u64, u32)>,
-    response: u64,
-    data_in: Vec<(u64, u32)>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Ring {
-    desc: u64,
-    avail: u64,
-    used: u64,
-    size: u16,
-    next: u16,
-    runs: bool,
-}
 
 /// The guest and what it is connected to.
 pub struct Bench {
@@ -90,7 +48,6 @@ pub struct Bench {
     held: VecDeque<Chain>,
     /// Most commands in flight at a time.
     pub most: usize,
-    /// Answers to GET_VRING_BASE are kept back.
     pub connected: bool,
 }
 
@@ -294,66 +251,16 @@ impl Bench {
     /// Writes into the response of a head that was given back: what a broken target does.
     pub fn scribble(&mut self, sent: &Sent) {
         let memory = self.memory.clone().expect("a driver has the device");
-        let chain = self.take_apart(&memory, sent.vring, sent.head);
+        let chain = self.rings[usize::from(sent.vring)].take_apart(&memory, sent.vring, sent.head);
         memory
             .write_obj(0u64, GuestAddress(chain.response))
             .unwrap();
     }
 
-    fn take_apart(&self, memory: &Memory, vring: u16, head: u16) -> Chain {
-        let ring = self.rings[usize::from(vring)];
-        let read = |at: u64| -> (u64, u32, u16, u16) {
-            let word = |n: u64| memory.read_obj::<u16>(GuestAddress(at + n)).unwrap();
-            let addr = memory.read_obj(GuestAddress(at)).unwrap();
-            let len = memory.read_obj(GuestAddress(at + 8)).unwrap();
-            (addr, len, word(12), word(14))
-        };
-        let (mut table, mut n) = (ring.desc, head);
-        let (addr, _, flags, _) = read(table + 16 * u64::from(n));
-        if flags & 4 != 0 {
-            (table, n) = (addr, 0);
-        }
-        let (mut readable, mut writable) = (Vec::new(), Vec::new());
-        loop {
-            let (addr, len, flags, next) = read(table + 16 * u64::from(n));
-            let list = if flags & 2 == 0 {
-                &mut readable
-            } else {
-                &mut writable
-            };
-            list.push((addr, len));
-            if flags & 1 == 0 {
-                break;
-            }
-            n = next;
-        }
-        assert_eq!((readable[0].1, writable[0].1), (51, 108));
-        let mut header = [0; 51];
-        memory
-            .read_slice(&mut header, GuestAddress(readable[0].0))
-            .unwrap();
-        let sent = Sent {
-            at: self.now,
-            vring,
-            head,
-            target: header[1],
-            lun: u16::from_be_bytes([header[2] & 0x3f, header[3]]),
-            cdb: header[19..].try_into().unwrap(),
-            bytes_in: writable[1..].iter().map(|(_, len)| len).sum(),
-        };
-        let (out, data_in) = (readable.split_off(1), writable.split_off(1));
-        Chain {
-            sent,
-            out,
-            response: writable[0].0,
-            data_in,
-        }
-    }
-
     fn serve(&mut self, vring: u16) {
         let memory = self.memory.clone().expect("a driver has the device");
         while let Some(head) = self.pop(usize::from(vring)) {
-            let chain = self.take_apart(&memory, vring, head);
+            let chain = self.rings[usize::from(vring)].take_apart(&memory, vring, head);
             self.log.push(chain.sent.line());
             self.sent.push(chain.sent.clone());
             let target = chain.sent.target;

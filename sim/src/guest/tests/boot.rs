@@ -1,11 +1,15 @@
 //! Boots, reboots, pauses and kills.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use scenarios::{CheckId, Observation};
+use scenarios::{CheckId, ControllerId, Observation, Time, VmId};
 
 use super::bench::Bench;
 use super::scsi::{Reaction, Slot};
+use crate::dice::Dice;
+use crate::end::Cx;
+use crate::guest::{Guest, GuestConfig};
 use crate::message::GuestAct;
 
 const WRITES: &str = "[global]\nioengine=libaio\nrw=randwrite\nbs=4k\niodepth=8\ndirect=1\n\
@@ -68,6 +72,42 @@ fn a_reboot_ends_fio_and_finds_what_is_there_then() {
     assert!(bench.has(|what| matches!(what, Observation::VmReady { boot: 2, .. })));
     assert_eq!(bench.targets(), [0]);
     assert_eq!(bench.guest.left(), [""; 0]);
+}
+
+#[test]
+fn a_reboot_does_not_wait_for_a_removal() {
+    let mut bench = Bench::booted(&[0, 1]);
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    bench.start_fio(1, WRITES, &[0]);
+    bench.rest();
+    bench.detach(0);
+    bench.rest();
+    bench.detach(1);
+    bench.rest();
+    bench.forget();
+    bench.boot();
+    assert_eq!(bench.targets(), [0u8; 0]);
+    assert_eq!(bench.buffers(), 8);
+    assert_eq!(bench.guest.left(), [""; 0]);
+    assert!(!bench.has(|what| matches!(what, Observation::Broken { .. })));
+}
+
+#[test]
+fn a_device_that_is_reset_leaves_the_others_their_disks() {
+    let controllers = vec![ControllerId(0), ControllerId(1)];
+    let config = GuestConfig::new(VmId(1), controllers, BTreeMap::new(), None);
+    let mut guest = Guest::new(config);
+    guest.found(0, 5, "", 36);
+    guest.found(1, 5, "", 36);
+    let (mut out, mut saw) = (Vec::new(), Vec::new());
+    let mut cx = Cx {
+        now: Time(0),
+        dice: &mut Dice::new(1, 1),
+        out: &mut out,
+        saw: &mut saw,
+    };
+    guest.reset_device(0, &mut cx);
+    assert_eq!((guest.disk_at(0, 5), guest.disk_at(1, 5)), (None, Some(1)));
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_rescan_of_a_known_disk_asks_nothing_but_its_luns() {
 /// A guest whose fio has one request after the other under way on target 0, for a long time.
 fn busy(job: &str) -> Bench {
     let mut bench = Bench::new(1, |config| {
-        config.volume.as_mut().expect("it has one").blocks = 4000;
+        config.volume.as_mut().expect("it has one").blocks = 15_000;
     });
     bench.slots.insert(0, Slot::Present);
     bench.boot();
@@ -271,7 +271,7 @@ fn an_open_file_keeps_the_name_of_its_disk() {
     // Reads of a disk that is gone go on and on.
     let mut bench = busy(READS);
     bench.reactions.insert(0, [Reaction::Hold].into());
-    bench.detach(0);
+    removed(&mut bench);
     bench.rest();
     bench.release();
     bench.run_for(Duration::from_millis(2));

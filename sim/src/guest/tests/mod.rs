@@ -4,6 +4,7 @@
 
 mod bench;
 mod boot;
+mod chain;
 mod hotplug;
 mod io;
 mod recorded;

@@ -1,6 +1,6 @@
 //! What the scripted back-end says to a command, and how recordings name vhost-user messages.
 
-use super::bench::Sent;
+use super::chain::Sent;
 use crate::message::VhostUser;
 
 /// The state of a target.
