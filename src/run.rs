@@ -14,7 +14,7 @@ use scenarios::shipped::JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
 
-use crate::testbed;
+use crate::testbed::{self, Turns};
 
 /// What a run is made from, besides the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,8 @@ pub fn run(
 ///
 /// # Errors
 ///
-/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so.
+/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so;
+/// a turn that cannot be written is an error at the end.
 pub fn run_with(
     plan: &Plan,
     options: &RunOptions,
@@ -159,21 +160,25 @@ pub fn run_with(
     outputs: Outputs<'_>,
 ) -> Result<Report, RunError> {
     let concrete = concrete(plan, options)?;
-    let mut testbed = testbed::simulator(options, outputs.turns)?;
-    let Some(sink) = outputs.trace else {
-        return carry_out(plan, &concrete, options, testbed.as_mut(), progress);
+    let turns = outputs.turns.map(Turns::new);
+    let mut testbed = testbed::simulator(options, turns.clone())?;
+    let report = if let Some(sink) = outputs.trace {
+        let header = Header {
+            plugfest_trace: TRACE_VERSION,
+            plan: plan.name.clone(),
+            only: options.only.clone(),
+            seed: options.seed,
+            behaviour: options.behaviour.word().to_owned(),
+            evidence: testbed.evidence(),
+        };
+        let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
+            .map_err(|error| RunError(error.to_string()))?;
+        carry_out(plan, &concrete, options, &mut recorder, progress)?
+    } else {
+        carry_out(plan, &concrete, options, testbed.as_mut(), progress)?
     };
-    let header = Header {
-        plugfest_trace: TRACE_VERSION,
-        plan: plan.name.clone(),
-        only: options.only.clone(),
-        seed: options.seed,
-        behaviour: options.behaviour.word().to_owned(),
-        evidence: testbed.evidence(),
-    };
-    let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
-        .map_err(|error| RunError(error.to_string()))?;
-    carry_out(plan, &concrete, options, &mut recorder, progress)
+    turns.map_or(Ok(()), |turns| turns.finish())?;
+    Ok(report)
 }
 
 fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {

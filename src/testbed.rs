@@ -1,27 +1,60 @@
 //! Makes the testbed and the judge of a run: the one place that knows which there are.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fio_model::JobFile;
 use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use sim::Deviations;
-use sim::world::{Sim, SimOptions};
+use sim::world::{Sim, SimOptions, TurnRecord};
 
 use crate::run::{Behaviour, RunError, RunOptions, Volume};
+
+/// Where the turns of a run are written, a line each.
+#[derive(Clone)]
+pub struct Turns(Arc<Mutex<TurnFile>>);
+
+struct TurnFile {
+    out: Box<dyn Write + Send>,
+    written: io::Result<()>,
+}
+
+impl Turns {
+    /// Writes to `out`.
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
+        let written = Ok(());
+        Self(Arc::new(Mutex::new(TurnFile { out, written })))
+    }
+
+    fn write(&self, turn: &TurnRecord) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.written.is_ok() {
+            file.written = writeln!(file.out, "{turn}");
+        }
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    ///
+    /// Some turn could not be written.
+    pub fn finish(&self) -> Result<(), RunError> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = std::mem::replace(&mut file.written, Ok(()));
+        let written = written.and_then(|()| file.out.flush());
+        written.map_err(|error| RunError(format!("cannot write the turns: {error}")))
+    }
+}
 
 /// The simulator: model target, model guest, virtual time. Writes each turn to `turns`, a line each.
 ///
 /// # Errors
 ///
 /// A job file is wrong.
-pub fn simulator(
-    options: &RunOptions,
-    turns: Option<Box<dyn Write + Send>>,
-) -> Result<Box<dyn Testbed>, RunError> {
+pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
     let mut jobs = BTreeMap::new();
     for (name, job) in &options.jobs {
         let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
@@ -48,10 +81,8 @@ pub fn simulator(
         per_io: true,
         disturb_at: options.disturb_at,
     });
-    if let Some(mut out) = turns {
-        sim.record_turns(Box::new(move |turn| {
-            let _ = writeln!(out, "{turn}");
-        }));
+    if let Some(turns) = turns {
+        sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
     Ok(Box::new(sim))
 }

@@ -26,6 +26,16 @@ fn list_names_every_plan_and_case() {
 }
 
 #[test]
+fn a_full_disk_is_an_error_and_not_a_verdict() {
+    let quick = ["run", "hotattach/1", "--volume", "quick"];
+    for output in ["--trace", "--turns"] {
+        let said = plugfest(&[&quick[..], &[output, "/dev/full"]].concat());
+        assert!(said.ends_with("exit 2\n"), "{said}");
+        assert!(said.contains("No space left on device"), "{said}");
+    }
+}
+
+#[test]
 fn wrong_arguments_are_one_clear_error_each() {
     let said: Vec<String> = [
         &["run", "nonsense"][..],
@@ -35,6 +45,12 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "tests/plans/malformed.kdl"],
         &["run", "tests/plans/impossible.kdl/1"],
         &["run", "--job", "nowhere.fio"],
+        &["run", "--job", "tests/jobs/unknown.fio"],
+        &["run", "--job", "tests/jobs/unsupported.fio"],
+        &["run", "--job", "tests/jobs/contradictory.fio"],
+        &["run", "--job", "tests/jobs/value.fio"],
+        &["run", "--job", "tests/jobs/outside.fio"],
+        &["conform", "nowhere.jsonl"],
         &["run", "--seed", "minus"],
         &["run", "--seeds", "5..5"],
         &["run", "--seeds", "5"],
