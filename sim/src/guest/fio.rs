@@ -10,12 +10,13 @@ use fio_model::{
     fingerprint,
 };
 use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::disk::Disk;
 use super::io::Submitted;
 use super::layout::{THREAD_BYTES, thread_buffers};
 use super::{CPUS, Guest, GuestTurn, Power};
+use crate::access::Access as _;
 use crate::end::{Cx, When};
 use crate::message::FromGuest;
 
@@ -281,7 +282,7 @@ impl Guest {
             // The rest of a short write is in the buffer already.
             if request.buffer_offset == 0 {
                 self.memory
-                    .write_slice(&self.scratch[..request.len as usize], GuestAddress(start))
+                    .write_at(&self.scratch[..request.len as usize], GuestAddress(start))
                     .expect("buffers lie in guest memory");
             }
         }
@@ -332,7 +333,7 @@ impl Guest {
                 let from = (io.addr - start) as usize;
                 self.scratch.resize(from + io.io.len as usize, 0);
                 self.memory
-                    .read_slice(&mut self.scratch, GuestAddress(start))
+                    .read_at(&mut self.scratch, GuestAddress(start))
                     .expect("buffers lie in guest memory");
                 if self.config.per_io {
                     read = fingerprint(&self.scratch[from..]).0;

@@ -4,7 +4,7 @@
 //! on; what it then does stands in `events`, `removal` and the scripts.
 
 use scenarios::Time;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::command::{Command, Reply};
 use super::disk::DeviceState;
@@ -15,6 +15,7 @@ use super::host_scan::HostScan;
 use super::layout::{FLOW_BYTES, FLOWS_MAX};
 use super::sd::SdScript;
 use super::{FlowStep, Guest, GuestTurn};
+use crate::access::Access as _;
 use crate::end::{Cx, When};
 use crate::message::{FromGuest, REQUESTQ, VringIndex};
 use crate::wire::scsi::response;
@@ -319,7 +320,7 @@ impl Guest {
         let addr = self.hbas[hba].layout.flow(n);
         self.scratch.resize(len, 0);
         self.memory
-            .read_slice(&mut self.scratch, GuestAddress(addr))
+            .read_at(&mut self.scratch, GuestAddress(addr))
             .expect("flow buffers lie in memory");
         Some(reply)
     }

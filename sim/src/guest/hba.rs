@@ -4,12 +4,13 @@
 //! bytes and heads; what a request means to its owner stands elsewhere.
 
 use scenarios::{ControllerId, Time};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::command::Reply;
 use super::layout::{EVENT_BUFFERS, HbaLayout, RESPONSE_AT, RING_SIZE, RINGS};
 use super::mutex::ScanMutex;
 use super::ring::{DriverRing, NotAHead, Segment};
+use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::{EVENTQ, VringIndex};
 use crate::wire::scsi::{
@@ -265,7 +266,7 @@ impl Hba {
         let response = self.layout.response(vring, head);
         let mut bytes = [0; 30];
         memory
-            .read_slice(&mut bytes, GuestAddress(response))
+            .read_at(&mut bytes, GuestAddress(response))
             .expect("responses lie in memory");
         write(memory, response, &POISON);
         self.poisoned[slot] = true;
@@ -332,7 +333,7 @@ impl Hba {
         let mut bytes = [0; EVENT_SIZE as usize];
         let addr = GuestAddress(self.layout.event(buffer));
         memory
-            .read_slice(&mut bytes, addr)
+            .read_at(&mut bytes, addr)
             .expect("event buffers lie in memory");
         Ok(Some((buffer, bytes)))
     }
@@ -355,14 +356,14 @@ impl Hba {
 
 fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
     memory
-        .write_slice(bytes, GuestAddress(addr))
+        .write_at(bytes, GuestAddress(addr))
         .expect("requests lie in guest memory");
 }
 
 fn holds_poison(memory: &Memory, response: u64) -> bool {
     let mut bytes = [0; POISON.len()];
     memory
-        .read_slice(&mut bytes, GuestAddress(response))
+        .read_at(&mut bytes, GuestAddress(response))
         .expect("responses lie in memory");
     bytes == POISON
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::access::Access as _;
 use crate::end::Memory;
 use crate::wire::ring::{
     AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc,
@@ -83,7 +84,7 @@ impl DriverRing {
 
     fn put(&self, addr: u64, bytes: &[u8]) {
         self.memory
-            .write_slice(bytes, GuestAddress(addr))
+            .write_at(bytes, GuestAddress(addr))
             .expect("rings lie in guest memory");
     }
 
@@ -192,7 +193,7 @@ impl DriverRing {
         let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(self.used_idx % self.size);
         let mut entry = [0; 8];
         self.memory
-            .read_slice(&mut entry, GuestAddress(at))
+            .read_at(&mut entry, GuestAddress(at))
             .expect("rings lie in guest memory");
         self.used_idx = self.used_idx.wrapping_add(1);
         let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
