@@ -82,8 +82,6 @@ deviations! {
     UnregisterDropped "S14" "unregister_dropped" true;
     /// The start RPC on a blk controller crashes.
     StartOnBlk "S15" "start_on_blk" true;
-    /// Coalescing is updated for one queue only.
-    CoalesceOneQueue "S17" "coalesce_one_queue" true;
     /// Data-in longer than the buffer: nothing is copied and resid underflows.
     ResidUnderflow "S18" "resid_underflow" true;
     /// Deleting a controller with a connected session never answers.

@@ -388,7 +388,16 @@ impl Runner<'_> {
         if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
             return skipped(reason);
         }
-        self.answered(under_way, action, "fio's clock comes to that time", None)
+        let polled = self.answered(under_way, action, "fio's clock comes to that time", None)?;
+        // What comes next was to happen during that fio.
+        if let (Poll::Done(StepResult::Held { .. }), Action::WaitJobClock { fio, .. }) =
+            (&polled, action)
+            && self.known.fios.contains_key(fio)
+        {
+            let reason = "fio had ended before that".to_owned();
+            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
+        }
+        Ok(polled)
     }
 
     fn alive(&mut self, under_way: &mut UnderWay) -> Polled {

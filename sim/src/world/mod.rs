@@ -131,6 +131,12 @@ impl World {
         self.dice.bits();
     }
 
+    /// Actors in use.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        self.owner.len()
+    }
+
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Time {

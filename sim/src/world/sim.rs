@@ -18,6 +18,7 @@ use super::together::Together;
 use super::{Record, Step, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
+use crate::end::{ACTORS_MAX, End as _};
 use crate::guest::{Guest, GuestConfig};
 use crate::message::{GuestAct, ToGuest};
 use crate::target::{Latencies, NvmeDevice, Target, TargetConfig};
@@ -26,6 +27,8 @@ use crate::target::{Latencies, NvmeDevice, Target, TargetConfig};
 const WORLD_STREAM: u64 = 1;
 /// Bytes of each disk: four times what the default volume writes, so that offsets matter.
 pub const DISK_BYTES: u64 = 64 << 20;
+/// Disks that a plan can have (`scenarios::plan`).
+const DISKS_MAX: u8 = 128;
 /// The PCI address of the modelled NVMe device.
 const NVME_ADDRESS: &str = "0000:01:00.0";
 /// Block size of the namespace, which its splits have too.
@@ -76,8 +79,10 @@ fn latencies(volume: Option<Volume>) -> Latencies {
 enum Pending {
     /// One of the calls that prepare the target; the last one answers the ticket.
     Setup { ticket: Ticket, last: bool },
-    /// An attach or a detach.
-    HotPlug { ticket: Ticket },
+    /// An attach: a slot.
+    Attach { ticket: Ticket },
+    /// A detach: `true`.
+    Detach { ticket: Ticket },
     /// A sign of life.
     Alive,
 }
@@ -106,7 +111,10 @@ impl Sim {
     /// A testbed with a target that has not been started yet.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
-        let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES) * 16, BLOCK_BYTES);
+        let namespace = (
+            DISK_BYTES / u64::from(BLOCK_BYTES) * u64::from(DISKS_MAX),
+            BLOCK_BYTES,
+        );
         let config = TargetConfig {
             deviations: options.deviations,
             nvme: vec![NvmeDevice {
@@ -182,8 +190,8 @@ impl Sim {
         );
     }
 
-    fn boot(&mut self, vm: VmId, controllers: &[ControllerId]) {
-        let disks = (1..=16)
+    fn boot(&mut self, vm: VmId, controllers: &[ControllerId]) -> Result<(), TestbedError> {
+        let disks = (1..=DISKS_MAX)
             .map(|n| (Self::bdev(DiskId(n)), DiskId(n)))
             .collect();
         let config = GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
@@ -192,8 +200,14 @@ impl Sim {
             .iter()
             .map(|c| Self::controller(*c).into())
             .collect();
-        self.world.add_guest(vm, Guest::new(config), sockets);
-        self.world.tell_guest(vm, ToGuest::Do(GuestAct::Boot));
+        let guest = Guest::new(config);
+        let actors = self.world.actors() + usize::from(guest.actors());
+        if actors > ACTORS_MAX {
+            let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
+            return Err(TestbedError(limit));
+        }
+        self.world.add_guest(vm, guest, sockets);
+        self.tell(vm, GuestAct::Boot)
     }
 
     fn attach(&mut self, ticket: Ticket, disk: DiskId, controller: ControllerId, target: i64) {
@@ -202,7 +216,7 @@ impl Sim {
             "scsi_target_num": target,
             "bdev_name": Self::bdev(disk),
         });
-        let pending = Pending::HotPlug { ticket };
+        let pending = Pending::Attach { ticket };
         self.call("vhost_scsi_controller_add_target", Some(params), pending);
     }
 
@@ -211,7 +225,7 @@ impl Sim {
             "ctrlr": Self::controller(place.controller),
             "scsi_target_num": place.target.0,
         });
-        let pending = Pending::HotPlug { ticket };
+        let pending = Pending::Detach { ticket };
         self.call("vhost_scsi_controller_remove_target", Some(params), pending);
     }
 
@@ -273,8 +287,18 @@ impl Sim {
                     self.world.see(Observation::Answered { ticket, result });
                 }
             }
-            Pending::HotPlug { ticket } => {
-                let result = result.map(|value| value.as_u64().unwrap_or(0) as u8);
+            Pending::Attach { ticket } => {
+                let result = result.and_then(|value| {
+                    let slot = value.as_u64().and_then(|slot| u8::try_from(slot).ok());
+                    slot.ok_or_else(|| format!("{value} in place of a slot"))
+                });
+                self.world.see(Observation::Answered { ticket, result });
+            }
+            Pending::Detach { ticket } => {
+                let result = result.and_then(|value| match value {
+                    serde_json::Value::Bool(true) => Ok(0),
+                    other => Err(format!("{other} in place of true")),
+                });
                 self.world.see(Observation::Answered { ticket, result });
             }
             Pending::Alive => {
@@ -423,7 +447,7 @@ impl Testbed for Sim {
             Action::StartTarget { controllers, disks } => {
                 self.start_target(ticket, controllers, disks);
             }
-            Action::BootVm { vm, controllers } => self.boot(*vm, controllers),
+            Action::BootVm { vm, controllers } => self.boot(*vm, controllers)?,
             Action::Attach {
                 disk,
                 controller,
