@@ -23,7 +23,6 @@ use crate::time::Time;
 /// What is known of a place since its guest last scanned everything.
 #[derive(Clone, Copy, Debug, Default)]
 struct History {
-    dropped: bool,
     /// The last event but one, the last one, and when that was sent.
     events: [Option<EventKind>; 2],
     event_at: Time,
@@ -49,6 +48,8 @@ pub struct Converge {
     slots: BTreeMap<Place, (SlotState, u32)>,
     sessions: BTreeMap<(ControllerId, u32), Session>,
     history: BTreeMap<Place, History>,
+    /// Slots of which a session lost an event, and has got none since.
+    dropped: BTreeSet<(Place, u32)>,
     died: bool,
 }
 
@@ -64,6 +65,7 @@ impl Converge {
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             history: BTreeMap::new(),
+            dropped: BTreeSet::new(),
             died: false,
         }
     }
@@ -102,6 +104,8 @@ impl Converge {
             .collect();
         self.history
             .retain(|place, _| !mine.contains(&place.controller));
+        self.dropped
+            .retain(|(place, _)| !mine.contains(&place.controller));
     }
 
     fn inside(&mut self, inside: &Inside, at: Time) {
@@ -141,20 +145,39 @@ impl Converge {
             }
             Inside::Event {
                 controller,
+                session,
                 target,
                 kind,
                 delivered,
                 ..
             } => {
-                let history = self
-                    .history
-                    .entry(Place { controller, target })
-                    .or_default();
-                history.dropped |= !delivered;
+                let place = Place { controller, target };
+                self.arrived((place, session), kind, delivered);
+                let history = self.history.entry(place).or_default();
                 history.events = [history.events[1], Some(kind)];
                 history.event_at = at;
             }
-            Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
+            Inside::RpcTook { .. }
+            | Inside::RemoveAnswered { .. }
+            | Inside::LunGoing { .. }
+            | Inside::LunClosed { .. } => {}
+        }
+    }
+
+    /// An event that arrives makes its guest look at the slot again; one that says that others were
+    /// missed, at all of them.
+    fn arrived(&mut self, at: (Place, u32), kind: EventKind, delivered: bool) {
+        match (kind, delivered) {
+            (EventKind::Rescan | EventKind::Removed, false) => {
+                self.dropped.insert(at);
+            }
+            (EventKind::Rescan | EventKind::Removed, true) => {
+                self.dropped.remove(&at);
+            }
+            (EventKind::Missed, true) => self
+                .dropped
+                .retain(|(place, session)| place.controller != at.0.controller || *session != at.1),
+            (EventKind::Missed, false) | (EventKind::CapacityChanged, _) => {}
         }
     }
 
@@ -225,7 +248,8 @@ impl Converge {
         let history = self.history.get(&place).copied().unwrap_or_default();
         let overtook = history.events == [Some(EventKind::Removed), Some(EventKind::Rescan)]
             && history.vanished_at >= history.event_at;
-        let cause = if history.dropped && self.events_may_drop {
+        let dropped = self.dropped.iter().any(|(here, _)| *here == place);
+        let cause = if dropped && self.events_may_drop {
             "event_dropped"
         } else if history.no_hotplug {
             "no_hotplug"

@@ -1,4 +1,4 @@
-//! I2, G5, G6, V2: what requests of applications move, and that they come back.
+//! I2, I9, G5, G6, V2: what requests of applications move, and that they come back.
 //!
 //! The history of a disk is kept over every slot and controller that exposes it: for each block the
 //! fingerprint of the last acknowledged write, and of writes whose fate is open (in flight, failed,
@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::CheckId;
+use super::refusals::Refusals;
 use super::tally::Tally;
 use crate::names::{ControllerId, DiskId, VmId};
 use crate::observation::{Io as Request, Observation, Seen};
@@ -55,6 +56,7 @@ struct Flight {
 pub struct Io {
     vms: Vec<(VmId, Vec<ControllerId>)>,
     disks: BTreeMap<DiskId, Disk>,
+    refusals: Refusals,
     /// By the upper bits of the request's number, which name the guest.
     flights: BTreeMap<u64, Flight>,
     /// The target or a guest died: what is in flight may never come back.
@@ -141,6 +143,7 @@ impl Io {
         Self {
             vms,
             disks: BTreeMap::new(),
+            refusals: Refusals::default(),
             flights: BTreeMap::new(),
             died: false,
         }
@@ -151,11 +154,21 @@ impl Io {
         match &seen.what {
             Observation::IoSubmitted(io) => self.submitted(io, seen.at),
             Observation::IoDone {
-                io, result, read, ..
+                io,
+                result,
+                read,
+                answer,
+                ..
             } => {
                 tally.count(CheckId::V2);
-                self.done(io, *result, *read, seen.at, tally);
+                tally.count(CheckId::I9);
+                let submitted = self.done(io, *result, *read, seen.at, tally);
+                if let (Some(submitted), Err(_), Some(answer)) = (submitted, result, answer) {
+                    let times = (submitted, seen.at);
+                    self.refusals.failed(io, *answer, times, tally);
+                }
             }
+            Observation::Inside(inside) => self.refusals.inside(inside, seen.at),
             Observation::VmDown { vm } => self.vm_down(*vm, seen.at),
             Observation::Crashed { .. } => self.died = true,
             Observation::FioEnded { fio, jobs, .. } => {
@@ -202,6 +215,7 @@ impl Io {
         Some(at)
     }
 
+    /// A request has come back; says when it was submitted.
     fn done(
         &mut self,
         io: &Request,
@@ -209,14 +223,16 @@ impl Io {
         read: u64,
         at: Time,
         tally: &mut Tally,
-    ) {
+    ) -> Option<Time> {
         let Some(submitted) = self.take(io) else {
             let what = format!("request {} on {} came back twice", io.id, io.disk);
             tally.violated(CheckId::V2, at, "each request to come back once", what);
-            return;
+            return None;
         };
         let disk = self.disks.entry(io.disk).or_default();
-        let Some(block) = disk.block(io) else { return };
+        let Some(block) = disk.block(io) else {
+            return Some(submitted);
+        };
         let whole = result == Ok(io.len);
         if io.write {
             disk.end_write(block, io.wrote, whole, at);
@@ -229,6 +245,7 @@ impl Io {
                 self.wrong(io, block, (acked, read), at, tally);
             }
         }
+        Some(submitted)
     }
 
     /// A read returned what it may not: another disk's data, nothing, or something older.

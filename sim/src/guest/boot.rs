@@ -56,7 +56,7 @@ impl Guest {
         while let Some(act) = self.acts.pop_front() {
             self.act(act, cx);
         }
-        self.read_answers();
+        self.read_answers(cx);
         let (hba, sent) = self.send_messages(cx);
         if self.qemu.awaiting.is_none() {
             // A pause comes before what the vCPUs would do next.
@@ -101,6 +101,7 @@ impl Guest {
             }
             GuestAct::Kill => self.kill(cx),
             GuestAct::GiveUp => self.give_up(cx),
+            GuestAct::Script(step) => self.script(step, cx),
         }
     }
 
@@ -207,7 +208,8 @@ impl Guest {
     /// A device was reset: its requests, events and disks are gone with its driver.
     pub(super) fn reset_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
         self.audit_device(hba, cx);
-        self.hbas[hba].tear_down();
+        self.hbas[hba].tear_down(&self.memory);
+        self.forget_scripts(hba);
         self.flows[hba].clear();
         self.unprobed[hba].clear();
         // Its disks keep their numbers until all devices are reset: flows of others hold theirs.
@@ -259,7 +261,8 @@ impl Guest {
             cx.out.push(FromGuest::Disconnect {
                 hba: HbaId(hba as u8),
             });
-            self.hbas[hba].tear_down();
+            self.hbas[hba].tear_down(&self.memory);
+            self.forget_scripts(hba);
             self.flows[hba].clear();
             self.unprobed[hba].clear();
             self.reschedule_flows(hba);

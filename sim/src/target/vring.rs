@@ -38,6 +38,15 @@ pub struct Layout {
     pub last_used: u16,
 }
 
+/// How a ring is not there under the poller that uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A kick zeroed it (S8).
+    Zeroed,
+    /// Its memory was unmapped (B33).
+    Unmapped,
+}
+
 /// A ring.
 #[derive(Debug)]
 pub struct Vring {
@@ -46,8 +55,10 @@ pub struct Vring {
     pub life: u32,
     /// It has addresses (`vring.desc != NULL`).
     pub live: bool,
-    /// It was zeroed under the poller, and not yet set up again (S8).
-    pub zeroed: bool,
+    /// It was taken away under the poller, and not yet set up again.
+    pub lost: Option<Lost>,
+    /// Calls go to a descriptor that nobody listens to any more (B34).
+    pub deaf: bool,
     /// The driver may have published more.
     pub look: bool,
     /// Used entries, or a deliberate spurious call, that the driver was not called for.
@@ -66,7 +77,8 @@ impl Vring {
             queue: Queue::new(RING_SIZE_MAX as u16).expect("a power of two"),
             life: 0,
             live: false,
-            zeroed: false,
+            lost: None,
+            deaf: false,
             look: false,
             calls_due: 0,
             again: Vec::new(),
@@ -95,7 +107,8 @@ impl Vring {
         self.queue = queue;
         self.life += 1;
         self.live = true;
-        self.zeroed = false;
+        self.lost = None;
+        self.deaf = false;
         self.look = true;
         self.calls_due = 0;
         let old = if self.tasks.iter().any(|task| task.in_flight) {
