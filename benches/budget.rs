@@ -49,6 +49,7 @@ impl Bench {
             }),
             jobs: BTreeMap::from([("bench".to_owned(), Arc::new(job))]),
             per_io: true,
+            strategy: sim::world::Strategy::Timed,
             disturb_at: None,
         });
         let owned = |vm: u8| vec![ControllerId(2 * vm + 1), ControllerId(2 * vm + 2)];

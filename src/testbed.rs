@@ -9,9 +9,9 @@ use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use sim::Deviations;
-use sim::world::{Sim, SimOptions, TurnRecord};
+use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
 
-use crate::run::{Behaviour, RunError, RunOptions, Volume};
+use crate::run::{Behaviour, RunError, RunOptions, Schedule, Volume};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -78,6 +78,10 @@ pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn T
             Volume::Full => None,
         },
         jobs,
+        strategy: match options.schedule {
+            Schedule::Timed => Strategy::Timed,
+            Schedule::Random => Strategy::random(options.seed),
+        },
         per_io: true,
         disturb_at: options.disturb_at,
     });

@@ -15,7 +15,7 @@ use scenarios::{
 
 use super::rpc_client::RpcClient;
 use super::together::Together;
-use super::{Record, Step, World};
+use super::{Record, Step, Strategy, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, End as _};
@@ -51,6 +51,8 @@ pub struct SimOptions {
     pub volume: Option<Volume>,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, Arc<JobFile>>,
+    /// Who goes next.
+    pub strategy: Strategy,
     /// Whether every request is observed.
     pub per_io: bool,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
@@ -124,7 +126,8 @@ impl Sim {
             latencies: latencies(options.volume),
             ..TargetConfig::default()
         };
-        let world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));
+        let mut world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));
+        world.follow(options.strategy.clone());
         Self {
             world,
             options,
