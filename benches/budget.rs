@@ -72,8 +72,12 @@ impl Bench {
             }
         }
         let judge = Judge::new(facts);
-        sim.perform(&Action::StartTarget { controllers, disks })
-            .expect("it starts");
+        sim.perform(&Action::StartTarget {
+            controllers,
+            disks,
+            kinds: Vec::new(),
+        })
+        .expect("it starts");
         let mut bench = Self {
             sim,
             judge,

@@ -10,7 +10,7 @@
 //! | [`events`] | I7 G7 G8 | events beside the slot movements that they tell of |
 //! | [`rpc`] | I5 V1 | remove RPCs taken and answered |
 //! | [`converge`] | I8 V3 | slots and disks when nothing moves any more |
-//! | [`noted`] | I1 I3 I14 G1 G2 G3 G4 | what only an end itself can see, and says |
+//! | [`noted`] | I1 I3 I11 I14 G1 G2 G3 G4 | what only an end itself can see, and says |
 
 mod converge;
 mod events;
@@ -53,6 +53,8 @@ pub enum CheckId {
     I8,
     /// A stop finishes, and leaves no residue.
     I10,
+    /// Task management is answered, and nobody crashes.
+    I11,
     /// Counters return to zero.
     I14,
     /// Slots move only along the table.
@@ -87,7 +89,7 @@ pub enum CheckId {
 
 impl CheckId {
     /// The checks that read observations; `Plan` and `Fio` are the plan's own steps.
-    pub const JUDGED: [Self; 22] = [
+    pub const JUDGED: [Self; 23] = [
         Self::I1,
         Self::I2,
         Self::I3,
@@ -97,6 +99,7 @@ impl CheckId {
         Self::I7,
         Self::I8,
         Self::I10,
+        Self::I11,
         Self::I14,
         Self::I18,
         Self::G1,
@@ -123,7 +126,7 @@ impl CheckId {
             }
             Self::I14 | Self::I18 | Self::G7 | Self::G8 | Self::V1 => Evidence::TARGET_INSIDE,
             Self::V3 => Evidence::TARGET_INSIDE.and(Evidence::GUEST_DISKS),
-            Self::Plan | Self::Fio => Evidence::NONE,
+            Self::I11 | Self::Plan | Self::Fio => Evidence::NONE,
         }
     }
 }

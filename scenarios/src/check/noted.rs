@@ -1,4 +1,4 @@
-//! I1, I3, I14, G1–G4: what only an end itself can see, and says.
+//! I1, I3, I11, I14, G1–G4: what only an end itself can see, and says.
 //!
 //! A ring, a handle, a byte of memory: the ends look at each as they go and note what is wrong. Here
 //! the notes become violations, and what was looked at is counted.
@@ -27,6 +27,7 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
             tally.count(CheckId::I3);
         }
         Observation::Quiet { settled, left } => {
+            tally.count(CheckId::I11);
             tally.count(CheckId::I14);
             if !settled {
                 let limit = "everything at rest within the limit";
@@ -39,6 +40,11 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
                     left.join(", "),
                 );
             }
+        }
+        Observation::Alive { .. } => tally.count(CheckId::I11),
+        Observation::Crashed { who, how } => {
+            let seen_is = format!("{who} crashed: {how}");
+            tally.violated(CheckId::I11, seen.at, "nobody crashes", seen_is);
         }
         Observation::Broken { check, text } => {
             tally.violated(*check, seen.at, "no such thing to be noted", text.clone());

@@ -79,6 +79,9 @@ impl Guest {
 
     fn act(&mut self, act: GuestAct, cx: &mut Cx<'_, FromGuest>) {
         match act {
+            // One that is under way already is not begun again; a stopped machine hears nothing.
+            GuestAct::Boot if self.paused => {}
+            GuestAct::Boot if matches!(self.power, Power::Booting | Power::Rebooting) => {}
             GuestAct::Boot => self.boot(cx),
             GuestAct::StartFio { fio, job, on } => self.start_fio(fio, &job, &on, cx),
             GuestAct::WaitJobClock { ticket, fio, at } => self.wait_job_clock(ticket, fio, at, cx),
@@ -100,6 +103,8 @@ impl Guest {
                 self.qemu.pausing.push_back(BootStep::Running);
             }
             GuestAct::Kill => self.kill(cx),
+            GuestAct::AddMemory => self.add_memory(),
+            GuestAct::ResetLun { ticket, place } => self.reset_lun(ticket, place, cx),
             GuestAct::GiveUp => self.give_up(cx),
         }
     }

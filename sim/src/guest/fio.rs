@@ -419,6 +419,7 @@ impl Guest {
             result
         });
         self.forget_all_ios();
+        self.end_resets(cx);
     }
 
     /// Nothing will ever come back: the threads that wait have hung.

@@ -38,6 +38,7 @@ mod scan;
 mod sd;
 #[cfg(test)]
 mod tests;
+mod tmf;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -52,7 +53,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 pub use turn::{FlowStep, GuestTurn};
 
 use crate::end::{ActorId, Cx, End, Memory, When};
-use crate::message::{EVENTQ, FromGuest, GuestAct, REQUESTQ, ToGuest, VringIndex};
+use crate::message::{CONTROLQ, EVENTQ, FromGuest, GuestAct, REQUESTQ, ToGuest, VringIndex};
 use disk::{DeviceState, Disk};
 use fio::{ClockWait, FioRun, Thread};
 use flow::Flow;
@@ -60,6 +61,7 @@ use hba::Hba;
 use io::AppIo;
 use layout::THREADS_MAX;
 use qemu::Qemu;
+use tmf::LunReset;
 
 /// vCPUs; each has a request queue of each device.
 const CPUS: usize = 2;
@@ -159,6 +161,8 @@ pub struct Guest {
     threads: Vec<Option<Thread>>,
     fios: Vec<FioRun>,
     waits: Vec<ClockWait>,
+    /// LUN RESETs that are not answered yet.
+    resets: Vec<LunReset>,
     digests: DigestCache,
     scratch: Vec<u8>,
     ready: Vec<When>,
@@ -200,6 +204,7 @@ impl Guest {
             threads: (0..THREADS_MAX).map(|_| None).collect(),
             fios: Vec::new(),
             waits: Vec::new(),
+            resets: Vec::new(),
             digests: DigestCache::new(),
             scratch: Vec::new(),
             ready: vec![When::Blocked; actors],
@@ -227,6 +232,7 @@ impl Guest {
             ),
             ("kernel flows under way", flows),
             ("fio threads", self.threads.iter().flatten().count()),
+            ("LUN RESETs", self.resets.len()),
         ];
         let left = counts.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{what}: {count}"))
@@ -312,6 +318,8 @@ impl Guest {
             let vring = VringIndex(vring as u16);
             if vring == EVENTQ {
                 popped = Some(GuestTurn::Events(hba as u8, self.pop_events(hba, cx)));
+            } else if vring == CONTROLQ {
+                popped = Some(GuestTurn::Resets(hba as u8, self.pop_resets(hba, cx)));
             } else {
                 done += self.pop_requests(hba, vring, cx);
             }

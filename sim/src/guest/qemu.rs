@@ -246,6 +246,18 @@ impl Guest {
         }
     }
 
+    /// Hands every running device's back-end the memory table again (`vhost_commit`).
+    pub(super) fn add_memory(&mut self) {
+        for hba in 0..self.hbas.len() {
+            if self.hbas[hba].driver == Driver::None {
+                continue;
+            }
+            let acked = self.qemu.has(hba, protocol::REPLY_ACK);
+            let table = VhostUser::SetMemTable(self.memory.clone());
+            self.qemu.post_with(hba, table, acked, acked);
+        }
+    }
+
     /// Takes the answers that came in.
     pub(super) fn read_answers(&mut self) {
         while let Some((hba, reply)) = self.qemu.answers.pop_front() {

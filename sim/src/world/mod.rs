@@ -3,6 +3,7 @@
 //! One loop takes turns; each message goes straight into the other end's queue. Knows what connects
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
+mod calls;
 mod hash;
 mod rpc_client;
 mod schedule;
