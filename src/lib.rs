@@ -15,6 +15,7 @@
 
 mod conform_command;
 mod run;
+pub mod story;
 mod testbed;
 
 pub use conform_command::{ConformOptions, conform_command};

@@ -55,11 +55,7 @@ impl Turns {
 ///
 /// A job file is wrong.
 pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    let mut jobs = BTreeMap::new();
-    for (name, job) in &options.jobs {
-        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
-        jobs.insert(name.clone(), Arc::new(file));
-    }
+    let jobs = parse_jobs(options)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
         deviations: match options.behaviour {
@@ -89,6 +85,19 @@ pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn T
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
     Ok(Box::new(sim))
+}
+
+/// The job files of `options`.
+///
+/// # Errors
+///
+/// One is wrong.
+pub fn parse_jobs(options: &RunOptions) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
+    let parsed = options.jobs.iter().map(|(name, job)| {
+        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
+        Ok((name.clone(), Arc::new(file)))
+    });
+    parsed.collect()
 }
 
 /// The judge that reads what a testbed with `evidence` shows of `plan`, under `behaviour`.

@@ -14,6 +14,7 @@ pub mod observation;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod story;
 pub mod shipped;
 pub mod testbed;
 pub mod time;

@@ -34,6 +34,14 @@ pub enum Action {
         /// Its controllers, in the order of its devices.
         controllers: Vec<ControllerId>,
     },
+    /// Switch on a VM that has nothing to boot from: its firmware uses the disks, and then it sits
+    /// there, a session with one request queue and without HOTPLUG.
+    BootFirmware {
+        /// The VM.
+        vm: VmId,
+        /// Its controllers, in the order of its devices.
+        controllers: Vec<ControllerId>,
+    },
     /// `vhost_scsi_controller_add_target`. Observed: `Answered` with the slot.
     Attach {
         /// What to attach.

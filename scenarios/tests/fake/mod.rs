@@ -286,7 +286,8 @@ impl Testbed for Fake {
                 self.queue
                     .push_back(Observation::Alive { silent: Vec::new() });
             }
-            other @ (Action::PauseVm { .. }
+            other @ (Action::BootFirmware { .. }
+            | Action::PauseVm { .. }
             | Action::ContinueVm { .. }
             | Action::KillVm { .. }
             | Action::AddMemory { .. }

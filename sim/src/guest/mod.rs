@@ -113,12 +113,6 @@ impl GuestConfig {
             bootable: true,
         }
     }
-
-    /// The same, with or without an observation for every request.
-    #[must_use]
-    pub fn with_per_io(self, per_io: bool) -> Self {
-        Self { per_io, ..self }
-    }
 }
 
 /// Whether the guest runs.

@@ -16,7 +16,7 @@ use scenarios::{
 use super::calls::{self, BLOCK_BYTES, Call};
 use super::rpc_client::RpcClient;
 use super::together::Together;
-use super::{Record, Step, Strategy, World};
+use super::{Choices, Record, Step, Strategy, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, End as _};
@@ -153,6 +153,23 @@ impl Sim {
         }
     }
 
+    /// Notes who goes, turn by turn ([`Self::choices`]).
+    pub fn record_choices(&mut self) {
+        self.world.record_choices();
+    }
+
+    /// Who went, if that was noted.
+    #[must_use]
+    pub fn choices(&self) -> Option<&Choices> {
+        self.world.choices()
+    }
+
+    /// The turn at which recorded choices could not be followed any more.
+    #[must_use]
+    pub fn strayed(&self) -> Option<u64> {
+        self.world.strayed()
+    }
+
     /// Calls `record` after every turn.
     pub fn record_turns(&mut self, record: Record) {
         self.world.record_turns(record);
@@ -199,13 +216,21 @@ impl Sim {
         self.call_all(ticket, disks.chain(controllers));
     }
 
-    fn boot(&mut self, vm: VmId, controllers: &[ControllerId]) -> Result<(), TestbedError> {
+    fn boot(
+        &mut self,
+        vm: VmId,
+        controllers: &[ControllerId],
+        bootable: bool,
+    ) -> Result<(), TestbedError> {
         let disks = self.disks.iter();
         let disks = disks
             .map(|(disk, kind)| (calls::bdev(*disk, *kind), *disk))
             .collect();
-        let config = GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
-            .with_per_io(self.options.per_io);
+        let config = GuestConfig {
+            per_io: self.options.per_io,
+            bootable,
+            ..GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
+        };
         let sockets = controllers
             .iter()
             .map(|c| calls::controller(*c).into())
@@ -328,7 +353,8 @@ impl Sim {
     fn fio_ended(&mut self, fio: FioId, exit: u8, jobs: Vec<FioJobEnd>) -> Option<Observation> {
         let vm = self.world.guests().find_map(|(vm, guest)| {
             let place = jobs.first().map(|job| job.place)?;
-            guest.has_controller(place.controller).then_some(vm)
+            let runs = self.together.running(fio).contains(&vm);
+            (runs && guest.has_controller(place.controller)).then_some(vm)
         });
         let (exit, jobs) = self.together.ended(fio, vm, exit, jobs)?;
         Some(Observation::FioEnded { fio, exit, jobs })
@@ -513,7 +539,8 @@ impl Testbed for Sim {
                 self.disks.extend(kinds.iter().copied());
                 self.start_target(ticket, controllers);
             }
-            Action::BootVm { vm, controllers } => self.boot(*vm, controllers)?,
+            Action::BootVm { vm, controllers } => self.boot(*vm, controllers, true)?,
+            Action::BootFirmware { vm, controllers } => self.boot(*vm, controllers, false)?,
             Action::Attach {
                 disk,
                 controller,
@@ -581,6 +608,9 @@ impl Testbed for Sim {
             self.take_seen();
             looked = 0;
             seen.append(&mut self.seen);
+            if step == Step::AtRest && seen.len() == before && deadline != Time::NEVER {
+                self.world.pass(deadline);
+            }
             if seen.len() > before || step != Step::Turn {
                 return Ok(());
             }
