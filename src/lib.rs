@@ -15,6 +15,7 @@
 
 mod conform_command;
 mod run;
+mod shrink;
 pub mod story;
 mod testbed;
 
@@ -22,3 +23,4 @@ pub use conform_command::{ConformOptions, conform_command};
 pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Schedule, Volume, run, run_with};
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};
+pub use shrink::shrink;

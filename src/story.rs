@@ -2,11 +2,11 @@
 //!
 //! Knows nothing of arguments and files.
 
-use scenarios::Ending;
 use scenarios::check::{Facts, Judge};
 use scenarios::run::{CheckOutcome, CheckResult};
 use scenarios::story::{self, BeatBytes, ShapeBytes, Story};
 use scenarios::testbed::Testbed as _;
+use scenarios::{Ending, Seen};
 use sim::world::{Choices, Sim, SimOptions, Strategy};
 use sim::{Deviations, Dice};
 
@@ -64,7 +64,8 @@ pub struct StoryReport {
 impl StoryReport {
     /// The checks that were violated.
     pub fn violated(&self) -> impl Iterator<Item = &CheckResult> {
-        let violated = |check: &&CheckResult| matches!(check.outcome, CheckOutcome::Violated { .. });
+        let violated =
+            |check: &&CheckResult| matches!(check.outcome, CheckOutcome::Violated { .. });
         self.checks.iter().filter(violated)
     }
 }
@@ -91,6 +92,19 @@ fn first<const N: usize>(bits: u64) -> [u8; N] {
 ///
 /// The simulator cannot carry it out: too many actors, or no such VM.
 pub fn tell(story: &Story, options: StoryOptions) -> Result<StoryReport, RunError> {
+    tell_watched(story, options, &mut |_| {})
+}
+
+/// Like [`tell`], and shows `watch` everything that is seen.
+///
+/// # Errors
+///
+/// As [`tell`].
+pub fn tell_watched(
+    story: &Story,
+    options: StoryOptions,
+    watch: &mut dyn FnMut(&Seen),
+) -> Result<StoryReport, RunError> {
     let jobs = parse_jobs(&RunOptions::default())?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
@@ -104,12 +118,16 @@ pub fn tell(story: &Story, options: StoryOptions) -> Result<StoryReport, RunErro
     if options.record {
         sim.record_choices();
     }
+    if std::env::var_os("TURNS").is_some() {
+        sim.record_turns(Box::new(|t| println!("{t}")));
+    }
     let vms = story.vms.iter();
-    let mut judge = Judge::new(Facts {
+    let judge = Judge::new(Facts {
         evidence: sim.evidence(),
         events_may_drop: options.deviations.has(sim::Deviation::EventsMissedUnsaid),
         vms: vms.map(|vm| (vm.vm, vm.controllers.clone())).collect(),
     });
+    let mut judge = Watched { judge, watch };
     let told = story::run(story, &mut sim, &mut judge);
     let outcome = told.map_err(|error| RunError(error.to_string()))?;
     Ok(StoryReport {
@@ -120,4 +138,25 @@ pub fn tell(story: &Story, options: StoryOptions) -> Result<StoryReport, RunErro
         choices: sim.choices().cloned(),
         strayed: sim.strayed(),
     })
+}
+
+/// A judge, and somebody who looks on.
+struct Watched<'a> {
+    judge: Judge,
+    watch: &'a mut dyn FnMut(&Seen),
+}
+
+impl scenarios::run::Judge for Watched<'_> {
+    fn begin_case(&mut self) {
+        self.judge.begin_case();
+    }
+
+    fn see(&mut self, seen: &Seen) {
+        (self.watch)(seen);
+        self.judge.see(seen);
+    }
+
+    fn end_case(&mut self) -> Vec<CheckResult> {
+        self.judge.end_case()
+    }
 }

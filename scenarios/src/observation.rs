@@ -38,6 +38,15 @@ pub enum Observation {
         /// Boots so far, from 1.
         boot: u32,
     },
+    /// A device of a VM connected to a controller's socket.
+    Connected {
+        /// The VM.
+        vm: VmId,
+        /// The controller.
+        controller: ControllerId,
+        /// The connection: rises by one with each, over the whole target.
+        conn: u32,
+    },
     /// A guest stopped taking work (reboot, power-off, crash).
     VmDown {
         /// The VM.
@@ -52,6 +61,9 @@ pub enum Observation {
     DiskAppeared(GuestDisk),
     /// A disk is gone from a guest (GUEST_DISKS).
     DiskVanished(GuestDisk),
+    /// A scan found an old object of a disk that is no use (gone, or its size never read), and so made
+    /// no new one (GUEST_DISKS).
+    StaleDisk(GuestDisk),
     /// All disks of a guest, by place.
     DisksListed {
         /// The VM.
@@ -216,6 +228,8 @@ pub enum Inside {
         controller: ControllerId,
         /// The session.
         session: u32,
+        /// The connection that it is.
+        conn: u32,
         /// HOTPLUG was negotiated.
         hotplug: bool,
         /// There is an event queue.

@@ -8,8 +8,9 @@
 //! | cause | what shows it |
 //! |---|---|
 //! | `no_hotplug` | the session had not negotiated HOTPLUG when the slot moved |
-//! | `session_paused` | the slot moved while no session of the controller ran |
+//! | `session_paused` | the slot moved while the guest's session did not run |
 //! | `event_dropped` | an event of that slot was dropped (head only) |
+//! | `stale_identity` | a RESCAN found an old object of the disk, which is no use |
 //! | `guest_reordered` | REMOVED then RESCAN were sent, and the disk went after the RESCAN |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ use crate::names::{ControllerId, Place, VmId};
 use crate::observation::{EventKind, GuestDisk, Inside, Observation, Seen, SlotState};
 use crate::time::Time;
 
-/// What is known of a place since its guest last scanned everything.
+/// What is known of a place, for one guest, since that last scanned everything.
 #[derive(Clone, Copy, Debug, Default)]
 struct History {
     dropped: bool,
@@ -28,12 +29,15 @@ struct History {
     events: [Option<EventKind>; 2],
     event_at: Time,
     vanished_at: Time,
+    stale: bool,
     no_hotplug: bool,
     paused: bool,
 }
 
 #[derive(Debug, Default)]
 struct Session {
+    /// Whose it is; `None`: of all that have the controller.
+    vm: Option<VmId>,
     running: bool,
     hotplug: bool,
     slots: BTreeMap<Place, (SlotState, u32)>,
@@ -48,7 +52,9 @@ pub struct Converge {
     disks: BTreeSet<(VmId, Place)>,
     slots: BTreeMap<Place, (SlotState, u32)>,
     sessions: BTreeMap<(ControllerId, u32), Session>,
-    history: BTreeMap<Place, History>,
+    history: BTreeMap<(VmId, Place), History>,
+    /// Whose each connection is.
+    conns: BTreeMap<u32, VmId>,
     died: bool,
 }
 
@@ -64,6 +70,7 @@ impl Converge {
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             history: BTreeMap::new(),
+            conns: BTreeMap::new(),
             died: false,
         }
     }
@@ -74,19 +81,26 @@ impl Converge {
             Observation::VmReady { vm, .. } => {
                 self.running.insert(*vm);
                 // A boot scans everything: what was missed before is seen.
-                self.forget_history(*vm);
+                self.history.retain(|(whose, _), _| whose != vm);
+            }
+            Observation::Connected { vm, conn, .. } => {
+                self.conns.insert(*conn, *vm);
             }
             Observation::VmDown { vm } => {
                 self.running.remove(vm);
                 self.disks.retain(|(whose, _)| whose != vm);
-                self.forget_history(*vm);
+                self.history.retain(|(whose, _), _| whose != vm);
             }
             Observation::DiskAppeared(GuestDisk { vm, place, .. }) => {
                 self.disks.insert((*vm, *place));
+                self.history.entry((*vm, *place)).or_default().stale = false;
             }
             Observation::DiskVanished(GuestDisk { vm, place, .. }) => {
                 self.disks.remove(&(*vm, *place));
-                self.history.entry(*place).or_default().vanished_at = seen.at;
+                self.history.entry((*vm, *place)).or_default().vanished_at = seen.at;
+            }
+            Observation::StaleDisk(GuestDisk { vm, place, .. }) => {
+                self.history.entry((*vm, *place)).or_default().stale = true;
             }
             Observation::Inside(inside) => self.inside(inside, seen.at),
             Observation::Crashed { who, .. } if who == "target" => self.died = true,
@@ -95,13 +109,30 @@ impl Converge {
         }
     }
 
-    fn forget_history(&mut self, vm: VmId) {
-        let mine = self.vms.iter().filter(|(id, _)| *id == vm);
-        let mine: Vec<_> = mine
-            .flat_map(|(_, controllers)| controllers.clone())
-            .collect();
-        self.history
-            .retain(|place, _| !mine.contains(&place.controller));
+    /// The guests that have a controller.
+    fn guests(&self, controller: ControllerId) -> impl Iterator<Item = VmId> {
+        let have = self
+            .vms
+            .iter()
+            .filter(move |(_, all)| all.contains(&controller));
+        have.map(|(vm, _)| *vm)
+    }
+
+    /// The guests whose a session is.
+    fn guests_of(&self, controller: ControllerId, session: u32) -> Vec<VmId> {
+        let session = self.sessions.get(&(controller, session));
+        match session.and_then(|session| session.vm) {
+            Some(vm) => vec![vm],
+            None => self.guests(controller).collect(),
+        }
+    }
+
+    /// Whether a session of this guest runs on a controller.
+    fn is_told(&self, vm: VmId, controller: ControllerId) -> bool {
+        let mut sessions = self.sessions.iter();
+        sessions.any(|((of, _), session)| {
+            *of == controller && session.running && session.vm.is_none_or(|whose| whose == vm)
+        })
     }
 
     fn inside(&mut self, inside: &Inside, at: Time) {
@@ -118,11 +149,13 @@ impl Converge {
             Inside::SessionStarted {
                 controller,
                 session,
+                conn,
                 hotplug,
                 ..
             } => {
+                let vm = self.conns.get(&conn).copied();
                 let session = self.sessions.entry((controller, session)).or_default();
-                (session.running, session.hotplug) = (true, hotplug);
+                (session.vm, session.running, session.hotplug) = (vm, true, hotplug);
             }
             Inside::SessionStopped {
                 controller,
@@ -141,18 +174,20 @@ impl Converge {
             }
             Inside::Event {
                 controller,
+                session,
                 target,
                 kind,
                 delivered,
                 ..
             } => {
-                let history = self
-                    .history
-                    .entry(Place { controller, target })
-                    .or_default();
-                history.dropped |= !delivered;
-                history.events = [history.events[1], Some(kind)];
-                history.event_at = at;
+                for vm in self.guests_of(controller, session) {
+                    let place = (vm, Place { controller, target });
+                    let history = self.history.entry(place).or_default();
+                    // What is delivered tells of everything that was dropped before.
+                    history.dropped = !delivered;
+                    history.events = [history.events[1], Some(kind)];
+                    history.event_at = at;
+                }
             }
             Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
         }
@@ -161,22 +196,22 @@ impl Converge {
     fn moved(&mut self, place: Place, session: Option<u32>, slot: (SlotState, u32)) {
         let Some(session) = session else {
             self.slots.insert(place, slot);
-            let mut mine = self
-                .sessions
-                .iter()
-                .filter(|((c, _), _)| *c == place.controller);
-            if !mine.any(|(_, session)| session.running) {
-                self.history.entry(place).or_default().paused = true;
+            let untold: Vec<VmId> = self
+                .guests(place.controller)
+                .filter(|vm| !self.is_told(*vm, place.controller))
+                .collect();
+            for vm in untold {
+                self.history.entry((vm, place)).or_default().paused = true;
             }
             return;
         };
-        let session = self
-            .sessions
-            .entry((place.controller, session))
-            .or_default();
+        let of = (place.controller, session);
+        let session = self.sessions.entry(of).or_default();
         session.slots.insert(place, slot);
         if session.running && !session.hotplug {
-            self.history.entry(place).or_default().no_hotplug = true;
+            for vm in self.guests_of(of.0, of.1) {
+                self.history.entry((vm, place)).or_default().no_hotplug = true;
+            }
         }
     }
 
@@ -222,7 +257,7 @@ impl Converge {
 
     /// A guest has a disk that the target has not, or the reverse.
     fn differs(&self, vm: VmId, place: Place, has: bool, at: Time, tally: &mut Tally) {
-        let history = self.history.get(&place).copied().unwrap_or_default();
+        let history = self.history.get(&(vm, place)).copied().unwrap_or_default();
         let overtook = history.events == [Some(EventKind::Removed), Some(EventKind::Rescan)]
             && history.vanished_at >= history.event_at;
         let cause = if history.dropped && self.events_may_drop {
@@ -233,6 +268,8 @@ impl Converge {
             "session_paused"
         } else if overtook && !has {
             "guest_reordered"
+        } else if history.stale && !has {
+            "stale_identity"
         } else {
             let seen = match has {
                 true => format!("{vm} has a disk at {place} that the target has not"),

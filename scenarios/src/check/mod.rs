@@ -14,6 +14,7 @@
 
 mod converge;
 mod events;
+mod history;
 mod io;
 mod noted;
 mod rpc;
@@ -174,7 +175,7 @@ impl Judge {
             evidence: facts.evidence,
             only: None,
             tally: Tally::default(),
-            io: io::Io::new(facts.vms.clone()),
+            io: io::Io::default(),
             slots: slots::Slots::default(),
             events: events::Events::new(facts.events_may_drop),
             rpc: rpc::Rpcs::default(),

@@ -60,6 +60,7 @@ fn started(hotplug: bool) -> Observation {
     Observation::Inside(Inside::SessionStarted {
         controller,
         session,
+        conn: 0,
         hotplug,
         eventq,
     })

@@ -31,7 +31,10 @@ pub fn choose(shape: ShapeBytes, beats: &[BeatBytes]) -> Story {
     let mut scene = Scene::new(shape);
     let beats = beats.iter().filter_map(|bytes| scene.beat(*bytes));
     let beats = beats.collect();
-    Story { beats, ..scene.story }
+    Story {
+        beats,
+        ..scene.story
+    }
 }
 
 /// What is where, as far as the beats so far say.
@@ -69,7 +72,12 @@ impl Scene {
         }
         let mut controllers: Vec<_> = vms.iter().flat_map(|vm| vm.controllers.clone()).collect();
         controllers.dedup();
-        let kinds = [DiskKind::Nvme, DiskKind::Faulty, DiskKind::Null, DiskKind::Nvme];
+        let kinds = [
+            DiskKind::Nvme,
+            DiskKind::Faulty,
+            DiskKind::Null,
+            DiskKind::Nvme,
+        ];
         let disks = (0..=disks % 4).map(|n| {
             let kind = kinds[usize::from(n + disks / 4) % kinds.len()];
             (DiskId(n + 1), kind)
@@ -105,19 +113,27 @@ impl Scene {
             0..6 => self.attach(with, to),
             6..11 => self.detach(with, to),
             11..18 => self.io(with),
-            18 => self.of_kind(DiskKind::Faulty, with).map(|disk| Action::Hold {
-                disk,
-                requests: u32::from(to % 8) + 1,
-            }),
-            19 => self.of_kind(DiskKind::Faulty, with).map(|disk| Action::Fail {
-                disk,
-                requests: u32::from(to % 4) + 1,
-            }),
-            20 | 21 => self.of_kind(DiskKind::Faulty, with).map(|disk| Action::Release { disk }),
-            22 => self.of_kind(DiskKind::Null, with).map(|disk| Action::Resize {
-                disk,
-                mib: 65 + u32::from(to),
-            }),
+            18 => self
+                .of_kind(DiskKind::Faulty, with)
+                .map(|disk| Action::Hold {
+                    disk,
+                    requests: u32::from(to % 8) + 1,
+                }),
+            19 => self
+                .of_kind(DiskKind::Faulty, with)
+                .map(|disk| Action::Fail {
+                    disk,
+                    requests: u32::from(to % 4) + 1,
+                }),
+            20 | 21 => self
+                .of_kind(DiskKind::Faulty, with)
+                .map(|disk| Action::Release { disk }),
+            22 => self
+                .of_kind(DiskKind::Null, with)
+                .map(|disk| Action::Resize {
+                    disk,
+                    mib: 65 + u32::from(to),
+                }),
             23 => self.remove(with),
             24 => self.insert(with),
             25 => self.place(with).map(|place| Action::ResetLun { place }),
@@ -150,7 +166,9 @@ impl Scene {
 
     fn kind(&self, disk: DiskId) -> DiskKind {
         let mut disks = self.story.disks.iter();
-        disks.find(|(of, _)| *of == disk).map_or(DiskKind::Nvme, |(_, kind)| *kind)
+        disks
+            .find(|(of, _)| *of == disk)
+            .map_or(DiskKind::Nvme, |(_, kind)| *kind)
     }
 
     /// Attaches a disk, mostly one that is nowhere, to a slot that is mostly free.
@@ -166,7 +184,9 @@ impl Scene {
             // Any slot, even one that is taken.
             to % TARGETS_PER_CONTROLLER_MAX
         } else {
-            let free = slots.clone().find(|n| !self.attached.contains_key(&place(*n)));
+            let free = slots
+                .clone()
+                .find(|n| !self.attached.contains_key(&place(*n)));
             free?
         };
         let elsewhere = self.attached.values().any(|of| *of == disk);

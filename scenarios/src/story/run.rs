@@ -190,7 +190,11 @@ impl Teller<'_> {
             }
             observed?;
             // Nothing seen: it is the limit, or nothing can happen before it.
-            let now = if self.batch.is_empty() { limit } else { self.testbed.now() };
+            let now = if self.batch.is_empty() {
+                limit
+            } else {
+                self.testbed.now()
+            };
             self.clock = self.clock.max(now);
             if found {
                 return Ok(true);

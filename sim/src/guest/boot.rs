@@ -59,13 +59,17 @@ impl Guest {
         self.read_answers();
         let (hba, sent) = self.send_messages(cx);
         if self.qemu.awaiting.is_none() {
-            // A pause comes before what the vCPUs would do next.
-            let step = self.qemu.pausing.pop_front();
-            let runs = step.is_none() && !self.paused && !self.has_boot_flow();
-            let step = if runs {
+            // A pause comes before what the vCPUs would do next, but a device that was stopped for a reset
+            // is reset first: that is one piece in QEMU (`virtio_reset`).
+            let resets = matches!(self.qemu.steps.front(), Some(BootStep::Reset(_)));
+            let pauses = !resets && !self.qemu.pausing.is_empty();
+            let runs = !pauses && !self.paused && !self.has_boot_flow();
+            let step = if pauses {
+                self.qemu.pausing.pop_front()
+            } else if runs || resets {
                 self.qemu.steps.pop_front()
             } else {
-                step
+                None
             };
             if let Some(step) = step {
                 let next = self.boot_step(step, cx);
@@ -160,7 +164,9 @@ impl Guest {
             BootStep::Kernel => return KERNEL_BOOT,
             BootStep::Stop(hba) => {
                 let vrings: Vec<VringIndex> = self.hbas[hba].vrings().collect();
-                self.qemu.stop(hba, vrings.into_iter());
+                if !vrings.is_empty() {
+                    self.qemu.stop(hba, vrings.into_iter());
+                }
             }
             BootStep::Reset(hba) => self.reset_device(hba, cx),
             BootStep::Probe(hba) => {
@@ -174,7 +180,9 @@ impl Guest {
             BootStep::Shutdown(hba) => self.start_shutdown(hba, cx.now + soon),
             BootStep::Resume(hba) => {
                 let driver = self.hbas[hba].driver;
-                self.start_device(hba, driver, true);
+                if driver != Driver::None {
+                    self.start_device(hba, driver, true);
+                }
             }
             BootStep::Running => {
                 self.paused = false;

@@ -53,7 +53,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 pub use turn::{FlowStep, GuestTurn};
 
 use crate::end::{ActorId, Cx, End, Memory, When};
-use crate::message::{CONTROLQ, EVENTQ, FromGuest, GuestAct, REQUESTQ, ToGuest, VringIndex};
+use crate::message::{CONTROLQ, EVENTQ, FromGuest, GuestAct, HbaId, REQUESTQ, ToGuest, VringIndex};
 use disk::{DeviceState, Disk};
 use fio::{ClockWait, FioRun, Thread};
 use flow::Flow;
@@ -211,6 +211,12 @@ impl Guest {
     #[must_use]
     pub fn has_controller(&self, controller: ControllerId) -> bool {
         self.config.controllers.contains(&controller)
+    }
+
+    /// The controller of a device.
+    #[must_use]
+    pub fn controller(&self, hba: HbaId) -> Option<ControllerId> {
+        self.config.controllers.get(usize::from(hba.0)).copied()
     }
 
     /// What should be nothing when nothing is going on, as "what: count".

@@ -402,6 +402,15 @@ impl World {
             FromGuest::Connect { hba } => {
                 let conn = ConnId(self.conns.len() as u16);
                 self.conns.push((seat, hba));
+                let (vm, guest) = (self.seats[seat].vm, &self.seats[seat].guest);
+                if let Some(controller) = guest.controller(hba) {
+                    let conn = u32::from(conn.0);
+                    self.see(Observation::Connected {
+                        vm,
+                        controller,
+                        conn,
+                    });
+                }
                 self.seats[seat].conns[usize::from(hba.0)] = Some(conn);
                 if self.died {
                     self.close(conn);
