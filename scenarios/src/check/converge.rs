@@ -8,7 +8,7 @@
 //! | cause | what shows it |
 //! |---|---|
 //! | `no_hotplug` | the session had not negotiated HOTPLUG when the slot moved |
-//! | `session_paused` | the slot moved while the guest's session did not run |
+//! | `session_paused` | the slot moved while the guest's session did not run, or was stopping |
 //! | `event_dropped` | an event of that slot was dropped (head only) |
 //! | `stale_identity` | a RESCAN found an old object of the disk, which is no use |
 //! | `guest_reordered` | REMOVED then RESCAN were sent, and the disk went after the RESCAN |
@@ -53,6 +53,8 @@ pub struct Converge {
     slots: BTreeMap<Place, (SlotState, u32)>,
     sessions: BTreeMap<(ControllerId, u32), Session>,
     history: BTreeMap<(VmId, Place), History>,
+    /// Changes that a running session was to be told and has not been yet.
+    untold: BTreeSet<((ControllerId, u32), Place)>,
     /// Whose each connection is.
     conns: BTreeMap<u32, VmId>,
     died: bool,
@@ -70,6 +72,7 @@ impl Converge {
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             history: BTreeMap::new(),
+            untold: BTreeSet::new(),
             conns: BTreeMap::new(),
             died: false,
         }
@@ -139,13 +142,18 @@ impl Converge {
         match *inside {
             Inside::Slot {
                 place,
-                session,
+                session: None,
                 to,
                 device,
                 ..
-            } => {
-                self.moved(place, session, (to, device));
-            }
+            } => self.moved(place, (to, device)),
+            Inside::Slot {
+                place,
+                session: Some(session),
+                from,
+                to,
+                device,
+            } => self.session_moved(place, session, from, (to, device)),
             Inside::SessionStarted {
                 controller,
                 session,
@@ -161,10 +169,16 @@ impl Converge {
                 controller,
                 session,
             } => {
-                self.sessions
-                    .entry((controller, session))
-                    .or_default()
-                    .running = false;
+                let of = (controller, session);
+                self.sessions.entry(of).or_default().running = false;
+                let untold = std::mem::take(&mut self.untold);
+                for (whose, place) in untold {
+                    if whose == of {
+                        self.paused(of, place);
+                    } else {
+                        self.untold.insert((whose, place));
+                    }
+                }
             }
             Inside::SessionClosed {
                 controller,
@@ -180,8 +194,10 @@ impl Converge {
                 delivered,
                 ..
             } => {
+                let place = Place { controller, target };
+                self.untold.remove(&((controller, session), place));
                 for vm in self.guests_of(controller, session) {
-                    let place = (vm, Place { controller, target });
+                    let place = (vm, place);
                     let history = self.history.entry(place).or_default();
                     // What is delivered tells of everything that was dropped before.
                     history.dropped = !delivered;
@@ -193,18 +209,26 @@ impl Converge {
         }
     }
 
-    fn moved(&mut self, place: Place, session: Option<u32>, slot: (SlotState, u32)) {
-        let Some(session) = session else {
-            self.slots.insert(place, slot);
-            let untold: Vec<VmId> = self
-                .guests(place.controller)
-                .filter(|vm| !self.is_told(*vm, place.controller))
-                .collect();
-            for vm in untold {
-                self.history.entry((vm, place)).or_default().paused = true;
-            }
-            return;
-        };
+    /// A slot of a controller moved.
+    fn moved(&mut self, place: Place, slot: (SlotState, u32)) {
+        self.slots.insert(place, slot);
+        let untold: Vec<VmId> = self
+            .guests(place.controller)
+            .filter(|vm| !self.is_told(*vm, place.controller))
+            .collect();
+        for vm in untold {
+            self.history.entry((vm, place)).or_default().paused = true;
+        }
+    }
+
+    /// A slot of a session moved.
+    fn session_moved(
+        &mut self,
+        place: Place,
+        session: u32,
+        from: SlotState,
+        slot: (SlotState, u32),
+    ) {
         let of = (place.controller, session);
         let session = self.sessions.entry(of).or_default();
         session.slots.insert(place, slot);
@@ -212,6 +236,22 @@ impl Converge {
             for vm in self.guests_of(of.0, of.1) {
                 self.history.entry((vm, place)).or_default().no_hotplug = true;
             }
+        } else if session.running && matches!(slot.0, SlotState::Present | SlotState::Removing) {
+            self.untold.insert((of, place));
+        }
+        // A stop empties the slot; what is being removed meanwhile is not there when it starts again.
+        let there = self.slots.get(&place).map(|(state, _)| *state);
+        if (from, slot.0) == (SlotState::Present, SlotState::Empty)
+            && there != Some(SlotState::Present)
+        {
+            self.paused(of, place);
+        }
+    }
+
+    /// The guests of a session are not told of a change, because the session stops.
+    fn paused(&mut self, (controller, session): (ControllerId, u32), place: Place) {
+        for vm in self.guests_of(controller, session) {
+            self.history.entry((vm, place)).or_default().paused = true;
         }
     }
 

@@ -56,6 +56,9 @@ impl Guest {
         while let Some(act) = self.acts.pop_front() {
             self.act(act, cx);
         }
+        if self.qemu.refused {
+            self.kill(cx);
+        }
         self.read_answers();
         let (hba, sent) = self.send_messages(cx);
         if self.qemu.awaiting.is_none() {

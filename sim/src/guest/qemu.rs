@@ -45,6 +45,8 @@ pub struct Qemu {
     pub outgoing: VecDeque<Outgoing>,
     /// The device whose answer the main loop is blocked on.
     pub awaiting: Option<HbaId>,
+    /// A socket refused a device's connection: QEMU does not start.
+    pub refused: bool,
     /// Answers that came in.
     pub answers: VecDeque<(HbaId, VhostUserReply)>,
     /// What is left of a pause or of its end.
@@ -65,6 +67,7 @@ impl Qemu {
         Self {
             outgoing: VecDeque::new(),
             awaiting: None,
+            refused: false,
             answers: VecDeque::new(),
             pausing: VecDeque::new(),
             steps: VecDeque::new(),
@@ -85,6 +88,8 @@ impl Qemu {
     /// that it waits on fails.
     pub fn closed(&mut self, hba: HbaId) {
         self.connected[usize::from(hba.0)] = false;
+        // Closed before it said what it can do.
+        self.refused |= self.offered[usize::from(hba.0)] == 0;
         if self.awaiting == Some(hba) {
             self.awaiting = None;
         }
