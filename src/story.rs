@@ -118,9 +118,6 @@ pub fn tell_watched(
     if options.record {
         sim.record_choices();
     }
-    if std::env::var_os("TURNS").is_some() {
-        sim.record_turns(Box::new(|t| println!("{t}")));
-    }
     let vms = story.vms.iter();
     let judge = Judge::new(Facts {
         evidence: sim.evidence(),

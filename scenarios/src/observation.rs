@@ -109,6 +109,17 @@ pub enum Observation {
         /// The last virtio-scsi answer that decided: (response, status, sense key<<16|asc<<8|ascq).
         answer: Option<(u8, u8, u32)>,
     },
+    /// An attach took effect (TARGET_INSIDE).
+    Attached {
+        /// Where.
+        place: Place,
+        /// Which device it made, as in [`Inside::Slot`].
+        device: u32,
+        /// The bdev.
+        bdev: String,
+        /// The disk, where the testbed knows and the disk keeps data.
+        disk: Option<DiskId>,
+    },
     /// Inside the target (TARGET_INSIDE).
     Inside(Inside),
     /// One end saw an invariant broken, of a kind that only it can see.

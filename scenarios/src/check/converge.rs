@@ -8,7 +8,7 @@
 //! | cause | what shows it |
 //! |---|---|
 //! | `no_hotplug` | the session had not negotiated HOTPLUG when the slot moved |
-//! | `session_paused` | the slot moved while the guest's session did not run, or was stopping |
+//! | `session_paused` | the slot moved while the guest's session did not run, or was stopping or starting |
 //! | `event_dropped` | an event of that slot was dropped (head only) |
 //! | `stale_identity` | a RESCAN found an old object of the disk, which is no use |
 //! | `guest_reordered` | REMOVED then RESCAN were sent, and the disk went after the RESCAN |
@@ -55,6 +55,10 @@ pub struct Converge {
     history: BTreeMap<(VmId, Place), History>,
     /// Changes that a running session was to be told and has not been yet.
     untold: BTreeSet<((ControllerId, u32), Place)>,
+    /// The device that each running session was last told of, by its slot or by an event.
+    told: BTreeMap<((ControllerId, u32), Place), u32>,
+    /// Guests whose next session with HOTPLUG is the one that scans.
+    booting: BTreeSet<(VmId, ControllerId)>,
     /// Whose each connection is.
     conns: BTreeMap<u32, VmId>,
     died: bool,
@@ -73,6 +77,8 @@ impl Converge {
             sessions: BTreeMap::new(),
             history: BTreeMap::new(),
             untold: BTreeSet::new(),
+            told: BTreeMap::new(),
+            booting: BTreeSet::new(),
             conns: BTreeMap::new(),
             died: false,
         }
@@ -83,16 +89,30 @@ impl Converge {
         match &seen.what {
             Observation::VmReady { vm, .. } => {
                 self.running.insert(*vm);
-                // A boot scans everything: what was missed before is seen.
-                self.history.retain(|(whose, _), _| whose != vm);
+                // One that never started a session with HOTPLUG has scanned all the same.
+                let booting = std::mem::take(&mut self.booting);
+                for (whose, controller) in booting {
+                    if whose == *vm {
+                        self.forget_history(*vm, controller);
+                    } else {
+                        self.booting.insert((whose, controller));
+                    }
+                }
             }
-            Observation::Connected { vm, conn, .. } => {
+            Observation::Connected {
+                vm,
+                controller,
+                conn,
+            } => {
                 self.conns.insert(*conn, *vm);
+                self.booting.insert((*vm, *controller));
             }
             Observation::VmDown { vm } => {
                 self.running.remove(vm);
                 self.disks.retain(|(whose, _)| whose != vm);
-                self.history.retain(|(whose, _), _| whose != vm);
+                let mine = self.vms.iter().filter(|(whose, _)| whose == vm);
+                let mine = mine.flat_map(|(_, all)| all.iter().map(|of| (*vm, *of)));
+                self.booting.extend(mine);
             }
             Observation::DiskAppeared(GuestDisk { vm, place, .. }) => {
                 self.disks.insert((*vm, *place));
@@ -110,6 +130,13 @@ impl Converge {
             Observation::Quiet { settled: true, .. } if !self.died => self.quiet(seen.at, tally),
             _ => {}
         }
+    }
+
+    /// A guest scans a controller: what was missed before is seen.
+    fn forget_history(&mut self, vm: VmId, controller: ControllerId) {
+        let mine = |whose: VmId, place: Place| whose == vm && place.controller == controller;
+        self.history
+            .retain(|(whose, place), _| !mine(*whose, *place));
     }
 
     /// The guests that have a controller.
@@ -164,6 +191,12 @@ impl Converge {
                 let vm = self.conns.get(&conn).copied();
                 let session = self.sessions.entry((controller, session)).or_default();
                 (session.vm, session.running, session.hotplug) = (vm, true, hotplug);
+                if let Some(vm) = vm
+                    && hotplug
+                    && self.booting.remove(&(vm, controller))
+                {
+                    self.forget_history(vm, controller);
+                }
             }
             Inside::SessionStopped {
                 controller,
@@ -185,6 +218,7 @@ impl Converge {
                 session,
             } => {
                 self.sessions.remove(&(controller, session));
+                self.told.retain(|(of, _), _| *of != (controller, session));
             }
             Inside::Event {
                 controller,
@@ -232,6 +266,15 @@ impl Converge {
         let of = (place.controller, session);
         let session = self.sessions.entry(of).or_default();
         session.slots.insert(place, slot);
+        let running = session.running;
+        if slot.0 == SlotState::Present {
+            let before = self.told.insert((of, place), slot.1);
+            if !running && before != Some(slot.1) {
+                // It starts with a device that the guest has not been told of.
+                self.paused(of, place);
+            }
+        }
+        let session = self.sessions.entry(of).or_default();
         if session.running && !session.hotplug {
             for vm in self.guests_of(of.0, of.1) {
                 self.history.entry((vm, place)).or_default().no_hotplug = true;

@@ -2,15 +2,18 @@
 //!
 //! The history of a disk ([`History`]) is kept over every slot and controller that exposes it.
 //!
+//! A guest that was not told of an exchange of disks, or not yet, goes on with the old one's name: what
+//! it writes then may be on either, and a read of the new one's data is explained, not violated.
+//!
 //! Requests of one length on a disk are followed; others (a job with several block sizes) are not
 //! looked at, and do not count.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::CheckId;
 use super::history::History;
 use super::tally::Tally;
-use crate::names::{DiskId, VmId};
+use crate::names::{DiskId, Place, VmId};
 use crate::observation::{Io as Request, Observation, Seen};
 use crate::time::Time;
 
@@ -26,6 +29,9 @@ struct Flight {
 #[derive(Debug, Default)]
 pub struct Io {
     disks: BTreeMap<DiskId, History>,
+    /// The disk in each slot, if it keeps data, and the slots that have had several.
+    places: BTreeMap<Place, Option<DiskId>>,
+    exchanged: BTreeSet<Place>,
     /// By the upper bits of the request's number, which name the guest.
     flights: BTreeMap<u64, Flight>,
     /// The target or a guest died: what is in flight may never come back.
@@ -45,6 +51,15 @@ impl Io {
             } => {
                 tally.count(CheckId::V2);
                 self.done(io, *result, *read, seen.at, tally);
+            }
+            Observation::Attached { place, disk, .. } => {
+                if self
+                    .places
+                    .insert(*place, *disk)
+                    .is_some_and(|old| old != *disk)
+                {
+                    self.exchanged.insert(*place);
+                }
             }
             Observation::VmDown { vm } => self.vm_down(*vm, seen.at),
             Observation::Crashed { .. } => self.died = true,
@@ -76,6 +91,30 @@ impl Io {
             && io.write
         {
             disk.begin(block, io.wrote, at);
+        }
+        if io.write && self.exchanged.contains(&io.place) {
+            self.write_elsewhere(io, at, None);
+        }
+    }
+
+    /// The disk that a request really goes to, if that is not the one its guest believes in.
+    fn elsewhere(&mut self, io: &Request) -> Option<(&mut History, usize)> {
+        let there = (*self.places.get(&io.place)?)?;
+        if there == io.disk {
+            return None;
+        }
+        let disk = self.disks.entry(there).or_default();
+        let block = disk.block(io.offset, io.len)?;
+        Some((disk, block))
+    }
+
+    /// A write that the disk in the slot may have got: it begins, or ends and may have landed.
+    fn write_elsewhere(&mut self, io: &Request, at: Time, oldest: Option<Time>) {
+        if let Some((disk, block)) = self.elsewhere(io) {
+            match oldest {
+                None => disk.begin(block, io.wrote, at),
+                Some(oldest) => disk.end(block, io.wrote, false, at, oldest),
+            }
         }
     }
 
@@ -117,14 +156,28 @@ impl Io {
             return;
         };
         let whole = result == Ok(io.len);
+        let exchanged = self.exchanged.contains(&io.place);
         if io.write {
-            disk.end(block, io.wrote, whole, at, oldest);
+            // It may have gone to the disk that was there meanwhile.
+            let sure = whole && !exchanged;
+            disk.end(block, io.wrote, sure, at, oldest);
+            if exchanged {
+                self.write_elsewhere(io, at, Some(oldest));
+            }
         } else if whole {
             for check in [CheckId::I2, CheckId::G5, CheckId::G6] {
                 tally.count(check);
             }
             if !disk.may_read(block, read, submitted) {
                 let acked = disk.acked(block);
+                let keeps_none = exchanged && self.places.get(&io.place) == Some(&None);
+                let there = self.elsewhere(io);
+                if keeps_none
+                    || there.is_some_and(|(disk, block)| disk.may_read(block, read, submitted))
+                {
+                    tally.explained(CheckId::I2, "stale_identity");
+                    return;
+                }
                 self.wrong(io, block, (acked, read), at, tally);
             }
         }

@@ -63,6 +63,7 @@ impl Known {
                 }
             }
             Observation::Connected { .. }
+            | Observation::Attached { .. }
             | Observation::VmDown { .. }
             | Observation::DiskAppeared(_)
             | Observation::DiskVanished(_)

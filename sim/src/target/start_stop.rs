@@ -112,6 +112,16 @@ impl Target {
         let Some(session) = ctl.session(id) else {
             return TargetTurn::Idle;
         };
+        if session.draining {
+            // Nothing runs: the start that waits for the old I/O is taken back.
+            session.starting = false;
+            self.dpdk.stop_ended(cx.now, true);
+            return TargetTurn::StopEnded {
+                controller,
+                session: id,
+                clean: false,
+            };
+        }
         session.polled = false;
         session.manage_at = Time::NEVER;
         let deadline = cx.now + STOP_TIMEOUT;

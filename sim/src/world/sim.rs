@@ -342,6 +342,23 @@ impl Sim {
                     }
                     Some(Observation::DisksListed { vm, disks })
                 }
+                Observation::Attached {
+                    place,
+                    device,
+                    bdev,
+                    ..
+                } => {
+                    let mut disks = self.disks.iter();
+                    let disk = disks.find(|(disk, kind)| calls::bdev(**disk, **kind) == bdev);
+                    let keeps = disk.filter(|(_, kind)| **kind != DiskKind::Null);
+                    let disk = keeps.map(|(disk, _)| *disk);
+                    Some(Observation::Attached {
+                        place,
+                        device,
+                        bdev,
+                        disk,
+                    })
+                }
                 other => Some(other),
             };
             self.seen.extend(whole.map(|what| Seen { at, what }));
