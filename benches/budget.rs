@@ -49,6 +49,7 @@ impl Bench {
             }),
             jobs: BTreeMap::from([("bench".to_owned(), Arc::new(job))]),
             per_io: true,
+            strategy: sim::world::Strategy::Timed,
             disturb_at: None,
         });
         let owned = |vm: u8| vec![ControllerId(2 * vm + 1), ControllerId(2 * vm + 2)];
@@ -71,8 +72,12 @@ impl Bench {
             }
         }
         let judge = Judge::new(facts);
-        sim.perform(&Action::StartTarget { controllers, disks })
-            .expect("it starts");
+        sim.perform(&Action::StartTarget {
+            controllers,
+            disks,
+            kinds: Vec::new(),
+        })
+        .expect("it starts");
         let mut bench = Self {
             sim,
             judge,

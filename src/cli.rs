@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use plugfest::{Behaviour, Volume};
+use plugfest::{Behaviour, Schedule, Volume};
 
 /// Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, such as SPDK's, with no
 /// hardware: guests write and verify while disks come and go, in an order that a seed decides.
@@ -77,6 +77,10 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
+    /// Who goes next in the simulator
+    #[arg(long, value_enum, default_value = "timed")]
+    pub schedule: ScheduleWord,
+
     /// What is printed
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -133,6 +137,23 @@ impl From<VolumeWord> for Volume {
             VolumeWord::Quick => Self::Quick,
             VolumeWord::Default => Self::Default,
             VolumeWord::Full => Self::Full,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleWord {
+    /// Whoever is ready first, by the latencies of devices and threads
+    Timed,
+    /// Anybody who is ready soon, drawn from the seed: rarer orders
+    Random,
+}
+
+impl From<ScheduleWord> for Schedule {
+    fn from(word: ScheduleWord) -> Self {
+        match word {
+            ScheduleWord::Timed => Self::Timed,
+            ScheduleWord::Random => Self::Random,
         }
     }
 }

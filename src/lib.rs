@@ -15,9 +15,12 @@
 
 mod conform_command;
 mod run;
+mod shrink;
+pub mod story;
 mod testbed;
 
 pub use conform_command::{ConformOptions, conform_command};
-pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Volume, run, run_with};
+pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Schedule, Volume, run, run_with};
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};
+pub use shrink::shrink;

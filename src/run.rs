@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub volume: Volume,
     /// How the model target behaves.
     pub behaviour: Behaviour,
+    /// Who goes next in the simulator.
+    pub schedule: Schedule,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
     /// The job files, by the names that plans use.
@@ -52,6 +54,7 @@ impl Default for RunOptions {
             only: None,
             volume: Volume::Default,
             behaviour: Behaviour::Head,
+            schedule: Schedule::Timed,
             disturb_at: None,
             jobs: shipped.collect(),
             plan_argument: None,
@@ -88,6 +91,26 @@ impl Volume {
             Self::Quick => "quick",
             Self::Default => "default",
             Self::Full => "full",
+        }
+    }
+}
+
+/// Who goes next in the simulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Whoever is ready first, by the latencies of devices and threads.
+    Timed,
+    /// Anybody who is ready soon, drawn from the seed.
+    Random,
+}
+
+impl Schedule {
+    /// "timed".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Timed => "timed",
+            Self::Random => "random",
         }
     }
 }
@@ -206,6 +229,9 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     }
     if options.behaviour != Behaviour::Head {
         repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
+    }
+    if options.schedule != Schedule::Timed {
+        repeat_options += &format!(" --schedule {}", options.schedule.word());
     }
     repeat_options += &options.repeat_more;
     RunHeader {

@@ -23,6 +23,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             only: target.only.clone(),
             volume: arguments.volume.into(),
             behaviour: arguments.target_behaviour.into(),
+            schedule: arguments.schedule.into(),
             disturb_at: arguments.disturb_at,
             plan_argument: Some(target.argument.clone()),
             ..RunOptions::default()

@@ -9,9 +9,9 @@ use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use sim::Deviations;
-use sim::world::{Sim, SimOptions, TurnRecord};
+use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
 
-use crate::run::{Behaviour, RunError, RunOptions, Volume};
+use crate::run::{Behaviour, RunError, RunOptions, Schedule, Volume};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -55,11 +55,7 @@ impl Turns {
 ///
 /// A job file is wrong.
 pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    let mut jobs = BTreeMap::new();
-    for (name, job) in &options.jobs {
-        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
-        jobs.insert(name.clone(), Arc::new(file));
-    }
+    let jobs = parse_jobs(options)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
         deviations: match options.behaviour {
@@ -78,6 +74,10 @@ pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn T
             Volume::Full => None,
         },
         jobs,
+        strategy: match options.schedule {
+            Schedule::Timed => Strategy::Timed,
+            Schedule::Random => Strategy::random(options.seed),
+        },
         per_io: true,
         disturb_at: options.disturb_at,
     });
@@ -85,6 +85,19 @@ pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn T
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
     Ok(Box::new(sim))
+}
+
+/// The job files of `options`.
+///
+/// # Errors
+///
+/// One is wrong.
+pub fn parse_jobs(options: &RunOptions) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
+    let parsed = options.jobs.iter().map(|(name, job)| {
+        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
+        Ok((name.clone(), Arc::new(file)))
+    });
+    parsed.collect()
 }
 
 /// The judge that reads what a testbed with `evidence` shows of `plan`, under `behaviour`.

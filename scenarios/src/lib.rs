@@ -15,6 +15,7 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod shipped;
+pub mod story;
 pub mod testbed;
 pub mod time;
 pub mod trace;
@@ -26,5 +27,5 @@ pub use names::{
 };
 pub use observation::{EventKind, FioJobEnd, GuestDisk, Inside, Io, Observation, Seen, SlotState};
 pub use plan::{Plan, PlanError};
-pub use testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
+pub use testbed::{Action, DiskKind, Ending, Evidence, Performed, Testbed, TestbedError};
 pub use time::Time;

@@ -27,7 +27,8 @@ pub enum Observation {
     Answered {
         /// Which.
         ticket: Ticket,
-        /// The slot of an attach, 0 for anything else; or the text of the error.
+        /// The slot of an attach, the response of a LUN RESET, 0 for anything else; or the text of the
+        /// error.
         result: Result<u8, String>,
     },
     /// A guest has booted and scanned; it takes work.
@@ -36,6 +37,15 @@ pub enum Observation {
         vm: VmId,
         /// Boots so far, from 1.
         boot: u32,
+    },
+    /// A device of a VM connected to a controller's socket.
+    Connected {
+        /// The VM.
+        vm: VmId,
+        /// The controller.
+        controller: ControllerId,
+        /// The connection: rises by one with each, over the whole target.
+        conn: u32,
     },
     /// A guest stopped taking work (reboot, power-off, crash).
     VmDown {
@@ -51,6 +61,9 @@ pub enum Observation {
     DiskAppeared(GuestDisk),
     /// A disk is gone from a guest (GUEST_DISKS).
     DiskVanished(GuestDisk),
+    /// A scan found an old object of a disk that is no use (gone, or its size never read), and so made
+    /// no new one (GUEST_DISKS).
+    StaleDisk(GuestDisk),
     /// All disks of a guest, by place.
     DisksListed {
         /// The VM.
@@ -95,6 +108,17 @@ pub enum Observation {
         tries: u8,
         /// The last virtio-scsi answer that decided: (response, status, sense key<<16|asc<<8|ascq).
         answer: Option<(u8, u8, u32)>,
+    },
+    /// An attach took effect (TARGET_INSIDE).
+    Attached {
+        /// Where.
+        place: Place,
+        /// Which device it made, as in [`Inside::Slot`].
+        device: u32,
+        /// The bdev.
+        bdev: String,
+        /// The disk, where the testbed knows and the disk keeps data.
+        disk: Option<DiskId>,
     },
     /// Inside the target (TARGET_INSIDE).
     Inside(Inside),
@@ -215,6 +239,8 @@ pub enum Inside {
         controller: ControllerId,
         /// The session.
         session: u32,
+        /// The connection that it is.
+        conn: u32,
         /// HOTPLUG was negotiated.
         hotplug: bool,
         /// There is an event queue.

@@ -47,6 +47,16 @@ pub const JOBS: &[Shipped] = &[
         file: "scenarios/jobs/read_back.fio",
         text: include_str!("../jobs/read_back.fio"),
     },
+    Shipped {
+        name: crate::story::VERIFY_JOB,
+        file: "scenarios/jobs/story.fio",
+        text: include_str!("../jobs/story.fio"),
+    },
+    Shipped {
+        name: crate::story::WRITE_JOB,
+        file: "scenarios/jobs/story_writes.fio",
+        text: include_str!("../jobs/story_writes.fio"),
+    },
 ];
 
 /// The test plan that the plans encode: `line=27` is its line 27.

@@ -23,9 +23,20 @@ pub enum Action {
         controllers: Vec<ControllerId>,
         /// Disks to prepare, none attached.
         disks: Vec<DiskId>,
+        /// What some of them are; the others are [`DiskKind::Nvme`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kinds: Vec<(DiskId, DiskKind)>,
     },
     /// Boot a VM with one virtio-scsi device a controller. Observed: `VmReady`.
     BootVm {
+        /// The VM.
+        vm: VmId,
+        /// Its controllers, in the order of its devices.
+        controllers: Vec<ControllerId>,
+    },
+    /// Switch on a VM that has nothing to boot from: its firmware uses the disks, and then it sits
+    /// there, a session with one request queue and without HOTPLUG.
+    BootFirmware {
         /// The VM.
         vm: VmId,
         /// Its controllers, in the order of its devices.
@@ -68,6 +79,82 @@ pub enum Action {
         /// The VM.
         vm: VmId,
     },
+    /// Stop the vCPUs and devices of a VM (QMP `stop`).
+    PauseVm {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Let a paused VM go on (QMP `cont`).
+    ContinueVm {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Kill a VM's process: its connections close, nothing is drained. Observed: `VmDown`.
+    /// [`RebootVm`](Self::RebootVm) switches it on again.
+    KillVm {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Give a running VM a new memory table (a DIMM is plugged): SET_MEM_TABLE under I/O.
+    AddMemory {
+        /// The VM.
+        vm: VmId,
+    },
+    /// LUN RESET of a disk from a guest that has it (`sg_reset -d`). Observed: `Answered` with the
+    /// response of the task management function.
+    ResetLun {
+        /// Where the disk hangs.
+        place: Place,
+    },
+    /// Take a disk's bdev away under whoever uses it (`bdev_nvme_detach_controller`, `bdev_null_delete`).
+    /// Observed: `Answered`.
+    Remove {
+        /// The disk.
+        disk: DiskId,
+    },
+    /// Give a disk's bdev back, with the data that it had. Observed: `Answered`.
+    Insert {
+        /// The disk.
+        disk: DiskId,
+    },
+    /// Resize a disk ([`DiskKind::Null`]). Observed: `Answered`.
+    Resize {
+        /// The disk.
+        disk: DiskId,
+        /// Its new size.
+        mib: u32,
+    },
+    /// Hold the next requests of a disk ([`DiskKind::Faulty`]) until they are released.
+    Hold {
+        /// The disk.
+        disk: DiskId,
+        /// How many.
+        requests: u32,
+    },
+    /// Fail the next requests of a disk ([`DiskKind::Faulty`]).
+    Fail {
+        /// The disk.
+        disk: DiskId,
+        /// How many.
+        requests: u32,
+    },
+    /// Let go of the requests that a disk holds, and hold and fail no more.
+    Release {
+        /// The disk.
+        disk: DiskId,
+    },
+    /// `vhost_create_scsi_controller`. Observed: `Answered`.
+    CreateController {
+        /// The controller.
+        controller: ControllerId,
+    },
+    /// `vhost_delete_controller`. Observed: `Answered`.
+    DeleteController {
+        /// The controller.
+        controller: ControllerId,
+    },
+    /// Ask the target for its configuration (`framework_get_config vhost_scsi`). Observed: `Answered`.
+    SaveConfig,
     /// Ask the guest for its disks. Observed: `DisksListed`.
     ListDisks {
         /// The VM.
@@ -78,6 +165,19 @@ pub enum Action {
     /// Let everything in flight come to rest (no turn can be taken, nothing is pending).
     /// Observed: `Quiet`.
     Settle,
+}
+
+/// What a disk of a testbed is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskKind {
+    /// A namespace of an NVMe controller of its own, or a split of one.
+    #[default]
+    Nvme,
+    /// The same under a `bdev_error`, so that requests can be held or failed.
+    Faulty,
+    /// A `bdev_null`, which keeps no data and can be resized.
+    Null,
 }
 
 /// What became of asking.

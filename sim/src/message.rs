@@ -197,6 +197,10 @@ pub enum GuestAct {
     Continue,
     /// The process is killed: connections close, nothing is drained.
     Kill,
+    /// A DIMM is plugged: QEMU hands over a new memory table while its devices run.
+    AddMemory,
+    /// `sg_reset -d` on the disk at this place; answers the ticket with the response.
+    ResetLun { ticket: Ticket, place: Place },
     /// Nothing will ever come back: end every fio that runs as hung.
     GiveUp,
     /// Do what neither QEMU nor Linux does by itself.
@@ -228,8 +232,6 @@ pub enum Script {
     },
     /// A vhost-user message out of turn.
     Message { hba: HbaId, message: VhostUser },
-    /// The memory table once more, as when a DIMM is plugged.
-    MemoryAgain { hba: HbaId },
     /// Posts event buffers, whatever was negotiated.
     PostEvents { hba: HbaId },
     /// Says that calls are wanted, or not.

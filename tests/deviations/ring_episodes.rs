@@ -7,7 +7,7 @@ use sim::guest::GuestConfig;
 use sim::message::{
     EVENTQ, GuestAct, HbaId, Part, PartOf, REQUESTQ, Script, VhostUser, VringIndex,
 };
-use sim::wire::scsi::{feature, lun_bytes};
+use sim::wire::scsi::{feature, lun_bytes, tmf};
 
 use crate::episodes::{LONG, SOON, hold_writes, ms, submitted};
 use crate::lab::{Lab, MALLOC, NVME, VM_A, attach, detach, ready, resume, session_slot, started};
@@ -23,7 +23,6 @@ const FEATURES: u64 = feature::VERSION_1
     | feature::HOTPLUG
     | feature::CHANGE;
 const ABORT_TASK: u32 = 0;
-const LUN_RESET: u32 = 5;
 
 const HEADER: Part = part(PartOf::Header, 51, false);
 
@@ -85,7 +84,7 @@ pub fn read_a_disk(lab: &mut Lab) {
 pub fn resets_under_load(lab: &mut Lab) {
     load(lab, 16, "8m");
     for _ in 0..16 {
-        manage(lab, 0, LUN_RESET);
+        manage(lab, 0, tmf::LOGICAL_UNIT_RESET);
         lab.run(ms(60));
     }
     lab.rest(LONG);
@@ -98,7 +97,7 @@ pub fn reset_while_removing(lab: &mut Lab) {
     lab.wait("the session is told", |seen| {
         session_slot(seen, SlotState::Removing)
     });
-    manage(lab, 0, LUN_RESET);
+    manage(lab, 0, tmf::LOGICAL_UNIT_RESET);
     lab.run(ms(20));
     lab.send([resume()]);
     lab.rest(LONG);
@@ -159,7 +158,7 @@ pub fn endless_chain_while_logging(lab: &mut Lab) {
 /// The memory table comes again while the rings are in use.
 pub fn memory_again(lab: &mut Lab) {
     load(lab, 4, "256k");
-    lab.script(Script::MemoryAgain { hba: HBA });
+    lab.tell(VM_A, GuestAct::AddMemory);
     lab.rest(LONG);
 }
 

@@ -8,8 +8,9 @@
 //! | cause | what shows it |
 //! |---|---|
 //! | `no_hotplug` | the session had not negotiated HOTPLUG when the slot moved |
-//! | `session_paused` | the slot moved while no session of the controller ran |
+//! | `session_paused` | the slot moved while the guest's session did not run, or was stopping or starting |
 //! | `event_dropped` | an event of that slot was dropped (head only) |
+//! | `stale_identity` | a RESCAN found an old object of the disk, which is no use |
 //! | `guest_reordered` | REMOVED then RESCAN were sent, and the disk went after the RESCAN |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,19 +21,23 @@ use crate::names::{ControllerId, Place, VmId};
 use crate::observation::{EventKind, GuestDisk, Inside, Observation, Seen, SlotState};
 use crate::time::Time;
 
-/// What is known of a place since its guest last scanned everything.
+/// What is known of a place, for one guest, since that last scanned everything.
 #[derive(Clone, Copy, Debug, Default)]
 struct History {
+    dropped: bool,
     /// The last event but one, the last one, and when that was sent.
     events: [Option<EventKind>; 2],
     event_at: Time,
     vanished_at: Time,
+    stale: bool,
     no_hotplug: bool,
     paused: bool,
 }
 
 #[derive(Debug, Default)]
 struct Session {
+    /// Whose it is; `None`: of all that have the controller.
+    vm: Option<VmId>,
     running: bool,
     hotplug: bool,
     slots: BTreeMap<Place, (SlotState, u32)>,
@@ -47,9 +52,15 @@ pub struct Converge {
     disks: BTreeSet<(VmId, Place)>,
     slots: BTreeMap<Place, (SlotState, u32)>,
     sessions: BTreeMap<(ControllerId, u32), Session>,
-    history: BTreeMap<Place, History>,
-    /// Slots of which a session lost an event, and has got none since.
-    dropped: BTreeSet<(Place, u32)>,
+    history: BTreeMap<(VmId, Place), History>,
+    /// Changes that a running session was to be told and has not been yet.
+    untold: BTreeSet<((ControllerId, u32), Place)>,
+    /// The device that each running session was last told of, by its slot or by an event.
+    told: BTreeMap<((ControllerId, u32), Place), u32>,
+    /// Guests whose next session with HOTPLUG is the one that scans.
+    booting: BTreeSet<(VmId, ControllerId)>,
+    /// Whose each connection is.
+    conns: BTreeMap<u32, VmId>,
     died: bool,
 }
 
@@ -65,7 +76,10 @@ impl Converge {
             slots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             history: BTreeMap::new(),
-            dropped: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            told: BTreeMap::new(),
+            booting: BTreeSet::new(),
+            conns: BTreeMap::new(),
             died: false,
         }
     }
@@ -75,20 +89,41 @@ impl Converge {
         match &seen.what {
             Observation::VmReady { vm, .. } => {
                 self.running.insert(*vm);
-                // A boot scans everything: what was missed before is seen.
-                self.forget_history(*vm);
+                // One that never started a session with HOTPLUG has scanned all the same.
+                let booting = std::mem::take(&mut self.booting);
+                for (whose, controller) in booting {
+                    if whose == *vm {
+                        self.forget_history(*vm, controller);
+                    } else {
+                        self.booting.insert((whose, controller));
+                    }
+                }
+            }
+            Observation::Connected {
+                vm,
+                controller,
+                conn,
+            } => {
+                self.conns.insert(*conn, *vm);
+                self.booting.insert((*vm, *controller));
             }
             Observation::VmDown { vm } => {
                 self.running.remove(vm);
                 self.disks.retain(|(whose, _)| whose != vm);
-                self.forget_history(*vm);
+                let mine = self.vms.iter().filter(|(whose, _)| whose == vm);
+                let mine = mine.flat_map(|(_, all)| all.iter().map(|of| (*vm, *of)));
+                self.booting.extend(mine);
             }
             Observation::DiskAppeared(GuestDisk { vm, place, .. }) => {
                 self.disks.insert((*vm, *place));
+                self.history.entry((*vm, *place)).or_default().stale = false;
             }
             Observation::DiskVanished(GuestDisk { vm, place, .. }) => {
                 self.disks.remove(&(*vm, *place));
-                self.history.entry(*place).or_default().vanished_at = seen.at;
+                self.history.entry((*vm, *place)).or_default().vanished_at = seen.at;
+            }
+            Observation::StaleDisk(GuestDisk { vm, place, .. }) => {
+                self.history.entry((*vm, *place)).or_default().stale = true;
             }
             Observation::Inside(inside) => self.inside(inside, seen.at),
             Observation::Crashed { who, .. } if who == "target" => self.died = true,
@@ -97,51 +132,93 @@ impl Converge {
         }
     }
 
-    fn forget_history(&mut self, vm: VmId) {
-        let mine = self.vms.iter().filter(|(id, _)| *id == vm);
-        let mine: Vec<_> = mine
-            .flat_map(|(_, controllers)| controllers.clone())
-            .collect();
+    /// A guest scans a controller: what was missed before is seen.
+    fn forget_history(&mut self, vm: VmId, controller: ControllerId) {
+        let mine = |whose: VmId, place: Place| whose == vm && place.controller == controller;
         self.history
-            .retain(|place, _| !mine.contains(&place.controller));
-        self.dropped
-            .retain(|(place, _)| !mine.contains(&place.controller));
+            .retain(|(whose, place), _| !mine(*whose, *place));
+    }
+
+    /// The guests that have a controller.
+    fn guests(&self, controller: ControllerId) -> impl Iterator<Item = VmId> {
+        let have = self
+            .vms
+            .iter()
+            .filter(move |(_, all)| all.contains(&controller));
+        have.map(|(vm, _)| *vm)
+    }
+
+    /// The guests whose a session is.
+    fn guests_of(&self, controller: ControllerId, session: u32) -> Vec<VmId> {
+        let session = self.sessions.get(&(controller, session));
+        match session.and_then(|session| session.vm) {
+            Some(vm) => vec![vm],
+            None => self.guests(controller).collect(),
+        }
+    }
+
+    /// Whether a session of this guest runs on a controller.
+    fn is_told(&self, vm: VmId, controller: ControllerId) -> bool {
+        let mut sessions = self.sessions.iter();
+        sessions.any(|((of, _), session)| {
+            *of == controller && session.running && session.vm.is_none_or(|whose| whose == vm)
+        })
     }
 
     fn inside(&mut self, inside: &Inside, at: Time) {
         match *inside {
             Inside::Slot {
                 place,
-                session,
+                session: None,
                 to,
                 device,
                 ..
-            } => {
-                self.moved(place, session, (to, device));
-            }
+            } => self.moved(place, (to, device)),
+            Inside::Slot {
+                place,
+                session: Some(session),
+                from,
+                to,
+                device,
+            } => self.session_moved(place, session, from, (to, device)),
             Inside::SessionStarted {
                 controller,
                 session,
+                conn,
                 hotplug,
                 ..
             } => {
+                let vm = self.conns.get(&conn).copied();
                 let session = self.sessions.entry((controller, session)).or_default();
-                (session.running, session.hotplug) = (true, hotplug);
+                (session.vm, session.running, session.hotplug) = (vm, true, hotplug);
+                if let Some(vm) = vm
+                    && hotplug
+                    && self.booting.remove(&(vm, controller))
+                {
+                    self.forget_history(vm, controller);
+                }
             }
             Inside::SessionStopped {
                 controller,
                 session,
             } => {
-                self.sessions
-                    .entry((controller, session))
-                    .or_default()
-                    .running = false;
+                let of = (controller, session);
+                self.sessions.entry(of).or_default().running = false;
+                let untold = std::mem::take(&mut self.untold);
+                for (whose, place) in untold {
+                    if whose == of {
+                        self.paused(of, place);
+                    } else {
+                        self.untold.insert((whose, place));
+                    }
+                }
             }
             Inside::SessionClosed {
                 controller,
                 session,
             } => {
                 self.sessions.remove(&(controller, session));
+                self.told.retain(|(of, _), _| *of != (controller, session));
             }
             Inside::Event {
                 controller,
@@ -152,10 +229,15 @@ impl Converge {
                 ..
             } => {
                 let place = Place { controller, target };
-                self.arrived((place, session), kind, delivered);
-                let history = self.history.entry(place).or_default();
-                history.events = [history.events[1], Some(kind)];
-                history.event_at = at;
+                self.untold.remove(&((controller, session), place));
+                for vm in self.guests_of(controller, session) {
+                    let place = (vm, place);
+                    let history = self.history.entry(place).or_default();
+                    // What is delivered tells of everything that was dropped before.
+                    history.dropped = !delivered;
+                    history.events = [history.events[1], Some(kind)];
+                    history.event_at = at;
+                }
             }
             Inside::RpcTook { .. }
             | Inside::RemoveAnswered { .. }
@@ -164,42 +246,58 @@ impl Converge {
         }
     }
 
-    /// An event that arrives makes its guest look at the slot again; one that says that others were
-    /// missed, at all of them.
-    fn arrived(&mut self, at: (Place, u32), kind: EventKind, delivered: bool) {
-        match (kind, delivered) {
-            (EventKind::Rescan | EventKind::Removed, false) => {
-                self.dropped.insert(at);
-            }
-            (EventKind::Rescan | EventKind::Removed, true) => {
-                self.dropped.remove(&at);
-            }
-            (EventKind::Missed, true) => self
-                .dropped
-                .retain(|(place, session)| place.controller != at.0.controller || *session != at.1),
-            (EventKind::Missed, false) | (EventKind::CapacityChanged, _) => {}
+    /// A slot of a controller moved.
+    fn moved(&mut self, place: Place, slot: (SlotState, u32)) {
+        self.slots.insert(place, slot);
+        let untold: Vec<VmId> = self
+            .guests(place.controller)
+            .filter(|vm| !self.is_told(*vm, place.controller))
+            .collect();
+        for vm in untold {
+            self.history.entry((vm, place)).or_default().paused = true;
         }
     }
 
-    fn moved(&mut self, place: Place, session: Option<u32>, slot: (SlotState, u32)) {
-        let Some(session) = session else {
-            self.slots.insert(place, slot);
-            let mut mine = self
-                .sessions
-                .iter()
-                .filter(|((c, _), _)| *c == place.controller);
-            if !mine.any(|(_, session)| session.running) {
-                self.history.entry(place).or_default().paused = true;
-            }
-            return;
-        };
-        let session = self
-            .sessions
-            .entry((place.controller, session))
-            .or_default();
+    /// A slot of a session moved.
+    fn session_moved(
+        &mut self,
+        place: Place,
+        session: u32,
+        from: SlotState,
+        slot: (SlotState, u32),
+    ) {
+        let of = (place.controller, session);
+        let session = self.sessions.entry(of).or_default();
         session.slots.insert(place, slot);
+        let running = session.running;
+        if slot.0 == SlotState::Present {
+            let before = self.told.insert((of, place), slot.1);
+            if !running && before != Some(slot.1) {
+                // It starts with a device that the guest has not been told of.
+                self.paused(of, place);
+            }
+        }
+        let session = self.sessions.entry(of).or_default();
         if session.running && !session.hotplug {
-            self.history.entry(place).or_default().no_hotplug = true;
+            for vm in self.guests_of(of.0, of.1) {
+                self.history.entry((vm, place)).or_default().no_hotplug = true;
+            }
+        } else if session.running && matches!(slot.0, SlotState::Present | SlotState::Removing) {
+            self.untold.insert((of, place));
+        }
+        // A stop empties the slot; what is being removed meanwhile is not there when it starts again.
+        let there = self.slots.get(&place).map(|(state, _)| *state);
+        if (from, slot.0) == (SlotState::Present, SlotState::Empty)
+            && there != Some(SlotState::Present)
+        {
+            self.paused(of, place);
+        }
+    }
+
+    /// The guests of a session are not told of a change, because the session stops.
+    fn paused(&mut self, (controller, session): (ControllerId, u32), place: Place) {
+        for vm in self.guests_of(controller, session) {
+            self.history.entry((vm, place)).or_default().paused = true;
         }
     }
 
@@ -245,11 +343,10 @@ impl Converge {
 
     /// A guest has a disk that the target has not, or the reverse.
     fn differs(&self, vm: VmId, place: Place, has: bool, at: Time, tally: &mut Tally) {
-        let history = self.history.get(&place).copied().unwrap_or_default();
+        let history = self.history.get(&(vm, place)).copied().unwrap_or_default();
         let overtook = history.events == [Some(EventKind::Removed), Some(EventKind::Rescan)]
             && history.vanished_at >= history.event_at;
-        let dropped = self.dropped.iter().any(|(here, _)| *here == place);
-        let cause = if dropped && self.events_may_drop {
+        let cause = if history.dropped && self.events_may_drop {
             "event_dropped"
         } else if history.no_hotplug {
             "no_hotplug"
@@ -257,6 +354,8 @@ impl Converge {
             "session_paused"
         } else if overtook && !has {
             "guest_reordered"
+        } else if history.stale && !has {
+            "stale_identity"
         } else {
             let seen = match has {
                 true => format!("{vm} has a disk at {place} that the target has not"),

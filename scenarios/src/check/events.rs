@@ -59,6 +59,7 @@ impl Events {
                 session,
                 hotplug,
                 eventq,
+                ..
             } => {
                 self.started
                     .insert((controller, session), Started { hotplug, eventq });

@@ -1,47 +1,22 @@
 //! I2, I9, G5, G6, V2: what requests of applications move, and that they come back.
 //!
-//! The history of a disk is kept over every slot and controller that exposes it: for each block the
-//! fingerprint of the last acknowledged write, and of writes whose fate is open (in flight, failed,
-//! aborted). A read may return any of these, and what was acknowledged when it was submitted.
+//! The history of a disk ([`History`]) is kept over every slot and controller that exposes it.
+//!
+//! A guest that was not told of an exchange of disks, or not yet, goes on with the old one's name: what
+//! it writes then may be on either, and a read of the new one's data is explained, not violated.
 //!
 //! Requests of one length on a disk are followed; others (a job with several block sizes) are not
 //! looked at, and do not count.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::CheckId;
+use super::history::History;
 use super::refusals::Refusals;
 use super::tally::Tally;
-use crate::names::{ControllerId, DiskId, VmId};
+use crate::names::{DiskId, Place, VmId};
 use crate::observation::{Io as Request, Observation, Seen};
 use crate::time::Time;
-
-/// A write that may or may not be on the disk.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    wrote: u64,
-    /// It has come back with an error, or its guest went away.
-    closed: bool,
-}
-
-/// What was acknowledged before the last acknowledged write, for reads that were under way then.
-#[derive(Clone, Copy, Debug, Default)]
-struct Block {
-    acked: u64,
-    before: u64,
-    acked_at: Time,
-    /// The one write in flight that there usually is; 0: none.
-    flight: u64,
-}
-
-#[derive(Debug, Default)]
-struct Disk {
-    /// Bytes of a block; 0: no request yet.
-    unit: u32,
-    blocks: Vec<Block>,
-    /// Further writes whose fate is open, by block.
-    open: BTreeMap<usize, Vec<Open>>,
-}
 
 /// Requests in flight of one guest, oldest first; `None`: it has come back.
 #[derive(Debug, Default)]
@@ -52,11 +27,13 @@ struct Flight {
 }
 
 /// The history of all disks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Io {
-    vms: Vec<(VmId, Vec<ControllerId>)>,
-    disks: BTreeMap<DiskId, Disk>,
+    disks: BTreeMap<DiskId, History>,
     refusals: Refusals,
+    /// The disk in each slot, if it keeps data, and the slots that have had several.
+    places: BTreeMap<Place, Option<DiskId>>,
+    exchanged: BTreeSet<Place>,
     /// By the upper bits of the request's number, which name the guest.
     flights: BTreeMap<u64, Flight>,
     /// The target or a guest died: what is in flight may never come back.
@@ -66,89 +43,7 @@ pub struct Io {
 /// The bits of a request's number that count within its guest.
 const NUMBER: u64 = (1 << 48) - 1;
 
-impl Disk {
-    /// The block that a request is about, if requests of its length are followed.
-    fn block(&mut self, io: &Request) -> Option<usize> {
-        if self.unit == 0 {
-            self.unit = io.len;
-        }
-        let unit = u64::from(self.unit);
-        if io.len == 0 || io.len != self.unit || !io.offset.is_multiple_of(unit) {
-            return None;
-        }
-        let block = (io.offset / unit) as usize;
-        if block >= self.blocks.len() {
-            self.blocks.resize(block + 1, Block::default());
-        }
-        Some(block)
-    }
-
-    fn begin_write(&mut self, block: usize, wrote: u64) {
-        let flight = &mut self.blocks[block].flight;
-        if *flight == 0 {
-            *flight = wrote;
-        } else {
-            self.open.entry(block).or_default().push(Open {
-                wrote,
-                closed: false,
-            });
-        }
-    }
-
-    fn end_write(&mut self, block: usize, wrote: u64, good: bool, at: Time) {
-        let here = &mut self.blocks[block];
-        let lone = here.flight == wrote;
-        if lone {
-            here.flight = 0;
-        }
-        let open = self.open.get_mut(&block);
-        if good {
-            (here.before, here.acked, here.acked_at) = (here.acked, wrote, at);
-            if let Some(open) = open {
-                // Writes that ended before this one are overwritten, and so is this one's own entry; one
-                // still in flight may come after it.
-                open.retain(|other| other.wrote != wrote && !other.closed);
-                if open.is_empty() {
-                    self.open.remove(&block);
-                }
-            }
-        } else if lone {
-            self.open.entry(block).or_default().push(Open {
-                wrote,
-                closed: true,
-            });
-        } else if let Some(open) = open {
-            open.iter_mut()
-                .filter(|other| other.wrote == wrote)
-                .for_each(|o| o.closed = true);
-        }
-    }
-
-    fn may_read(&self, block: usize, read: u64, submitted: Time) -> bool {
-        let here = &self.blocks[block];
-        read == here.acked
-            || (read == here.flight && here.flight != 0)
-            || (read == here.before && here.acked_at >= submitted)
-            || self
-                .open
-                .get(&block)
-                .is_some_and(|open| open.iter().any(|o| o.wrote == read))
-    }
-}
-
 impl Io {
-    /// No disk has been written.
-    #[must_use]
-    pub fn new(vms: Vec<(VmId, Vec<ControllerId>)>) -> Self {
-        Self {
-            vms,
-            disks: BTreeMap::new(),
-            refusals: Refusals::default(),
-            flights: BTreeMap::new(),
-            died: false,
-        }
-    }
-
     /// Takes an observation.
     pub fn see(&mut self, seen: &Seen, tally: &mut Tally) {
         match &seen.what {
@@ -169,6 +64,15 @@ impl Io {
                 }
             }
             Observation::Inside(inside) => self.refusals.inside(inside, seen.at),
+            Observation::Attached { place, disk, .. } => {
+                if self
+                    .places
+                    .insert(*place, *disk)
+                    .is_some_and(|old| old != *disk)
+                {
+                    self.exchanged.insert(*place);
+                }
+            }
             Observation::VmDown { vm } => self.vm_down(*vm, seen.at),
             Observation::Crashed { .. } => self.died = true,
             Observation::FioEnded { fio, jobs, .. } => {
@@ -195,11 +99,41 @@ impl Io {
         flight.requests[place] = Some((at, *io));
         flight.count += 1;
         let disk = self.disks.entry(io.disk).or_default();
-        if let Some(block) = disk.block(io)
+        if let Some(block) = disk.block(io.offset, io.len)
             && io.write
         {
-            disk.begin_write(block, io.wrote);
+            disk.begin(block, io.wrote, at);
         }
+        if io.write && self.exchanged.contains(&io.place) {
+            self.write_elsewhere(io, at, None);
+        }
+    }
+
+    /// The disk that a request really goes to, if that is not the one its guest believes in.
+    fn elsewhere(&mut self, io: &Request) -> Option<(&mut History, usize)> {
+        let there = (*self.places.get(&io.place)?)?;
+        if there == io.disk {
+            return None;
+        }
+        let disk = self.disks.entry(there).or_default();
+        let block = disk.block(io.offset, io.len)?;
+        Some((disk, block))
+    }
+
+    /// A write that the disk in the slot may have got: it begins, or ends and may have landed.
+    fn write_elsewhere(&mut self, io: &Request, at: Time, oldest: Option<Time>) {
+        if let Some((disk, block)) = self.elsewhere(io) {
+            match oldest {
+                None => disk.begin(block, io.wrote, at),
+                Some(oldest) => disk.end(block, io.wrote, false, at, oldest),
+            }
+        }
+    }
+
+    /// When the oldest request in flight was submitted.
+    fn oldest(&self, now: Time) -> Time {
+        let first = |flight: &Flight| flight.requests.front().copied().flatten().map(|(at, _)| at);
+        self.flights.values().filter_map(first).min().unwrap_or(now)
     }
 
     /// Takes a request out of those in flight: when it was submitted.
@@ -229,19 +163,34 @@ impl Io {
             tally.violated(CheckId::V2, at, "each request to come back once", what);
             return None;
         };
+        let oldest = self.oldest(at);
         let disk = self.disks.entry(io.disk).or_default();
-        let Some(block) = disk.block(io) else {
+        let Some(block) = disk.block(io.offset, io.len) else {
             return Some(submitted);
         };
         let whole = result == Ok(io.len);
+        let exchanged = self.exchanged.contains(&io.place);
         if io.write {
-            disk.end_write(block, io.wrote, whole, at);
+            // It may have gone to the disk that was there meanwhile.
+            let sure = whole && !exchanged;
+            disk.end(block, io.wrote, sure, at, oldest);
+            if exchanged {
+                self.write_elsewhere(io, at, Some(oldest));
+            }
         } else if whole {
             for check in [CheckId::I2, CheckId::G5, CheckId::G6] {
                 tally.count(check);
             }
             if !disk.may_read(block, read, submitted) {
-                let acked = disk.blocks[block].acked;
+                let acked = disk.acked(block);
+                let keeps_none = exchanged && self.places.get(&io.place) == Some(&None);
+                let there = self.elsewhere(io);
+                if keeps_none
+                    || there.is_some_and(|(disk, block)| disk.may_read(block, read, submitted))
+                {
+                    tally.explained(CheckId::I2, "stale_identity");
+                    return Some(submitted);
+                }
                 self.wrong(io, block, (acked, read), at, tally);
             }
         }
@@ -257,10 +206,10 @@ impl Io {
         at: Time,
         tally: &mut Tally,
     ) {
-        let foreign = self.disks.iter().find(|(id, disk)| {
-            let theirs = disk.blocks.get(block);
-            **id != io.disk && read != 0 && theirs.is_some_and(|theirs| theirs.acked == read)
-        });
+        let foreign = self
+            .disks
+            .iter()
+            .find(|(id, disk)| **id != io.disk && read != 0 && disk.acked(block) == read);
         let what = format!(
             "offset {} of {} at {} read {read:016x}",
             io.offset, io.disk, io.place
@@ -282,27 +231,18 @@ impl Io {
 
     /// A guest went away: its requests in flight may have been carried out or not.
     fn vm_down(&mut self, vm: VmId, at: Time) {
-        let mine = self
-            .vms
-            .iter()
-            .find(|(id, _)| *id == vm)
-            .map_or(&[][..], |(_, mine)| mine);
-        let mut gone = Vec::new();
-        for flight in self.flights.values_mut() {
-            for slot in &mut flight.requests {
-                if let Some((_, io)) = slot
-                    && mine.contains(&io.place.controller)
-                {
-                    gone.push(*io);
-                    *slot = None;
-                    flight.count -= 1;
-                }
-            }
-        }
-        for io in gone.iter().filter(|io| io.write) {
+        let Some(flight) = self
+            .flights
+            .remove(&(u64::from(vm.0) << NUMBER.count_ones()))
+        else {
+            return;
+        };
+        let gone = flight.requests.into_iter().flatten().map(|(_, io)| io);
+        let oldest = self.oldest(at);
+        for io in gone.filter(|io| io.write) {
             let disk = self.disks.entry(io.disk).or_default();
-            if let Some(block) = disk.block(io) {
-                disk.end_write(block, io.wrote, false, at);
+            if let Some(block) = disk.block(io.offset, io.len) {
+                disk.end(block, io.wrote, false, at, oldest);
             }
         }
     }

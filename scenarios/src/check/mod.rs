@@ -14,6 +14,7 @@
 
 mod converge;
 mod events;
+mod history;
 mod io;
 mod noted;
 mod refusals;
@@ -144,14 +145,14 @@ impl CheckId {
             Self::I2 | Self::G5 | Self::G6 | Self::V2 => Evidence::PER_IO,
             Self::I9 => Evidence::PER_IO.and(Evidence::TARGET_INSIDE),
             Self::I1 | Self::G1 | Self::G2 | Self::G3 | Self::G4 => Evidence::RINGS,
-            Self::I11 | Self::I12 | Self::I17 | Self::V4 => Evidence::RINGS,
+            Self::I12 | Self::I17 | Self::V4 => Evidence::RINGS,
             Self::I13 | Self::I15 | Self::I16 => Evidence::TARGET_INSIDE,
             Self::I3 | Self::I4 | Self::I5 | Self::I6 | Self::I7 | Self::I8 | Self::I10 => {
                 Evidence::TARGET_INSIDE
             }
             Self::I14 | Self::I18 | Self::G7 | Self::G8 | Self::V1 => Evidence::TARGET_INSIDE,
             Self::V3 => Evidence::TARGET_INSIDE.and(Evidence::GUEST_DISKS),
-            Self::Plan | Self::Fio => Evidence::NONE,
+            Self::I11 | Self::Plan | Self::Fio => Evidence::NONE,
         }
     }
 }
@@ -199,7 +200,7 @@ impl Judge {
             evidence: facts.evidence,
             only: None,
             tally: Tally::default(),
-            io: io::Io::new(facts.vms.clone()),
+            io: io::Io::default(),
             slots: slots::Slots::default(),
             events: events::Events::new(facts.events_may_drop),
             rpc: rpc::Rpcs::default(),

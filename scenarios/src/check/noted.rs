@@ -2,7 +2,7 @@
 //!
 //! A ring, a handle, a byte of memory, a lock: the ends look at each as they go, and once more when
 //! nothing moves any more, and note what is wrong. Here the notes become violations, and what was
-//! looked at is counted. A target that dies of its input breaks I11, one that spins for ever I15.
+//! looked at is counted. Who dies breaks I11, who spins for ever I15.
 
 use super::CheckId;
 use super::tally::Tally;
@@ -37,15 +37,6 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
             tally.count(CheckId::I3);
         }
         Observation::Inside(Inside::SessionStopped { .. }) => tally.count(CheckId::V4),
-        Observation::Crashed { who, how } if who == "target" => {
-            let check = if how.starts_with("hang") {
-                CheckId::I15
-            } else {
-                CheckId::I11
-            };
-            tally.count(check);
-            tally.violated(check, seen.at, "a target that lives", how.clone());
-        }
         Observation::Quiet { settled, left } => {
             AT_REST.iter().for_each(|check| tally.count(*check));
             if !settled {
@@ -59,6 +50,16 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
                     left.join(", "),
                 );
             }
+        }
+        Observation::Alive { .. } => tally.count(CheckId::I11),
+        Observation::Crashed { who, how } => {
+            let check = if how.starts_with("hang") {
+                CheckId::I15
+            } else {
+                CheckId::I11
+            };
+            let crash = format!("{who} crashed: {how}");
+            tally.violated(check, seen.at, "nobody crashes", crash);
         }
         Observation::Broken { check, text } => {
             tally.count(*check);

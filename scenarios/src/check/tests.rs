@@ -60,6 +60,7 @@ fn started(hotplug: bool) -> Observation {
     Observation::Inside(Inside::SessionStarted {
         controller,
         session,
+        conn: 0,
         hotplug,
         eventq,
     })
@@ -451,7 +452,8 @@ fn without_evidence_a_check_is_not_seen() {
         events_may_drop: false,
         vms: Vec::new(),
     };
-    for result in outcomes(Judge::new(facts), &[]) {
+    let needy = |result: &CheckResult| result.id.needs() != Evidence::NONE;
+    for result in outcomes(Judge::new(facts), &[]).into_iter().filter(needy) {
         assert_eq!(
             result.outcome,
             CheckOutcome::NotSeen {

@@ -58,6 +58,7 @@ impl<'p> World<'p> {
         let action = Action::StartTarget {
             controllers: (1..=plan.controllers).map(ControllerId).collect(),
             disks: (1..=plan.disks).map(DiskId).collect(),
+            kinds: Vec::new(),
         };
         let mut steps = vec![Step {
             source: both(&plan.controllers_source, &plan.disks_source),

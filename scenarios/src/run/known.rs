@@ -62,9 +62,12 @@ impl Known {
                     *failed += u64::from(result.is_err());
                 }
             }
-            Observation::VmDown { .. }
+            Observation::Connected { .. }
+            | Observation::Attached { .. }
+            | Observation::VmDown { .. }
             | Observation::DiskAppeared(_)
             | Observation::DiskVanished(_)
+            | Observation::StaleDisk(_)
             | Observation::IoSubmitted(_)
             | Observation::Inside(_)
             | Observation::Broken { .. } => {}

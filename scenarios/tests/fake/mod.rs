@@ -286,6 +286,23 @@ impl Testbed for Fake {
                 self.queue
                     .push_back(Observation::Alive { silent: Vec::new() });
             }
+            other @ (Action::BootFirmware { .. }
+            | Action::PauseVm { .. }
+            | Action::ContinueVm { .. }
+            | Action::KillVm { .. }
+            | Action::AddMemory { .. }
+            | Action::ResetLun { .. }
+            | Action::Remove { .. }
+            | Action::Insert { .. }
+            | Action::Resize { .. }
+            | Action::Hold { .. }
+            | Action::Fail { .. }
+            | Action::Release { .. }
+            | Action::CreateController { .. }
+            | Action::DeleteController { .. }
+            | Action::SaveConfig) => {
+                return Ok(Performed::NotHere(format!("this fake does not {other:?}")));
+            }
             Action::Settle => {
                 let settled = !self.is(Quirk::NeverQuiet);
                 let left = if settled {

@@ -56,16 +56,23 @@ impl Guest {
         while let Some(act) = self.acts.pop_front() {
             self.act(act, cx);
         }
+        if self.qemu.refused {
+            self.kill(cx);
+        }
         self.read_answers(cx);
         let (hba, sent) = self.send_messages(cx);
         if self.qemu.awaiting.is_none() {
-            // A pause comes before what the vCPUs would do next.
-            let step = self.qemu.pausing.pop_front();
-            let runs = step.is_none() && !self.paused && !self.has_boot_flow();
-            let step = if runs {
+            // A pause comes before what the vCPUs would do next, but a device that was stopped for a reset
+            // is reset first: that is one piece in QEMU (`virtio_reset`).
+            let resets = matches!(self.qemu.steps.front(), Some(BootStep::Reset(_)));
+            let pauses = !resets && !self.qemu.pausing.is_empty();
+            let runs = !pauses && !self.paused && !self.has_boot_flow();
+            let step = if pauses {
+                self.qemu.pausing.pop_front()
+            } else if runs || resets {
                 self.qemu.steps.pop_front()
             } else {
-                step
+                None
             };
             if let Some(step) = step {
                 let next = self.boot_step(step, cx);
@@ -79,6 +86,9 @@ impl Guest {
 
     fn act(&mut self, act: GuestAct, cx: &mut Cx<'_, FromGuest>) {
         match act {
+            // One that is under way already is not begun again; a stopped machine hears nothing.
+            GuestAct::Boot if self.paused => {}
+            GuestAct::Boot if matches!(self.power, Power::Booting | Power::Rebooting) => {}
             GuestAct::Boot => self.boot(cx),
             GuestAct::StartFio { fio, job, on } => self.start_fio(fio, &job, &on, cx),
             GuestAct::WaitJobClock { ticket, fio, at } => self.wait_job_clock(ticket, fio, at, cx),
@@ -100,6 +110,8 @@ impl Guest {
                 self.qemu.pausing.push_back(BootStep::Running);
             }
             GuestAct::Kill => self.kill(cx),
+            GuestAct::AddMemory => self.add_memory(),
+            GuestAct::ResetLun { ticket, place } => self.reset_lun(ticket, place, cx),
             GuestAct::GiveUp => self.give_up(cx),
             GuestAct::Script(step) => self.script(step, cx),
         }
@@ -156,7 +168,9 @@ impl Guest {
             BootStep::Kernel => return KERNEL_BOOT,
             BootStep::Stop(hba) => {
                 let vrings: Vec<VringIndex> = self.hbas[hba].vrings().collect();
-                self.qemu.stop(hba, vrings.into_iter());
+                if !vrings.is_empty() {
+                    self.qemu.stop(hba, vrings.into_iter());
+                }
             }
             BootStep::Reset(hba) => self.reset_device(hba, cx),
             BootStep::Probe(hba) => {
@@ -170,7 +184,9 @@ impl Guest {
             BootStep::Shutdown(hba) => self.start_shutdown(hba, cx.now + soon),
             BootStep::Resume(hba) => {
                 let driver = self.hbas[hba].driver;
-                self.start_device(hba, driver, true);
+                if driver != Driver::None {
+                    self.start_device(hba, driver, true);
+                }
             }
             BootStep::Running => {
                 self.paused = false;

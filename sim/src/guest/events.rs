@@ -4,7 +4,7 @@
 //! apart only by the scan mutex. A REMOVED looks its disk up before the mutex, a RESCAN inside it.
 //! Knows event bytes; removals stand in `removal`.
 
-use scenarios::{CheckId, Time};
+use scenarios::{CheckId, Observation, Time};
 
 use super::command::Command;
 use super::disk::{DeviceState, Disk};
@@ -214,20 +214,32 @@ impl Guest {
         let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
         let command = scan.next(answer);
         let target = scan.target();
-        if let Some(Found::Disk {
-            serial,
-            inquiry_bytes,
-        }) = scan.take_found()
-        {
-            // `sd` probes it while the scan goes on to its other LUNs.
-            self.found(hba, target, &serial, inquiry_bytes);
-            self.start_probes(hba, cx.now);
+        match scan.take_found() {
+            Some(Found::Disk {
+                serial,
+                inquiry_bytes,
+            }) => {
+                // `sd` probes it while the scan goes on to its other LUNs.
+                self.found(hba, target, &serial, inquiry_bytes);
+                self.start_probes(hba, cx.now);
+            }
+            Some(Found::Known) => self.known(hba, target, cx),
+            Some(Found::Nothing) | None => {}
         }
         if let Some(command) = command {
             return (self.send_command(hba, n, flow, command, cx), false);
         }
         self.unlock(hba, n, cx);
         (Goes::On(FlowStep::Scanned(target)), true)
+    }
+
+    /// A scan found that a target has its object already. One that is no use stays so for good.
+    fn known(&self, hba: usize, target: u8, cx: &mut Cx<'_, FromGuest>) {
+        if let Some(disk) = self.disk_at(hba, target).map(|disk| &self.disks[disk])
+            && (!disk.visible || disk.dead || !disk.removable())
+        {
+            cx.see(Observation::StaleDisk(self.guest_disk(disk)));
+        }
     }
 
     /// `virtscsi_rescan_hotunplug`: each disk is asked, and removed at once if it is gone. True with the

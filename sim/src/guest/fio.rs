@@ -114,7 +114,8 @@ impl Guest {
                 .iter()
                 .position(|hba| hba.controller == place.controller);
             let disk = disk.and_then(|hba| self.disk_at(hba, place.target.0));
-            let usable = |disk: &Disk| disk.visible && !disk.dead;
+            // Node names move: it is the disk's serial number that says which one it is.
+            let usable = |disk: &Disk| disk.visible && !disk.dead && disk.id == Some(*id);
             let runs = self.power == Power::Running;
             let disk = disk.filter(|disk| runs && usable(&self.disks[*disk]));
             let node = disk.map_or("/dev/none".to_owned(), |disk| self.disks[disk].node());
@@ -145,7 +146,7 @@ impl Guest {
         };
         // The node is looked at before fio is started: fio itself would create a regular file.
         let Some(disk) = disk else {
-            return fails(self, Errno::ENOENT, format!("no disk at {place}"));
+            return fails(self, Errno::ENOENT, format!("{id} is not at {place}"));
         };
         let device = Device {
             name: node.clone(),
@@ -419,6 +420,7 @@ impl Guest {
             result
         });
         self.forget_all_ios();
+        self.end_resets(cx);
     }
 
     /// Nothing will ever come back: the threads that wait have hung.

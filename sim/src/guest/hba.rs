@@ -12,7 +12,7 @@ use super::mutex::ScanMutex;
 use super::ring::{DriverRing, NotAHead, Segment};
 use crate::access::Access as _;
 use crate::end::Memory;
-use crate::message::{EVENTQ, VringIndex};
+use crate::message::{CONTROLQ, EVENTQ, VringIndex};
 use crate::wire::scsi::{
     CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes, response, status,
 };
@@ -406,6 +406,29 @@ impl Hba {
         if let Some(head) = ring.add(&[segment], None) {
             self.event_heads[usize::from(head)] = buffer;
         }
+    }
+
+    /// Puts a request into the control queue; its head, or `None` if there is no such queue or no room.
+    pub fn send_control(&mut self, segments: &[Segment]) -> Option<u16> {
+        let ring = self.rings.get_mut(usize::from(CONTROLQ.0))?.as_mut()?;
+        ring.add(segments, None)
+    }
+
+    /// Takes the next head that came back on the control queue, and the script that it is of, if any.
+    ///
+    /// # Errors
+    ///
+    /// The used entry names no head in flight.
+    pub fn receive_control(&mut self) -> Result<Option<(u16, Option<Owner>)>, NotAHead> {
+        let ring = self.rings.get_mut(usize::from(CONTROLQ.0));
+        let Some(ring) = ring.and_then(Option::as_mut) else {
+            return Ok(None);
+        };
+        let head = ring.pop_used()?.map(|(head, _)| head);
+        Ok(head.map(|head| {
+            let script = self.owners[Self::slot(CONTROLQ, head)].take();
+            (head, script.map(|flight| flight.owner))
+        }))
     }
 
     /// Takes the next event: the buffer that it came in, and its bytes. Linux does not look at the used

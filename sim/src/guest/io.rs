@@ -244,7 +244,7 @@ impl Guest {
             return;
         };
         io.answer = Some(reply.packed());
-        if self.resets > 0 {
+        if self.resets_sent > 0 {
             self.overtakes_reset(n, cx);
         }
         let Some(io) = self.ios[n].as_mut() else {

@@ -39,6 +39,7 @@ mod script;
 mod sd;
 #[cfg(test)]
 mod tests;
+mod tmf;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -53,7 +54,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 pub use turn::{FlowStep, GuestTurn};
 
 use crate::end::{ActorId, Cx, End, Memory, When};
-use crate::message::{EVENTQ, FromGuest, GuestAct, REQUESTQ, ToGuest, VringIndex};
+use crate::message::{CONTROLQ, EVENTQ, FromGuest, GuestAct, HbaId, REQUESTQ, ToGuest, VringIndex};
 use disk::{DeviceState, Disk};
 use fio::{ClockWait, FioRun, Thread};
 use flow::Flow;
@@ -62,6 +63,7 @@ use io::AppIo;
 use layout::THREADS_MAX;
 use qemu::Qemu;
 use script::Scripted;
+use tmf::LunReset;
 
 /// vCPUs; each has a request queue of each device.
 const CPUS: usize = 2;
@@ -116,12 +118,6 @@ impl GuestConfig {
             firmware_hotplug: false,
         }
     }
-
-    /// The same, with or without an observation for every request.
-    #[must_use]
-    pub fn with_per_io(self, per_io: bool) -> Self {
-        Self { per_io, ..self }
-    }
 }
 
 /// Whether the guest runs.
@@ -160,13 +156,15 @@ pub struct Guest {
     free_ios: Vec<usize>,
     /// What scripts have sent, and the LUN resets among it that are not answered.
     scripts: Vec<Scripted>,
-    resets: usize,
+    resets_sent: usize,
     /// Requests that wait to be tried again, with the time.
     delayed: Vec<(Time, usize)>,
     io_count: u64,
     threads: Vec<Option<Thread>>,
     fios: Vec<FioRun>,
     waits: Vec<ClockWait>,
+    /// LUN RESETs that are not answered yet.
+    resets: Vec<LunReset>,
     digests: DigestCache,
     scratch: Vec<u8>,
     ready: Vec<When>,
@@ -204,12 +202,13 @@ impl Guest {
             ios: Vec::new(),
             free_ios: Vec::new(),
             scripts: Vec::new(),
-            resets: 0,
+            resets_sent: 0,
             delayed: Vec::new(),
             io_count: 0,
             threads: (0..THREADS_MAX).map(|_| None).collect(),
             fios: Vec::new(),
             waits: Vec::new(),
+            resets: Vec::new(),
             digests: DigestCache::new(),
             scratch: Vec::new(),
             ready: vec![When::Blocked; actors],
@@ -222,6 +221,12 @@ impl Guest {
     #[must_use]
     pub fn has_controller(&self, controller: ControllerId) -> bool {
         self.config.controllers.contains(&controller)
+    }
+
+    /// The controller of a device.
+    #[must_use]
+    pub fn controller(&self, hba: HbaId) -> Option<ControllerId> {
+        self.config.controllers.get(usize::from(hba.0)).copied()
     }
 
     /// What should be nothing when nothing is going on, as "what: count".
@@ -237,6 +242,7 @@ impl Guest {
             ),
             ("kernel flows under way", flows),
             ("fio threads", self.threads.iter().flatten().count()),
+            ("LUN RESETs", self.resets.len()),
         ];
         let left = counts.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{what}: {count}"))
@@ -322,6 +328,8 @@ impl Guest {
             let vring = VringIndex(vring as u16);
             if vring == EVENTQ {
                 popped = Some(GuestTurn::Events(hba as u8, self.pop_events(hba, cx)));
+            } else if vring == CONTROLQ {
+                popped = Some(GuestTurn::Resets(hba as u8, self.pop_resets(hba, cx)));
             } else {
                 done += self.pop_requests(hba, vring, cx);
             }

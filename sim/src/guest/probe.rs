@@ -9,7 +9,7 @@ use scenarios::{DiskId, Observation, Time};
 use super::disk::{DeviceState, Disk};
 use super::flow::{Flow, Goes, Kind, STEP_NS, WAKE_NS, Wait};
 use super::sd::SdScript;
-use super::{FlowStep, Guest};
+use super::{FlowStep, Guest, Power};
 use crate::end::Cx;
 use crate::message::FromGuest;
 
@@ -98,7 +98,8 @@ impl Guest {
         probed.write_cache = geometry.write_cache;
         probed.visible = geometry.blocks > 0 && !removed;
         let target = probed.target;
-        if probed.visible {
+        // Nobody looks on in a guest that goes down.
+        if probed.visible && self.power != Power::Rebooting {
             let seen = self.guest_disk(&self.disks[disk]);
             cx.see(Observation::DiskAppeared(seen));
         }

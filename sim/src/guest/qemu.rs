@@ -54,6 +54,8 @@ pub struct Qemu {
     pub awaiting: Option<HbaId>,
     /// When it asked for a ring to be stopped, and has no answer.
     pub stop_asked: Option<Time>,
+    /// A socket refused a device's connection: QEMU does not start.
+    pub refused: bool,
     /// Answers that came in.
     pub answers: VecDeque<(HbaId, VhostUserReply)>,
     /// What is left of a pause or of its end.
@@ -75,6 +77,7 @@ impl Qemu {
             outgoing: VecDeque::new(),
             awaiting: None,
             stop_asked: None,
+            refused: false,
             answers: VecDeque::new(),
             pausing: VecDeque::new(),
             steps: VecDeque::new(),
@@ -95,6 +98,8 @@ impl Qemu {
     /// that it waits on fails.
     pub fn closed(&mut self, hba: HbaId) {
         self.connected[usize::from(hba.0)] = false;
+        // Closed before it said what it can do.
+        self.refused |= self.offered[usize::from(hba.0)] == 0;
         if self.awaiting == Some(hba) {
             self.awaiting = None;
             self.stop_asked = None;
@@ -255,6 +260,18 @@ impl Guest {
                     vring: VringIndex(vring),
                 },
             );
+        }
+    }
+
+    /// Hands every running device's back-end the memory table again (`vhost_commit`).
+    pub(super) fn add_memory(&mut self) {
+        for hba in 0..self.hbas.len() {
+            if self.hbas[hba].driver == Driver::None {
+                continue;
+            }
+            let acked = self.qemu.has(hba, protocol::REPLY_ACK);
+            let table = VhostUser::SetMemTable(self.memory.clone());
+            self.qemu.post_with(hba, table, acked, acked);
         }
     }
 

@@ -15,12 +15,12 @@ use super::ring::Segment;
 use crate::access::Access as _;
 use crate::end::Cx;
 use crate::message::{
-    CONTROLQ, EVENTQ, FromGuest, HbaId, Part, PartOf, REQUESTQ, Script, VhostUser, VringIndex,
+    CONTROLQ, EVENTQ, FromGuest, HbaId, Part, PartOf, REQUESTQ, Script, VringIndex,
 };
-use crate::wire::scsi::{REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, TMF_SIZE, lun_bytes, response};
+use crate::wire::scsi::{
+    REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, TMF_SIZE, lun_bytes, response, tmf,
+};
 
-/// `VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET`.
-const LOGICAL_UNIT_RESET: u32 = 5;
 /// Where the buffers of scripts begin, and what one step has: request, response, data.
 const BUFFERS: u64 = 0x1000;
 const STEP_BYTES: u64 = 0x400;
@@ -107,10 +107,6 @@ impl Guest {
             }
             Script::Manage { hba, lun, subtype } => self.manage(hba, lun, subtype, cx),
             Script::Message { hba, message } => self.send_scripted(hba, message),
-            Script::MemoryAgain { hba } => {
-                let table = VhostUser::SetMemTable(self.memory.clone());
-                self.send_scripted(hba, table);
-            }
             Script::PostEvents { hba } => {
                 self.hbas[usize::from(hba.0)].post_all_events(&self.memory);
                 cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
@@ -164,7 +160,7 @@ impl Guest {
         let device = usize::from(hba.0);
         let sent = self.hbas[device].send_chain(vring, &segments, endless, n);
         assert!(sent, "a script finds room in vring {}", vring.0);
-        self.resets += usize::from(matches!(&what, What::Manage(request) if request.reset));
+        self.resets_sent += usize::from(matches!(&what, What::Manage(request) if request.reset));
         self.scripts.push(Scripted { hba: device, what });
         cx.out.push(FromGuest::Look { hba, vring });
     }
@@ -174,15 +170,16 @@ impl Guest {
         request[4..8].copy_from_slice(&subtype.to_le_bytes());
         request[8..16].copy_from_slice(&lun);
         self.put_script(0, &request);
+        let behind_none = self.resets_sent == 0 && self.resets.is_empty();
         let ios = self.ios.iter().enumerate();
         let before = ios.filter_map(|(n, io)| {
             let io = io.as_ref()?;
             let theirs = self.is_about(io.disk, usize::from(hba.0), lun);
-            (theirs && io.answer.is_none() && self.resets == 0).then_some((n, io.io.id))
+            (theirs && io.answer.is_none() && behind_none).then_some((n, io.io.id))
         });
         let what = What::Manage(Management {
             lun,
-            reset: subtype == LOGICAL_UNIT_RESET,
+            reset: subtype == tmf::LOGICAL_UNIT_RESET,
             sent: cx.now,
             before: before.collect(),
         });
@@ -243,7 +240,7 @@ impl Guest {
         answer: u8,
         cx: &mut Cx<'_, FromGuest>,
     ) {
-        self.resets -= usize::from(request.reset);
+        self.resets_sent -= usize::from(request.reset);
         let nobody = request.lun[0] != 1 || request.lun[1] >= TARGETS;
         let refused = [response::BAD_TARGET, response::INCORRECT_LUN].contains(&answer);
         let in_flight = request.before.iter().filter(|(n, id)| {
@@ -270,7 +267,7 @@ impl Guest {
         for script in self.scripts.iter_mut().filter(|script| script.hba == hba) {
             let what = std::mem::replace(&mut script.what, What::Over);
             let reset = matches!(what, What::Manage(request) if request.reset);
-            self.resets -= usize::from(reset);
+            self.resets_sent -= usize::from(reset);
         }
     }
 

@@ -15,6 +15,8 @@ pub enum GuestTurn {
     Flow(u8, u8, FlowStep),
     /// A fio thread ran: thread, requests handed to the block layer, completions taken.
     Fio(u8, u32, u32),
+    /// A CPU popped the answers to LUN RESETs: device, how many.
+    Resets(u8, u32),
     /// There was nothing to do after all.
     Idle,
 }
@@ -76,12 +78,13 @@ impl Took for GuestTurn {
                 [5 | u64::from(thread) << 8, submitted.into(), reaped.into()]
             }
             Self::Idle => [6, 0, 0],
+            Self::Resets(hba, popped) => [7 << 8 | u64::from(hba), popped.into(), 0],
         }
     }
 
     fn is_hotplug(&self) -> bool {
         match self {
-            Self::Events(..) => true,
+            Self::Events(..) | Self::Resets(..) => true,
             Self::Flow(_, _, step) => !matches!(step, FlowStep::Command(_) | FlowStep::Waits(_)),
             Self::Qemu(..) | Self::Irq(..) | Self::Fio(..) | Self::Idle => false,
         }

@@ -234,6 +234,10 @@ impl Target {
             }
             return Err(Errno::Inval);
         }
+        // One that is being deleted would take the device with it, nobody knows where (N5).
+        if ctl.deleted && !self.dev.has(Deviation::UnregisterDropped) {
+            return Err(Errno::NoDev);
+        }
         let slot = match usize::try_from(slot) {
             Err(_) => (ctl.slots.iter())
                 .position(|slot| slot.dev.is_none())
@@ -268,6 +272,12 @@ impl Target {
             attach: true,
             device: number,
         }));
+        cx.see(Observation::Attached {
+            place: ctl.place(slot),
+            device: number,
+            bdev: bdev_name.to_owned(),
+            disk: None,
+        });
         let text = format!(
             "{}: added SCSI target {slot} using bdev '{bdev_name}'",
             ctl.name

@@ -19,12 +19,10 @@ use crate::access::Access as _;
 use crate::deviation::Deviation;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ};
-use crate::wire::scsi::{TMF_SIZE, response};
+use crate::wire::scsi::{TMF_SIZE, response, tmf};
 
-const T_TMF: u32 = 0;
 const T_AN_QUERY: u32 = 1;
 const T_AN_SUBSCRIBE: u32 = 2;
-const LOGICAL_UNIT_RESET: u32 = 5;
 /// Bytes of a task management response; also what SPDK says for any other control request.
 const TMF_RESPONSE_SIZE: u32 = 1;
 /// Bytes of an asynchronous notification response: le32 event_actual, response.
@@ -251,14 +249,14 @@ impl Target {
         }
         let (byte, desc_len) = (walk.desc.addr, walk.desc.len);
         match word(0) {
-            T_TMF => {
+            tmf::TYPE => {
                 if desc_len < TMF_RESPONSE_SIZE || !walk.holds(TMF_RESPONSE_SIZE) {
                     return Verdict::Return(0);
                 }
                 let Some(_) = dev else {
                     return Verdict::Respond(byte, response::BAD_TARGET);
                 };
-                if word(4) == LOGICAL_UNIT_RESET {
+                if word(4) == tmf::LOGICAL_UNIT_RESET {
                     self.judge_reset(addressed, present && other_lun, byte)
                 } else {
                     Verdict::Respond(byte, response::ABORTED)

@@ -73,6 +73,7 @@ impl Target {
         cx.see(Observation::Inside(Inside::SessionStarted {
             controller: ctl.id(),
             session: id,
+            conn: u32::from(ctl.sessions[index].conn.0),
             hotplug: ctl.sessions[index].has(feature::HOTPLUG),
             eventq: ctl.sessions[index].has_ring(EVENTQ.0),
         }));
@@ -119,6 +120,16 @@ impl Target {
         let Some(session) = ctl.session(id) else {
             return TargetTurn::Idle;
         };
+        if session.draining {
+            // Nothing runs: the start that waits for the old I/O is taken back.
+            session.starting = false;
+            self.dpdk.stop_ended(cx.now, true);
+            return TargetTurn::StopEnded {
+                controller,
+                session: id,
+                clean: false,
+            };
+        }
         session.polled = false;
         session.manage_at = Time::NEVER;
         let deadline = if never {

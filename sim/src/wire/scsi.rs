@@ -24,6 +24,14 @@ pub const RESPONSE_SENSE: u64 = 12;
 pub const SENSE_SIZE: usize = 96;
 /// Bytes of a task management request: le32 type, le32 subtype, lun[8], le64 tag.
 pub const TMF_SIZE: u32 = 24;
+
+/// Task management functions (virtio 1.x §5.6.6.2).
+pub mod tmf {
+    /// VIRTIO_SCSI_T_TMF.
+    pub const TYPE: u32 = 0;
+    /// VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET.
+    pub const LOGICAL_UNIT_RESET: u32 = 5;
+}
 /// Bytes of an event: le32 event, lun[8], le32 reason.
 pub const EVENT_SIZE: u32 = 16;
 

@@ -3,10 +3,12 @@
 //! One loop takes turns; each message goes straight into the other end's queue. Knows what connects
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
+mod calls;
 mod hash;
 mod rpc_client;
 mod schedule;
 mod sim;
+mod strategy;
 mod together;
 mod turn_log;
 
@@ -18,6 +20,7 @@ use scenarios::{Observation, Seen, Time, VmId};
 pub use hash::RunHash;
 pub use schedule::Schedule;
 pub use sim::{DISK_BYTES, Sim, SimOptions};
+pub use strategy::{Choices, Strategy};
 pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
 use crate::dice::Dice;
@@ -25,6 +28,7 @@ use crate::end::{ActorId, Cx, End, Took, When};
 use crate::guest::Guest;
 use crate::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 use crate::target::Target;
+use strategy::Pick;
 
 /// Log lines of the target that are kept for a report; older ones are forgotten.
 const LOG_LINES_MAX: usize = 200;
@@ -59,6 +63,11 @@ struct Seat {
 pub struct World {
     now: Time,
     schedule: Schedule,
+    strategy: Strategy,
+    /// The choices so far, if they are recorded.
+    choices: Option<Choices>,
+    /// The first turn at which a recorded choice could not be followed, if any.
+    strayed: Option<u64>,
     /// Which end an actor belongs to, by number of the actor.
     owner: Vec<usize>,
     dice: Dice,
@@ -88,6 +97,9 @@ impl World {
         Self {
             now: Time::ZERO,
             schedule,
+            strategy: Strategy::Timed,
+            choices: None,
+            strayed: None,
             owner,
             dice,
             target,
@@ -119,6 +131,29 @@ impl World {
             sockets,
             conns,
         });
+    }
+
+    /// Says who goes next, from now on.
+    pub fn follow(&mut self, strategy: Strategy) {
+        self.strategy = strategy;
+    }
+
+    /// Notes every choice from now on.
+    pub fn record_choices(&mut self) {
+        self.choices = Some(Choices::default());
+    }
+
+    /// The choices that were noted.
+    #[must_use]
+    pub fn choices(&self) -> Option<&Choices> {
+        self.choices.as_ref()
+    }
+
+    /// The first turn at which the actor of a recorded choice was blocked: what is replayed is not
+    /// what was recorded.
+    #[must_use]
+    pub fn strayed(&self) -> Option<u64> {
+        self.strayed
     }
 
     /// Calls `record` after every turn.
@@ -257,12 +292,21 @@ impl World {
 
     /// Takes the next turn, unless it is later than `limit`.
     pub fn step(&mut self, limit: Time) -> Step {
-        let Some((actor, ready)) = self.schedule.earliest() else {
-            return Step::AtRest;
-        };
-        if ready > limit {
+        let mut pick = self.strategy.pick(&self.schedule, self.now, limit);
+        if pick == Pick::Strayed {
+            self.strayed.get_or_insert(self.turns);
+            self.strategy = Strategy::Timed;
+            pick = self.strategy.pick(&self.schedule, self.now, limit);
+        }
+        let Pick::Goes(actor, ready) = pick else {
+            if pick == Pick::AtRest {
+                return Step::AtRest;
+            }
             self.now = self.now.max(limit);
             return Step::Limit;
+        };
+        if let Some(choices) = &mut self.choices {
+            choices.push(actor as u8);
         }
         self.now = self.now.max(ready);
         self.schedule.went(actor);
@@ -373,6 +417,15 @@ impl World {
             FromGuest::Connect { hba } => {
                 let conn = ConnId(self.conns.len() as u16);
                 self.conns.push((seat, hba));
+                let (vm, guest) = (self.seats[seat].vm, &self.seats[seat].guest);
+                if let Some(controller) = guest.controller(hba) {
+                    let conn = u32::from(conn.0);
+                    self.see(Observation::Connected {
+                        vm,
+                        controller,
+                        conn,
+                    });
+                }
                 self.seats[seat].conns[usize::from(hba.0)] = Some(conn);
                 if self.died {
                     self.close(conn);

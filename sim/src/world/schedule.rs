@@ -1,10 +1,11 @@
-//! Who goes next: the ready times of all actors, and the pick.
+//! When each actor can go, and the earliest of them.
 //!
-//! Knows numbers and times, not what an actor is. The strategy `timed` takes the earliest, and among
-//! equals the next one round the table, so that nobody who is always ready starves another.
+//! Knows numbers and times, not what an actor is. Among equals the next one round the table is the
+//! earliest, so that nobody who is always ready starves another.
 
 use scenarios::Time;
 
+use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, When};
 
 /// When each actor can take its next turn.
@@ -69,6 +70,31 @@ impl Schedule {
             .map(|n| n + after);
         let actor = tail.or_else(|| ready.iter().position(|time| *time == first))?;
         Some((actor, Time(first)))
+    }
+
+    /// Since when an actor has been ready; `None` if it is blocked, or there is none.
+    #[must_use]
+    pub fn ready(&self, actor: usize) -> Option<Time> {
+        let time = *self.ready[..self.count].get(actor)?;
+        (time != Time::NEVER.0).then_some(Time(time))
+    }
+
+    /// Any actor that is ready by `horizon`, each as likely, and the time it has been ready since.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn any_until(&self, horizon: Time, dice: &mut Dice) -> (usize, Time) {
+        let ready = self.ready[..self.count].iter().enumerate();
+        let mut among = 0_u128;
+        for (actor, time) in ready {
+            among |= u128::from(*time <= horizon.0) << actor;
+        }
+        for _ in 0..dice.below(among.count_ones()) {
+            among &= among - 1;
+        }
+        let actor = among.trailing_zeros() as usize;
+        (actor, Time(self.ready[actor]))
     }
 
     /// Notes that `actor` goes.

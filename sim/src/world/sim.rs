@@ -3,19 +3,20 @@
 //! Translates actions into RPC texts and acts of guests, and answers into observations. Knows no
 //! plan and no check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fio_model::{JobFile, Volume};
 use scenarios::{
-    Action, ControllerId, DiskId, Ending, Evidence, FioId, FioJobEnd, Observation, Performed,
-    Place, Seen, Testbed, TestbedError, Ticket, Time, VmId,
+    Action, ControllerId, DiskId, DiskKind, Ending, Evidence, FioId, FioJobEnd, Observation,
+    Performed, Place, Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 
+use super::calls::{self, BLOCK_BYTES, Call};
 use super::rpc_client::RpcClient;
 use super::together::Together;
-use super::{Record, Step, World};
+use super::{Choices, Record, Step, Strategy, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, End as _};
@@ -29,10 +30,6 @@ const WORLD_STREAM: u64 = 1;
 pub const DISK_BYTES: u64 = 64 << 20;
 /// Disks that a plan can have (`scenarios::plan`).
 const DISKS_MAX: u8 = 128;
-/// The PCI address of the modelled NVMe device.
-const NVME_ADDRESS: &str = "0000:01:00.0";
-/// Block size of the namespace, which its splits have too.
-const BLOCK_BYTES: u32 = 512;
 /// A sign of life comes within this, or not at all (virtual time).
 const ALIVE_MAX: Duration = Duration::from_secs(10);
 /// What is in flight comes to rest within this, or it never will (virtual time).
@@ -51,6 +48,8 @@ pub struct SimOptions {
     pub volume: Option<Volume>,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, Arc<JobFile>>,
+    /// Who goes next.
+    pub strategy: Strategy,
     /// Whether every request is observed.
     pub per_io: bool,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
@@ -77,14 +76,24 @@ fn latencies(volume: Option<Volume>) -> Latencies {
 /// What waits for an answer.
 #[derive(Clone, Debug)]
 enum Pending {
-    /// One of the calls that prepare the target; the last one answers the ticket.
-    Setup { ticket: Ticket, last: bool },
+    /// One of several calls of an action, the last of which answers the ticket: with 0, or with the
+    /// first error of any.
+    Done { ticket: Ticket, last: bool },
     /// An attach: a slot.
     Attach { ticket: Ticket },
     /// A detach: `true`.
     Detach { ticket: Ticket },
     /// A sign of life.
     Alive,
+}
+
+/// What keeps a run from ending by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    /// A disk holds requests until they are released.
+    Disk(DiskId),
+    /// A VM is paused.
+    Vm(VmId),
 }
 
 /// Who still owes a sign of life.
@@ -100,7 +109,12 @@ pub struct Sim {
     options: SimOptions,
     rpc: RpcClient<Pending>,
     tickets: u32,
-    setup_failed: Option<String>,
+    /// Disks that were prepared, and what they are.
+    disks: BTreeMap<DiskId, DiskKind>,
+    /// The first error of the calls of an action.
+    failed: BTreeMap<Ticket, String>,
+    /// Requests are held, or a VM is paused: nothing going on does not mean that nothing will.
+    held: BTreeSet<Held>,
     alive: Option<Alive>,
     settling: Option<Time>,
     together: Together,
@@ -111,31 +125,49 @@ impl Sim {
     /// A testbed with a target that has not been started yet.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
-        let namespace = (
-            DISK_BYTES / u64::from(BLOCK_BYTES) * u64::from(DISKS_MAX),
-            BLOCK_BYTES,
-        );
+        let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
+        let nvme = (1..=DISKS_MAX).map(|disk| NvmeDevice {
+            traddr: calls::traddr(DiskId(disk)),
+            namespaces: vec![namespace],
+        });
         let config = TargetConfig {
             deviations: options.deviations,
-            nvme: vec![NvmeDevice {
-                traddr: NVME_ADDRESS.into(),
-                namespaces: vec![namespace],
-            }],
+            nvme: nvme.collect(),
             latencies: latencies(options.volume),
             ..TargetConfig::default()
         };
-        let world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));
+        let mut world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));
+        world.follow(options.strategy.clone());
         Self {
             world,
             options,
             rpc: RpcClient::default(),
             tickets: 0,
-            setup_failed: None,
+            disks: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            held: BTreeSet::new(),
             alive: None,
             settling: None,
             together: Together::default(),
             seen: Vec::new(),
         }
+    }
+
+    /// Notes who goes, turn by turn ([`Self::choices`]).
+    pub fn record_choices(&mut self) {
+        self.world.record_choices();
+    }
+
+    /// Who went, if that was noted.
+    #[must_use]
+    pub fn choices(&self) -> Option<&Choices> {
+        self.world.choices()
+    }
+
+    /// The turn at which recorded choices could not be followed any more.
+    #[must_use]
+    pub fn strayed(&self) -> Option<u64> {
+        self.world.strayed()
     }
 
     /// Calls `record` after every turn.
@@ -148,57 +180,60 @@ impl Sim {
         self.world.log()
     }
 
-    /// The name of the bdev of a disk: split n-1 of the one namespace.
-    fn bdev(disk: DiskId) -> String {
-        format!("Nvme0n1p{}", disk.0.saturating_sub(1))
-    }
-
-    /// The name of a controller's socket.
-    fn controller(controller: ControllerId) -> String {
-        format!("vhost.{}", controller.0)
-    }
-
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
     }
 
-    fn call(&mut self, method: &str, params: Option<serde_json::Value>, pending: Pending) {
+    fn call(&mut self, (method, params): Call, pending: Pending) {
         let (client, bytes) = self.rpc.call(method, params, pending);
         self.world.send_rpc(client, bytes);
     }
 
-    fn start_target(&mut self, ticket: Ticket, controllers: &[ControllerId], disks: &[DiskId]) {
-        let more = Pending::Setup {
-            ticket,
-            last: false,
-        };
-        let attach = serde_json::json!({"name": "Nvme0", "trtype": "PCIe", "traddr": NVME_ADDRESS});
-        self.call("bdev_nvme_attach_controller", Some(attach), more.clone());
-        let count = disks.iter().map(|disk| disk.0).max().unwrap_or(1).max(1);
-        let size_mb = DISK_BYTES >> 20;
-        let split = serde_json::json!({"base_bdev": "Nvme0n1", "split_count": count, "split_size_mb": size_mb});
-        self.call("bdev_split_create", Some(split), more.clone());
-        for controller in controllers {
-            let create = serde_json::json!({"ctrlr": Self::controller(*controller)});
-            self.call("vhost_create_scsi_controller", Some(create), more.clone());
+    /// Makes `calls`; the last one answers the ticket.
+    fn call_all(&mut self, ticket: Ticket, calls: impl IntoIterator<Item = Call>) {
+        let mut calls = calls.into_iter().peekable();
+        while let Some(call) = calls.next() {
+            let last = calls.peek().is_none();
+            self.call(call, Pending::Done { ticket, last });
         }
-        self.call(
-            "bdev_get_bdevs",
-            None,
-            Pending::Setup { ticket, last: true },
-        );
     }
 
-    fn boot(&mut self, vm: VmId, controllers: &[ControllerId]) -> Result<(), TestbedError> {
-        let disks = (1..=DISKS_MAX)
-            .map(|n| (Self::bdev(DiskId(n)), DiskId(n)))
+    /// What a disk is; [`DiskKind::Nvme`] if it was never prepared, which the target will say.
+    fn kind(&self, disk: DiskId) -> DiskKind {
+        self.disks.get(&disk).copied().unwrap_or_default()
+    }
+
+    fn start_target(&mut self, ticket: Ticket, controllers: &[ControllerId]) {
+        let disks: Vec<_> = self
+            .disks
+            .iter()
+            .map(|(disk, kind)| (*disk, *kind))
             .collect();
-        let config = GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
-            .with_per_io(self.options.per_io);
+        let disks = disks.into_iter();
+        let disks = disks.flat_map(|(disk, kind)| calls::insert(disk, kind, DISK_BYTES));
+        let controllers = controllers.iter().map(|of| calls::create(*of));
+        self.call_all(ticket, disks.chain(controllers));
+    }
+
+    fn boot(
+        &mut self,
+        vm: VmId,
+        controllers: &[ControllerId],
+        bootable: bool,
+    ) -> Result<(), TestbedError> {
+        let disks = self.disks.iter();
+        let disks = disks
+            .map(|(disk, kind)| (calls::bdev(*disk, *kind), *disk))
+            .collect();
+        let config = GuestConfig {
+            per_io: self.options.per_io,
+            bootable,
+            ..GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
+        };
         let sockets = controllers
             .iter()
-            .map(|c| Self::controller(*c).into())
+            .map(|c| calls::controller(*c).into())
             .collect();
         let guest = Guest::new(config);
         let actors = self.world.actors() + usize::from(guest.actors());
@@ -208,25 +243,6 @@ impl Sim {
         }
         self.world.add_guest(vm, guest, sockets);
         self.tell(vm, GuestAct::Boot)
-    }
-
-    fn attach(&mut self, ticket: Ticket, disk: DiskId, controller: ControllerId, target: i64) {
-        let params = serde_json::json!({
-            "ctrlr": Self::controller(controller),
-            "scsi_target_num": target,
-            "bdev_name": Self::bdev(disk),
-        });
-        let pending = Pending::Attach { ticket };
-        self.call("vhost_scsi_controller_add_target", Some(params), pending);
-    }
-
-    fn detach(&mut self, ticket: Ticket, place: Place) {
-        let params = serde_json::json!({
-            "ctrlr": Self::controller(place.controller),
-            "scsi_target_num": place.target.0,
-        });
-        let pending = Pending::Detach { ticket };
-        self.call("vhost_scsi_controller_remove_target", Some(params), pending);
     }
 
     fn check_alive(&mut self) {
@@ -240,7 +256,7 @@ impl Sim {
             target: true,
             vms,
         });
-        self.call("vhost_get_controllers", None, Pending::Alive);
+        self.call(("vhost_get_controllers", None), Pending::Alive);
     }
 
     fn tell(&mut self, vm: VmId, act: GuestAct) -> Result<(), TestbedError> {
@@ -278,12 +294,12 @@ impl Sim {
 
     fn answered(&mut self, pending: Pending, result: Result<serde_json::Value, String>) {
         match pending {
-            Pending::Setup { ticket, last } => {
-                if let Err(text) = &result {
-                    self.setup_failed.get_or_insert_with(|| text.clone());
+            Pending::Done { ticket, last } => {
+                if let Err(text) = result {
+                    self.failed.entry(ticket).or_insert(text);
                 }
                 if last {
-                    let result = self.setup_failed.take().map_or(Ok(0), Err);
+                    let result = self.failed.remove(&ticket).map_or(Ok(0), Err);
                     self.world.see(Observation::Answered { ticket, result });
                 }
             }
@@ -326,6 +342,23 @@ impl Sim {
                     }
                     Some(Observation::DisksListed { vm, disks })
                 }
+                Observation::Attached {
+                    place,
+                    device,
+                    bdev,
+                    ..
+                } => {
+                    let mut disks = self.disks.iter();
+                    let disk = disks.find(|(disk, kind)| calls::bdev(**disk, **kind) == bdev);
+                    let keeps = disk.filter(|(_, kind)| **kind != DiskKind::Null);
+                    let disk = keeps.map(|(disk, _)| *disk);
+                    Some(Observation::Attached {
+                        place,
+                        device,
+                        bdev,
+                        disk,
+                    })
+                }
                 other => Some(other),
             };
             self.seen.extend(whole.map(|what| Seen { at, what }));
@@ -337,7 +370,8 @@ impl Sim {
     fn fio_ended(&mut self, fio: FioId, exit: u8, jobs: Vec<FioJobEnd>) -> Option<Observation> {
         let vm = self.world.guests().find_map(|(vm, guest)| {
             let place = jobs.first().map(|job| job.place)?;
-            guest.has_controller(place.controller).then_some(vm)
+            let runs = self.together.running(fio).contains(&vm);
+            (runs && guest.has_controller(place.controller)).then_some(vm)
         });
         let (exit, jobs) = self.together.ended(fio, vm, exit, jobs)?;
         Some(Observation::FioEnded { fio, exit, jobs })
@@ -424,6 +458,75 @@ impl Sim {
     }
 }
 
+impl Sim {
+    /// What no documented plan asks for: faults, and the rest of a target's life.
+    fn perform_rare(&mut self, ticket: Ticket, action: &Action) -> Result<(), TestbedError> {
+        let kind = |disk: &DiskId| self.kind(*disk);
+        let calls = match action {
+            Action::Remove { disk } => vec![calls::remove(*disk, kind(disk))],
+            Action::Insert { disk } => calls::insert(*disk, kind(disk), DISK_BYTES),
+            Action::Resize { disk, mib } => vec![calls::resize(*disk, kind(disk), *mib)],
+            Action::Hold { disk, requests } => {
+                let call = calls::inject(*disk, kind(disk), "pending", *requests);
+                self.held.insert(Held::Disk(*disk));
+                vec![call]
+            }
+            Action::Fail { disk, requests } => {
+                vec![calls::inject(*disk, kind(disk), "failure", *requests)]
+            }
+            Action::Release { disk } => {
+                let kind = kind(disk);
+                self.held.remove(&Held::Disk(*disk));
+                vec![
+                    calls::inject(*disk, kind, "clear", 0),
+                    calls::resume(*disk, kind),
+                ]
+            }
+            Action::CreateController { controller } => vec![calls::create(*controller)],
+            Action::DeleteController { controller } => vec![calls::delete(*controller)],
+            Action::SaveConfig => vec![calls::save_config()],
+            guest => return self.tell_rare(ticket, guest),
+        };
+        self.call_all(ticket, calls);
+        Ok(())
+    }
+
+    fn tell_rare(&mut self, ticket: Ticket, action: &Action) -> Result<(), TestbedError> {
+        let (vm, act) = match action {
+            Action::PauseVm { vm } => {
+                self.held.insert(Held::Vm(*vm));
+                (*vm, GuestAct::Pause)
+            }
+            Action::ContinueVm { vm } => {
+                self.held.remove(&Held::Vm(*vm));
+                (*vm, GuestAct::Continue)
+            }
+            Action::KillVm { vm } => {
+                self.held.remove(&Held::Vm(*vm));
+                (*vm, GuestAct::Kill)
+            }
+            Action::AddMemory { vm } => (*vm, GuestAct::AddMemory),
+            Action::ResetLun { place } => return self.reset_lun(ticket, *place),
+            other => unreachable!("{other:?} is carried out above"),
+        };
+        self.tell(vm, act)?;
+        self.world.see(Observation::Answered {
+            ticket,
+            result: Ok(0),
+        });
+        Ok(())
+    }
+
+    fn reset_lun(&mut self, ticket: Ticket, place: Place) -> Result<(), TestbedError> {
+        let mut guests = self.world.guests();
+        let vm =
+            guests.find_map(|(vm, guest)| guest.has_controller(place.controller).then_some(vm));
+        drop(guests);
+        let vm = vm.ok_or_else(|| TestbedError(format!("no VM has {place}")))?;
+        self.tell(vm, GuestAct::ResetLun { ticket, place })
+    }
+}
+
 impl Testbed for Sim {
     fn evidence(&self) -> Evidence {
         let rest = Evidence::TARGET_INSIDE
@@ -444,19 +547,29 @@ impl Testbed for Sim {
     fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
         let ticket = self.ticket();
         match action {
-            Action::StartTarget { controllers, disks } => {
-                self.start_target(ticket, controllers, disks);
+            Action::StartTarget {
+                controllers,
+                disks,
+                kinds,
+            } => {
+                self.disks = disks.iter().map(|disk| (*disk, DiskKind::Nvme)).collect();
+                self.disks.extend(kinds.iter().copied());
+                self.start_target(ticket, controllers);
             }
-            Action::BootVm { vm, controllers } => self.boot(*vm, controllers)?,
+            Action::BootVm { vm, controllers } => self.boot(*vm, controllers, true)?,
+            Action::BootFirmware { vm, controllers } => self.boot(*vm, controllers, false)?,
             Action::Attach {
                 disk,
                 controller,
                 target,
             } => {
                 let target = target.map_or(-1, |target| i64::from(target.0));
-                self.attach(ticket, *disk, *controller, target);
+                let call = calls::attach(*disk, self.kind(*disk), *controller, target);
+                self.call(call, Pending::Attach { ticket });
             }
-            Action::Detach { place } => self.detach(ticket, *place),
+            Action::Detach { place } => {
+                self.call(calls::detach(*place), Pending::Detach { ticket });
+            }
             Action::StartFio { fio, job, on } => {
                 let file = self.options.jobs.get(job).cloned();
                 let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
@@ -479,6 +592,7 @@ impl Testbed for Sim {
             Action::ListDisks { vm } => self.tell(*vm, GuestAct::ListDisks)?,
             Action::CheckAlive => self.check_alive(),
             Action::Settle => self.settling = Some(self.world.now() + SETTLE_MAX),
+            other => self.perform_rare(ticket, other)?,
         }
         Ok(Performed::Asked(ticket))
     }
@@ -498,7 +612,7 @@ impl Testbed for Sim {
                         self.world.disturb();
                     }
                 }
-                Step::AtRest if self.give_up() => continue,
+                Step::AtRest if self.held.is_empty() && self.give_up() => continue,
                 Step::AtRest => self.at_rest(true),
                 Step::Limit if self.settling == Some(limit) => self.at_rest(false),
                 Step::Limit => {}
@@ -511,6 +625,9 @@ impl Testbed for Sim {
             self.take_seen();
             looked = 0;
             seen.append(&mut self.seen);
+            if step == Step::AtRest && seen.len() == before && deadline != Time::NEVER {
+                self.world.pass(deadline);
+            }
             if seen.len() > before || step != Step::Turn {
                 return Ok(());
             }

@@ -1,0 +1,269 @@
+//! Choices, as bytes, become a story.
+//!
+//! Every string of bytes is a story, and fewer or smaller bytes are a simpler one: whoever draws them
+//! (a seed, proptest) can make a story smaller without knowing what it is about. What a byte means
+//! depends on the beats before it, so that most beats do something: a detach empties a slot that is
+//! in use, I/O goes to a disk that is there. Some are meant to be refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::run::Fios;
+use super::{Beat, Story, StoryVm, VERIFY_JOB, WRITE_JOB};
+use crate::names::{ControllerId, DiskId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId};
+use crate::testbed::{Action, DiskKind};
+
+/// Who takes part: topology, disks, boots.
+pub type ShapeBytes = [u8; 3];
+/// A beat: what is done, with what, where, and when.
+pub type BeatBytes = [u8; 4];
+
+/// Times between beats, in microseconds: none, less than a hop between threads, about a turn, and
+/// about each of the target's periods (management 5 ms, RPC 4 ms) and longer.
+const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 33_000, 210_000];
+/// The bit of the third byte with which requests are held, and VMs neither paused nor given memory.
+///
+/// Both in one story would lose requests, even with a right target: a stop that times out under held
+/// requests goes on without them (SPDK issue 3553), which a guest that boots anew does not mind, and
+/// one that goes on with its rings does.
+const HOLDS: u8 = 1 << 7;
+/// The bit of the last byte that makes the next beat wait for the answer.
+const AWAITED: u8 = 1 << 7;
+/// fios of a story at most: a guest has room for ten threads at once.
+const FIOS_MAX: usize = 8;
+
+/// The story of these bytes.
+#[must_use]
+pub fn choose(shape: ShapeBytes, beats: &[BeatBytes]) -> Story {
+    let mut scene = Scene::new(shape);
+    let beats = beats.iter().filter_map(|bytes| scene.beat(*bytes));
+    let beats = beats.collect();
+    Story {
+        beats,
+        ..scene.story
+    }
+}
+
+/// What is where, as far as the beats so far say.
+struct Scene {
+    story: Story,
+    attached: BTreeMap<Place, DiskId>,
+    removed: BTreeSet<DiskId>,
+    deleted: BTreeSet<ControllerId>,
+    fios: Fios,
+    started: usize,
+    holds: bool,
+}
+
+/// The `n`th of `all`, round and round.
+fn pick<T: Copy>(all: &[T], n: u8) -> Option<T> {
+    all.get(usize::from(n) % all.len().max(1)).copied()
+}
+
+impl Scene {
+    fn new([topology, disks, boots]: ShapeBytes) -> Self {
+        let vm = |vm: u8, controllers: &[u8]| StoryVm {
+            vm: VmId(vm),
+            controllers: controllers.iter().map(|n| ControllerId(*n)).collect(),
+            firmware_only: false,
+            awaited: boots & vm == 0,
+        };
+        let mut vms = match topology % 5 {
+            0 => vec![vm(1, &[1])],
+            1 => vec![vm(1, &[1]), vm(2, &[1])],
+            2 => vec![vm(1, &[1, 2])],
+            3 => vec![vm(1, &[1]), vm(2, &[2])],
+            _ => vec![vm(1, &[1]), vm(2, &[1])],
+        };
+        if topology % 5 == 4 {
+            vms[1].firmware_only = true;
+        }
+        let mut controllers: Vec<_> = vms.iter().flat_map(|vm| vm.controllers.clone()).collect();
+        controllers.dedup();
+        let kinds = [
+            DiskKind::Nvme,
+            DiskKind::Faulty,
+            DiskKind::Null,
+            DiskKind::Nvme,
+        ];
+        let disks = (0..=disks % 4).map(|n| {
+            let kind = kinds[usize::from(n + disks / 4) % kinds.len()];
+            (DiskId(n + 1), kind)
+        });
+        Self {
+            story: Story {
+                controllers,
+                disks: disks.collect(),
+                vms,
+                beats: Vec::new(),
+            },
+            attached: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            fios: Fios::default(),
+            started: 0,
+            holds: boots & HOLDS != 0,
+        }
+    }
+
+    fn beat(&mut self, [what, with, to, when]: BeatBytes) -> Option<Beat> {
+        let does = self.action(what, with, to)?;
+        let gap = GAPS_US[usize::from(when) % GAPS_US.len()] * 1_000;
+        Some(Beat {
+            after: gap,
+            awaited: when & AWAITED != 0,
+            does,
+        })
+    }
+
+    fn action(&mut self, what: u8, with: u8, to: u8) -> Option<Action> {
+        // Half of the beats are attaches, detaches and I/O; everything else shares the rest.
+        match what % 32 {
+            0..6 => self.attach(with, to),
+            6..11 => self.detach(with, to),
+            11..18 => self.io(with),
+            18 if !self.holds => None,
+            26 | 27 | 30 if self.holds => None,
+            18 => self
+                .of_kind(DiskKind::Faulty, with)
+                .map(|disk| Action::Hold {
+                    disk,
+                    requests: u32::from(to % 8) + 1,
+                }),
+            19 => self
+                .of_kind(DiskKind::Faulty, with)
+                .map(|disk| Action::Fail {
+                    disk,
+                    requests: u32::from(to % 4) + 1,
+                }),
+            20 | 21 => self
+                .of_kind(DiskKind::Faulty, with)
+                .map(|disk| Action::Release { disk }),
+            22 => self
+                .of_kind(DiskKind::Null, with)
+                .map(|disk| Action::Resize {
+                    disk,
+                    mib: 65 + u32::from(to),
+                }),
+            23 => self.remove(with),
+            24 => self.insert(with),
+            25 => self.place(with).map(|place| Action::ResetLun { place }),
+            26 => self.vm(with).map(|vm| Action::PauseVm { vm }),
+            27 => self.vm(with).map(|vm| Action::ContinueVm { vm }),
+            28 => self.vm(with).map(|vm| Action::RebootVm { vm }),
+            29 => self.vm(with).map(|vm| Action::KillVm { vm }),
+            30 => self.vm(with).map(|vm| Action::AddMemory { vm }),
+            _ if to % 4 == 0 => self.controller(with),
+            _ => Some(Action::SaveConfig),
+        }
+    }
+
+    fn vm(&self, n: u8) -> Option<VmId> {
+        let vms: Vec<VmId> = self.story.vms.iter().map(|vm| vm.vm).collect();
+        pick(&vms, n)
+    }
+
+    /// A place in use.
+    fn place(&self, n: u8) -> Option<Place> {
+        let places: Vec<Place> = self.attached.keys().copied().collect();
+        pick(&places, n)
+    }
+
+    fn of_kind(&self, kind: DiskKind, n: u8) -> Option<DiskId> {
+        let disks = self.story.disks.iter().filter(|(_, of)| *of == kind);
+        let disks: Vec<DiskId> = disks.map(|(disk, _)| *disk).collect();
+        pick(&disks, n)
+    }
+
+    fn kind(&self, disk: DiskId) -> DiskKind {
+        let mut disks = self.story.disks.iter();
+        disks
+            .find(|(of, _)| *of == disk)
+            .map_or(DiskKind::Nvme, |(_, kind)| *kind)
+    }
+
+    /// Attaches a disk, mostly one that is nowhere, to a slot that is mostly free.
+    fn attach(&mut self, with: u8, to: u8) -> Option<Action> {
+        let (disk, _) = pick(&self.story.disks, with)?;
+        let controller = pick(&self.story.controllers, to)?;
+        let place = |target| Place {
+            controller,
+            target: TargetId(target),
+        };
+        let slots = 0..TARGETS_PER_CONTROLLER_MAX;
+        let target = if to >= 240 {
+            // Any slot, even one that is taken.
+            to % TARGETS_PER_CONTROLLER_MAX
+        } else {
+            let free = slots
+                .clone()
+                .find(|n| !self.attached.contains_key(&place(*n)));
+            free?
+        };
+        let elsewhere = self.attached.values().any(|of| *of == disk);
+        if elsewhere && with < 224 {
+            return self.detach(with, to);
+        }
+        self.attached.entry(place(target)).or_insert(disk);
+        let asked = (to & 64 == 0 || to >= 240).then_some(TargetId(target));
+        Some(Action::Attach {
+            disk,
+            controller,
+            target: asked,
+        })
+    }
+
+    /// Detaches what is there, or rarely what is not.
+    fn detach(&mut self, with: u8, to: u8) -> Option<Action> {
+        let place = match self.place(with) {
+            Some(place) if to < 240 => place,
+            _ => Place {
+                controller: pick(&self.story.controllers, with)?,
+                target: TargetId(to % TARGETS_PER_CONTROLLER_MAX),
+            },
+        };
+        self.attached.remove(&place);
+        Some(Action::Detach { place })
+    }
+
+    fn io(&mut self, with: u8) -> Option<Action> {
+        let place = self.place(with)?;
+        let disk = *self.attached.get(&place)?;
+        if self.started >= FIOS_MAX {
+            return None;
+        }
+        self.started += 1;
+        let job = match self.kind(disk) {
+            DiskKind::Null => WRITE_JOB,
+            DiskKind::Nvme | DiskKind::Faulty => VERIFY_JOB,
+        };
+        Some(Action::StartFio {
+            fio: self.fios.next(),
+            job: job.into(),
+            on: vec![(disk, place)],
+        })
+    }
+
+    fn remove(&mut self, with: u8) -> Option<Action> {
+        let (disk, _) = pick(&self.story.disks, with)?;
+        self.removed.insert(disk);
+        self.attached.retain(|_, of| *of != disk);
+        Some(Action::Remove { disk })
+    }
+
+    fn insert(&mut self, with: u8) -> Option<Action> {
+        let removed: Vec<DiskId> = self.removed.iter().copied().collect();
+        let disk = pick(&removed, with)?;
+        self.removed.remove(&disk);
+        Some(Action::Insert { disk })
+    }
+
+    /// Deletes a controller, or makes one anew that was deleted.
+    fn controller(&mut self, with: u8) -> Option<Action> {
+        let controller = pick(&self.story.controllers, with)?;
+        if self.deleted.remove(&controller) {
+            return Some(Action::CreateController { controller });
+        }
+        self.deleted.insert(controller);
+        Some(Action::DeleteController { controller })
+    }
+}

@@ -1,0 +1,123 @@
+//! The RPCs that an action becomes: methods and parameters.
+//!
+//! Knows how the simulator names its bdevs and controllers; sends nothing.
+
+use scenarios::{ControllerId, DiskId, DiskKind, Place};
+use serde_json::{Value, json};
+
+/// A method and its parameters.
+pub type Call = (&'static str, Option<Value>);
+
+/// Block size of every disk.
+pub const BLOCK_BYTES: u32 = 512;
+
+/// The name of a controller's socket.
+pub fn controller(controller: ControllerId) -> String {
+    format!("vhost.{}", controller.0)
+}
+
+/// The name of a disk's bdev, which is its serial number too.
+pub fn bdev(disk: DiskId, kind: DiskKind) -> String {
+    match kind {
+        DiskKind::Nvme => format!("{}n1", nvme(disk)),
+        DiskKind::Faulty => format!("EE_{}n1", nvme(disk)),
+        DiskKind::Null => format!("Null{}", disk.0),
+    }
+}
+
+/// The NVMe controller of a disk: the first disk's is Nvme0.
+fn nvme(disk: DiskId) -> String {
+    format!("Nvme{}", disk.0.saturating_sub(1))
+}
+
+/// The PCI address of a disk's NVMe controller.
+pub fn traddr(disk: DiskId) -> String {
+    format!("0000:{:02x}:00.0", disk.0)
+}
+
+/// What makes a disk's bdev.
+pub fn insert(disk: DiskId, kind: DiskKind, bytes: u64) -> Vec<Call> {
+    if kind == DiskKind::Null {
+        let blocks = bytes / u64::from(BLOCK_BYTES);
+        let name = bdev(disk, kind);
+        let null = json!({"name": name, "num_blocks": blocks, "block_size": BLOCK_BYTES});
+        return vec![("bdev_null_create", Some(null))];
+    }
+    let attach = json!({"name": nvme(disk), "trtype": "PCIe", "traddr": traddr(disk)});
+    let mut calls = vec![("bdev_nvme_attach_controller", Some(attach))];
+    if kind == DiskKind::Faulty {
+        let base = bdev(disk, DiskKind::Nvme);
+        calls.push(("bdev_error_create", Some(json!({"base_name": base}))));
+    }
+    calls
+}
+
+/// What takes a disk's bdev away.
+pub fn remove(disk: DiskId, kind: DiskKind) -> Call {
+    match kind {
+        DiskKind::Null => {
+            let name = bdev(disk, kind);
+            ("bdev_null_delete", Some(json!({"name": name})))
+        }
+        DiskKind::Nvme | DiskKind::Faulty => {
+            let name = nvme(disk);
+            ("bdev_nvme_detach_controller", Some(json!({"name": name})))
+        }
+    }
+}
+
+/// What resizes a disk.
+pub fn resize(disk: DiskId, kind: DiskKind, mib: u32) -> Call {
+    let params = json!({"name": bdev(disk, kind), "new_size": mib});
+    ("bdev_null_resize", Some(params))
+}
+
+/// What makes the next requests of a disk "pending" or a "failure", or "clear"s that.
+pub fn inject(disk: DiskId, kind: DiskKind, what: &str, requests: u32) -> Call {
+    let io_type = if what == "clear" { "clear" } else { "all" };
+    let error_type = if what == "clear" { "failure" } else { what };
+    let params = json!({
+        "name": bdev(disk, kind), "io_type": io_type, "error_type": error_type, "num": requests,
+    });
+    ("bdev_error_inject_error", Some(params))
+}
+
+/// What lets a disk's held requests go.
+pub fn resume(disk: DiskId, kind: DiskKind) -> Call {
+    let params = json!({"name": bdev(disk, kind)});
+    ("bdev_error_resume_pending", Some(params))
+}
+
+/// What makes a controller.
+pub fn create(of: ControllerId) -> Call {
+    let params = json!({"ctrlr": controller(of)});
+    ("vhost_create_scsi_controller", Some(params))
+}
+
+/// What deletes a controller.
+pub fn delete(of: ControllerId) -> Call {
+    let params = json!({"ctrlr": controller(of)});
+    ("vhost_delete_controller", Some(params))
+}
+
+/// What attaches a disk; a negative target: the first free slot.
+pub fn attach(disk: DiskId, kind: DiskKind, to: ControllerId, target: i64) -> Call {
+    let params = json!({
+        "ctrlr": controller(to), "scsi_target_num": target, "bdev_name": bdev(disk, kind),
+    });
+    ("vhost_scsi_controller_add_target", Some(params))
+}
+
+/// What detaches.
+pub fn detach(place: Place) -> Call {
+    let params = json!({
+        "ctrlr": controller(place.controller), "scsi_target_num": place.target.0,
+    });
+    ("vhost_scsi_controller_remove_target", Some(params))
+}
+
+/// What asks for the configuration of a subsystem.
+pub fn save_config() -> Call {
+    let params = json!({"name": "vhost_scsi"});
+    ("framework_get_config", Some(params))
+}

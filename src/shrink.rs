@@ -1,0 +1,102 @@
+//! Makes a story that breaks a check smaller, while it still breaks it.
+//!
+//! Beats go first, in halves and then one by one; then VMs, disks and waiting. A smaller story takes
+//! another schedule, so each is tried under a few.
+
+use scenarios::CheckId;
+use scenarios::story::Story;
+use sim::world::Strategy;
+
+use crate::run::RunError;
+use crate::story::{StoryOptions, StoryReport, tell};
+
+/// Schedules that a smaller story is tried under, beside the one that broke the check.
+const SCHEDULES: u64 = 24;
+
+/// A smaller story that breaks `check`, and the options under which it does.
+///
+/// # Errors
+///
+/// `story` itself cannot be carried out.
+pub fn shrink(
+    story: Story,
+    options: StoryOptions,
+    check: CheckId,
+) -> Result<(Story, StoryOptions), RunError> {
+    tell(&story, options.clone())?;
+    let mut best = (story, options);
+    let mut piece = best.0.beats.len().div_ceil(2);
+    while piece > 0 {
+        let mut from = 0;
+        while from < best.0.beats.len() {
+            let mut smaller = best.0.clone();
+            let to = (from + piece).min(smaller.beats.len());
+            smaller.beats.drain(from..to);
+            match broken(&smaller, &best.1, check) {
+                Some(options) => best = (smaller, options),
+                None => from += piece,
+            }
+        }
+        piece /= 2;
+    }
+    for change in simpler(&best.0) {
+        let mut smaller = best.0.clone();
+        change.make(&mut smaller);
+        if let Some(options) = broken(&smaller, &best.1, check) {
+            best = (smaller, options);
+        }
+    }
+    Ok(best)
+}
+
+/// Something that makes a story simpler without taking a beat away.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    DropVm(usize),
+    DropDisk(usize),
+    AwaitBoot(usize),
+    NoGap(usize),
+    Awaited(usize),
+}
+
+impl Change {
+    fn make(self, story: &mut Story) {
+        match self {
+            Self::DropVm(n) if n < story.vms.len() && story.vms.len() > 1 => {
+                story.vms.remove(n);
+            }
+            Self::DropDisk(n) if n < story.disks.len() => {
+                story.disks.remove(n);
+            }
+            Self::AwaitBoot(n) if n < story.vms.len() => story.vms[n].awaited = true,
+            Self::NoGap(n) => story.beats[n].after = 0,
+            Self::Awaited(n) => story.beats[n].awaited = true,
+            Self::DropVm(_) | Self::DropDisk(_) | Self::AwaitBoot(_) => {}
+        }
+    }
+}
+
+fn simpler(story: &Story) -> Vec<Change> {
+    let vms = (0..story.vms.len()).rev();
+    let disks = (0..story.disks.len()).rev();
+    let beats = 0..story.beats.len();
+    vms.clone()
+        .map(Change::DropVm)
+        .chain(disks.map(Change::DropDisk))
+        .chain(vms.map(Change::AwaitBoot))
+        .chain(beats.clone().map(Change::Awaited))
+        .chain(beats.map(Change::NoGap))
+        .collect()
+}
+
+/// Options under which `story` breaks `check`, if any that are tried.
+fn broken(story: &Story, options: &StoryOptions, check: CheckId) -> Option<StoryOptions> {
+    let breaks = |report: StoryReport| report.violated().any(|broken| broken.id == check);
+    let others = (0..SCHEDULES).map(|seed| StoryOptions {
+        strategy: Strategy::random(seed),
+        seed,
+        ..options.clone()
+    });
+    let mut tried = std::iter::once(options.clone()).chain(others);
+    tried.find(|options| tell(story, options.clone()).is_ok_and(breaks))
+}
