@@ -15,7 +15,7 @@ use scenarios::report::row_line;
 use crate::cli::{Format, RunArguments};
 use crate::lookup::Target;
 use crate::output::{Stop, print};
-use crate::run_command::json_lines;
+use crate::run_command::{json_lines, keep};
 
 /// What is kept of a seed.
 struct Seed {
@@ -29,6 +29,8 @@ struct Seed {
     verdict: Verdict,
     /// The command that repeats what did not pass.
     repeat: Option<String>,
+    /// The first target that failed.
+    failed: Option<usize>,
 }
 
 /// What is kept of all seeds.
@@ -39,6 +41,8 @@ struct Sum {
     orders: Vec<BTreeSet<u64>>,
     verdict: Verdict,
     repeat: Option<String>,
+    /// The first target that failed, and the seed.
+    failed: Option<(usize, u64)>,
 }
 
 /// Carries out `targets` with every seed.
@@ -72,6 +76,10 @@ pub fn run(
         sum
     })?;
     summary(targets, &sum, arguments)?;
+    if let Some((target, seed)) = sum.failed {
+        let target = &targets[target];
+        keep(target, &options(target, seed), arguments)?;
+    }
     Ok(sum.verdict.exit())
 }
 
@@ -88,13 +96,16 @@ fn gather(
         orders: vec![BTreeSet::new(); plans],
         verdict: Verdict::Passed,
         repeat: None,
+        failed: None,
     };
     let mut early = BTreeMap::new();
     for (seed, result) in receive {
         early.insert(seed, result);
         while let Some(result) = early.remove(&(first + sum.seeds)) {
+            let number = first + sum.seeds;
             let seed = result?;
             print(&seed.text)?;
+            sum.failed = sum.failed.or(seed.failed.map(|target| (target, number)));
             sum.seeds += 1;
             sum.cases += seed.cases;
             sum.open += seed.open;
@@ -122,13 +133,17 @@ fn one(
         orders: Vec::new(),
         verdict: Verdict::Passed,
         repeat: None,
+        failed: None,
     };
-    for target in targets {
+    for (number, target) in targets.iter().enumerate() {
         let options = options(target, seed);
         let report = plugfest::run(&target.plan, &options, &mut |_| {}).map_err(Stop::error)?;
         kept.cases += report.rows.len() as u64;
         kept.orders.push(report.ending.order_hash);
         kept.verdict = kept.verdict.max(report.verdict());
+        if report.verdict() == Verdict::Failed {
+            kept.failed.get_or_insert(number);
+        }
         for row in report
             .rows
             .iter()

@@ -6,9 +6,11 @@
 
 mod campaign;
 mod cli;
+mod fuzz_command;
 mod list_command;
 mod lookup;
 mod output;
+mod replay_command;
 mod run_command;
 
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ const EXIT_INCONCLUSIVE: u8 = 3;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(arguments) => run_command::run(&arguments),
+        Command::Fuzz(arguments) => fuzz_command::run(&arguments),
+        Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Conform(arguments) => conform(&arguments),
         Command::List => list_command::list(),
         Command::Doctor(arguments) => list_command::doctor(&arguments),

@@ -8,8 +8,11 @@ use plugfest::{Outputs, Report, RunOptions, Verdict, render, run_with};
 use scenarios::report::{case_json, progress_line};
 use scenarios::run::Progress;
 
+use plugfest::repro::Repro;
+
 use crate::campaign;
 use crate::cli::{Format, RunArguments};
+use crate::fuzz_command::write_repro;
 use crate::lookup::{self, Target};
 use crate::output::{Stop, print};
 
@@ -23,6 +26,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             only: target.only.clone(),
             volume: arguments.volume.into(),
             behaviour: arguments.target_behaviour.into(),
+            deviations: arguments.deviation.clone(),
             schedule: arguments.schedule.into(),
             disturb_at: arguments.disturb_at,
             plan_argument: Some(target.argument.clone()),
@@ -42,7 +46,14 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let mut reports = Vec::new();
     for target in &targets {
         let options = options(target, arguments.seed);
-        reports.push(one(target, &options, arguments)?);
+        let report = one(target, &options, arguments)?;
+        let unkept = reports
+            .iter()
+            .all(|kept: &Report| kept.verdict() != Verdict::Failed);
+        if report.verdict() == Verdict::Failed && unkept {
+            keep(target, &options, arguments)?;
+        }
+        reports.push(report);
     }
     if arguments.format == Format::Text {
         print(&render(&reports))?;
@@ -78,6 +89,16 @@ fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Resul
         print(&json_lines(&report))?;
     }
     Ok(report)
+}
+
+/// Writes a run that failed down, if that is asked for.
+pub fn keep(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Result<(), Stop> {
+    let Some(path) = &arguments.repro else {
+        return Ok(());
+    };
+    let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
+    write_repro(path, &repro)?;
+    print(&format!("again: plugfest replay {}\n", path.display()))
 }
 
 /// That an output file is asked for with one plan only.

@@ -11,6 +11,8 @@ mod world;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{DiskId, FioId, Place, TargetId, VmId};
 use crate::plan::{Plan, Position, Source};
 use crate::testbed::Action;
@@ -25,7 +27,7 @@ pub struct Options {
 }
 
 /// A plan in which nothing is left to chance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Concrete {
     /// The plan's name.
     pub plan: String,
@@ -38,7 +40,7 @@ pub struct Concrete {
 }
 
 /// A case in which nothing is left to chance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// Its ID in the plan.
     pub id: String,
@@ -51,7 +53,7 @@ pub struct Case {
 }
 
 /// A concrete step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Why it is there.
     pub source: Source,
@@ -62,7 +64,8 @@ pub struct Step {
 }
 
 /// What a concrete step does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Does {
     /// Runs the target.
     Prepare {
@@ -157,7 +160,7 @@ pub enum Does {
 }
 
 /// A lane of concrete steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lane {
     /// Its name.
     pub name: String,
@@ -166,7 +169,7 @@ pub struct Lane {
 }
 
 /// The disks that a VM must have, exactly, by place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmDisks {
     /// The VM.
     pub vm: VmId,
@@ -175,7 +178,7 @@ pub struct VmDisks {
 }
 
 /// How a job of a fio must end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Its disk.
     pub disk: DiskId,
@@ -186,7 +189,8 @@ pub struct Job {
 }
 
 /// How a job must end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobMust {
     /// Error 0, the volume verified, nothing found by the strict oracle.
     Pass,

@@ -12,6 +12,8 @@ mod selector;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{ControllerId, DiskId, Place, TargetId, VmId};
 
 pub use error::{PlanError, Position, nearest};
@@ -88,7 +90,8 @@ pub struct Step {
 }
 
 /// Why a line is in a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The lines of `test_plan.md` that say so.
     Lines(Vec<u32>),

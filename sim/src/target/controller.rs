@@ -103,8 +103,9 @@ impl Controller {
             on_removed: None,
             remove_later: false,
         };
-        let plain = name.strip_prefix("vhost.").and_then(|n| n.parse::<u8>().ok());
-        let plain = name.strip_prefix("vhost.").and_then(|n| n.parse::<u8>().ok());
+        let plain = name
+            .strip_prefix("vhost.")
+            .and_then(|n| n.parse::<u8>().ok());
         Self {
             number,
             shown: ControllerId(plain.unwrap_or(number)),
