@@ -6,6 +6,7 @@
 //! it known what hangs where.
 
 mod dice;
+mod faults;
 mod select;
 mod world;
 
@@ -98,6 +99,18 @@ pub enum Does {
         action: Action,
         /// The fios that run on the disk now, and shall notice.
         under: Vec<FioId>,
+    },
+    /// Takes bdevs away.
+    Remove {
+        /// One `Remove` each.
+        actions: Vec<Action>,
+        /// The fios that run on the disks now, and shall notice.
+        under: Vec<FioId>,
+    },
+    /// Asks for something, and waits for the answers.
+    Ask {
+        /// What.
+        actions: Vec<Action>,
     },
     /// Starts fio.
     StartFio {

@@ -122,6 +122,21 @@ pub enum StepKind {
         /// What.
         what: DetachWhat,
     },
+    /// The bdevs of disks go away under whoever uses them; wait for the answers.
+    Remove {
+        /// Which disks.
+        disks: Vec<DiskId>,
+    },
+    /// The bdevs of removed disks come back, with their data; they are attached to nothing.
+    Insert {
+        /// Which disks.
+        disks: Vec<DiskId>,
+    },
+    /// Switch VMs off, as pulling the plug does.
+    Stop {
+        /// Which.
+        vms: Vec<VmId>,
+    },
     /// Run fio; the steps of its body run while it does.
     Fio {
         /// Its name within the case.
