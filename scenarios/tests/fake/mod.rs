@@ -247,15 +247,27 @@ impl Testbed for Fake {
         match action {
             Action::StartTarget { .. } => self.answer(Ok(0)),
             Action::BootVm { vm, controllers } => {
-                self.vms.insert(*vm, (controllers.clone(), 1));
-                self.queue
-                    .push_back(Observation::VmReady { vm: *vm, boot: 1 });
+                let boot = self.vms.get(vm).map_or(0, |(_, boot)| *boot) + 1;
+                self.vms.insert(*vm, (controllers.clone(), boot));
+                self.queue.push_back(Observation::VmReady { vm: *vm, boot });
             }
+            Action::Remove { disk } => {
+                let places = self.attached.iter();
+                let places = places.filter(|(_, there)| *there == disk);
+                for place in places.map(|(place, _)| *place).collect::<Vec<_>>() {
+                    self.detach(place);
+                }
+                self.answer(Ok(0));
+            }
+            Action::Insert { .. } | Action::KillVm { .. } => self.answer(Ok(0)),
             Action::Attach { .. } | Action::Detach { .. } => return self.hot_plug(action),
             Action::StartFio { fio, job, on } => {
+                let there =
+                    |(disk, place): &&(DiskId, Place)| self.attached.get(place) == Some(disk);
+                let absent = on.iter().filter(|on| !there(on)).map(|(_, place)| *place);
                 let fio_run = Fio {
                     on: on.clone(),
-                    gone: Vec::new(),
+                    gone: absent.collect(),
                     reads: job == "read_back",
                 };
                 self.fios.insert(*fio, fio_run);
@@ -289,11 +301,8 @@ impl Testbed for Fake {
             other @ (Action::BootFirmware { .. }
             | Action::PauseVm { .. }
             | Action::ContinueVm { .. }
-            | Action::KillVm { .. }
             | Action::AddMemory { .. }
             | Action::ResetLun { .. }
-            | Action::Remove { .. }
-            | Action::Insert { .. }
             | Action::Resize { .. }
             | Action::Hold { .. }
             | Action::Fail { .. }
