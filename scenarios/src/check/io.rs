@@ -53,13 +53,9 @@ impl Io {
                 self.done(io, *result, *read, seen.at, tally);
             }
             Observation::Attached { place, disk, .. } => {
-                if self
-                    .places
-                    .insert(*place, *disk)
-                    .is_some_and(|old| old != *disk)
-                {
-                    self.exchanged.insert(*place);
-                }
+                let before = self.places.insert(*place, *disk);
+                self.exchanged
+                    .extend(before.filter(|old| old != disk).map(|_| *place));
             }
             Observation::VmDown { vm } => self.vm_down(*vm),
             Observation::Crashed { .. } => self.died = true,
