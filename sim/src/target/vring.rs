@@ -10,10 +10,11 @@ use std::num::Wrapping;
 use std::sync::atomic::Ordering;
 
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::task::Task;
 use crate::access::Access as _;
+use crate::end::GuestMemory;
 use crate::wire::ring::{AVAIL_F_NO_INTERRUPT, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING};
 
 /// `SPDK_VHOST_SCSI_…`: rings above this size are refused at the kick (task pool allocation).
@@ -133,12 +134,12 @@ impl Vring {
     }
 
     /// The driver need not kick: SPDK polls.
-    pub fn no_notify(&mut self, memory: &GuestMemoryMmap<()>) -> Result<(), virtio_queue::Error> {
+    pub fn no_notify(&mut self, memory: &GuestMemory) -> Result<(), virtio_queue::Error> {
         self.queue.disable_notification(memory)
     }
 
     /// Entries that are available: none if the index is further ahead than the ring is long.
-    pub fn available(&self, memory: &GuestMemoryMmap<()>, full_is_empty: bool) -> u16 {
+    pub fn available(&self, memory: &GuestMemory, full_is_empty: bool) -> u16 {
         let Ok(index) = self.queue.avail_idx(memory, Ordering::Acquire) else {
             return 0;
         };
@@ -152,7 +153,7 @@ impl Vring {
     /// Takes up to `heads.len()` (at most [`POLL_MAX`]) heads; says how many, and whether more wait.
     pub fn fetch(
         &mut self,
-        memory: &GuestMemoryMmap<()>,
+        memory: &GuestMemory,
         full_is_empty: bool,
         heads: &mut [u16],
     ) -> (usize, bool) {
@@ -189,7 +190,7 @@ impl Vring {
 
     /// Returns `head`; `false` if the used ring is not in memory.
     #[must_use]
-    pub fn put_used(&mut self, memory: &GuestMemoryMmap<()>, head: u16, len: u32) -> bool {
+    pub fn put_used(&mut self, memory: &GuestMemory, head: u16, len: u32) -> bool {
         self.calls_due = self.calls_due.saturating_add(1);
         if head < self.size() {
             return self.queue.add_used(memory, head, len).is_ok();
@@ -214,7 +215,7 @@ impl Vring {
     }
 
     /// Whether the driver wants no calls now.
-    pub fn calls_suppressed(&self, memory: &GuestMemoryMmap<()>) -> bool {
+    pub fn calls_suppressed(&self, memory: &GuestMemory) -> bool {
         memory
             .load::<u16>(GuestAddress(self.queue.avail_ring()), Ordering::Acquire)
             .is_ok_and(|flags| u16::from_le(flags) & AVAIL_F_NO_INTERRUPT != 0)
