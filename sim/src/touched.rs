@@ -78,7 +78,11 @@ impl Bitmap for Touched {
         if len == 0 {
             return;
         }
-        for page in offset / PAGE..=(offset + len - 1) / PAGE {
+        let (first, last) = (offset / PAGE, (offset + len - 1) / PAGE);
+        if !self.has(first) {
+            self.set(first);
+        }
+        for page in first + 1..last + 1 {
             if !self.has(page) {
                 self.set(page);
             }
@@ -171,9 +175,7 @@ mod tests {
             .expect("mapped");
         assert_eq!(touched.bitmap().count(), 4);
         assert_eq!(taken(), [0, 1, 2, 255]);
-        let _: u32 = memory
-            .read_obj(GuestAddress(at.0 + 4096))
-            .expect("mapped");
+        let _: u32 = memory.read_obj(GuestAddress(at.0 + 4096)).expect("mapped");
         assert!(taken().is_empty());
     }
 }

@@ -38,12 +38,17 @@ pub fn contiguous(memory: &GuestMemory, addr: u64, len: u64) -> bool {
         })
 }
 
+/// Entries of an indirect table that are read at once: those of a request with one buffer.
+const AT_ONCE: u32 = 3;
+
 /// A walk along one chain.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk<'m> {
     memory: &'m GuestMemory,
     table: u64,
     entries: u32,
+    /// A short indirect table.
+    short: Option<[[u8; DESC_SIZE as usize]; AT_ONCE as usize]>,
     /// The descriptor it stands on.
     pub desc: Desc,
 }
@@ -66,6 +71,7 @@ impl<'m> Walk<'m> {
             memory,
             table,
             entries: u32::from(entries),
+            short: None,
             desc,
         };
         if desc.flags & DESC_F_INDIRECT != 0 {
@@ -77,7 +83,16 @@ impl<'m> Walk<'m> {
             if walk.entries == 0 {
                 return Err(Malformed("the indirect table has no entry"));
             }
-            walk.desc = read(memory, walk.table, 0)?;
+            if walk.entries <= AT_ONCE {
+                let mut bytes = [0; (AT_ONCE as u64 * DESC_SIZE) as usize];
+                let used = &mut bytes[..(u64::from(walk.entries) * DESC_SIZE) as usize];
+                memory
+                    .read_at(used, GuestAddress(walk.table))
+                    .map_err(|_| Malformed("the table is not in guest memory"))?;
+                let (descriptors, _) = bytes.as_chunks();
+                walk.short = descriptors.first_chunk().copied();
+            }
+            walk.desc = walk.read(0)?;
         }
         Ok(walk)
     }
@@ -107,8 +122,16 @@ impl<'m> Walk<'m> {
         if next >= self.entries {
             return Err(Malformed("next is beyond the table"));
         }
-        self.desc = read(self.memory, self.table, next)?;
+        self.desc = self.read(next)?;
         Ok(true)
+    }
+
+    /// An entry of the table it walks, `index` being below [`Walk::entries`].
+    fn read(&self, index: u32) -> Result<Desc, Malformed> {
+        match &self.short {
+            Some(short) => Ok(Desc::from_bytes(&short[index as usize])),
+            None => read(self.memory, self.table, index),
+        }
     }
 
     /// Cuts the descriptor's buffer at region borders and adds the pieces.

@@ -2,7 +2,7 @@
 //!
 //! Knows what a block operation does to bytes; not why, nor what is answered.
 
-use vm_memory::{GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::bdev::io::{Ended, IoKind};
 use super::bdev::store::{StoreId, Stores, each_page};
@@ -196,12 +196,7 @@ fn write(
     if gone { Err(Gone) } else { Ok(()) }
 }
 
-fn gather(
-    memory: &GuestMemory,
-    iovs: &[Iov],
-    len: u64,
-    scratch: &mut Vec<u8>,
-) -> Result<(), Gone> {
+fn gather(memory: &GuestMemory, iovs: &[Iov], len: u64, scratch: &mut Vec<u8>) -> Result<(), Gone> {
     scratch.clear();
     for iov in iovs {
         let from = scratch.len();

@@ -130,8 +130,12 @@ impl Inflights {
             .write_at(&[0], buffer.entry(vring, head))
             .is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
-        buffer.put16(buffer.at(vring, LAST_IO), head);
-        buffer.put16(buffer.at(vring, USED), used);
+        // LAST_IO and USED stand side by side.
+        let [head, used] = [head.to_le_bytes(), used.to_le_bytes()];
+        let last = [head[0], head[1], used[0], used[1]];
+        let at = buffer.at(vring, LAST_IO);
+        let wrote = buffer.memory.write_at(&last, at).is_ok();
+        debug_assert!(wrote, "the buffer was checked to be long enough");
     }
 
     /// A ring is set up: says the heads to serve again, oldest first, and corrects where the ring

@@ -2,7 +2,7 @@
 //!
 //! Source: `task_data_setup` (lib/vhost/vhost_scsi.c); fact sheet §3.6. Knows no command.
 
-use vm_memory::{GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::chain::{Malformed, Walk};
 use super::task::Task;
@@ -62,12 +62,7 @@ pub fn parse(
 }
 
 /// The first writable descriptor that can hold a response.
-pub fn find_response(
-    memory: &GuestMemory,
-    table: u64,
-    size: u16,
-    head: u16,
-) -> Option<u64> {
+pub fn find_response(memory: &GuestMemory, table: u64, size: u16, head: u16) -> Option<u64> {
     let mut walk = Walk::begin(memory, table, size, head).ok()?;
     for _ in 0..=walk.entries() {
         if walk.writable() && walk.desc.len >= RESPONSE_SIZE && walk.holds(RESPONSE_SIZE) {

@@ -1,16 +1,16 @@
 //! A ring of a session as SPDK holds it, and the tasks of its heads.
 //!
-//! `virtio_queue::Queue` keeps the indices and does the well-formed path (available index, used
-//! elements, used flags). Ours are: taking up to 32 entries with one read; the rule that an index
-//! too far ahead is ignored for ever; and returning a head beyond the table with the id as given,
-//! which `Queue::add_used` refuses. Sources: `vhost_vq_avail_ring_get`,
+//! `virtio_queue::Queue` keeps and checks addresses and indices, and reads and writes the available
+//! index and the used flags. Ours are: taking up to 32 entries with one read; the rule that an index
+//! too far ahead is ignored for ever; and returning heads, as SPDK returns one beyond the table with
+//! the id as given, which `Queue::add_used` refuses. Sources: `vhost_vq_avail_ring_get`,
 //! `vhost_vq_used_ring_enqueue`, `vhost_vq_used_signal` (lib/vhost/rte_vhost_user.c).
 
 use std::num::Wrapping;
 use std::sync::atomic::Ordering;
 
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use super::task::Task;
 use crate::access::Access as _;
@@ -192,9 +192,6 @@ impl Vring {
     #[must_use]
     pub fn put_used(&mut self, memory: &GuestMemory, head: u16, len: u32) -> bool {
         self.calls_due = self.calls_due.saturating_add(1);
-        if head < self.size() {
-            return self.queue.add_used(memory, head, len).is_ok();
-        }
         let used = self.queue.used_ring();
         let next = self.queue.next_used();
         let place = u64::from(next % self.size()) * USED_ELEM_SIZE;
@@ -204,20 +201,14 @@ impl Vring {
         let next = next.wrapping_add(1);
         self.queue.set_next_used(next);
         let element_at = GuestAddress(used.wrapping_add(USED_RING).wrapping_add(place));
-        memory.write_at(&element, element_at).is_ok()
-            && memory
-                .store(
-                    next.to_le(),
-                    GuestAddress(used.wrapping_add(USED_IDX)),
-                    Ordering::Release,
-                )
-                .is_ok()
+        let index_at = GuestAddress(used.wrapping_add(USED_IDX));
+        memory.write_at(&element, element_at).is_ok() && memory.store_le16(next, index_at).is_ok()
     }
 
     /// Whether the driver wants no calls now.
     pub fn calls_suppressed(&self, memory: &GuestMemory) -> bool {
         memory
-            .load::<u16>(GuestAddress(self.queue.avail_ring()), Ordering::Acquire)
-            .is_ok_and(|flags| u16::from_le(flags) & AVAIL_F_NO_INTERRUPT != 0)
+            .load_le16(GuestAddress(self.queue.avail_ring()))
+            .is_ok_and(|flags| flags & AVAIL_F_NO_INTERRUPT != 0)
     }
 }
