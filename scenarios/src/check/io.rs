@@ -28,12 +28,13 @@ struct Flight {
 /// The history of all disks.
 #[derive(Debug, Default)]
 pub struct Io {
-    disks: BTreeMap<DiskId, History>,
+    /// By number of the disk.
+    disks: Vec<History>,
     /// The disk in each slot, if it keeps data, and the slots that have had several.
     places: BTreeMap<Place, Option<DiskId>>,
     exchanged: BTreeSet<Place>,
-    /// By the upper bits of the request's number, which name the guest.
-    flights: BTreeMap<u64, Flight>,
+    /// With the upper bits of the request's number, which name the guest; a few.
+    flights: Vec<(u64, Flight)>,
     /// The target or a guest died: what is in flight may never come back.
     died: bool,
 }
@@ -71,18 +72,24 @@ impl Io {
     }
 
     fn submitted(&mut self, io: &Request, at: Time) {
-        let flight = self.flights.entry(io.id & !NUMBER).or_default();
+        let guest = io.id & !NUMBER;
+        let known = self.flights.iter().position(|(of, _)| *of == guest);
+        let known = known.unwrap_or_else(|| {
+            self.flights.push((guest, Flight::default()));
+            self.flights.len() - 1
+        });
+        let flight = &mut self.flights[known].1;
         let number = io.id & NUMBER;
         if flight.requests.is_empty() {
             flight.first = number;
         }
         let place = number.saturating_sub(flight.first) as usize;
-        if place >= flight.requests.len() {
-            flight.requests.resize(place + 1, None);
+        while flight.requests.len() <= place {
+            flight.requests.push_back(None);
         }
         flight.requests[place] = Some((at, *io));
         flight.count += 1;
-        let disk = self.disks.entry(io.disk).or_default();
+        let disk = history(&mut self.disks, io.disk);
         if let Some(block) = disk.block(io.offset, io.len)
             && io.write
         {
@@ -99,7 +106,7 @@ impl Io {
         if there == io.disk {
             return None;
         }
-        let disk = self.disks.entry(there).or_default();
+        let disk = history(&mut self.disks, there);
         let block = disk.block(io.offset, io.len)?;
         Some((disk, block))
     }
@@ -117,12 +124,14 @@ impl Io {
     /// When the oldest request in flight was submitted.
     fn oldest(&self, now: Time) -> Time {
         let first = |flight: &Flight| flight.requests.front().copied().flatten().map(|(at, _)| at);
-        self.flights.values().filter_map(first).min().unwrap_or(now)
+        let flights = self.flights.iter().map(|(_, flight)| flight);
+        flights.filter_map(first).min().unwrap_or(now)
     }
 
     /// Takes a request out of those in flight: when it was submitted.
     fn take(&mut self, io: &Request) -> Option<Time> {
-        let flight = self.flights.get_mut(&(io.id & !NUMBER))?;
+        let guest = io.id & !NUMBER;
+        let (_, flight) = self.flights.iter_mut().find(|(of, _)| *of == guest)?;
         let place = (io.id & NUMBER).checked_sub(flight.first)? as usize;
         let (at, _) = flight.requests.get_mut(place)?.take()?;
         flight.count -= 1;
@@ -146,8 +155,7 @@ impl Io {
             tally.violated(CheckId::V2, at, "each request to come back once", what);
             return;
         };
-        let oldest = self.oldest(at);
-        let disk = self.disks.entry(io.disk).or_default();
+        let disk = history(&mut self.disks, io.disk);
         let Some(block) = disk.block(io.offset, io.len) else {
             return;
         };
@@ -156,6 +164,8 @@ impl Io {
         if io.write {
             // It may have gone to the disk that was there meanwhile.
             let sure = whole && !exchanged;
+            let oldest = self.oldest(at);
+            let disk = history(&mut self.disks, io.disk);
             disk.end(block, io.wrote, sure, at, oldest);
             if exchanged {
                 self.write_elsewhere(io, at, Some(oldest));
@@ -188,10 +198,10 @@ impl Io {
         at: Time,
         tally: &mut Tally,
     ) {
-        let foreign = self
-            .disks
-            .iter()
-            .find(|(id, disk)| **id != io.disk && read != 0 && disk.acked(block) == read);
+        let disks = (0..=u8::MAX).map(DiskId).zip(&self.disks);
+        let foreign = disks
+            .filter(|(id, _)| *id != io.disk && read != 0)
+            .find(|(_, disk)| disk.acked(block) == read);
         let what = format!(
             "offset {} of {} at {} read {read:016x}",
             io.offset, io.disk, io.place
@@ -214,16 +224,25 @@ impl Io {
     /// A guest went away: nobody waits for its requests, and its writes in flight may land at any time,
     /// since the target may be a while with what it has fetched.
     fn vm_down(&mut self, vm: VmId) {
-        self.flights
-            .remove(&(u64::from(vm.0) << NUMBER.count_ones()));
+        let guest = u64::from(vm.0) << NUMBER.count_ones();
+        self.flights.retain(|(of, _)| *of != guest);
     }
 
     fn quiet(&mut self, at: Time, tally: &mut Tally) {
         tally.count(CheckId::V2);
-        let left: usize = self.flights.values().map(|flight| flight.count).sum();
+        let left: usize = self.flights.iter().map(|(_, flight)| flight.count).sum();
         if left > 0 && !self.died {
             let what = format!("{left} that will never come back");
             tally.violated(CheckId::V2, at, "every request to come back", what);
         }
     }
+}
+
+/// The history of a disk, begun if need be.
+fn history(disks: &mut Vec<History>, disk: DiskId) -> &mut History {
+    let number = usize::from(disk.0);
+    if disks.len() <= number {
+        disks.resize_with(number + 1, History::default);
+    }
+    &mut disks[number]
 }

@@ -8,9 +8,7 @@
 //! An interrupt drains the ring in one turn, so NO_INTERRUPT, which Linux sets while it drains, could
 //! not be seen by anybody and is not written.
 
-use std::sync::atomic::Ordering;
-
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use crate::access::Access as _;
 use crate::end::Memory;
@@ -133,7 +131,7 @@ impl DriverRing {
         self.avail_idx = self.avail_idx.wrapping_add(1);
         let index = GuestAddress(self.avail + AVAIL_IDX);
         self.memory
-            .store(self.avail_idx.to_le(), index, Ordering::Release)
+            .store_le16(self.avail_idx, index)
             .expect("rings lie in guest memory");
         Some(head)
     }
@@ -183,11 +181,11 @@ impl DriverRing {
             return Ok(None);
         }
         let index = GuestAddress(self.used + USED_IDX);
-        let idx: u16 = self
+        let idx = self
             .memory
-            .load(index, Ordering::Acquire)
+            .load_le16(index)
             .expect("rings lie in guest memory");
-        if u16::from_le(idx) == self.used_idx {
+        if idx == self.used_idx {
             return Ok(None);
         }
         let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(self.used_idx % self.size);
@@ -217,7 +215,7 @@ impl DriverRing {
 mod tests {
     use std::sync::Arc;
 
-    use vm_memory::GuestMemoryMmap;
+    use vm_memory::{Bytes, GuestMemoryMmap};
 
     use super::*;
 

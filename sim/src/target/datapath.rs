@@ -2,7 +2,7 @@
 //!
 //! Knows what a block operation does to bytes; not why, nor what is answered.
 
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
 use super::bdev::io::{Ended, IoKind};
 use super::bdev::store::{StoreId, Stores, each_page};
@@ -11,6 +11,7 @@ use super::scsi::{BdevStatus, BlockIo};
 use super::turn::TargetTurn;
 use super::{Out, Target};
 use crate::access::Access as _;
+use crate::end::GuestMemory;
 
 /// Guest memory was not where it should be.
 struct Gone;
@@ -80,7 +81,7 @@ impl Target {
 }
 
 fn carry_out(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     iovs: &[Iov],
     io: Option<&BlockIo>,
     ended: &Ended,
@@ -151,7 +152,7 @@ fn carry_out(
 
 /// From the device's pages into guest memory, no buffer between.
 fn read(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     iovs: &[Iov],
     stores: &Stores,
     store: StoreId,
@@ -174,7 +175,7 @@ fn read(
 
 /// From guest memory into the device's pages.
 fn write(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     iovs: &[Iov],
     stores: &mut Stores,
     store: StoreId,
@@ -195,12 +196,7 @@ fn write(
     if gone { Err(Gone) } else { Ok(()) }
 }
 
-fn gather(
-    memory: &GuestMemoryMmap<()>,
-    iovs: &[Iov],
-    len: u64,
-    scratch: &mut Vec<u8>,
-) -> Result<(), Gone> {
+fn gather(memory: &GuestMemory, iovs: &[Iov], len: u64, scratch: &mut Vec<u8>) -> Result<(), Gone> {
     scratch.clear();
     for iov in iovs {
         let from = scratch.len();
@@ -213,7 +209,7 @@ fn gather(
     Ok(())
 }
 
-fn spoil(memory: &GuestMemoryMmap<()>, iovs: &[Iov], offset: u64, value: u8) -> Result<(), Gone> {
+fn spoil(memory: &GuestMemory, iovs: &[Iov], offset: u64, value: u8) -> Result<(), Gone> {
     let mut left = offset;
     for iov in iovs {
         if left < u64::from(iov.len) {

@@ -203,7 +203,11 @@ impl World {
 
     /// What was seen since the last call, appended to `seen`.
     pub fn take_seen(&mut self, seen: &mut Vec<Seen>) {
-        seen.append(&mut self.saw);
+        if seen.is_empty() {
+            std::mem::swap(seen, &mut self.saw);
+        } else {
+            seen.append(&mut self.saw);
+        }
     }
 
     /// What was seen and not yet taken.
@@ -215,6 +219,12 @@ impl World {
     /// Notes an observation of the world's own.
     pub fn see(&mut self, what: Observation) {
         self.saw.push(Seen { at: self.now, what });
+    }
+
+    /// Whether the target sent something to an RPC client that was not taken.
+    #[must_use]
+    pub fn has_rpc(&self) -> bool {
+        !self.rpc.is_empty()
     }
 
     /// Bytes that the target sent to RPC clients since the last call.

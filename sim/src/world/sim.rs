@@ -366,7 +366,6 @@ impl Sim {
             };
             self.seen.extend(whole.map(|what| Seen { at, what }));
         }
-        self.answer_alive();
     }
 
     /// One guest's share of a fio has ended; `Some` with the last one.
@@ -381,7 +380,7 @@ impl Sim {
     }
 
     /// Says who is alive, once all have answered or the time is over.
-    fn answer_alive(&mut self) {
+    fn answer_alive(&mut self, seen: &mut Vec<Seen>) {
         let over = self.alive.as_ref().is_some_and(|alive| {
             (!alive.target && alive.vms.is_empty()) || self.world.now() >= alive.deadline
         });
@@ -393,10 +392,8 @@ impl Sim {
             let what = Observation::Alive {
                 silent: silent.collect(),
             };
-            self.seen.push(Seen {
-                at: self.world.now(),
-                what,
-            });
+            let at = self.world.now();
+            seen.push(Seen { at, what });
         }
     }
 
@@ -450,7 +447,8 @@ impl Sim {
         }
     }
 
-    /// Whether something was seen that someone may want to act on at once.
+    /// Whether something was seen that someone may want to act on at once, or that is not handed on as
+    /// the world saw it.
     fn is_urgent(seen: &[Seen]) -> bool {
         seen.iter().any(|seen| {
             !matches!(
@@ -608,7 +606,9 @@ impl Testbed for Sim {
                 .settling
                 .map_or(deadline, |settle| settle.min(deadline));
             let step = self.world.step(limit);
-            self.read_rpc()?;
+            if self.world.has_rpc() {
+                self.read_rpc()?;
+            }
             match step {
                 Step::Turn => {
                     if self.options.disturb_at == Some(self.world.turns()) {
@@ -620,14 +620,20 @@ impl Testbed for Sim {
                 Step::Limit if self.settling == Some(limit) => self.at_rest(false),
                 Step::Limit => {}
             }
-            let urgent = Self::is_urgent(&self.world.seen()[looked..]);
-            looked = self.world.seen().len();
-            if step == Step::Turn && !urgent && self.world.seen().len() < SEEN_MAX {
+            let fresh = self.world.seen();
+            let urgent = Self::is_urgent(&fresh[looked..]);
+            looked = fresh.len();
+            if step == Step::Turn && !urgent && looked < SEEN_MAX {
                 continue;
             }
-            self.take_seen();
+            if urgent {
+                self.take_seen();
+                seen.append(&mut self.seen);
+            } else {
+                self.world.take_seen(seen);
+            }
             looked = 0;
-            seen.append(&mut self.seen);
+            self.answer_alive(seen);
             if step == Step::AtRest && seen.len() == before && deadline != Time::NEVER {
                 self.world.pass(deadline);
             }
