@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use scenarios::plan::nearest;
 use sim::Deviation;
@@ -41,6 +42,14 @@ pub enum Command {
     Conform(ConformArguments),
     /// List the plans, their cases, and the jobs.
     List,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
     /// Say which testbeds can run on this machine, and what is missing for the others.
     Doctor(DoctorArguments),
 }
@@ -105,6 +114,10 @@ pub struct RunArguments {
     /// Write every turn of the simulator to this file, a line each; for one plan and one seed
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub turns: Option<PathBuf>,
+
+    /// Write the report that CI systems read to this file (JUnit XML)
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 
     /// Write the first run that fails to this file, for `plugfest replay`
     #[arg(long, value_name = "FILE")]

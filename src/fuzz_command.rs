@@ -1,8 +1,6 @@
 //! `plugfest fuzz`: stories from seeds, until one breaks a check; then the smallest that does.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use plugfest::repro::Repro;
 use plugfest::shrink;
@@ -10,14 +8,18 @@ use plugfest::story::{StoryOptions, drawn, tell};
 use sim::Deviations;
 use sim::world::Strategy;
 
+use plugfest::interrupt::asked;
+
 use crate::cli::{BehaviourWord, FuzzArguments, ScheduleWord};
-use crate::output::{Stop, print};
+use crate::output::{Stop, print, write_whole};
 use crate::replay_command::{finding_lines, story_lines};
 
 /// No story broke a check.
 const EXIT_HELD: u8 = 0;
 /// One did.
 const EXIT_FAILED: u8 = 1;
+/// Somebody wanted it to end before.
+const EXIT_INTERRUPTED: u8 = 3;
 /// Stories between two signs of life.
 const SIGN_OF_LIFE: u64 = 1_000;
 
@@ -34,6 +36,13 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
     print(&format!("stories of seeds {first}..{end}\n"))?;
     let mut verified = 0;
     for seed in first..end {
+        if asked() {
+            let done = seed - first;
+            print(&format!(
+                "interrupted: {done} stories, {verified} blocks verified, no check was broken\n"
+            ))?;
+            return Ok(EXIT_INTERRUPTED);
+        }
         let story = drawn(seed);
         let options = StoryOptions {
             seed,
@@ -57,7 +66,7 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
                 Some(path) => path.clone(),
                 None => PathBuf::from(format!("plugfest-{}-{seed}.json", broken.id)),
             };
-            write_repro(&path, &repro)?;
+            write_whole(&path, repro.text().as_bytes())?;
             print(&story_lines(&story))?;
             print(&finding_lines(&repro.findings))?;
             print(&format!("again: plugfest replay {}\n", path.display()))?;
@@ -73,14 +82,4 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
         "{stories} stories, {verified} blocks verified: no check was broken\n"
     ))?;
     Ok(EXIT_HELD)
-}
-
-/// Writes a repro; what was there is replaced only by a whole one.
-pub fn write_repro(path: &Path, repro: &Repro) -> Result<(), Stop> {
-    let wrong = |error| Stop::Error(format!("cannot write {}: {error}", path.display()));
-    let part = path.with_extension("part");
-    let mut file = File::create(&part).map_err(wrong)?;
-    file.write_all(repro.text().as_bytes()).map_err(wrong)?;
-    file.sync_all().map_err(wrong)?;
-    std::fs::rename(&part, path).map_err(wrong)
 }

@@ -15,6 +15,7 @@ use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
 use sim::Deviation;
 
+use crate::interrupt::Interruptible;
 use crate::testbed::{self, Turns};
 
 /// What a run is made from, besides the plan.
@@ -225,7 +226,8 @@ fn carry_out(
         testbed::vms(plan),
         testbed::deviations(options),
     );
-    let outcome = scenarios::run::run(concrete, testbed, &mut judge, progress)
+    let mut testbed = Interruptible(testbed);
+    let outcome = scenarios::run::run(concrete, &mut testbed, &mut judge, progress)
         .map_err(|error| RunError(error.to_string()))?;
     Ok(Report::new(header(plan, options), outcome))
 }

@@ -8,13 +8,14 @@ use plugfest::{Outputs, Report, RunOptions, Verdict, render, run_with};
 use scenarios::report::{case_json, progress_line};
 use scenarios::run::Progress;
 
+use plugfest::interrupt::asked;
 use plugfest::repro::Repro;
 
 use crate::campaign;
 use crate::cli::{Format, RunArguments};
-use crate::fuzz_command::write_repro;
+use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, print};
+use crate::output::{Stop, print, write_whole};
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
@@ -45,6 +46,9 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     one_plan_a_file("--turns", arguments.turns.as_deref(), &targets)?;
     let mut reports = Vec::new();
     for target in &targets {
+        if asked() {
+            break;
+        }
         let options = options(target, arguments.seed);
         let report = one(target, &options, arguments)?;
         let unkept = reports
@@ -57,6 +61,15 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     }
     if arguments.format == Format::Text {
         print(&render(&reports))?;
+    }
+    if let Some(path) = &arguments.junit {
+        let mut junit = Junit::default();
+        reports.iter().for_each(|report| junit.add(report));
+        junit.write(path)?;
+    }
+    if reports.len() < targets.len() {
+        let (begun, all) = (reports.len(), targets.len());
+        eprintln!("interrupted: {begun} of {all} plans were begun");
     }
     Ok(reports
         .iter()
@@ -97,7 +110,7 @@ pub fn keep(target: &Target, options: &RunOptions, arguments: &RunArguments) -> 
         return Ok(());
     };
     let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
-    write_repro(path, &repro)?;
+    write_whole(path, repro.text().as_bytes())?;
     print(&format!("again: plugfest replay {}\n", path.display()))
 }
 
