@@ -13,13 +13,15 @@ pub const PAGE: usize = 4096;
 /// Pages a word tells of.
 const WORD: usize = 64;
 
-/// The pages of a region that were written since the last [`Touched::take`].
+/// The pages of a region that were written: since the last [`Touched::take`], and ever.
 #[derive(Debug, Default)]
 pub struct Touched {
     /// A bit a page.
     pages: Box<[AtomicU64]>,
     /// A bit a word of `pages` that is not zero.
     words: Box<[AtomicU64]>,
+    /// The pages that were written before.
+    before: Box<[AtomicU64]>,
 }
 
 impl Touched {
@@ -30,17 +32,21 @@ impl Touched {
                 let word = n * WORD + word;
                 let pages = self.pages[word].load(Relaxed);
                 self.pages[word].store(0, Relaxed);
+                let before = &self.before[word];
+                before.store(before.load(Relaxed) | pages, Relaxed);
                 bits(pages).for_each(|page| f(word * WORD + page));
             }
             summary.store(0, Relaxed);
         }
     }
 
-    /// Pages that were written since the last [`Touched::take`].
-    #[must_use]
-    pub fn count(&self) -> usize {
-        let ones = |word: &AtomicU64| word.load(Relaxed).count_ones() as usize;
-        self.pages.iter().map(ones).sum()
+    /// The numbers of all pages that were ever written, in ascending order.
+    pub fn ever(&self) -> impl Iterator<Item = usize> {
+        let words = self.pages.iter().zip(&self.before).enumerate();
+        words.flat_map(|(word, (since, before))| {
+            let pages = since.load(Relaxed) | before.load(Relaxed);
+            bits(pages).map(move |page| word * WORD + page)
+        })
     }
 
     #[cold]
@@ -106,6 +112,7 @@ impl NewBitmap for Touched {
         Self {
             pages: zeroes(words),
             words: zeroes(words.div_ceil(WORD)),
+            before: zeroes(words),
         }
     }
 }
@@ -173,8 +180,12 @@ mod tests {
         memory
             .write_obj(7_u32, GuestAddress(at.0 + 4096))
             .expect("mapped");
-        assert_eq!(touched.bitmap().count(), 4);
         assert_eq!(taken(), [0, 1, 2, 255]);
+        memory
+            .write_obj(7_u32, GuestAddress(at.0 + 3 * 4096))
+            .expect("mapped");
+        assert!(touched.bitmap().ever().eq([0, 1, 2, 3, 255]));
+        assert_eq!(taken(), [3]);
         let _: u32 = memory.read_obj(GuestAddress(at.0 + 4096)).expect("mapped");
         assert!(taken().is_empty());
     }

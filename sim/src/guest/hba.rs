@@ -73,7 +73,7 @@ pub enum Driver {
 }
 
 /// One device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hba {
     /// The controller behind it.
     pub controller: ControllerId,

@@ -36,17 +36,21 @@ pub struct Segment {
 }
 
 /// One ring, seen from the driver.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DriverRing {
     memory: Memory,
     desc: u64,
     avail: u64,
     used: u64,
     size: u16,
-    /// Free descriptors, the next one last.
-    free: Vec<u16>,
-    /// Descriptors of each head in flight; empty: not in flight.
-    chains: Vec<Vec<u16>>,
+    /// The descriptor behind each: in its chain, or in the free list.
+    next: Vec<u16>,
+    /// Descriptors of each head's chain; 0: it is no head in flight.
+    chained: Vec<u16>,
+    /// The first free descriptor.
+    free: u16,
+    /// Free descriptors.
+    free_count: u16,
     avail_idx: u16,
     used_idx: u16,
     broken: bool,
@@ -60,19 +64,18 @@ impl DriverRing {
     /// If the addresses are not in `memory`: a bug of the layout.
     #[must_use]
     pub fn new(memory: Memory, (desc, avail, used): (u64, u64, u64), size: u16) -> Self {
-        let chains = (0..size).map(|_| Vec::with_capacity(4)).collect();
-        let free = (0..size).rev().collect();
-        let (avail_idx, used_idx) = (0, 0);
         let ring = Self {
             memory,
             desc,
             avail,
             used,
             size,
-            free,
-            chains,
-            avail_idx,
-            used_idx,
+            next: (1..=size).collect(),
+            chained: vec![0; usize::from(size)],
+            free: 0,
+            free_count: size,
+            avail_idx: 0,
+            used_idx: 0,
             broken: false,
         };
         ring.put(avail, &[0; 4]);
@@ -95,24 +98,24 @@ impl DriverRing {
     /// Whether a request with an indirect table finds room.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.free.is_empty()
+        self.free_count > 0
     }
 
     /// The head that the next request gets.
     #[must_use]
     pub fn next_head(&self) -> Option<u16> {
-        self.free.last().copied()
+        self.has_room().then_some(self.free)
     }
 
     /// Makes `segments` available through the indirect table at `table`, or as a direct chain if there
     /// is none. Returns the head; `None` if there is no room.
     pub fn add(&mut self, segments: &[Segment], table: Option<u64>) -> Option<u16> {
         let needed = if table.is_some() { 1 } else { segments.len() };
-        if self.free.len() < needed {
+        if usize::from(self.free_count) < needed {
             return None;
         }
-        let head = self.free.pop().expect("there is room");
-        self.chains[usize::from(head)].push(head);
+        let head = self.take_free();
+        self.chained[usize::from(head)] = needed as u16;
         if let Some(table) = table {
             self.write_table(table, segments);
             let len = (segments.len() as u64 * DESC_SIZE) as u32;
@@ -136,6 +139,14 @@ impl DriverRing {
         Some(head)
     }
 
+    /// Takes a free descriptor; there is one. What is taken in a row is a chain already.
+    fn take_free(&mut self) -> u16 {
+        let taken = self.free;
+        self.free = self.next[usize::from(taken)];
+        self.free_count -= 1;
+        taken
+    }
+
     fn write_table(&self, table: u64, segments: &[Segment]) {
         let mut bytes = [0; 4 * DESC_SIZE as usize];
         for (n, segment) in segments.iter().enumerate() {
@@ -149,11 +160,10 @@ impl DriverRing {
     fn write_chain(&mut self, head: u16, segments: &[Segment]) {
         let mut this = head;
         for (n, segment) in segments.iter().enumerate() {
-            let next = (n + 1 < segments.len()).then(|| self.free.pop().expect("there is room"));
+            let next = (n + 1 < segments.len()).then(|| self.take_free());
             let desc = Self::descriptor(segment, next);
             self.put(self.desc + u64::from(this) * DESC_SIZE, &desc.to_bytes());
             if let Some(next) = next {
-                self.chains[usize::from(head)].push(next);
                 this = next;
             }
         }
@@ -196,17 +206,16 @@ impl DriverRing {
         self.used_idx = self.used_idx.wrapping_add(1);
         let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         let len = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
-        let live = self
-            .chains
-            .get(id as usize)
-            .is_some_and(|chain| !chain.is_empty());
-        if !live {
+        let chained = self.chained.get(id as usize).copied().unwrap_or(0);
+        if chained == 0 {
             self.broken = true;
             return Err(NotAHead { id });
         }
-        while let Some(descriptor) = self.chains[id as usize].pop() {
-            self.free.push(descriptor);
-        }
+        self.chained[id as usize] = 0;
+        let last = (1..chained).fold(id as u16, |at, _| self.next[usize::from(at)]);
+        self.next[usize::from(last)] = self.free;
+        self.free = id as u16;
+        self.free_count += chained;
         Ok(Some((id as u16, len)))
     }
 }

@@ -46,7 +46,7 @@ pub enum Waiting {
 }
 
 /// A controller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Controller {
     /// By creation order, from 1.
     pub number: u8,

@@ -5,7 +5,7 @@
 use vm_memory::GuestAddress;
 
 use super::bdev::io::{Ended, IoKind};
-use super::bdev::store::{StoreId, Stores, each_page};
+use super::bdev::store::{PAGE, StoreId, Stores, each_page};
 use super::chain::Iov;
 use super::scsi::{BdevStatus, BlockIo};
 use super::turn::TargetTurn;
@@ -186,7 +186,7 @@ fn write(
     for iov in iovs {
         let len = left.min(u64::from(iov.len));
         each_page(at, len as usize, |number, offset, from, count| {
-            let page = &mut stores.page_mut(store, number)[offset..offset + count];
+            let page = &mut stores.page_mut(store, number, count == PAGE)[offset..offset + count];
             let source = GuestAddress(iov.addr + from as u64);
             gone |= memory.read_at(page, source).is_err();
         });

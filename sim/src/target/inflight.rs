@@ -41,7 +41,7 @@ pub fn buffer(queues: u16, size: u16) -> Option<Memory> {
     Some(Arc::new(memory))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Buffer {
     conn: ConnId,
     memory: Memory,
@@ -66,12 +66,17 @@ impl Buffer {
 }
 
 /// The buffers that front-ends handed over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inflights {
     buffers: Vec<Buffer>,
 }
 
 impl Inflights {
+    /// Hands over the buffers.
+    pub fn memories(&self, f: impl FnMut(&Memory)) {
+        self.buffers.iter().map(|buffer| &buffer.memory).for_each(f);
+    }
+
     /// Forgets a connection's.
     pub fn forget(&mut self, conn: ConnId) {
         self.buffers.retain(|buffer| buffer.conn != conn);

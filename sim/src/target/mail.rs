@@ -94,7 +94,7 @@ pub enum VdevMessage {
 }
 
 /// A thread's inbox.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inbox<M> {
     queue: VecDeque<(Stamp, M)>,
 }
@@ -131,7 +131,7 @@ impl<M> Inbox<M> {
 }
 
 /// When each actor is due.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agenda {
     due: Vec<Time>,
     messages: Vec<Stamp>,

@@ -59,6 +59,33 @@ pub struct Vring {
     pub tasks: Vec<Task>,
 }
 
+impl Clone for Vring {
+    fn clone(&self) -> Self {
+        let mut ring = Self::new();
+        ring.clone_from(self);
+        ring
+    }
+
+    /// Keeps the memory of the tasks.
+    fn clone_from(&mut self, from: &Self) {
+        let Self {
+            queue,
+            life,
+            live,
+            zeroed,
+            look,
+            calls_due,
+            again,
+            tasks,
+        } = from;
+        self.queue = Queue::try_from(queue.state()).expect("a queue has been checked");
+        (self.life, self.calls_due) = (*life, *calls_due);
+        (self.live, self.zeroed, self.look) = (*live, *zeroed, *look);
+        self.again.clone_from(again);
+        self.tasks.clone_from(tasks);
+    }
+}
+
 impl Vring {
     /// A ring without addresses.
     #[must_use]

@@ -4,10 +4,13 @@
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
 mod calls;
+mod frozen;
 mod hash;
 mod rpc_client;
 mod schedule;
 mod sim;
+mod sim_snapshot;
+mod snapshot;
 mod strategy;
 mod together;
 mod turn_log;
@@ -20,6 +23,8 @@ use scenarios::{Observation, Seen, Time, VmId};
 pub use hash::RunHash;
 pub use schedule::Schedule;
 pub use sim::{DISK_BYTES, Sim, SimOptions};
+pub use sim_snapshot::SimSnapshot;
+pub use snapshot::Snapshot;
 pub use strategy::{Choices, Strategy};
 pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
@@ -48,6 +53,7 @@ pub enum Step {
 }
 
 /// A guest and where it sits.
+#[derive(Clone)]
 struct Seat {
     vm: VmId,
     guest: Guest,
@@ -85,6 +91,10 @@ pub struct World {
     order: RunHash,
     turns: u64,
     record: Option<Record>,
+    /// Snapshots that were taken.
+    snapshots: u64,
+    /// Room to put memory back.
+    pages: Vec<usize>,
 }
 
 impl World {
@@ -115,6 +125,8 @@ impl World {
             order: RunHash::default(),
             turns: 0,
             record: None,
+            snapshots: 0,
+            pages: Vec::new(),
         }
     }
 

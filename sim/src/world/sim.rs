@@ -75,7 +75,7 @@ fn latencies(volume: Option<Volume>) -> Latencies {
 
 /// What waits for an answer.
 #[derive(Clone, Debug)]
-enum Pending {
+pub(super) enum Pending {
     /// One of several calls of an action, the last of which answers the ticket: with 0, or with the
     /// first error of any.
     Done { ticket: Ticket, last: bool },
@@ -89,7 +89,7 @@ enum Pending {
 
 /// What keeps a run from ending by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
+pub(super) enum Held {
     /// A disk holds requests until they are released.
     Disk(DiskId),
     /// A VM is paused.
@@ -97,7 +97,8 @@ enum Held {
 }
 
 /// Who still owes a sign of life.
-struct Alive {
+#[derive(Clone)]
+pub(super) struct Alive {
     deadline: Time,
     target: bool,
     vms: Vec<VmId>,
@@ -105,20 +106,20 @@ struct Alive {
 
 /// The simulated testbed.
 pub struct Sim {
-    world: World,
-    options: SimOptions,
-    rpc: RpcClient<Pending>,
-    tickets: u32,
+    pub(super) world: World,
+    pub(super) options: SimOptions,
+    pub(super) rpc: RpcClient<Pending>,
+    pub(super) tickets: u32,
     /// Disks that were prepared, and what they are.
-    disks: BTreeMap<DiskId, DiskKind>,
+    pub(super) disks: BTreeMap<DiskId, DiskKind>,
     /// The first error of the calls of an action.
-    failed: BTreeMap<Ticket, String>,
+    pub(super) failed: BTreeMap<Ticket, String>,
     /// Requests are held, or a VM is paused: nothing going on does not mean that nothing will.
-    held: BTreeSet<Held>,
-    alive: Option<Alive>,
-    settling: Option<Time>,
-    together: Together,
-    seen: Vec<Seen>,
+    pub(super) held: BTreeSet<Held>,
+    pub(super) alive: Option<Alive>,
+    pub(super) settling: Option<Time>,
+    pub(super) together: Together,
+    pub(super) seen: Vec<Seen>,
 }
 
 impl Sim {
@@ -151,6 +152,25 @@ impl Sim {
             together: Together::default(),
             seen: Vec::new(),
         }
+    }
+
+    /// Goes on with the accidents of another seed, and with another strategy.
+    pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
+        self.options.seed = seed;
+        self.world.reseed(Dice::new(seed, WORLD_STREAM));
+        self.world.follow(strategy);
+    }
+
+    /// Bytes of guest memory that were ever written, and of the devices' contents.
+    #[must_use]
+    pub fn bytes_touched(&self) -> (u64, u64) {
+        self.world.bytes_touched()
+    }
+
+    /// Turns taken.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.world.turns()
     }
 
     /// Notes who goes, turn by turn ([`Self::choices`]).

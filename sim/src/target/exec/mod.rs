@@ -19,7 +19,7 @@ use super::turn::{TargetTurn, fold};
 use super::{Out, Target};
 
 /// RPCs that are answered later, other than removals and bdev deletions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Deferred {
     /// `vhost_delete_controller` that found the controller busy (S19).
     pub deletes: Vec<(CallId, String)>,

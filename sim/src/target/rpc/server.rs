@@ -25,7 +25,7 @@ const RECEIVE_MAX: usize = 32 << 10;
 pub struct CallId(u64);
 
 /// The server's side of all connections.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RpcServer {
     initialized: bool,
     clients: Vec<Client>,
@@ -39,7 +39,7 @@ pub struct RpcServer {
     unsent: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Client {
     id: ClientId,
     received: Vec<u8>,
@@ -50,7 +50,7 @@ struct Client {
     closing: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Call {
     client: ClientId,
     reply: ReplyTo,
@@ -64,7 +64,7 @@ struct ReplyTo {
     batch: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Batch {
     missing: usize,
     answers: Vec<String>,
