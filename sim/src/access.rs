@@ -3,10 +3,16 @@
 //! `vm_memory`'s own walk the regions of a range for every access, which costs more than most of the
 //! accesses themselves. Knows bytes and addresses.
 
+use std::sync::atomic::Ordering;
+
+use vm_memory::bitmap::BS;
 use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryMmap, GuestMemoryRegion,
-    MemoryRegionAddress,
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion,
+    MemoryRegionAddress, VolatileSlice,
 };
+
+use crate::end::GuestMemory;
+use crate::touched::Touched;
 
 /// Reads and writes of guest memory.
 pub trait Access {
@@ -23,29 +29,68 @@ pub trait Access {
     ///
     /// Some of it is not mapped; the rest may have been written.
     fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), GuestMemoryError>;
+
+    /// The little-endian number at `addr`, read at once.
+    ///
+    /// # Errors
+    ///
+    /// It is not mapped, or not aligned.
+    fn load_le16(&self, addr: GuestAddress) -> Result<u16, GuestMemoryError>;
+
+    /// Writes a little-endian number at once, after all that was written before.
+    ///
+    /// # Errors
+    ///
+    /// It is not mapped, or not aligned.
+    fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), GuestMemoryError>;
 }
 
-impl Access for GuestMemoryMmap<()> {
+/// The bytes from `addr` on, if they lie in one region.
+#[inline]
+fn piece(
+    memory: &GuestMemory,
+    addr: GuestAddress,
+    len: usize,
+) -> Option<VolatileSlice<'_, BS<'_, Touched>>> {
+    let region = memory.find_region(addr)?;
+    let offset = MemoryRegionAddress(addr.0 - region.start_addr().0);
+    region.get_slice(offset, len).ok()
+}
+
+impl Access for GuestMemory {
     #[inline]
     fn read_at(&self, bytes: &mut [u8], addr: GuestAddress) -> Result<(), GuestMemoryError> {
-        if let Some(region) = self.find_region(addr) {
-            let offset = addr.0 - region.start_addr().0;
-            if bytes.len() as u64 <= region.len() - offset {
-                return region.read_slice(bytes, MemoryRegionAddress(offset));
-            }
-        }
-        self.read_slice(bytes, addr)
+        let Some(piece) = piece(self, addr, bytes.len()) else {
+            return self.read_slice(bytes, addr);
+        };
+        piece.copy_to(bytes);
+        Ok(())
     }
 
     #[inline]
     fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), GuestMemoryError> {
-        if let Some(region) = self.find_region(addr) {
-            let offset = addr.0 - region.start_addr().0;
-            if bytes.len() as u64 <= region.len() - offset {
-                return region.write_slice(bytes, MemoryRegionAddress(offset));
-            }
+        let Some(piece) = piece(self, addr, bytes.len()) else {
+            return self.write_slice(bytes, addr);
+        };
+        piece.copy_from(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn load_le16(&self, addr: GuestAddress) -> Result<u16, GuestMemoryError> {
+        let value = match piece(self, addr, 2) {
+            Some(piece) => piece.load(0, Ordering::Acquire)?,
+            None => self.load(addr, Ordering::Acquire)?,
+        };
+        Ok(u16::from_le(value))
+    }
+
+    #[inline]
+    fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), GuestMemoryError> {
+        match piece(self, addr, 2) {
+            Some(piece) => Ok(piece.store(value.to_le(), 0, Ordering::Release)?),
+            None => self.store(value.to_le(), addr, Ordering::Release),
         }
-        self.write_slice(bytes, addr)
     }
 }
 
@@ -56,7 +101,7 @@ mod tests {
     #[test]
     fn an_access_may_span_regions_and_may_not_leave_them() {
         let ranges = [(GuestAddress(0), 0x1000), (GuestAddress(0x1000), 0x1000)];
-        let memory = GuestMemoryMmap::<()>::from_ranges(&ranges).expect("two pages");
+        let memory = GuestMemory::from_ranges(&ranges).expect("two pages");
         memory
             .write_at(b"abcd", GuestAddress(0xffe))
             .expect("it is mapped");
@@ -67,5 +112,21 @@ mod tests {
         assert_eq!(&bytes, b"abcd");
         assert!(memory.write_at(b"abcd", GuestAddress(0x1ffe)).is_err());
         assert!(memory.read_at(&mut bytes, GuestAddress(0x4000)).is_err());
+    }
+
+    #[test]
+    fn a_number_is_little_endian_aligned_and_mapped() {
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 0x1000)]).expect("a page");
+        memory
+            .store_le16(0x1234, GuestAddress(0xffe))
+            .expect("it is mapped");
+        let mut bytes = [0; 2];
+        memory
+            .read_at(&mut bytes, GuestAddress(0xffe))
+            .expect("it is mapped");
+        assert_eq!(bytes, [0x34, 0x12]);
+        assert_eq!(memory.load_le16(GuestAddress(0xffe)).ok(), Some(0x1234));
+        assert!(memory.load_le16(GuestAddress(1)).is_err());
+        assert!(memory.store_le16(1, GuestAddress(0x1000)).is_err());
     }
 }

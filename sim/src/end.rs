@@ -10,9 +10,12 @@ use scenarios::{CheckId, Observation, Seen, Time};
 use vm_memory::GuestMemoryMmap;
 
 use crate::dice::Dice;
+use crate::touched::Touched;
 
+/// Guest memory that notes which of its pages were written.
+pub type GuestMemory = GuestMemoryMmap<Touched>;
 /// A guest's memory. In *sim* anonymous; behind sockets the peer's file descriptors.
-pub type Memory = Arc<GuestMemoryMmap<()>>;
+pub type Memory = Arc<GuestMemory>;
 
 /// Actors an end can have; the world numbers those of all ends together, up to this many.
 pub const ACTORS_MAX: usize = 128;

@@ -12,6 +12,7 @@ pub mod end;
 pub mod guest;
 pub mod message;
 pub mod target;
+pub mod touched;
 pub mod wire;
 pub mod world;
 

@@ -29,13 +29,14 @@ struct Flight {
 /// The history of all disks.
 #[derive(Debug, Default)]
 pub struct Io {
-    disks: BTreeMap<DiskId, History>,
+    /// By number of the disk.
+    disks: Vec<History>,
     refusals: Refusals,
     /// The disk in each slot, if it keeps data, and the slots that have had several.
     places: BTreeMap<Place, Option<DiskId>>,
     exchanged: BTreeSet<Place>,
-    /// By the upper bits of the request's number, which name the guest.
-    flights: BTreeMap<u64, Flight>,
+    /// With the upper bits of the request's number, which name the guest; a few.
+    flights: Vec<(u64, Flight)>,
     /// The target or a guest died: what is in flight may never come back.
     died: bool,
 }
@@ -65,15 +66,11 @@ impl Io {
             }
             Observation::Inside(inside) => self.refusals.inside(inside, seen.at),
             Observation::Attached { place, disk, .. } => {
-                if self
-                    .places
-                    .insert(*place, *disk)
-                    .is_some_and(|old| old != *disk)
-                {
-                    self.exchanged.insert(*place);
-                }
+                let before = self.places.insert(*place, *disk);
+                self.exchanged
+                    .extend(before.filter(|old| old != disk).map(|_| *place));
             }
-            Observation::VmDown { vm } => self.vm_down(*vm, seen.at),
+            Observation::VmDown { vm } => self.vm_down(*vm),
             Observation::Crashed { .. } => self.died = true,
             Observation::FioEnded { fio, jobs, .. } => {
                 for job in jobs.iter().filter(|job| job.hung && !self.died) {
@@ -87,18 +84,24 @@ impl Io {
     }
 
     fn submitted(&mut self, io: &Request, at: Time) {
-        let flight = self.flights.entry(io.id & !NUMBER).or_default();
+        let guest = io.id & !NUMBER;
+        let known = self.flights.iter().position(|(of, _)| *of == guest);
+        let known = known.unwrap_or_else(|| {
+            self.flights.push((guest, Flight::default()));
+            self.flights.len() - 1
+        });
+        let flight = &mut self.flights[known].1;
         let number = io.id & NUMBER;
         if flight.requests.is_empty() {
             flight.first = number;
         }
         let place = number.saturating_sub(flight.first) as usize;
-        if place >= flight.requests.len() {
-            flight.requests.resize(place + 1, None);
+        while flight.requests.len() <= place {
+            flight.requests.push_back(None);
         }
         flight.requests[place] = Some((at, *io));
         flight.count += 1;
-        let disk = self.disks.entry(io.disk).or_default();
+        let disk = history(&mut self.disks, io.disk);
         if let Some(block) = disk.block(io.offset, io.len)
             && io.write
         {
@@ -115,7 +118,7 @@ impl Io {
         if there == io.disk {
             return None;
         }
-        let disk = self.disks.entry(there).or_default();
+        let disk = history(&mut self.disks, there);
         let block = disk.block(io.offset, io.len)?;
         Some((disk, block))
     }
@@ -133,12 +136,14 @@ impl Io {
     /// When the oldest request in flight was submitted.
     fn oldest(&self, now: Time) -> Time {
         let first = |flight: &Flight| flight.requests.front().copied().flatten().map(|(at, _)| at);
-        self.flights.values().filter_map(first).min().unwrap_or(now)
+        let flights = self.flights.iter().map(|(_, flight)| flight);
+        flights.filter_map(first).min().unwrap_or(now)
     }
 
     /// Takes a request out of those in flight: when it was submitted.
     fn take(&mut self, io: &Request) -> Option<Time> {
-        let flight = self.flights.get_mut(&(io.id & !NUMBER))?;
+        let guest = io.id & !NUMBER;
+        let (_, flight) = self.flights.iter_mut().find(|(of, _)| *of == guest)?;
         let place = (io.id & NUMBER).checked_sub(flight.first)? as usize;
         let (at, _) = flight.requests.get_mut(place)?.take()?;
         flight.count -= 1;
@@ -163,8 +168,7 @@ impl Io {
             tally.violated(CheckId::V2, at, "each request to come back once", what);
             return None;
         };
-        let oldest = self.oldest(at);
-        let disk = self.disks.entry(io.disk).or_default();
+        let disk = history(&mut self.disks, io.disk);
         let Some(block) = disk.block(io.offset, io.len) else {
             return Some(submitted);
         };
@@ -173,6 +177,8 @@ impl Io {
         if io.write {
             // It may have gone to the disk that was there meanwhile.
             let sure = whole && !exchanged;
+            let oldest = self.oldest(at);
+            let disk = history(&mut self.disks, io.disk);
             disk.end(block, io.wrote, sure, at, oldest);
             if exchanged {
                 self.write_elsewhere(io, at, Some(oldest));
@@ -206,10 +212,10 @@ impl Io {
         at: Time,
         tally: &mut Tally,
     ) {
-        let foreign = self
-            .disks
-            .iter()
-            .find(|(id, disk)| **id != io.disk && read != 0 && disk.acked(block) == read);
+        let disks = (0..=u8::MAX).map(DiskId).zip(&self.disks);
+        let foreign = disks
+            .filter(|(id, _)| *id != io.disk && read != 0)
+            .find(|(_, disk)| disk.acked(block) == read);
         let what = format!(
             "offset {} of {} at {} read {read:016x}",
             io.offset, io.disk, io.place
@@ -229,30 +235,28 @@ impl Io {
         }
     }
 
-    /// A guest went away: its requests in flight may have been carried out or not.
-    fn vm_down(&mut self, vm: VmId, at: Time) {
-        let Some(flight) = self
-            .flights
-            .remove(&(u64::from(vm.0) << NUMBER.count_ones()))
-        else {
-            return;
-        };
-        let gone = flight.requests.into_iter().flatten().map(|(_, io)| io);
-        let oldest = self.oldest(at);
-        for io in gone.filter(|io| io.write) {
-            let disk = self.disks.entry(io.disk).or_default();
-            if let Some(block) = disk.block(io.offset, io.len) {
-                disk.end(block, io.wrote, false, at, oldest);
-            }
-        }
+    /// A guest went away: nobody waits for its requests, and its writes in flight may land at any time,
+    /// since the target may be a while with what it has fetched.
+    fn vm_down(&mut self, vm: VmId) {
+        let guest = u64::from(vm.0) << NUMBER.count_ones();
+        self.flights.retain(|(of, _)| *of != guest);
     }
 
     fn quiet(&mut self, at: Time, tally: &mut Tally) {
         tally.count(CheckId::V2);
-        let left: usize = self.flights.values().map(|flight| flight.count).sum();
+        let left: usize = self.flights.iter().map(|(_, flight)| flight.count).sum();
         if left > 0 && !self.died {
             let what = format!("{left} that will never come back");
             tally.violated(CheckId::V2, at, "every request to come back", what);
         }
     }
+}
+
+/// The history of a disk, begun if need be.
+fn history(disks: &mut Vec<History>, disk: DiskId) -> &mut History {
+    let number = usize::from(disk.0);
+    if disks.len() <= number {
+        disks.resize_with(number + 1, History::default);
+    }
+    &mut disks[number]
 }

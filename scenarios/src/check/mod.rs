@@ -29,7 +29,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ControllerId, VmId};
-use crate::observation::Seen;
+use crate::observation::{Observation, Seen};
 use crate::run::CheckResult;
 use crate::testbed::Evidence;
 use tally::Tally;
@@ -226,6 +226,13 @@ impl crate::run::Judge for Judge {
     fn see(&mut self, seen: &Seen) {
         noted::see(seen, &mut self.tally);
         self.io.see(seen, &mut self.tally);
+        // Nearly all of what is seen; the other families do not look at it.
+        if matches!(
+            seen.what,
+            Observation::IoSubmitted(_) | Observation::IoDone { .. }
+        ) {
+            return;
+        }
         // The slots' state before a movement is what the events and the convergence compare with.
         self.events.see(seen, &mut self.tally);
         self.rpc.see(seen, &mut self.tally);

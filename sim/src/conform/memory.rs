@@ -7,6 +7,7 @@ use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::end::Memory;
+use crate::touched::Touched;
 
 /// Bytes of each region; the second follows the first.
 pub const REGION_SIZE: u64 = 4 << 20;
@@ -45,7 +46,7 @@ impl Buffer {
 /// A front-end's guest memory.
 #[derive(Debug)]
 pub struct FrontEndMemory {
-    regions: [Arc<GuestRegionMmap<()>>; 2],
+    regions: [Arc<GuestRegionMmap<Touched>>; 2],
     whole: Memory,
     next: u64,
 }
@@ -162,7 +163,7 @@ pub fn rings_of(queue: u16) -> Buffer {
     }
 }
 
-fn table(regions: &[Arc<GuestRegionMmap<()>>]) -> Result<Memory, String> {
+fn table(regions: &[Arc<GuestRegionMmap<Touched>>]) -> Result<Memory, String> {
     GuestMemoryMmap::from_arc_regions(regions.to_vec())
         .map(Arc::new)
         .map_err(|e| format!("no guest memory: {e}"))

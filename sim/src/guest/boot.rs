@@ -277,7 +277,7 @@ impl Guest {
             cx.out.push(FromGuest::Disconnect {
                 hba: HbaId(hba as u8),
             });
-            self.hbas[hba].tear_down(&self.memory);
+            self.hbas[hba].power_off(&self.memory);
             self.forget_scripts(hba);
             self.flows[hba].clear();
             self.unprobed[hba].clear();

@@ -3,11 +3,12 @@
 //! Knows what fio asks of the kernel; what the kernel does with it stands in `io`.
 
 use std::collections::VecDeque;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fio_model::{
-    Completion, Device, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request, exit_status,
-    fingerprint,
+    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
+    exit_status, fingerprint,
 };
 use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
 use vm_memory::GuestAddress;
@@ -15,7 +16,7 @@ use vm_memory::GuestAddress;
 use super::disk::Disk;
 use super::io::Submitted;
 use super::layout::{THREAD_BYTES, thread_buffers};
-use super::{CPUS, Guest, GuestTurn, Power};
+use super::{CPUS, Digests, Guest, GuestTurn, Power};
 use crate::access::Access as _;
 use crate::end::{Cx, When};
 use crate::message::FromGuest;
@@ -41,6 +42,7 @@ enum Sleep {
 }
 
 /// A fio thread on its disk.
+#[derive(Clone)]
 pub struct Thread {
     fio: FioId,
     /// The disk that was opened.
@@ -278,7 +280,7 @@ impl Guest {
         if request.op == Op::Write {
             self.scratch.resize(size as usize, 0);
             let buffer = &mut self.scratch[..];
-            let digests = &mut self.digests;
+            let digests = &mut lock(&self.digests);
             wrote = thread.file.prepare(&request, cx.now.0, buffer, digests).0;
             // The rest of a short write is in the buffer already.
             if request.buffer_offset == 0 {
@@ -355,9 +357,10 @@ impl Guest {
                     answer,
                 });
             }
+            let digests = &mut lock(&self.digests);
             thread
                 .file
-                .complete(io.unit, completion, &self.scratch, &mut self.digests);
+                .complete(io.unit, completion, &self.scratch, digests);
         }
         reaped
     }
@@ -482,4 +485,9 @@ impl Guest {
             !over
         });
     }
+}
+
+/// The digests, for one request. A cache that a panic left behind is as good as any.
+fn lock(digests: &Digests) -> MutexGuard<'_, DigestCache> {
+    digests.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -97,7 +97,7 @@ pub enum Driver {
 }
 
 /// One device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hba {
     /// The controller behind it.
     pub controller: ControllerId,
@@ -174,6 +174,12 @@ impl Hba {
         self.room_wanted.clear();
         self.mutex = ScanMutex::default();
         self.async_scan = false;
+    }
+
+    /// The machine is gone, with its memory: what is written there from now on is nobody's.
+    pub fn power_off(&mut self, memory: &Memory) {
+        self.tear_down(memory);
+        self.poisoned.fill(false);
     }
 
     /// The vrings that its driver has set up.

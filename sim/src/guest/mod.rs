@@ -43,7 +43,7 @@ mod tmf;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use fio_model::{DigestCache, Volume};
 use scenarios::{
@@ -74,6 +74,10 @@ const QEMU: usize = 0;
 /// The first CPU.
 const CPU: usize = 1;
 
+/// Digests of payloads. They depend on nothing but the payload, so guests, and one simulation after the
+/// other, may share them: nothing but the time that it takes changes.
+pub type Digests = Arc<Mutex<DigestCache>>;
+
 /// What a guest is made from.
 #[derive(Clone, Debug)]
 pub struct GuestConfig {
@@ -95,6 +99,8 @@ pub struct GuestConfig {
     pub bootable: bool,
     /// Whether its firmware accepts HOTPLUG, though it sets up no event queue; SeaBIOS does not.
     pub firmware_hotplug: bool,
+    /// Digests of payloads that its fio threads write and check.
+    pub digests: Digests,
 }
 
 impl GuestConfig {
@@ -116,6 +122,7 @@ impl GuestConfig {
             steal_one_in: 0,
             bootable: true,
             firmware_hotplug: false,
+            digests: Digests::default(),
         }
     }
 }
@@ -136,9 +143,10 @@ struct Cpu {
     calls: u64,
 }
 
-/// A guest.
+/// A guest. A clone shares its memory and digests.
+#[derive(Clone)]
 pub struct Guest {
-    config: GuestConfig,
+    config: Arc<GuestConfig>,
     memory: Memory,
     power: Power,
     paused: bool,
@@ -165,7 +173,7 @@ pub struct Guest {
     waits: Vec<ClockWait>,
     /// LUN RESETs that are not answered yet.
     resets: Vec<LunReset>,
-    digests: DigestCache,
+    digests: Digests,
     scratch: Vec<u8>,
     ready: Vec<When>,
     changed: u128,
@@ -209,11 +217,11 @@ impl Guest {
             fios: Vec::new(),
             waits: Vec::new(),
             resets: Vec::new(),
-            digests: DigestCache::new(),
+            digests: config.digests.clone(),
             scratch: Vec::new(),
             ready: vec![When::Blocked; actors],
             changed: 0,
-            config,
+            config: Arc::new(config),
         }
     }
 
@@ -221,6 +229,12 @@ impl Guest {
     #[must_use]
     pub fn has_controller(&self, controller: ControllerId) -> bool {
         self.config.controllers.contains(&controller)
+    }
+
+    /// Hands over the memories that it knows: its own, and inflight buffers under way.
+    pub fn memories(&self, mut f: impl FnMut(&Memory)) {
+        f(&self.memory);
+        self.qemu.buffers(f);
     }
 
     /// The controller of a device.

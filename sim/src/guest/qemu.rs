@@ -16,6 +16,7 @@ use super::Guest;
 use super::hba::Driver;
 use super::layout::{RING_SIZE, RINGS};
 use crate::end::Cx;
+use crate::end::Memory;
 use crate::message::{FromGuest, HbaId, VhostUser, VhostUserReply, VringIndex};
 use crate::wire::scsi::feature;
 
@@ -46,7 +47,7 @@ pub struct Outgoing {
 }
 
 /// What the main loop knows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Qemu {
     /// Messages still to be sent, in order.
     pub outgoing: VecDeque<Outgoing>,
@@ -70,6 +71,20 @@ pub struct Qemu {
 }
 
 impl Qemu {
+    /// Hands over the inflight buffers in messages.
+    pub fn buffers(&self, mut f: impl FnMut(&Memory)) {
+        for (_, answer) in &self.answers {
+            if let VhostUserReply::Inflight { buffer } = answer {
+                f(buffer);
+            }
+        }
+        for outgoing in &self.outgoing {
+            if let VhostUser::SetInflightFd { buffer, .. } = &outgoing.message {
+                f(buffer);
+            }
+        }
+    }
+
     /// The main loop of a machine with `hbas` devices.
     #[must_use]
     pub fn new(hbas: usize) -> Self {

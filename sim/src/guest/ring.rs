@@ -8,9 +8,7 @@
 //! An interrupt drains the ring in one turn, so NO_INTERRUPT, which Linux sets while it drains, could
 //! not be seen by anybody and is written only where a script asks for it.
 
-use std::sync::atomic::Ordering;
-
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 use crate::access::Access as _;
 use crate::end::Memory;
@@ -38,17 +36,21 @@ pub struct Segment {
 }
 
 /// One ring, seen from the driver.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DriverRing {
     memory: Memory,
     desc: u64,
     avail: u64,
     used: u64,
     size: u16,
-    /// Free descriptors, the next one last.
-    free: Vec<u16>,
-    /// Descriptors of each head in flight; empty: not in flight.
-    chains: Vec<Vec<u16>>,
+    /// The descriptor behind each: in its chain, or in the free list.
+    next: Vec<u16>,
+    /// Descriptors of each head's chain; 0: it is no head in flight.
+    chained: Vec<u16>,
+    /// The first free descriptor.
+    free: u16,
+    /// Free descriptors.
+    free_count: u16,
     avail_idx: u16,
     used_idx: u16,
     broken: bool,
@@ -63,19 +65,18 @@ impl DriverRing {
     /// If the addresses are not in `memory`: a bug of the layout.
     #[must_use]
     pub fn new(memory: Memory, (desc, avail, used): (u64, u64, u64), size: u16) -> Self {
-        let chains = (0..size).map(|_| Vec::with_capacity(4)).collect();
-        let free = (0..size).rev().collect();
-        let (avail_idx, used_idx) = (0, 0);
         let ring = Self {
             memory,
             desc,
             avail,
             used,
             size,
-            free,
-            chains,
-            avail_idx,
-            used_idx,
+            next: (1..=size).collect(),
+            chained: vec![0; usize::from(size)],
+            free: 0,
+            free_count: size,
+            avail_idx: 0,
+            used_idx: 0,
             broken: false,
             no_interrupt: false,
         };
@@ -99,24 +100,24 @@ impl DriverRing {
     /// Whether a request with an indirect table finds room.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.free.is_empty()
+        self.free_count > 0
     }
 
     /// The head that the next request gets.
     #[must_use]
     pub fn next_head(&self) -> Option<u16> {
-        self.free.last().copied()
+        self.has_room().then_some(self.free)
     }
 
     /// Makes `segments` available through the indirect table at `table`, or as a direct chain if there
     /// is none. Returns the head; `None` if there is no room.
     pub fn add(&mut self, segments: &[Segment], table: Option<u64>) -> Option<u16> {
         let needed = if table.is_some() { 1 } else { segments.len() };
-        if self.free.len() < needed {
+        if usize::from(self.free_count) < needed {
             return None;
         }
-        let head = self.free.pop().expect("there is room");
-        self.chains[usize::from(head)].push(head);
+        let head = self.take_free();
+        self.chained[usize::from(head)] = needed as u16;
         if let Some(table) = table {
             self.write_table(table, segments);
             let len = (segments.len() as u64 * DESC_SIZE) as u32;
@@ -135,15 +136,15 @@ impl DriverRing {
         self.avail_idx = self.avail_idx.wrapping_add(1);
         let index = GuestAddress(self.avail + AVAIL_IDX);
         self.memory
-            .store(self.avail_idx.to_le(), index, Ordering::Release)
+            .store_le16(self.avail_idx, index)
             .expect("rings lie in guest memory");
         Some(head)
     }
 
     /// Makes the last descriptor of a direct chain point to itself.
     pub fn loop_back(&self, head: u16) {
-        let last = self.chains[usize::from(head)].last().copied();
-        let last = last.expect("a chain that was just added");
+        let links = 1..self.chained[usize::from(head)];
+        let last = links.fold(head, |at, _| self.next[usize::from(at)]);
         let at = GuestAddress(self.desc + u64::from(last) * DESC_SIZE);
         let mut bytes = [0; DESC_SIZE as usize];
         self.memory
@@ -171,18 +172,24 @@ impl DriverRing {
         !self.broken && !self.no_interrupt && self.has_used()
     }
 
+    /// Whether there are used entries that the driver has not taken.
+    #[must_use]
+    pub fn has_used(&self) -> bool {
+        self.used_to() != self.used_idx
+    }
+
     /// Used entries that the driver has not taken and that name no head in flight: their ids.
     pub fn strangers(&self) -> impl Iterator<Item = u32> {
-        let index = GuestAddress(self.used + USED_IDX);
-        let index: u16 = self
-            .memory
-            .load(index, Ordering::Acquire)
-            .expect("rings lie in guest memory");
-        let unseen = u16::from_le(index)
-            .wrapping_sub(self.used_idx)
-            .min(self.size);
+        let unseen = self.used_to().wrapping_sub(self.used_idx).min(self.size);
         let ids = (0..unseen).map(|n| self.used_entry(self.used_idx.wrapping_add(n)).0);
-        ids.filter(|id| !self.in_flight(*id))
+        ids.filter(|id| self.descriptors(*id) == 0)
+    }
+
+    /// The device's index of the used ring.
+    fn used_to(&self) -> u16 {
+        self.memory
+            .load_le16(GuestAddress(self.used + USED_IDX))
+            .expect("rings lie in guest memory")
     }
 
     /// The id and the length in a used entry.
@@ -197,20 +204,17 @@ impl DriverRing {
         (id, len)
     }
 
-    fn in_flight(&self, id: u32) -> bool {
-        let chain = self.chains.get(id as usize);
-        chain.is_some_and(|chain| !chain.is_empty())
+    /// Descriptors of a request in flight; 0: that is no head in flight.
+    fn descriptors(&self, id: u32) -> u16 {
+        self.chained.get(id as usize).copied().unwrap_or(0)
     }
 
-    /// Whether there are used entries that the driver has not taken.
-    #[must_use]
-    pub fn has_used(&self) -> bool {
-        let index = GuestAddress(self.used + USED_IDX);
-        let index: u16 = self
-            .memory
-            .load(index, Ordering::Acquire)
-            .expect("rings lie in guest memory");
-        u16::from_le(index) != self.used_idx
+    /// Takes a free descriptor; there is one. What is taken in a row is a chain already.
+    fn take_free(&mut self) -> u16 {
+        let taken = self.free;
+        self.free = self.next[usize::from(taken)];
+        self.free_count -= 1;
+        taken
     }
 
     fn write_table(&self, table: u64, segments: &[Segment]) {
@@ -226,11 +230,10 @@ impl DriverRing {
     fn write_chain(&mut self, head: u16, segments: &[Segment]) {
         let mut this = head;
         for (n, segment) in segments.iter().enumerate() {
-            let next = (n + 1 < segments.len()).then(|| self.free.pop().expect("there is room"));
+            let next = (n + 1 < segments.len()).then(|| self.take_free());
             let desc = Self::descriptor(segment, next);
             self.put(self.desc + u64::from(this) * DESC_SIZE, &desc.to_bytes());
             if let Some(next) = next {
-                self.chains[usize::from(head)].push(next);
                 this = next;
             }
         }
@@ -257,23 +260,21 @@ impl DriverRing {
         if self.broken {
             return Ok(None);
         }
-        let index = GuestAddress(self.used + USED_IDX);
-        let idx: u16 = self
-            .memory
-            .load(index, Ordering::Acquire)
-            .expect("rings lie in guest memory");
-        if u16::from_le(idx) == self.used_idx {
+        if !self.has_used() {
             return Ok(None);
         }
         let (id, len) = self.used_entry(self.used_idx);
         self.used_idx = self.used_idx.wrapping_add(1);
-        if !self.in_flight(id) {
+        let chained = self.descriptors(id);
+        if chained == 0 {
             self.broken = true;
             return Err(NotAHead { id });
         }
-        while let Some(descriptor) = self.chains[id as usize].pop() {
-            self.free.push(descriptor);
-        }
+        self.chained[id as usize] = 0;
+        let last = (1..chained).fold(id as u16, |at, _| self.next[usize::from(at)]);
+        self.next[usize::from(last)] = self.free;
+        self.free = id as u16;
+        self.free_count += chained;
         Ok(Some((id as u16, len)))
     }
 }
@@ -282,7 +283,7 @@ impl DriverRing {
 mod tests {
     use std::sync::Arc;
 
-    use vm_memory::GuestMemoryMmap;
+    use vm_memory::{Bytes, GuestMemoryMmap};
 
     use super::*;
 

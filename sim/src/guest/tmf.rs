@@ -26,7 +26,7 @@ use crate::wire::scsi::{TMF_SIZE, lun_bytes, tmf};
 const UNANSWERED: u8 = 0xA5;
 
 /// A LUN RESET that was sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LunReset {
     ticket: Ticket,
     hba: usize,

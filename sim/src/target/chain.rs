@@ -4,9 +4,10 @@
 //! hides where a chain broke. Sources: `vhost_vq_get_desc`, `vhost_vring_desc_get_next`,
 //! `vhost_vring_desc_payload_to_iov`, `vhost_gpa_to_vva` (lib/vhost/rte_vhost_user.c).
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::access::Access as _;
+use crate::end::GuestMemory;
 use crate::wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc};
 
 /// `SPDK_VHOST_IOVS_MAX`: pieces of payload in a request; with more it is rejected.
@@ -27,7 +28,7 @@ pub struct Malformed(pub &'static str);
 
 /// Whether `len` bytes from `addr` lie in one region (`vhost_gpa_to_vva`).
 #[must_use]
-pub fn contiguous(memory: &GuestMemoryMmap<()>, addr: u64, len: u64) -> bool {
+pub fn contiguous(memory: &GuestMemory, addr: u64, len: u64) -> bool {
     memory
         .find_region(GuestAddress(addr))
         .is_some_and(|region| {
@@ -37,12 +38,17 @@ pub fn contiguous(memory: &GuestMemoryMmap<()>, addr: u64, len: u64) -> bool {
         })
 }
 
+/// Entries of an indirect table that are read at once: those of a request with one buffer.
+const AT_ONCE: u32 = 3;
+
 /// A walk along one chain.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk<'m> {
-    memory: &'m GuestMemoryMmap<()>,
+    memory: &'m GuestMemory,
     table: u64,
     entries: u32,
+    /// A short indirect table.
+    short: Option<[[u8; DESC_SIZE as usize]; AT_ONCE as usize]>,
     /// The descriptor it stands on.
     pub desc: Desc,
 }
@@ -55,7 +61,7 @@ impl<'m> Walk<'m> {
     /// The indirect table is not in one region, or has no whole entry (SPDK reads the first entry
     /// nevertheless, and then refuses the request all the same).
     pub fn begin(
-        memory: &'m GuestMemoryMmap<()>,
+        memory: &'m GuestMemory,
         table: u64,
         entries: u16,
         head: u16,
@@ -65,6 +71,7 @@ impl<'m> Walk<'m> {
             memory,
             table,
             entries: u32::from(entries),
+            short: None,
             desc,
         };
         if desc.flags & DESC_F_INDIRECT != 0 {
@@ -76,7 +83,16 @@ impl<'m> Walk<'m> {
             if walk.entries == 0 {
                 return Err(Malformed("the indirect table has no entry"));
             }
-            walk.desc = read(memory, walk.table, 0)?;
+            if walk.entries <= AT_ONCE {
+                let mut bytes = [0; (AT_ONCE as u64 * DESC_SIZE) as usize];
+                let used = &mut bytes[..(u64::from(walk.entries) * DESC_SIZE) as usize];
+                memory
+                    .read_at(used, GuestAddress(walk.table))
+                    .map_err(|_| Malformed("the table is not in guest memory"))?;
+                let (descriptors, _) = bytes.as_chunks();
+                walk.short = descriptors.first_chunk().copied();
+            }
+            walk.desc = walk.read(0)?;
         }
         Ok(walk)
     }
@@ -106,8 +122,16 @@ impl<'m> Walk<'m> {
         if next >= self.entries {
             return Err(Malformed("next is beyond the table"));
         }
-        self.desc = read(self.memory, self.table, next)?;
+        self.desc = self.read(next)?;
         Ok(true)
+    }
+
+    /// An entry of the table it walks, `index` being below [`Walk::entries`].
+    fn read(&self, index: u32) -> Result<Desc, Malformed> {
+        match &self.short {
+            Some(short) => Ok(Desc::from_bytes(&short[index as usize])),
+            None => read(self.memory, self.table, index),
+        }
     }
 
     /// Cuts the descriptor's buffer at region borders and adds the pieces.
@@ -149,7 +173,7 @@ impl<'m> Walk<'m> {
     }
 }
 
-fn read(memory: &GuestMemoryMmap<()>, table: u64, index: u32) -> Result<Desc, Malformed> {
+fn read(memory: &GuestMemory, table: u64, index: u32) -> Result<Desc, Malformed> {
     let mut bytes = [0; DESC_SIZE as usize];
     let addr = table
         .checked_add(u64::from(index) * DESC_SIZE)
@@ -166,15 +190,15 @@ mod tests {
 
     use super::*;
 
-    fn memory() -> GuestMemoryMmap<()> {
-        GuestMemoryMmap::from_ranges(&[
+    fn memory() -> GuestMemory {
+        GuestMemory::from_ranges(&[
             (GuestAddress(0), 0x1_0000),
             (GuestAddress(0x1_0000), 0x1_0000),
         ])
         .expect("two small regions")
     }
 
-    fn put(memory: &GuestMemoryMmap<()>, index: u64, addr: u64, len: u32, flags: u16, next: u16) {
+    fn put(memory: &GuestMemory, index: u64, addr: u64, len: u32, flags: u16, next: u16) {
         let desc = Desc {
             addr,
             len,

@@ -2,16 +2,17 @@
 //!
 //! Knows what a block operation does to bytes; not why, nor what is answered.
 
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
 use super::bdev::io::{Ended, IoKind};
-use super::bdev::store::{StoreId, Stores, each_page};
+use super::bdev::store::{PAGE, StoreId, Stores, each_page};
 use super::chain::Iov;
 use super::scsi::{BdevStatus, BlockIo};
 use super::turn::TargetTurn;
 use super::{Out, Target};
 use crate::access::Access as _;
 use crate::deviation::Deviation;
+use crate::end::GuestMemory;
 
 /// Guest memory was not where it should be.
 struct Gone;
@@ -85,7 +86,7 @@ impl Target {
 }
 
 fn carry_out(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     iovs: &[Iov],
     io: Option<&BlockIo>,
     ended: &Ended,
@@ -156,7 +157,7 @@ fn carry_out(
 
 /// From the device's pages into guest memory, no buffer between.
 fn read(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     iovs: &[Iov],
     stores: &Stores,
     store: StoreId,
@@ -179,7 +180,7 @@ fn read(
 
 /// From guest memory into the device's pages.
 fn write(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     iovs: &[Iov],
     stores: &mut Stores,
     store: StoreId,
@@ -190,7 +191,7 @@ fn write(
     for iov in iovs {
         let len = left.min(u64::from(iov.len));
         each_page(at, len as usize, |number, offset, from, count| {
-            let page = &mut stores.page_mut(store, number)[offset..offset + count];
+            let page = &mut stores.page_mut(store, number, count == PAGE)[offset..offset + count];
             let source = GuestAddress(iov.addr + from as u64);
             gone |= memory.read_at(page, source).is_err();
         });
@@ -200,12 +201,7 @@ fn write(
     if gone { Err(Gone) } else { Ok(()) }
 }
 
-fn gather(
-    memory: &GuestMemoryMmap<()>,
-    iovs: &[Iov],
-    len: u64,
-    scratch: &mut Vec<u8>,
-) -> Result<(), Gone> {
+fn gather(memory: &GuestMemory, iovs: &[Iov], len: u64, scratch: &mut Vec<u8>) -> Result<(), Gone> {
     scratch.clear();
     for iov in iovs {
         let from = scratch.len();
@@ -218,7 +214,7 @@ fn gather(
     Ok(())
 }
 
-fn spoil(memory: &GuestMemoryMmap<()>, iovs: &[Iov], offset: u64, value: u8) -> Result<(), Gone> {
+fn spoil(memory: &GuestMemory, iovs: &[Iov], offset: u64, value: u8) -> Result<(), Gone> {
     let mut left = offset;
     for iov in iovs {
         if left < u64::from(iov.len) {

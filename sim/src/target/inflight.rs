@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::vring::Layout;
 use crate::access::Access as _;
-use crate::end::Memory;
+use crate::end::{GuestMemory, Memory};
 use crate::message::ConnId;
 use crate::wire::ring::USED_IDX;
 
@@ -37,11 +37,11 @@ pub fn buffer(queues: u16, size: u16) -> Option<Memory> {
     if len == 0 || size == 0 {
         return None;
     }
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), len)]).ok()?;
+    let memory = GuestMemory::from_ranges(&[(GuestAddress(0), len)]).ok()?;
     Some(Arc::new(memory))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Buffer {
     conn: ConnId,
     memory: Memory,
@@ -66,12 +66,17 @@ impl Buffer {
 }
 
 /// The buffers that front-ends handed over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inflights {
     buffers: Vec<Buffer>,
 }
 
 impl Inflights {
+    /// Hands over the buffers.
+    pub fn memories(&self, f: impl FnMut(&Memory)) {
+        self.buffers.iter().map(|buffer| &buffer.memory).for_each(f);
+    }
+
     /// Forgets a connection's.
     pub fn forget(&mut self, conn: ConnId) {
         self.buffers.retain(|buffer| buffer.conn != conn);
@@ -130,8 +135,12 @@ impl Inflights {
             .write_at(&[0], buffer.entry(vring, head))
             .is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
-        buffer.put16(buffer.at(vring, LAST_IO), head);
-        buffer.put16(buffer.at(vring, USED), used);
+        // LAST_IO and USED stand side by side.
+        let [head, used] = [head.to_le_bytes(), used.to_le_bytes()];
+        let last = [head[0], head[1], used[0], used[1]];
+        let at = buffer.at(vring, LAST_IO);
+        let wrote = buffer.memory.write_at(&last, at).is_ok();
+        debug_assert!(wrote, "the buffer was checked to be long enough");
     }
 
     /// A ring is set up: says the heads to serve again, oldest first, and corrects where the ring
@@ -141,7 +150,7 @@ impl Inflights {
         conn: ConnId,
         vring: u16,
         layout: &mut Layout,
-        memory: Option<&GuestMemoryMmap<()>>,
+        memory: Option<&GuestMemory>,
     ) -> Vec<u16> {
         let (Some(buffer), Some(memory)) = (self.of(conn, vring), memory) else {
             return Vec::new();
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_and_not_returned_is_served_again_oldest_first() {
-        let ring = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).expect("a page");
+        let ring = GuestMemory::from_ranges(&[(GuestAddress(0), 0x1000)]).expect("a page");
         let shared = buffer(3, 8).expect("a buffer");
         let mut before = Inflights::default();
         assert!(before.set(ConnId(1), 3, 8, shared.clone()));

@@ -29,7 +29,7 @@ pub struct DevHandle {
 }
 
 /// A SCSI device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Device {
     generation: u32,
     /// Rises with every attach, over the whole target.
@@ -58,7 +58,7 @@ pub enum Removal {
 }
 
 /// A LUN.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lun {
     /// Its bdev.
     pub bdev: BdevHandle,
@@ -104,7 +104,7 @@ impl Lun {
 }
 
 /// All SCSI devices.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Devices {
     list: Vec<Option<Device>>,
     generations: u32,

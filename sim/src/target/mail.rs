@@ -94,7 +94,7 @@ pub enum VdevMessage {
 }
 
 /// A thread's inbox.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inbox<M> {
     queue: VecDeque<(Stamp, M)>,
 }
@@ -131,10 +131,12 @@ impl<M> Inbox<M> {
 }
 
 /// When each actor is due.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agenda {
     due: Vec<Time>,
     messages: Vec<Stamp>,
+    /// The actors that have a message.
+    mail: u128,
     changed: u128,
     one_reactor: bool,
     stalled: Time,
@@ -146,6 +148,7 @@ impl Agenda {
         Self {
             due: vec![Time::NEVER; actors],
             messages: vec![NO_MESSAGE; actors],
+            mail: 0,
             changed: 0,
             one_reactor,
             stalled: Time::ZERO,
@@ -158,10 +161,14 @@ impl Agenda {
             return;
         }
         self.due[actor] = due;
-        if self.messages[actor] != message && self.one_reactor {
-            self.changed = u128::MAX;
+        if self.messages[actor] != message {
+            if self.one_reactor {
+                self.changed = u128::MAX;
+            }
+            self.mail &= !(1 << actor);
+            self.mail |= u128::from(message != NO_MESSAGE) << actor;
+            self.messages[actor] = message;
         }
-        self.messages[actor] = message;
         self.changed |= 1 << actor;
     }
 
@@ -182,11 +189,14 @@ impl Agenda {
         if actor == APP || (actor >= VDEV && self.one_reactor) {
             due = due.max(self.stalled);
         }
-        if self.one_reactor && (actor == APP || actor >= VDEV) {
+        let mut others = self.mail & !(1 << actor);
+        if others != 0 && self.one_reactor && (actor == APP || actor >= VDEV) {
             let mine = self.messages[actor].min((self.due[actor], u64::MAX));
-            let older = |other: usize| other != actor && self.messages[other] < mine;
-            if older(APP) || (VDEV..self.messages.len()).any(older) {
-                return When::Blocked;
+            while others != 0 {
+                if self.messages[others.trailing_zeros() as usize] < mine {
+                    return When::Blocked;
+                }
+                others &= others - 1;
             }
         }
         When::At(due)

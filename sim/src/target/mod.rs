@@ -41,13 +41,14 @@ mod tests;
 mod turn;
 mod vring;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use scenarios::{CheckId, Time};
 
 use crate::deviation::{Deviation, Deviations};
-use crate::end::{ActorId, Cx, End, When};
+use crate::end::{ActorId, Cx, End, Memory, When};
 use crate::message::{ClientId, Crash, FromTarget, ToTarget};
 use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
@@ -105,9 +106,9 @@ impl Default for TargetConfig {
 }
 
 /// The target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
-    config: TargetConfig,
+    config: Arc<TargetConfig>,
     dev: Deviations,
     dead: bool,
     now: Time,
@@ -143,6 +144,10 @@ pub struct Target {
     data_in: Vec<u8>,
     data_out: Vec<u8>,
 }
+
+/// What a target was, but for the contents of its devices.
+#[derive(Clone, Debug)]
+pub struct TargetMark(Target);
 
 impl Target {
     /// A target that has just started: no bdevs, no controllers.
@@ -188,7 +193,7 @@ impl Target {
             cursor: None,
             data_in: Vec::new(),
             data_out: Vec::new(),
-            config,
+            config: Arc::new(config),
         }
     }
 
@@ -198,6 +203,35 @@ impl Target {
         bdevs.reset(&config.nvme, config.latencies);
         *self = Self::new(config);
         self.bdevs = bdevs;
+    }
+
+    /// Marks the contents of its devices, and copies everything else.
+    pub fn mark(&mut self) -> TargetMark {
+        let mut stores = std::mem::take(&mut self.bdevs.stores);
+        stores.mark();
+        let copy = self.clone();
+        self.bdevs.stores = stores;
+        TargetMark(copy)
+    }
+
+    /// Becomes what it was at its last mark.
+    pub fn rewind(&mut self, to: &TargetMark) {
+        let mut stores = std::mem::take(&mut self.bdevs.stores);
+        stores.rewind();
+        self.clone_from(&to.0);
+        self.bdevs.stores = stores;
+    }
+
+    /// Bytes of its devices' contents.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.bdevs.stores.bytes()
+    }
+
+    /// Hands over the inflight buffers that it knows.
+    pub fn memories(&self, mut f: impl FnMut(&Memory)) {
+        self.inflight.memories(&mut f);
+        self.dpdk.buffers(f);
     }
 
     fn stamp(&mut self, due: Time) -> Stamp {

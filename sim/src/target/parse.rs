@@ -2,16 +2,17 @@
 //!
 //! Source: `task_data_setup` (lib/vhost/vhost_scsi.c); fact sheet §3.6. Knows no command.
 
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
 use super::chain::{Malformed, Walk};
 use super::task::Task;
 use crate::access::Access as _;
+use crate::end::GuestMemory;
 use crate::wire::scsi::{REQUEST_SIZE, RESPONSE_SIZE};
 
 /// `task_data_setup`: fills the task from its chain; says the request header.
 pub fn parse(
-    memory: &GuestMemoryMmap<()>,
+    memory: &GuestMemory,
     table: u64,
     size: u16,
     head: u16,
@@ -61,12 +62,7 @@ pub fn parse(
 }
 
 /// The first writable descriptor that can hold a response.
-pub fn find_response(
-    memory: &GuestMemoryMmap<()>,
-    table: u64,
-    size: u16,
-    head: u16,
-) -> Option<u64> {
+pub fn find_response(memory: &GuestMemory, table: u64, size: u16, head: u16) -> Option<u64> {
     let mut walk = Walk::begin(memory, table, size, head).ok()?;
     for _ in 0..=walk.entries() {
         if walk.writable() && walk.desc.len >= RESPONSE_SIZE && walk.holds(RESPONSE_SIZE) {
@@ -80,7 +76,7 @@ pub fn find_response(
 }
 
 /// Whether the chain has no end.
-pub fn loops(memory: &GuestMemoryMmap<()>, table: u64, size: u16, head: u16) -> bool {
+pub fn loops(memory: &GuestMemory, table: u64, size: u16, head: u16) -> bool {
     if head >= size {
         return false;
     }
@@ -91,7 +87,7 @@ pub fn loops(memory: &GuestMemoryMmap<()>, table: u64, size: u16, head: u16) -> 
 }
 
 /// Whether the chain has no end, and nothing in it but its header.
-pub fn spins(memory: &GuestMemoryMmap<()>, table: u64, size: u16, head: u16) -> bool {
+pub fn spins(memory: &GuestMemory, table: u64, size: u16, head: u16) -> bool {
     if !loops(memory, table, size, head) {
         return false;
     }

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use scenarios::SlotState;
+use scenarios::{SlotState, Time};
 use vm_memory::GuestAddress;
 
 use super::chain::Malformed;
+use super::controller::Controller;
 use super::lun::DevHandle;
 use super::parse::{find_response, loops, parse, spins};
 use super::scsi::sense_bytes;
@@ -43,6 +44,25 @@ pub enum Addressed {
     Lun(DevHandle),
 }
 
+impl Controller {
+    /// What was used during a poll was signalled at its end, so that it wants no poll of its own: only
+    /// what the driver did not want to be called for then is looked at once more.
+    fn polled(&mut self, now: Time) {
+        let sessions = self.sessions.iter().filter(|session| session.polled);
+        let rings = sessions.flat_map(|session| session.vrings.iter().skip(REQUESTQ.0.into()));
+        let mut next = Time::NEVER;
+        for ring in rings {
+            if ring.calls_due > 0 {
+                return;
+            }
+            if ring.look && ring.live {
+                next = now + POLL_AFTER;
+            }
+        }
+        self.poll_at = next;
+    }
+}
+
 impl Target {
     /// A poll of a controller's request queues, and of what the bdevs have finished.
     pub fn poll(&mut self, cx: &mut Out<'_>, vdev: usize) -> TargetTurn {
@@ -51,7 +71,7 @@ impl Target {
             .as_mut()
             .expect("a thread has its controller");
         let controller = ctl.number;
-        ctl.poll_at = scenarios::Time::NEVER;
+        ctl.poll_at = Time::NEVER;
         while let Some(ctl) = self.ctl[vdev].as_mut()
             && let Some((task, kind, status)) = ctl.done.pop_front()
         {
@@ -66,6 +86,9 @@ impl Target {
             if !self.dead {
                 requests += self.poll_session(cx, vdev, session);
             }
+        }
+        if let Some(ctl) = self.ctl[vdev].as_mut() {
+            ctl.polled(cx.now);
         }
         TargetTurn::Poll {
             controller,

@@ -45,7 +45,7 @@ pub struct Stopping {
 }
 
 /// A session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// SPDK's id: rises on a controller.
     pub id: u32,

@@ -23,7 +23,7 @@ pub struct TaskRef {
 }
 
 /// A request in flight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Task {
     /// It is.
     pub in_flight: bool,

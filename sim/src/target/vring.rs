@@ -1,19 +1,20 @@
 //! A ring of a session as SPDK holds it, and the tasks of its heads.
 //!
-//! `virtio_queue::Queue` keeps the indices and does the well-formed path (available index, used
-//! elements, used flags). Ours are: taking up to 32 entries with one read; the rule that an index
-//! too far ahead is ignored for ever; and returning a head beyond the table with the id as given,
-//! which `Queue::add_used` refuses. Sources: `vhost_vq_avail_ring_get`,
+//! `virtio_queue::Queue` keeps and checks addresses and indices, and reads and writes the available
+//! index and the used flags. Ours are: taking up to 32 entries with one read; the rule that an index
+//! too far ahead is ignored for ever; and returning heads, as SPDK returns one beyond the table with
+//! the id as given, which `Queue::add_used` refuses. Sources: `vhost_vq_avail_ring_get`,
 //! `vhost_vq_used_ring_enqueue`, `vhost_vq_used_signal` (lib/vhost/rte_vhost_user.c).
 
 use std::num::Wrapping;
 use std::sync::atomic::Ordering;
 
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestAddress;
 
 use super::task::Task;
 use crate::access::Access as _;
+use crate::end::GuestMemory;
 use crate::wire::ring::{AVAIL_F_NO_INTERRUPT, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING};
 
 /// `SPDK_VHOST_SCSI_…`: rings above this size are refused at the kick (task pool allocation).
@@ -67,6 +68,35 @@ pub struct Vring {
     pub again: Vec<u16>,
     /// One task a head.
     pub tasks: Vec<Task>,
+}
+
+impl Clone for Vring {
+    fn clone(&self) -> Self {
+        let mut ring = Self::new();
+        ring.clone_from(self);
+        ring
+    }
+
+    /// Keeps the memory of the tasks.
+    fn clone_from(&mut self, from: &Self) {
+        let Self {
+            queue,
+            life,
+            live,
+            lost,
+            deaf,
+            look,
+            calls_due,
+            again,
+            tasks,
+        } = from;
+        self.queue = Queue::try_from(queue.state()).expect("a queue has been checked");
+        (self.life, self.calls_due) = (*life, *calls_due);
+        (self.live, self.lost, self.look) = (*live, *lost, *look);
+        self.deaf = *deaf;
+        self.again.clone_from(again);
+        self.tasks.clone_from(tasks);
+    }
 }
 
 impl Vring {
@@ -146,12 +176,12 @@ impl Vring {
     }
 
     /// The driver need not kick: SPDK polls.
-    pub fn no_notify(&mut self, memory: &GuestMemoryMmap<()>) -> Result<(), virtio_queue::Error> {
+    pub fn no_notify(&mut self, memory: &GuestMemory) -> Result<(), virtio_queue::Error> {
         self.queue.disable_notification(memory)
     }
 
     /// Entries that are available: none if the index is further ahead than the ring is long.
-    pub fn available(&self, memory: &GuestMemoryMmap<()>, full_is_empty: bool) -> u16 {
+    pub fn available(&self, memory: &GuestMemory, full_is_empty: bool) -> u16 {
         let Ok(index) = self.queue.avail_idx(memory, Ordering::Acquire) else {
             return 0;
         };
@@ -165,7 +195,7 @@ impl Vring {
     /// Takes up to `heads.len()` (at most [`POLL_MAX`]) heads; says how many, and whether more wait.
     pub fn fetch(
         &mut self,
-        memory: &GuestMemoryMmap<()>,
+        memory: &GuestMemory,
         full_is_empty: bool,
         heads: &mut [u16],
     ) -> (usize, bool) {
@@ -202,11 +232,8 @@ impl Vring {
 
     /// Returns `head`; `false` if the used ring is not in memory.
     #[must_use]
-    pub fn put_used(&mut self, memory: &GuestMemoryMmap<()>, head: u16, len: u32) -> bool {
+    pub fn put_used(&mut self, memory: &GuestMemory, head: u16, len: u32) -> bool {
         self.calls_due = self.calls_due.saturating_add(1);
-        if head < self.size() {
-            return self.queue.add_used(memory, head, len).is_ok();
-        }
         let used = self.queue.used_ring();
         let next = self.queue.next_used();
         let place = u64::from(next % self.size()) * USED_ELEM_SIZE;
@@ -216,20 +243,14 @@ impl Vring {
         let next = next.wrapping_add(1);
         self.queue.set_next_used(next);
         let element_at = GuestAddress(used.wrapping_add(USED_RING).wrapping_add(place));
-        memory.write_at(&element, element_at).is_ok()
-            && memory
-                .store(
-                    next.to_le(),
-                    GuestAddress(used.wrapping_add(USED_IDX)),
-                    Ordering::Release,
-                )
-                .is_ok()
+        let index_at = GuestAddress(used.wrapping_add(USED_IDX));
+        memory.write_at(&element, element_at).is_ok() && memory.store_le16(next, index_at).is_ok()
     }
 
     /// Whether the driver wants no calls now.
-    pub fn calls_suppressed(&self, memory: &GuestMemoryMmap<()>) -> bool {
+    pub fn calls_suppressed(&self, memory: &GuestMemory) -> bool {
         memory
-            .load::<u16>(GuestAddress(self.queue.avail_ring()), Ordering::Acquire)
-            .is_ok_and(|flags| u16::from_le(flags) & AVAIL_F_NO_INTERRUPT != 0)
+            .load_le16(GuestAddress(self.queue.avail_ring()))
+            .is_ok_and(|flags| flags & AVAIL_F_NO_INTERRUPT != 0)
     }
 }

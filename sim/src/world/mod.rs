@@ -4,10 +4,13 @@
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
 mod calls;
+mod frozen;
 mod hash;
 mod rpc_client;
 mod schedule;
 mod sim;
+mod sim_snapshot;
+mod snapshot;
 mod strategy;
 mod together;
 mod turn_log;
@@ -20,6 +23,8 @@ use scenarios::{Observation, Seen, Time, VmId};
 pub use hash::RunHash;
 pub use schedule::Schedule;
 pub use sim::{DISK_BYTES, Sim, SimOptions};
+pub use sim_snapshot::SimSnapshot;
+pub use snapshot::Snapshot;
 pub use strategy::{Choices, Strategy};
 pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
@@ -48,6 +53,7 @@ pub enum Step {
 }
 
 /// A guest and where it sits.
+#[derive(Clone)]
 struct Seat {
     vm: VmId,
     guest: Guest,
@@ -85,6 +91,10 @@ pub struct World {
     order: RunHash,
     turns: u64,
     record: Option<Record>,
+    /// Snapshots that were taken.
+    snapshots: u64,
+    /// Room to put memory back.
+    pages: Vec<usize>,
 }
 
 impl World {
@@ -115,6 +125,8 @@ impl World {
             order: RunHash::default(),
             turns: 0,
             record: None,
+            snapshots: 0,
+            pages: Vec::new(),
         }
     }
 
@@ -203,7 +215,11 @@ impl World {
 
     /// What was seen since the last call, appended to `seen`.
     pub fn take_seen(&mut self, seen: &mut Vec<Seen>) {
-        seen.append(&mut self.saw);
+        if seen.is_empty() {
+            std::mem::swap(seen, &mut self.saw);
+        } else {
+            seen.append(&mut self.saw);
+        }
     }
 
     /// What was seen and not yet taken.
@@ -215,6 +231,12 @@ impl World {
     /// Notes an observation of the world's own.
     pub fn see(&mut self, what: Observation) {
         self.saw.push(Seen { at: self.now, what });
+    }
+
+    /// Whether the target sent something to an RPC client that was not taken.
+    #[must_use]
+    pub fn has_rpc(&self) -> bool {
+        !self.rpc.is_empty()
     }
 
     /// Bytes that the target sent to RPC clients since the last call.

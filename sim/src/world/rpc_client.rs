@@ -13,7 +13,7 @@ use crate::message::ClientId;
 const CLIENT: ClientId = ClientId(0);
 
 /// Calls that wait for an answer, each with a `P` to remember it by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RpcClient<P> {
     next: u64,
     pending: BTreeMap<u64, P>,

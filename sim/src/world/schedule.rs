@@ -8,11 +8,16 @@ use scenarios::Time;
 use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, When};
 
+/// Actors whose earliest is kept: looking for the next turn looks at groups first.
+const GROUP: usize = 8;
+
 /// When each actor can take its next turn.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// `Time::NEVER.0` for a blocked actor.
     ready: [u64; ACTORS_MAX],
+    /// The earliest of each group.
+    groups: [u64; ACTORS_MAX / GROUP],
     /// Actors in use: 0 up to this.
     count: usize,
     /// Who went last.
@@ -23,6 +28,7 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             ready: [Time::NEVER.0; ACTORS_MAX],
+            groups: [Time::NEVER.0; ACTORS_MAX / GROUP],
             count: 0,
             last: 0,
         }
@@ -48,28 +54,41 @@ impl Schedule {
 
     /// Says when `actor` can take its next turn.
     pub fn set(&mut self, actor: usize, when: When) {
-        self.ready[actor] = match when {
+        let time = match when {
             When::Blocked => Time::NEVER.0,
             When::At(time) => time.0,
         };
+        let before = std::mem::replace(&mut self.ready[actor], time);
+        let group = &mut self.groups[actor / GROUP];
+        if time <= *group {
+            *group = time;
+        } else if before == *group {
+            let (groups, _) = self.ready.as_chunks::<GROUP>();
+            *group = groups[actor / GROUP].iter().copied().fold(time, u64::min);
+        }
     }
 
     /// The actor that goes next, and the time it has been ready since; `None` if all are blocked.
     #[must_use]
     pub fn earliest(&self) -> Option<(usize, Time)> {
-        let ready = &self.ready[..self.count];
-        let first = ready.iter().copied().min()?;
+        let first = self.groups.iter().copied().fold(Time::NEVER.0, u64::min);
         if first == Time::NEVER.0 {
             return None;
         }
-        let after = self.last + 1;
-        let tail = ready
-            .iter()
-            .skip(after)
-            .position(|time| *time == first)
-            .map(|n| n + after);
-        let actor = tail.or_else(|| ready.iter().position(|time| *time == first))?;
-        Some((actor, Time(first)))
+        let mut among = 0_u128;
+        let (groups, _) = self.ready.as_chunks::<GROUP>();
+        for (n, group) in groups.iter().enumerate() {
+            if self.groups[n] == first {
+                let mut bits = 0_u128;
+                for (bit, time) in group.iter().enumerate() {
+                    bits |= u128::from(*time == first) << bit;
+                }
+                among |= bits << (n * GROUP);
+            }
+        }
+        let after = among & (u128::MAX << self.last << 1);
+        let next = if after == 0 { among } else { after };
+        Some((next.trailing_zeros() as usize, Time(first)))
     }
 
     /// Since when an actor has been ready; `None` if it is blocked, or there is none.
@@ -133,6 +152,33 @@ mod tests {
             order.push(actor);
         }
         assert_eq!(order, [1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn the_earliest_is_that_of_a_plain_search() {
+        let mut dice = Dice::new(5, 0);
+        let mut schedule = schedule(&[When::Blocked; 40]);
+        let mut last = 0;
+        for _ in 0..20_000 {
+            let actor = dice.below(40) as usize;
+            let when = match dice.below(4) {
+                0 => When::Blocked,
+                _ => When::At(Time(dice.below(20).into())),
+            };
+            schedule.set(actor, when);
+            let ready: Vec<_> = (0..40).map(|actor| schedule.ready(actor)).collect();
+            let first = ready.iter().flatten().min().copied();
+            let plain = first.map(|first| {
+                let mut round = (last + 1..40).chain(0..=last);
+                let next = round.find(|actor| ready[*actor] == Some(first));
+                (next.expect("one of them is the first"), first)
+            });
+            assert_eq!(schedule.earliest(), plain);
+            if let Some((actor, _)) = plain {
+                schedule.went(actor);
+                last = actor;
+            }
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn latencies(volume: Option<Volume>) -> Latencies {
 
 /// What waits for an answer.
 #[derive(Clone, Debug)]
-enum Pending {
+pub(super) enum Pending {
     /// One of several calls of an action, the last of which answers the ticket: with 0, or with the
     /// first error of any.
     Done { ticket: Ticket, last: bool },
@@ -89,7 +89,7 @@ enum Pending {
 
 /// What keeps a run from ending by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
+pub(super) enum Held {
     /// A disk holds requests until they are released.
     Disk(DiskId),
     /// A VM is paused.
@@ -97,7 +97,8 @@ enum Held {
 }
 
 /// Who still owes a sign of life.
-struct Alive {
+#[derive(Clone)]
+pub(super) struct Alive {
     deadline: Time,
     target: bool,
     vms: Vec<VmId>,
@@ -105,20 +106,20 @@ struct Alive {
 
 /// The simulated testbed.
 pub struct Sim {
-    world: World,
-    options: SimOptions,
-    rpc: RpcClient<Pending>,
-    tickets: u32,
+    pub(super) world: World,
+    pub(super) options: SimOptions,
+    pub(super) rpc: RpcClient<Pending>,
+    pub(super) tickets: u32,
     /// Disks that were prepared, and what they are.
-    disks: BTreeMap<DiskId, DiskKind>,
+    pub(super) disks: BTreeMap<DiskId, DiskKind>,
     /// The first error of the calls of an action.
-    failed: BTreeMap<Ticket, String>,
+    pub(super) failed: BTreeMap<Ticket, String>,
     /// Requests are held, or a VM is paused: nothing going on does not mean that nothing will.
-    held: BTreeSet<Held>,
-    alive: Option<Alive>,
-    settling: Option<Time>,
-    together: Together,
-    seen: Vec<Seen>,
+    pub(super) held: BTreeSet<Held>,
+    pub(super) alive: Option<Alive>,
+    pub(super) settling: Option<Time>,
+    pub(super) together: Together,
+    pub(super) seen: Vec<Seen>,
 }
 
 impl Sim {
@@ -151,6 +152,25 @@ impl Sim {
             together: Together::default(),
             seen: Vec::new(),
         }
+    }
+
+    /// Goes on with the accidents of another seed, and with another strategy.
+    pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
+        self.options.seed = seed;
+        self.world.reseed(Dice::new(seed, WORLD_STREAM));
+        self.world.follow(strategy);
+    }
+
+    /// Bytes of guest memory that were ever written, and of the devices' contents.
+    #[must_use]
+    pub fn bytes_touched(&self) -> (u64, u64) {
+        self.world.bytes_touched()
+    }
+
+    /// Turns taken.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.world.turns()
     }
 
     /// Notes who goes, turn by turn ([`Self::choices`]).
@@ -222,6 +242,9 @@ impl Sim {
         controllers: &[ControllerId],
         bootable: bool,
     ) -> Result<(), TestbedError> {
+        if self.world.guests().any(|(known, _)| known == vm) {
+            return self.tell(vm, GuestAct::Boot);
+        }
         let disks = self.disks.iter();
         let disks = disks
             .map(|(disk, kind)| (calls::bdev(*disk, *kind), *disk))
@@ -363,7 +386,6 @@ impl Sim {
             };
             self.seen.extend(whole.map(|what| Seen { at, what }));
         }
-        self.answer_alive();
     }
 
     /// One guest's share of a fio has ended; `Some` with the last one.
@@ -378,7 +400,7 @@ impl Sim {
     }
 
     /// Says who is alive, once all have answered or the time is over.
-    fn answer_alive(&mut self) {
+    fn answer_alive(&mut self, seen: &mut Vec<Seen>) {
         let over = self.alive.as_ref().is_some_and(|alive| {
             (!alive.target && alive.vms.is_empty()) || self.world.now() >= alive.deadline
         });
@@ -390,10 +412,8 @@ impl Sim {
             let what = Observation::Alive {
                 silent: silent.collect(),
             };
-            self.seen.push(Seen {
-                at: self.world.now(),
-                what,
-            });
+            let at = self.world.now();
+            seen.push(Seen { at, what });
         }
     }
 
@@ -447,7 +467,8 @@ impl Sim {
         }
     }
 
-    /// Whether something was seen that someone may want to act on at once.
+    /// Whether something was seen that someone may want to act on at once, or that is not handed on as
+    /// the world saw it.
     fn is_urgent(seen: &[Seen]) -> bool {
         seen.iter().any(|seen| {
             !matches!(
@@ -605,7 +626,9 @@ impl Testbed for Sim {
                 .settling
                 .map_or(deadline, |settle| settle.min(deadline));
             let step = self.world.step(limit);
-            self.read_rpc()?;
+            if self.world.has_rpc() {
+                self.read_rpc()?;
+            }
             match step {
                 Step::Turn => {
                     if self.options.disturb_at == Some(self.world.turns()) {
@@ -617,14 +640,20 @@ impl Testbed for Sim {
                 Step::Limit if self.settling == Some(limit) => self.at_rest(false),
                 Step::Limit => {}
             }
-            let urgent = Self::is_urgent(&self.world.seen()[looked..]);
-            looked = self.world.seen().len();
-            if step == Step::Turn && !urgent && self.world.seen().len() < SEEN_MAX {
+            let fresh = self.world.seen();
+            let urgent = Self::is_urgent(&fresh[looked..]);
+            looked = fresh.len();
+            if step == Step::Turn && !urgent && looked < SEEN_MAX {
                 continue;
             }
-            self.take_seen();
+            if urgent {
+                self.take_seen();
+                seen.append(&mut self.seen);
+            } else {
+                self.world.take_seen(seen);
+            }
             looked = 0;
-            seen.append(&mut self.seen);
+            self.answer_alive(seen);
             if step == Step::AtRest && seen.len() == before && deadline != Time::NEVER {
                 self.world.pass(deadline);
             }

@@ -36,7 +36,7 @@ pub enum Strategy {
         /// Nanoseconds.
         slack: u64,
         /// What it draws from.
-        dice: Dice,
+        dice: Box<Dice>,
     },
     /// What was recorded; then as timed.
     Replay(Choices),
@@ -61,6 +61,7 @@ impl Strategy {
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed, SCHEDULE_STREAM);
         let slack = SLACKS[dice.below(SLACKS.len() as u32) as usize].as_nanos() as u64;
+        let dice = Box::new(dice);
         Self::Random { slack, dice }
     }
 
@@ -176,7 +177,7 @@ mod tests {
         let schedule = schedule(&[100, 130, 160, 900]);
         let mut strategy = Strategy::Random {
             slack: 60,
-            dice: Dice::new(1, SCHEDULE_STREAM),
+            dice: Box::new(Dice::new(1, SCHEDULE_STREAM)),
         };
         let mut picked = [0; 4];
         for _ in 0..3000 {

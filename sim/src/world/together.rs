@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use scenarios::{FioId, FioJobEnd, Ticket, VmId};
 
 /// A fio that runs in several guests at once, and what those that have ended said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Spread {
     running: Vec<VmId>,
     exit: u8,
@@ -15,7 +15,7 @@ struct Spread {
 }
 
 /// Answers that are still to come from several guests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Together {
     fios: BTreeMap<FioId, Spread>,
     /// Guests that still have to answer for a job's clock.

@@ -100,7 +100,7 @@ struct Flight {
 }
 
 /// All I/O in flight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Engine {
     latencies: Latencies,
     flights: Vec<Option<Flight>>,

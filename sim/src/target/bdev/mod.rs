@@ -8,6 +8,7 @@ mod made;
 pub mod store;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use scenarios::Time;
 
@@ -185,7 +186,7 @@ pub struct SplitConfig {
 }
 
 /// All bdevs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Bdevs {
     list: Vec<Option<Bdev>>,
     names: BTreeMap<String, BdevHandle>,
@@ -200,7 +201,7 @@ pub struct Bdevs {
     pub stores: Stores,
     /// I/O in flight.
     pub engine: Engine,
-    nvme: Vec<(NvmeDevice, Vec<StoreId>)>,
+    nvme: Arc<Vec<(NvmeDevice, Vec<StoreId>)>>,
     /// Attached NVMe controllers: name and transport address.
     pub nvme_controllers: BTreeMap<String, String>,
     malloc_count: u32,
@@ -226,15 +227,15 @@ impl Bdevs {
         self.engine.reset(latencies);
         self.nvme_controllers.clear();
         self.malloc_count = 0;
-        self.nvme.clear();
-        for device in nvme {
-            let stores = device
-                .namespaces
-                .iter()
-                .map(|_| self.stores.create())
-                .collect();
-            self.nvme.push((device.clone(), stores));
-        }
+        let stores = &mut self.stores;
+        let nvme = nvme.iter().map(|device| {
+            let namespaces = device.namespaces.iter();
+            (
+                device.clone(),
+                namespaces.map(|_| stores.create()).collect(),
+            )
+        });
+        self.nvme = Arc::new(nvme.collect());
     }
 
     /// The bdev, unless the handle is stale.

@@ -50,7 +50,7 @@ const HALF: Duration = Duration::from_nanos(600);
 const STOP_WARNING: Duration = Duration::from_secs(3);
 
 /// Something for the thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Incoming {
     /// A new connection.
     Connect(ConnId, Box<str>),
@@ -68,7 +68,7 @@ struct Ring {
 }
 
 /// A connection as DPDK sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Device {
     conn: ConnId,
     vdev: u8,
@@ -96,14 +96,14 @@ impl Device {
 }
 
 /// What a stop is for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Then {
     VringBase(ConnId, VringIndex),
     Memory(ConnId, Memory, bool),
     Closed(ConnId),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum Doing {
     #[default]
     Nothing,
@@ -116,7 +116,7 @@ enum Doing {
 }
 
 /// The thread.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Dpdk {
     inbox: VecDeque<(Time, Incoming)>,
     devices: Vec<Device>,
@@ -131,6 +131,15 @@ pub struct Dpdk {
 }
 
 impl Dpdk {
+    /// Hands over the inflight buffers in messages.
+    pub fn buffers(&self, mut f: impl FnMut(&Memory)) {
+        for (_, incoming) in &self.inbox {
+            if let Incoming::Message(_, VhostUser::SetInflightFd { buffer, .. }, _) = incoming {
+                f(buffer);
+            }
+        }
+    }
+
     /// Queues something.
     pub fn push(&mut self, now: Time, incoming: Incoming) {
         self.inbox.push_back((now, incoming));

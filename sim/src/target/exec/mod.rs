@@ -24,7 +24,7 @@ use super::{Out, Target};
 const STALL_MAX: Duration = Duration::from_millis(250);
 
 /// RPCs that are answered later, other than removals and bdev deletions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Deferred {
     /// `vhost_delete_controller` that found the controller busy (S19).
     pub deletes: Vec<(CallId, String)>,

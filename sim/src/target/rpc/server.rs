@@ -25,7 +25,7 @@ const RECEIVE_MAX: usize = 32 << 10;
 pub struct CallId(u64);
 
 /// The server's side of all connections.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RpcServer {
     initialized: bool,
     clients: Vec<Client>,
@@ -41,7 +41,7 @@ pub struct RpcServer {
     twice: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Client {
     id: ClientId,
     received: Vec<u8>,
@@ -52,7 +52,7 @@ struct Client {
     closing: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Call {
     client: ClientId,
     reply: ReplyTo,
@@ -66,7 +66,7 @@ struct ReplyTo {
     batch: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Batch {
     missing: usize,
     answers: Vec<String>,
