@@ -65,7 +65,15 @@ impl Strategy {
         Self::Random { slack, dice }
     }
 
-    /// Who goes next, not later than `limit`.
+    /// Who goes next, not later than `limit`, and since when that actor has been ready.
+    pub fn next(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Option<(usize, Time)> {
+        match self.pick(schedule, now, limit) {
+            Pick::Goes(actor, since) => Some((actor, since)),
+            Pick::Later | Pick::AtRest | Pick::Strayed => None,
+        }
+    }
+
+    /// Who goes next, not later than `limit`, or why nobody does.
     pub(super) fn pick(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Pick {
         let Some((first, since)) = schedule.earliest() else {
             return Pick::AtRest;
