@@ -180,6 +180,11 @@ impl FioThread {
                 self.result
                     .fail(Errno::EILSEQ, origin, FirstFailure::Verify(failure));
                 self.terminated |= self.terms.verify_fatal;
+                // A read of nothing, past the end of a disk that went, leaves the buffer as it was. One
+                // that moved data must have moved the right data, whatever fio makes of them.
+                if unit.moved + bytes > 0 {
+                    self.check_strictly(unit, bytes, buffer);
+                }
             }
             _ => {
                 self.result.counts.verified += 1;

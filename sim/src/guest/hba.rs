@@ -6,6 +6,7 @@
 use scenarios::{ControllerId, Time};
 use vm_memory::GuestAddress;
 
+use super::answer::{InFlight, Returned, clear, is_clear, take_answer};
 use super::command::Reply;
 use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
 use super::mutex::ScanMutex;
@@ -14,20 +15,8 @@ use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ, VringIndex};
 use crate::wire::scsi::{
-    CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes, response, status,
+    CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes,
 };
-
-/// No answer has this as response, status or sense length, and none leaves so much unmoved.
-const POISON: u8 = 0xa5;
-/// The bytes of a response that a driver looks at: 12, and the sense data.
-const ANSWER: usize = 30;
-/// Lies over a response while its head is free or in flight: who writes to a request that he has given
-/// back is found out, and who gives one back without an answer.
-///
-/// # Divergence from Linux
-///
-/// Linux zeroes the response before it sends a request; what is not written reads as zero here too.
-const UNANSWERED: [u8; ANSWER] = [POISON; ANSWER];
 
 /// Who sent a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,31 +38,6 @@ pub struct Data {
     pub len: u32,
     /// The device reads it.
     pub out: bool,
-}
-
-/// A command that came back.
-#[derive(Clone, Copy, Debug)]
-pub struct Returned {
-    /// Whose it was.
-    pub owner: Owner,
-    /// What was answered.
-    pub reply: Reply,
-    /// What the driver looks at was not all written.
-    pub unanswered: bool,
-    /// The used length is not what was written, or more is left than there was.
-    pub miscounted: bool,
-    /// The used length.
-    pub used_len: u32,
-}
-
-/// A command that is in flight.
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    owner: Owner,
-    /// Bytes of payload.
-    len: u32,
-    /// Bytes that the device may write.
-    writable: u32,
 }
 
 /// What came of sending a command.
@@ -167,7 +131,7 @@ impl Hba {
             let script = |flight: InFlight| matches!(flight.owner, Owner::Script(_));
             if owner.take().is_some_and(|flight| !script(flight)) {
                 let (vring, head) = Self::at(slot);
-                write(memory, self.layout.response(vring, head), &UNANSWERED);
+                clear(memory, self.layout.response(vring, head));
                 self.poisoned[slot] = true;
             }
         }
@@ -250,9 +214,9 @@ impl Hba {
         let slot = Self::slot(vring, head);
         let header = layout.header(vring, head);
         let response = layout.response(vring, head);
-        let spoiled = self.poisoned[slot] && !holds_poison(memory, response);
+        let spoiled = self.poisoned[slot] && !is_clear(memory, response);
         if spoiled || !self.poisoned[slot] {
-            write(memory, response, &UNANSWERED);
+            clear(memory, response);
         }
         self.poisoned[slot] = false;
         write_head(memory, header, lun_bytes(target, lun), slot as u64, cdb);
@@ -472,7 +436,7 @@ impl Hba {
         let mut spoiled = Vec::new();
         for (slot, poisoned) in self.poisoned.iter_mut().enumerate() {
             let (vring, head) = Self::at(slot);
-            if *poisoned && !holds_poison(memory, self.layout.response(vring, head)) {
+            if *poisoned && !is_clear(memory, self.layout.response(vring, head)) {
                 *poisoned = false;
                 spoiled.push((vring, head));
             }
@@ -481,43 +445,10 @@ impl Hba {
     }
 }
 
-impl Returned {
-    /// What a driver makes of the bytes of a response.
-    fn read(flight: InFlight, bytes: &[u8; ANSWER], used_len: u32) -> Self {
-        let (reply, unanswered) = read_reply(bytes);
-        let too_much = used_len > flight.writable || reply.resid > flight.len;
-        Self {
-            owner: flight.owner,
-            reply,
-            unanswered,
-            miscounted: too_much || (!unanswered && used_len < RESPONSE_SIZE),
-            used_len,
-        }
-    }
-}
-
-/// Reads a response, and makes it unanswered again.
-pub fn take_answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
-    let mut bytes = [0; ANSWER];
-    memory
-        .read_at(&mut bytes, GuestAddress(response))
-        .expect("responses lie in memory");
-    write(memory, response, &UNANSWERED);
-    bytes
-}
-
 fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
     memory
         .write_at(bytes, GuestAddress(addr))
         .expect("requests lie in guest memory");
-}
-
-fn holds_poison(memory: &Memory, response: u64) -> bool {
-    let mut bytes = [0; ANSWER];
-    memory
-        .read_at(&mut bytes, GuestAddress(response))
-        .expect("responses lie in memory");
-    bytes == UNANSWERED
 }
 
 /// Writes the header of a head.
@@ -527,33 +458,4 @@ fn write_head(memory: &Memory, addr: u64, lun: [u8; 8], tag: u64, cdb: &[u8; CDB
     bytes[8..16].copy_from_slice(&tag.to_le_bytes());
     bytes[REQUEST_CDB..].copy_from_slice(cdb);
     write(memory, addr, &bytes);
-}
-
-/// The answer in a response; whether some of it is missing.
-pub fn read_reply(bytes: &[u8; ANSWER]) -> (Reply, bool) {
-    const WORD: u32 = u32::from_le_bytes([POISON; 4]);
-    let word = |at: usize| {
-        let word = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        (word != WORD).then_some(word)
-    };
-    let byte = |at: usize| (bytes[at] != POISON).then_some(bytes[at]);
-    let (sense_len, resid) = (word(0), word(4));
-    let (status, answer) = (byte(10), byte(11));
-    let checked = status == Some(status::CHECK_CONDITION);
-    let unanswered = match answer {
-        None => true,
-        Some(response::OK) => {
-            status.is_none() || resid.is_none() || (checked && sense_len.is_none())
-        }
-        Some(_) => false,
-    };
-    let sense = &bytes[12..];
-    let has_sense = checked && sense_len.is_some_and(|len| len >= 14);
-    let reply = Reply {
-        response: answer.unwrap_or_default(),
-        status: status.unwrap_or_default(),
-        sense: has_sense.then_some((sense[2] & 0xf, sense[12], sense[13])),
-        resid: resid.unwrap_or_default(),
-    };
-    (reply, unanswered)
 }

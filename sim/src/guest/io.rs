@@ -5,9 +5,10 @@
 use fio_model::{Completion, Errno, Op, Request, UnitId};
 use scenarios::{CheckId, Io, Observation, Time};
 
+use super::answer::Returned;
 use super::command::{Reply, read_write_cdb};
 use super::disk::{Entry, Gate};
-use super::hba::{Data, Owner, Returned};
+use super::hba::{Data, Owner};
 use super::layout::QUEUE_DEPTH;
 use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
 use super::{CPU, CPUS, Guest};

@@ -17,6 +17,7 @@
 //!   known to be sent again (TEST UNIT READY, READ CAPACITY).
 //! * A reboot waits for nothing but the caches; processes and their requests are forgotten at once.
 
+mod answer;
 mod boot;
 mod command;
 mod disk;

@@ -10,7 +10,7 @@ use scenarios::{CheckId, Time};
 use vm_memory::GuestAddress;
 
 use super::Guest;
-use super::hba::{read_reply, take_answer};
+use super::answer::{read_reply, take_answer};
 use super::ring::Segment;
 use crate::access::Access as _;
 use crate::end::Cx;

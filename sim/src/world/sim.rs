@@ -3,14 +3,17 @@
 //! Translates actions into RPC texts and acts of guests, and answers into observations. Knows no
 //! plan and no check.
 
+mod rare;
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fio_model::{JobFile, Volume};
 use scenarios::{
-    Action, ControllerId, DiskId, DiskKind, Ending, Evidence, FioId, FioJobEnd, Observation,
-    Performed, Place, Seen, Testbed, TestbedError, Ticket, Time, VmId,
+    Action, ControllerId, DiskId, DiskKind, Ending, Evidence, FioId, Observation, Performed, Place,
+    Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 
 use super::calls::{self, BLOCK_BYTES, Call};
@@ -348,75 +351,6 @@ impl Sim {
         }
     }
 
-    /// Takes over what the world saw: what several guests answer together becomes one answer.
-    fn take_seen(&mut self) {
-        let mut seen = Vec::new();
-        self.world.take_seen(&mut seen);
-        for Seen { at, what } in seen {
-            let whole = match what {
-                Observation::FioEnded { fio, exit, jobs } => self.fio_ended(fio, exit, jobs),
-                Observation::Answered { ticket, result } => {
-                    let last = self.together.answered(ticket);
-                    last.then_some(Observation::Answered { ticket, result })
-                }
-                Observation::DisksListed { vm, disks } => {
-                    if let Some(alive) = &mut self.alive {
-                        alive.vms.retain(|waiting| *waiting != vm);
-                    }
-                    Some(Observation::DisksListed { vm, disks })
-                }
-                Observation::Attached {
-                    place,
-                    device,
-                    bdev,
-                    ..
-                } => {
-                    let mut disks = self.disks.iter();
-                    let disk = disks.find(|(disk, kind)| calls::bdev(**disk, **kind) == bdev);
-                    let keeps = disk.filter(|(_, kind)| **kind != DiskKind::Null);
-                    let disk = keeps.map(|(disk, _)| *disk);
-                    Some(Observation::Attached {
-                        place,
-                        device,
-                        bdev,
-                        disk,
-                    })
-                }
-                other => Some(other),
-            };
-            self.seen.extend(whole.map(|what| Seen { at, what }));
-        }
-    }
-
-    /// One guest's share of a fio has ended; `Some` with the last one.
-    fn fio_ended(&mut self, fio: FioId, exit: u8, jobs: Vec<FioJobEnd>) -> Option<Observation> {
-        let vm = self.world.guests().find_map(|(vm, guest)| {
-            let place = jobs.first().map(|job| job.place)?;
-            let runs = self.together.running(fio).contains(&vm);
-            (runs && guest.has_controller(place.controller)).then_some(vm)
-        });
-        let (exit, jobs) = self.together.ended(fio, vm, exit, jobs)?;
-        Some(Observation::FioEnded { fio, exit, jobs })
-    }
-
-    /// Says who is alive, once all have answered or the time is over.
-    fn answer_alive(&mut self, seen: &mut Vec<Seen>) {
-        let over = self.alive.as_ref().is_some_and(|alive| {
-            (!alive.target && alive.vms.is_empty()) || self.world.now() >= alive.deadline
-        });
-        if over && let Some(alive) = self.alive.take() {
-            let target = alive.target.then(|| "target".to_owned());
-            let silent = target
-                .into_iter()
-                .chain(alive.vms.iter().map(ToString::to_string));
-            let what = Observation::Alive {
-                silent: silent.collect(),
-            };
-            let at = self.world.now();
-            seen.push(Seen { at, what });
-        }
-    }
-
     /// Asks the guests that run `fio` for its clock.
     fn wait_job_clock(
         &mut self,
@@ -437,114 +371,6 @@ impl Sim {
             self.tell(vm, GuestAct::WaitJobClock { ticket, fio, at })?;
         }
         Ok(())
-    }
-
-    /// Nothing can happen any more, so no fio that runs will ever end: it has hung. False if none runs.
-    fn give_up(&mut self) -> bool {
-        let hung = self.together.all_running();
-        for vm in &hung {
-            self.world.tell_guest(*vm, ToGuest::Do(GuestAct::GiveUp));
-        }
-        !hung.is_empty()
-    }
-
-    /// Nothing can happen any more, or the limit came: says so to whoever waits for it.
-    fn at_rest(&mut self, settled: bool) {
-        if let Some(alive) = &mut self.alive {
-            alive.deadline = self.world.now();
-        }
-        if self.settling.take().is_some() {
-            self.world.audit(settled);
-            let mut left = if self.world.target_died() {
-                Vec::new()
-            } else {
-                self.world.target().left()
-            };
-            for (vm, guest) in self.world.guests() {
-                left.extend(guest.left().into_iter().map(|what| format!("{vm}: {what}")));
-            }
-            self.world.see(Observation::Quiet { settled, left });
-        }
-    }
-
-    /// Whether something was seen that someone may want to act on at once, or that is not handed on as
-    /// the world saw it.
-    fn is_urgent(seen: &[Seen]) -> bool {
-        seen.iter().any(|seen| {
-            !matches!(
-                seen.what,
-                Observation::IoSubmitted(_) | Observation::IoDone { .. } | Observation::Inside(_)
-            )
-        })
-    }
-}
-
-impl Sim {
-    /// What no documented plan asks for: faults, and the rest of a target's life.
-    fn perform_rare(&mut self, ticket: Ticket, action: &Action) -> Result<(), TestbedError> {
-        let kind = |disk: &DiskId| self.kind(*disk);
-        let calls = match action {
-            Action::Remove { disk } => vec![calls::remove(*disk, kind(disk))],
-            Action::Insert { disk } => calls::insert(*disk, kind(disk), DISK_BYTES),
-            Action::Resize { disk, mib } => vec![calls::resize(*disk, kind(disk), *mib)],
-            Action::Hold { disk, requests } => {
-                let call = calls::inject(*disk, kind(disk), "pending", *requests);
-                self.held.insert(Held::Disk(*disk));
-                vec![call]
-            }
-            Action::Fail { disk, requests } => {
-                vec![calls::inject(*disk, kind(disk), "failure", *requests)]
-            }
-            Action::Release { disk } => {
-                let kind = kind(disk);
-                self.held.remove(&Held::Disk(*disk));
-                vec![
-                    calls::inject(*disk, kind, "clear", 0),
-                    calls::resume(*disk, kind),
-                ]
-            }
-            Action::CreateController { controller } => vec![calls::create(*controller)],
-            Action::DeleteController { controller } => vec![calls::delete(*controller)],
-            Action::SaveConfig => vec![calls::save_config()],
-            guest => return self.tell_rare(ticket, guest),
-        };
-        self.call_all(ticket, calls);
-        Ok(())
-    }
-
-    fn tell_rare(&mut self, ticket: Ticket, action: &Action) -> Result<(), TestbedError> {
-        let (vm, act) = match action {
-            Action::PauseVm { vm } => {
-                self.held.insert(Held::Vm(*vm));
-                (*vm, GuestAct::Pause)
-            }
-            Action::ContinueVm { vm } => {
-                self.held.remove(&Held::Vm(*vm));
-                (*vm, GuestAct::Continue)
-            }
-            Action::KillVm { vm } => {
-                self.held.remove(&Held::Vm(*vm));
-                (*vm, GuestAct::Kill)
-            }
-            Action::AddMemory { vm } => (*vm, GuestAct::AddMemory),
-            Action::ResetLun { place } => return self.reset_lun(ticket, *place),
-            other => unreachable!("{other:?} is carried out above"),
-        };
-        self.tell(vm, act)?;
-        self.world.see(Observation::Answered {
-            ticket,
-            result: Ok(0),
-        });
-        Ok(())
-    }
-
-    fn reset_lun(&mut self, ticket: Ticket, place: Place) -> Result<(), TestbedError> {
-        let mut guests = self.world.guests();
-        let vm =
-            guests.find_map(|(vm, guest)| guest.has_controller(place.controller).then_some(vm));
-        drop(guests);
-        let vm = vm.ok_or_else(|| TestbedError(format!("no VM has {place}")))?;
-        self.tell(vm, GuestAct::ResetLun { ticket, place })
     }
 }
 

@@ -17,9 +17,6 @@ use super::rpc::{CallId, Errno};
 use io::Engine;
 use store::{StoreId, Stores};
 
-/// `BDEV_MALLOC`'s and the model's limit on bytes; more is "Cannot allocate memory".
-const MALLOC_MAX: u64 = store::STORE_MAX;
-
 /// Names a bdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BdevHandle {
@@ -329,93 +326,6 @@ impl Bdevs {
             waiters: Vec::new(),
         });
         self.notify("bdev_register", &notified);
-        Ok(handle)
-    }
-
-    /// Makes a malloc bdev; "MallocN" if it has no name.
-    ///
-    /// # Errors
-    ///
-    /// As `bdev_malloc_create`: `EINVAL` for impossible sizes, `ENOMEM` for too many bytes or no
-    /// block size, `EEXIST`.
-    pub fn malloc(
-        &mut self,
-        name: Option<String>,
-        block_size: u32,
-        num_blocks: u64,
-        physical_block_size: u32,
-        uuid: Option<[u8; 16]>,
-    ) -> Result<BdevHandle, Errno> {
-        if num_blocks == 0 {
-            return Err(Errno::Inval);
-        }
-        // A zero block size passes the check and ends as an allocation of nothing (T-A13).
-        if block_size == 0 {
-            return Err(Errno::NoMem);
-        }
-        if !block_size.is_multiple_of(512) || !physical_block_size.is_multiple_of(512) {
-            return Err(Errno::Inval);
-        }
-        let bytes = u64::from(block_size).checked_mul(num_blocks);
-        if bytes.is_none_or(|bytes| bytes > MALLOC_MAX) {
-            return Err(Errno::NoMem);
-        }
-        let name = name.unwrap_or_else(|| {
-            self.malloc_count += 1;
-            format!("Malloc{}", self.malloc_count - 1)
-        });
-        let store = self.stores.create();
-        let made = self.register(NewBdev {
-            name,
-            kind: Kind::Malloc { store },
-            block_size,
-            num_blocks,
-            physical_block_size: if physical_block_size == 0 {
-                block_size
-            } else {
-                physical_block_size
-            },
-            uuid,
-        });
-        if made.is_err() {
-            self.stores.delete(store);
-        }
-        made
-    }
-
-    /// Puts an error or delay bdev on `base`, and claims it.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM`: another module has claimed it. As [`Bdevs::register`].
-    pub fn put_on(&mut self, base: BdevHandle, what: &Awaiting) -> Result<BdevHandle, Errno> {
-        let under = self.get(base).ok_or(Errno::NoDev)?;
-        if self.names.contains_key(&what.name) {
-            return Err(Errno::Exist);
-        }
-        if under.claimed.is_some() {
-            return Err(Errno::Perm);
-        }
-        let new = NewBdev {
-            name: what.name.clone(),
-            kind: match what.delay {
-                Some(us) => Kind::Delay { base, us },
-                None => Kind::Error { base },
-            },
-            block_size: under.block_size,
-            num_blocks: under.num_blocks,
-            physical_block_size: under.physical_block_size,
-            uuid: what.uuid,
-        };
-        let handle = self.register(new)?;
-        let under = self.get_mut(base).expect("looked up above");
-        let module = if what.delay.is_some() {
-            "delay"
-        } else {
-            "error"
-        };
-        under.claimed = Some(module);
-        under.tops.push(handle);
         Ok(handle)
     }
 
