@@ -183,63 +183,6 @@ fn plan() -> f64 {
 }
 
 fn main() {
-    if std::env::args().any(|a| a == "cg1") {
-        let mut b = Bench::new(1, 1, "crc32c");
-        b.fio();
-        b.fio();
-        b.fio();
-        return;
-    }
-    if std::env::args().any(|a| a == "cg16") {
-        let mut b = Bench::new(4, 4, "crc32c");
-        b.fio();
-        b.fio();
-        return;
-    }
-    if std::env::args().any(|a| a == "loop1") {
-        let mut b = Bench::new(1, 1, "crc32c");
-        for _ in 0..300 {
-            b.fio();
-        }
-        return;
-    }
-    if std::env::args().any(|a| a == "turns") {
-        for (v, d) in [(1, 1), (4, 4)] {
-            let mut b = Bench::new(v, d, "crc32c");
-            b.fio();
-            let counts = std::sync::Arc::new(std::sync::Mutex::new(
-                BTreeMap::<u64, (u64, u64, u64)>::new(),
-            ));
-            let c2 = counts.clone();
-            b.sim.record_turns(Box::new(move |r| {
-                let mut c = c2.lock().unwrap();
-                let k = if r.words[0] >> 56 != 0 {
-                    (r.words[0] >> 56) * 1000
-                } else if r.words[0] & 0xff == 5 {
-                    5
-                } else {
-                    r.words[0]
-                };
-                let e = c.entry(k).or_default();
-                e.0 += 1;
-                e.1 += r.words[1];
-                e.2 += r.words[2];
-            }));
-            let n = b.fio();
-            for (k, v) in counts.lock().unwrap().iter() {
-                if v.0 > 100 {
-                    println!(
-                        "{k}: {:.2} turns/io  words {:.2} {:.2}",
-                        v.0 as f64 / n as f64,
-                        v.1 as f64 / n as f64,
-                        v.2 as f64 / n as f64
-                    );
-                }
-            }
-            println!("--");
-        }
-        return;
-    }
     let mut floor = Floor::new();
     floor.run(50_000);
     let mut one = Bench::new(1, 1, "crc32c");

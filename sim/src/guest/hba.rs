@@ -7,9 +7,9 @@ use scenarios::{ControllerId, Time};
 use vm_memory::GuestAddress;
 
 use super::command::Reply;
-use super::layout::{EVENT_BUFFERS, HbaLayout, RESPONSE_AT, RING_SIZE, RINGS};
+use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS, TABLE_AT};
 use super::mutex::ScanMutex;
-use super::ring::{DriverRing, NotAHead, Segment};
+use super::ring::{DriverRing, NotAHead, Segment, TABLE_BYTES};
 use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ, VringIndex};
@@ -211,7 +211,7 @@ impl Hba {
         let response = layout.response(vring, head);
         let spoiled = self.poisoned[slot] && !holds_poison(memory, response);
         self.poisoned[slot] = false;
-        write_head(memory, header, lun_bytes(target, lun), slot as u64, cdb);
+        let head_at = header;
         let header = Segment {
             addr: header,
             len: REQUEST_SIZE,
@@ -227,12 +227,21 @@ impl Hba {
             len: data.len,
             write: !data.out,
         };
-        let table = indirect.then(|| layout.table(vring, head));
-        let added = match (data.len, data.out) {
-            (0, _) => ring.add(&[header, answer], table),
-            (_, true) => ring.add(&[header, payload, answer], table),
-            (_, false) => ring.add(&[header, answer, payload], table),
+        let segments: &[Segment] = match (data.len, data.out) {
+            (0, _) => &[header, answer],
+            (_, true) => &[header, payload, answer],
+            (_, false) => &[header, answer, payload],
         };
+        write_head(
+            memory,
+            head_at,
+            lun_bytes(target, lun),
+            slot as u64,
+            cdb,
+            segments,
+        );
+        let table = indirect.then(|| layout.table(vring, head));
+        let added = ring.add(segments, table);
         if added.is_some() {
             self.owners[slot] = Some(owner);
         }
@@ -264,11 +273,12 @@ impl Hba {
         };
         let slot = Self::slot(vring, head);
         let response = self.layout.response(vring, head);
-        let mut bytes = [0; 30];
-        memory
-            .read_at(&mut bytes, GuestAddress(response))
+        let bytes: [u8; 30] = memory
+            .read_few(GuestAddress(response))
             .expect("responses lie in memory");
-        write(memory, response, &POISON);
+        memory
+            .write_few(POISON, GuestAddress(response))
+            .expect("responses lie in memory");
         self.poisoned[slot] = true;
         let Some(owner) = self.owners[slot].take() else {
             return Ok(None);
@@ -380,19 +390,25 @@ fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
 }
 
 fn holds_poison(memory: &Memory, response: u64) -> bool {
-    let mut bytes = [0; POISON.len()];
-    memory
-        .read_at(&mut bytes, GuestAddress(response))
-        .expect("responses lie in memory");
-    bytes == POISON
+    let bytes = memory.read_few(GuestAddress(response));
+    bytes.expect("responses lie in memory") == POISON
 }
 
-/// Writes the header of a head, and zeros over its response, which lies right behind: one access.
-fn write_head(memory: &Memory, addr: u64, lun: [u8; 8], tag: u64, cdb: &[u8; CDB_SIZE]) {
-    let mut bytes = [0; RESPONSE_AT as usize + RESPONSE_SIZE as usize];
+/// Writes the header of a head, zeros over its response, and its indirect table, which lie one behind
+/// the other: one access.
+fn write_head(
+    memory: &Memory,
+    addr: u64,
+    lun: [u8; 8],
+    tag: u64,
+    cdb: &[u8; CDB_SIZE],
+    segments: &[Segment],
+) {
+    let mut bytes = [0; TABLE_AT as usize + TABLE_BYTES];
     bytes[..8].copy_from_slice(&lun);
     bytes[8..16].copy_from_slice(&tag.to_le_bytes());
     bytes[REQUEST_CDB..REQUEST_SIZE as usize].copy_from_slice(cdb);
+    bytes[TABLE_AT as usize..].copy_from_slice(&DriverRing::table(segments));
     write(memory, addr, &bytes);
 }
 

@@ -28,7 +28,7 @@ const HEAD_BYTES: u64 = 256;
 /// Offset of the response in a head's bytes, after the header.
 pub const RESPONSE_AT: u64 = 64;
 /// Offset of the indirect table in a head's bytes.
-const TABLE_AT: u64 = 192;
+pub const TABLE_AT: u64 = 192;
 /// Bytes between event buffers.
 const EVENT_BYTES: u64 = 64;
 /// LUN RESETs that can be under way at once on a device.

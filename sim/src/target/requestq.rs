@@ -277,9 +277,9 @@ impl Target {
         let resid = task.length.wrapping_sub(task.transferred);
         let response = task.response;
         let at = |offset: u64| GuestAddress(response + offset);
-        let mut wrote = memory.write_at(&resid.to_le_bytes(), at(RESPONSE_RESID));
+        let mut wrote = memory.write_few(resid.to_le_bytes(), at(RESPONSE_RESID));
         if wrote.is_ok() {
-            wrote = memory.write_at(&[task.status, response::OK], at(RESPONSE_STATUS));
+            wrote = memory.write_few([task.status, response::OK], at(RESPONSE_STATUS));
         }
         if wrote.is_ok() && task.status != status::GOOD {
             let sense = task.sense.map(sense_bytes);

@@ -229,7 +229,7 @@ impl Vring {
         self.queue.set_next_used(next);
         let element_at = GuestAddress(used.wrapping_add(USED_RING).wrapping_add(place));
         let index_at = GuestAddress(used.wrapping_add(USED_IDX));
-        memory.write_at(&element, element_at).is_ok() && memory.store_le16(next, index_at).is_ok()
+        memory.write_few(element, element_at).is_ok() && memory.store_le16(next, index_at).is_ok()
     }
 
     /// Whether the driver wants no calls now.
