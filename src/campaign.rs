@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use plugfest::interrupt::asked;
 use plugfest::{RunOptions, Verdict};
 use scenarios::report::row_line;
 
 use crate::cli::{Format, RunArguments};
+use crate::junit::Junit;
 use crate::lookup::Target;
 use crate::output::{Stop, print};
-use crate::run_command::json_lines;
+use crate::progress::Progress;
+use crate::run_command::{json_lines, keep};
 
 /// What is kept of a seed.
 struct Seed {
@@ -29,6 +32,11 @@ struct Seed {
     verdict: Verdict,
     /// The command that repeats what did not pass.
     repeat: Option<String>,
+    /// The first target that failed.
+    failed: Option<usize>,
+    junit: Junit,
+    /// Somebody wanted it to end before it had ended.
+    interrupted: bool,
 }
 
 /// What is kept of all seeds.
@@ -39,6 +47,9 @@ struct Sum {
     orders: Vec<BTreeSet<u64>>,
     verdict: Verdict,
     repeat: Option<String>,
+    /// The first target that failed, and the seed.
+    failed: Option<(usize, u64)>,
+    junit: Junit,
 }
 
 /// Carries out `targets` with every seed.
@@ -51,12 +62,12 @@ pub fn run(
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let (send, receive) = mpsc::channel();
-    let sum = thread::scope(|scope| {
+    let mut sum = thread::scope(|scope| {
         for _ in 0..arguments.jobs {
             let (send, next, stop, end) = (send.clone(), &next, &stop, seeds.end);
             scope.spawn(move || {
                 let take = |seed: u64| (seed < end).then(|| seed + 1);
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) && !asked() {
                     let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
                     let Ok(seed) = taken else { return };
                     let result = one(targets, seed, options, arguments);
@@ -67,18 +78,30 @@ pub fn run(
             });
         }
         drop(send);
-        let sum = gather(targets.len(), seeds.start, &receive);
+        let sum = gather(targets.len(), &seeds, &receive);
         stop.store(true, Ordering::Relaxed);
         sum
     })?;
     summary(targets, &sum, arguments)?;
+    if let Some(path) = &arguments.junit {
+        std::mem::take(&mut sum.junit).write(path)?;
+    }
+    let all = seeds.end - seeds.start;
+    if sum.seeds < all {
+        eprintln!("interrupted: {} of {all} seeds were carried out", sum.seeds);
+        sum.verdict = sum.verdict.max(Verdict::Inconclusive);
+    }
+    if let Some((target, seed)) = sum.failed {
+        let target = &targets[target];
+        keep(target, &options(target, seed), arguments)?;
+    }
     Ok(sum.verdict.exit())
 }
 
 /// Takes in what workers send, and prints it in order of the seeds.
 fn gather(
     plans: usize,
-    first: u64,
+    seeds: &Range<u64>,
     receive: &mpsc::Receiver<(u64, Result<Seed, Stop>)>,
 ) -> Result<Sum, Stop> {
     let mut sum = Sum {
@@ -88,13 +111,25 @@ fn gather(
         orders: vec![BTreeSet::new(); plans],
         verdict: Verdict::Passed,
         repeat: None,
+        failed: None,
+        junit: Junit::default(),
     };
+    let first = seeds.start;
+    let mut progress = Progress::new(seeds.end - seeds.start);
     let mut early = BTreeMap::new();
     for (seed, result) in receive {
         early.insert(seed, result);
         while let Some(result) = early.remove(&(first + sum.seeds)) {
+            let number = first + sum.seeds;
             let seed = result?;
+            // A run that was interrupted says nothing; those before it do.
+            if seed.interrupted {
+                continue;
+            }
             print(&seed.text)?;
+            progress.step(seed.open);
+            sum.junit.append(seed.junit);
+            sum.failed = sum.failed.or(seed.failed.map(|target| (target, number)));
             sum.seeds += 1;
             sum.cases += seed.cases;
             sum.open += seed.open;
@@ -105,6 +140,7 @@ fn gather(
             }
         }
     }
+    progress.finish();
     Ok(sum)
 }
 
@@ -122,13 +158,29 @@ fn one(
         orders: Vec::new(),
         verdict: Verdict::Passed,
         repeat: None,
+        failed: None,
+        junit: Junit::default(),
+        interrupted: false,
     };
-    for target in targets {
+    for (number, target) in targets.iter().enumerate() {
         let options = options(target, seed);
-        let report = plugfest::run(&target.plan, &options, &mut |_| {}).map_err(Stop::error)?;
+        let report = match plugfest::run(&target.plan, &options, &mut |_| {}) {
+            Err(_) if asked() => {
+                kept.interrupted = true;
+                return Ok(kept);
+            }
+            other => other.map_err(Stop::error)?,
+        };
+        kept.interrupted |= asked();
+        if arguments.junit.is_some() {
+            kept.junit.add(&report);
+        }
         kept.cases += report.rows.len() as u64;
         kept.orders.push(report.ending.order_hash);
         kept.verdict = kept.verdict.max(report.verdict());
+        if report.verdict() == Verdict::Failed {
+            kept.failed.get_or_insert(number);
+        }
         for row in report
             .rows
             .iter()

@@ -4,6 +4,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use scenarios::plan::nearest;
+use sim::Deviation;
 
 use plugfest::{Behaviour, Schedule, Volume};
 
@@ -29,10 +33,23 @@ pub enum Command {
     /// Carry out plans, and judge them.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArguments),
+    /// Tell stories drawn from seeds, until one breaks a check; keep the smallest that does.
+    #[command(after_help = FUZZ_EXAMPLES)]
+    Fuzz(FuzzArguments),
+    /// Do a recorded failure once more, turn by turn.
+    Replay(ReplayArguments),
     /// Play recordings of a real target to the model target, and compare every answer.
     Conform(ConformArguments),
     /// List the plans, their cases, and the jobs.
     List,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
     /// Say which testbeds can run on this machine, and what is missing for the others.
     Doctor(DoctorArguments),
 }
@@ -77,6 +94,10 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
+    /// A deviation beside those, by name or number; can be given several times
+    #[arg(long, value_name = "NAME", value_parser = deviation)]
+    pub deviation: Vec<Deviation>,
+
     /// Who goes next in the simulator
     #[arg(long, value_enum, default_value = "timed")]
     pub schedule: ScheduleWord,
@@ -94,9 +115,61 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub turns: Option<PathBuf>,
 
+    /// Write the report that CI systems read to this file (JUnit XML)
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+
+    /// Write the first run that fails to this file, for `plugfest replay`
+    #[arg(long, value_name = "FILE")]
+    pub repro: Option<PathBuf>,
+
     /// Disturb the simulator at this turn, to see that a difference is found
     #[arg(long, value_name = "N", hide = true)]
     pub disturb_at: Option<u64>,
+}
+
+const FUZZ_EXAMPLES: &str = "\
+A story attaches, detaches, writes, removes, resets, pauses, kills; no check may break, whatever it does.
+
+Examples:
+  plugfest fuzz                                  2000 stories on a target as it should be
+  plugfest fuzz --deviation early_finish         one that is wrong in one way
+  plugfest fuzz --target-behaviour head          SPDK as it is
+  plugfest replay plugfest-I6-12.json            what was found, again";
+
+#[derive(Debug, Args)]
+pub struct FuzzArguments {
+    /// The first seed: of the story, its schedule and its accidents
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// How many stories, if none breaks a check
+    #[arg(long, value_name = "N", default_value_t = 2000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub stories: u64,
+
+    /// How the model target behaves
+    #[arg(long, value_enum, default_value = "intended")]
+    pub target_behaviour: BehaviourWord,
+
+    /// A deviation beside those, by name or number; can be given several times
+    #[arg(long, value_name = "NAME", value_parser = deviation)]
+    pub deviation: Vec<Deviation>,
+
+    /// Who goes next in the simulator
+    #[arg(long, value_enum, default_value = "random")]
+    pub schedule: ScheduleWord,
+
+    /// Where the smallest story is written [default: plugfest-CHECK-SEED.json]
+    #[arg(long, value_name = "FILE")]
+    pub repro: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// What `fuzz` or `run --repro` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +254,17 @@ pub enum Format {
     Text,
     /// One JSON object a case, one a line
     Json,
+}
+
+/// A deviation, by name or number.
+fn deviation(text: &str) -> Result<Deviation, String> {
+    Deviation::named(text).ok_or_else(|| {
+        let names: Vec<&str> = Deviation::ALL.iter().map(|known| known.name()).collect();
+        match nearest(text, &names) {
+            Some(near) => format!("no such deviation; is {near} meant? (plugfest list names them)"),
+            None => "no such deviation (plugfest list names them)".to_owned(),
+        }
+    })
 }
 
 /// "A..B", A below B.

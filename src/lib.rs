@@ -14,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 mod conform_command;
+pub mod interrupt;
+pub mod repro;
 mod run;
 mod shrink;
 pub mod story;

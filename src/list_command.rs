@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use real::doctor;
 use scenarios::plan::parse;
 use scenarios::shipped::{DOCUMENTED, JOBS, PLANS};
+use sim::Deviation;
 
 use crate::cli::DoctorArguments;
 use crate::output::{Stop, print};
@@ -30,6 +31,12 @@ pub fn list() -> Result<u8, Stop> {
     text.push_str("fio jobs:\n");
     for job in JOBS {
         let _ = writeln!(text, "    {:<22} {}", job.name, job.file);
+    }
+    text.push_str("\ndeviations, as --deviation takes them (head: SPDK 3230130e6a does this):\n");
+    for deviation in Deviation::ALL {
+        let head = if deviation.in_head() { "  head" } else { "" };
+        let (id, name) = (deviation.id(), deviation.name());
+        let _ = writeln!(text, "    {id:<4} {name}{head}");
     }
     print(&text)?;
     Ok(0)

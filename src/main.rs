@@ -6,14 +6,18 @@
 
 mod campaign;
 mod cli;
+mod fuzz_command;
+mod junit;
 mod list_command;
 mod lookup;
 mod output;
+mod progress;
+mod replay_command;
 mod run_command;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use cli::{BehaviourWord, Cli, Command, ConformArguments, Format};
 use output::{Stop, print};
@@ -25,14 +29,32 @@ const EXIT_ERROR: u8 = 2;
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if let Err(error) = plugfest::interrupt::listen() {
+        eprintln!("plugfest: {error}");
+        return ExitCode::from(EXIT_ERROR);
+    }
+    let done = match command {
         Command::Run(arguments) => run_command::run(&arguments),
+        Command::Fuzz(arguments) => fuzz_command::run(&arguments),
+        Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Conform(arguments) => conform(&arguments),
         Command::List => list_command::list(),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "plugfest", &mut text);
+            print(&String::from_utf8_lossy(&text)).map(|()| 0)
+        }
+        Command::Man => manual(),
         Command::Doctor(arguments) => list_command::doctor(&arguments),
     };
     ExitCode::from(match done {
         Ok(exit) => exit,
+        // Before there was anything to report.
+        Err(Stop::Error(error)) if plugfest::interrupt::asked() => {
+            eprintln!("plugfest: {error}");
+            EXIT_INCONCLUSIVE
+        }
         Err(Stop::Error(error)) => {
             eprintln!("plugfest: {error}");
             EXIT_ERROR
@@ -40,6 +62,26 @@ fn main() -> ExitCode {
         // Whoever read the output has gone; there is nobody to tell.
         Err(Stop::NobodyReads) => EXIT_INCONCLUSIVE,
     })
+}
+
+/// Prints the manual page, with a section a command.
+fn manual() -> Result<u8, Stop> {
+    let mut text = Vec::new();
+    let command = Cli::command();
+    clap_mangen::Man::new(command.clone())
+        .render(&mut text)
+        .map_err(Stop::error)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let name = format!("plugfest {}", sub.get_name());
+        let man = clap_mangen::Man::new(sub.clone().bin_name(name));
+        man.render_synopsis_section(&mut text)
+            .map_err(Stop::error)?;
+        man.render_description_section(&mut text)
+            .map_err(Stop::error)?;
+        man.render_options_section(&mut text).map_err(Stop::error)?;
+    }
+    print(&String::from_utf8_lossy(&text))?;
+    Ok(0)
 }
 
 fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {

@@ -1,7 +1,9 @@
 //! Standard output, and why a command stops before its end.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Why a command stops before its end.
 #[derive(Debug)]
@@ -17,6 +19,27 @@ impl Stop {
     pub fn error(what: impl fmt::Display) -> Self {
         Self::Error(what.to_string())
     }
+}
+
+/// Writes a file; what was there is replaced only by a whole one.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
+    let wrong = |error| Stop::Error(format!("cannot write {}: {error}", path.display()));
+    // A device is no file that could be replaced.
+    if path.exists() && !path.is_file() {
+        return std::fs::write(path, bytes).map_err(wrong);
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let written = File::create(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    });
+    written.map_err(|error| {
+        // Half a file helps nobody; the error that matters is the first.
+        let _ = std::fs::remove_file(&part);
+        wrong(error)
+    })
 }
 
 /// Writes text to standard output at once.

@@ -13,7 +13,9 @@ use scenarios::run::Progress;
 use scenarios::shipped::JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
+use sim::Deviation;
 
+use crate::interrupt::Interruptible;
 use crate::testbed::{self, Turns};
 
 /// What a run is made from, besides the plan.
@@ -27,6 +29,8 @@ pub struct RunOptions {
     pub volume: Volume,
     /// How the model target behaves.
     pub behaviour: Behaviour,
+    /// Deviations beside those of `behaviour`.
+    pub deviations: Vec<Deviation>,
     /// Who goes next in the simulator.
     pub schedule: Schedule,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
@@ -54,6 +58,7 @@ impl Default for RunOptions {
             only: None,
             volume: Volume::Default,
             behaviour: Behaviour::Head,
+            deviations: Vec::new(),
             schedule: Schedule::Timed,
             disturb_at: None,
             jobs: shipped.collect(),
@@ -204,7 +209,7 @@ pub fn run_with(
     Ok(report)
 }
 
-fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {
+pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {
     let only = options.only.clone();
     concretise(plan, options.seed, &Options { only }).map_err(|error| RunError(error.to_string()))
 }
@@ -216,8 +221,13 @@ fn carry_out(
     testbed: &mut dyn Testbed,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
-    let mut judge = testbed::judge(testbed.evidence(), plan, options.behaviour);
-    let outcome = scenarios::run::run(concrete, testbed, &mut judge, progress)
+    let mut judge = testbed::judge(
+        testbed.evidence(),
+        testbed::vms(plan),
+        testbed::deviations(options),
+    );
+    let mut testbed = Interruptible(testbed);
+    let outcome = scenarios::run::run(concrete, &mut testbed, &mut judge, progress)
         .map_err(|error| RunError(error.to_string()))?;
     Ok(Report::new(header(plan, options), outcome))
 }
@@ -229,6 +239,9 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     }
     if options.behaviour != Behaviour::Head {
         repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
+    }
+    for deviation in &options.deviations {
+        repeat_options += &format!(" --deviation {}", deviation.name());
     }
     if options.schedule != Schedule::Timed {
         repeat_options += &format!(" --schedule {}", options.schedule.word());

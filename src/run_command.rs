@@ -8,10 +8,14 @@ use plugfest::{Outputs, Report, RunOptions, Verdict, render, run_with};
 use scenarios::report::{case_json, progress_line};
 use scenarios::run::Progress;
 
+use plugfest::interrupt::asked;
+use plugfest::repro::Repro;
+
 use crate::campaign;
 use crate::cli::{Format, RunArguments};
+use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, print};
+use crate::output::{Stop, print, write_whole};
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
@@ -23,6 +27,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             only: target.only.clone(),
             volume: arguments.volume.into(),
             behaviour: arguments.target_behaviour.into(),
+            deviations: arguments.deviation.clone(),
             schedule: arguments.schedule.into(),
             disturb_at: arguments.disturb_at,
             plan_argument: Some(target.argument.clone()),
@@ -41,11 +46,30 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     one_plan_a_file("--turns", arguments.turns.as_deref(), &targets)?;
     let mut reports = Vec::new();
     for target in &targets {
+        if asked() {
+            break;
+        }
         let options = options(target, arguments.seed);
-        reports.push(one(target, &options, arguments)?);
+        let report = one(target, &options, arguments)?;
+        let unkept = reports
+            .iter()
+            .all(|kept: &Report| kept.verdict() != Verdict::Failed);
+        if report.verdict() == Verdict::Failed && unkept {
+            keep(target, &options, arguments)?;
+        }
+        reports.push(report);
     }
     if arguments.format == Format::Text {
         print(&render(&reports))?;
+    }
+    if let Some(path) = &arguments.junit {
+        let mut junit = Junit::default();
+        reports.iter().for_each(|report| junit.add(report));
+        junit.write(path)?;
+    }
+    if reports.len() < targets.len() {
+        let (begun, all) = (reports.len(), targets.len());
+        eprintln!("interrupted: {begun} of {all} plans were begun");
     }
     Ok(reports
         .iter()
@@ -78,6 +102,16 @@ fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Resul
         print(&json_lines(&report))?;
     }
     Ok(report)
+}
+
+/// Writes a run that failed down, if that is asked for.
+pub fn keep(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Result<(), Stop> {
+    let Some(path) = &arguments.repro else {
+        return Ok(());
+    };
+    let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
+    write_whole(path, repro.text().as_bytes())?;
+    print(&format!("again: plugfest replay {}\n", path.display()))
 }
 
 /// That an output file is asked for with one plan only.

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of arguments and files.
 
-use scenarios::check::{Facts, Judge};
+use scenarios::check::Judge;
 use scenarios::run::{CheckOutcome, CheckResult};
 use scenarios::story::{self, BeatBytes, ShapeBytes, Story};
 use scenarios::testbed::Testbed as _;
@@ -11,7 +11,7 @@ use sim::world::{Choices, Sim, SimOptions, Strategy};
 use sim::{Deviations, Dice};
 
 use crate::run::{RunError, RunOptions};
-use crate::testbed::parse_jobs;
+use crate::testbed::{self, parse_jobs};
 
 /// The stream of a seed that a story is drawn from.
 const STORY_STREAM: u64 = 4;
@@ -105,7 +105,7 @@ pub fn tell_watched(
     options: StoryOptions,
     watch: &mut dyn FnMut(&Seen),
 ) -> Result<StoryReport, RunError> {
-    let jobs = parse_jobs(&RunOptions::default())?;
+    let jobs = parse_jobs(&RunOptions::default().jobs)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
         deviations: options.deviations,
@@ -119,11 +119,8 @@ pub fn tell_watched(
         sim.record_choices();
     }
     let vms = story.vms.iter();
-    let judge = Judge::new(Facts {
-        evidence: sim.evidence(),
-        events_may_drop: options.deviations.has(sim::Deviation::EventsMissedUnsaid),
-        vms: vms.map(|vm| (vm.vm, vm.controllers.clone())).collect(),
-    });
+    let vms = vms.map(|vm| (vm.vm, vm.controllers.clone())).collect();
+    let judge = testbed::judge(sim.evidence(), vms, options.deviations);
     let mut judge = Watched { judge, watch };
     let told = story::run(story, &mut sim, &mut judge);
     let outcome = told.map_err(|error| RunError(error.to_string()))?;

@@ -8,10 +8,11 @@ use fio_model::JobFile;
 use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
-use sim::Deviations;
+use scenarios::{ControllerId, VmId};
 use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
+use sim::{Deviation, Deviations};
 
-use crate::run::{Behaviour, RunError, RunOptions, Schedule, Volume};
+use crate::run::{Behaviour, JobText, RunError, RunOptions, Schedule, Volume};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -55,29 +56,13 @@ impl Turns {
 ///
 /// A job file is wrong.
 pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    let jobs = parse_jobs(options)?;
+    let jobs = parse_jobs(&options.jobs)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
-        deviations: match options.behaviour {
-            Behaviour::Head => Deviations::head(),
-            Behaviour::Intended => Deviations::INTENDED,
-        },
-        volume: match options.volume {
-            Volume::Quick => Some(fio_model::Volume {
-                blocks: 256,
-                scale: 8,
-            }),
-            Volume::Default => Some(fio_model::Volume {
-                blocks: 4096,
-                scale: 1,
-            }),
-            Volume::Full => None,
-        },
+        deviations: deviations(options),
+        volume: volume(options.volume),
         jobs,
-        strategy: match options.schedule {
-            Schedule::Timed => Strategy::Timed,
-            Schedule::Random => Strategy::random(options.seed),
-        },
+        strategy: strategy(options),
         per_io: true,
         disturb_at: options.disturb_at,
     });
@@ -87,29 +72,64 @@ pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn T
     Ok(Box::new(sim))
 }
 
-/// The job files of `options`.
+/// How the target of `options` is wrong.
+pub fn deviations(options: &RunOptions) -> Deviations {
+    let preset = match options.behaviour {
+        Behaviour::Head => Deviations::head(),
+        Behaviour::Intended => Deviations::INTENDED,
+    };
+    let more = options.deviations.iter();
+    more.fold(preset, |all, deviation| all.with(*deviation))
+}
+
+/// What each disk of a job writes and verifies.
+pub fn volume(volume: Volume) -> Option<fio_model::Volume> {
+    let (blocks, scale) = match volume {
+        Volume::Quick => (256, 8),
+        Volume::Default => (4096, 1),
+        Volume::Full => return None,
+    };
+    Some(fio_model::Volume { blocks, scale })
+}
+
+/// Who goes next.
+pub fn strategy(options: &RunOptions) -> Strategy {
+    match options.schedule {
+        Schedule::Timed => Strategy::Timed,
+        Schedule::Random => Strategy::random(options.seed),
+    }
+}
+
+/// The job files, parsed.
 ///
 /// # Errors
 ///
 /// One is wrong.
-pub fn parse_jobs(options: &RunOptions) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
-    let parsed = options.jobs.iter().map(|(name, job)| {
+pub fn parse_jobs(
+    jobs: &BTreeMap<String, JobText>,
+) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
+    let parsed = jobs.iter().map(|(name, job)| {
         let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
         Ok((name.clone(), Arc::new(file)))
     });
     parsed.collect()
 }
 
-/// The judge that reads what a testbed with `evidence` shows of `plan`, under `behaviour`.
-pub fn judge(evidence: Evidence, plan: &Plan, behaviour: Behaviour) -> Judge {
-    let vms = plan
-        .vms
-        .iter()
-        .map(|vm| (vm.vm, vm.controllers.clone()))
-        .collect();
+/// The judge that reads what a testbed with `evidence` shows of these VMs, under `deviations`.
+pub fn judge(
+    evidence: Evidence,
+    vms: Vec<(VmId, Vec<ControllerId>)>,
+    deviations: Deviations,
+) -> Judge {
     Judge::new(Facts {
         evidence,
-        events_may_drop: behaviour == Behaviour::Head,
+        events_may_drop: deviations.has(Deviation::EventsMissedUnsaid),
         vms,
     })
+}
+
+/// The VMs of a plan, and their controllers.
+pub fn vms(plan: &Plan) -> Vec<(VmId, Vec<ControllerId>)> {
+    let vms = plan.vms.iter();
+    vms.map(|vm| (vm.vm, vm.controllers.clone())).collect()
 }

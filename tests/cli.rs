@@ -1,6 +1,8 @@
 //! The command line from outside: names, errors, exit statuses.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Runs `plugfest` in this directory: its exit status, output and errors.
 fn plugfest(arguments: &[&str]) -> String {
@@ -90,4 +92,98 @@ fn doctor_fits_on_a_screen() {
         "{said}"
     );
     assert!(said.lines().count() <= 26, "{said}");
+}
+
+/// Starts `plugfest`, waits until it prints `sign`, and presses Ctrl-C: exit status, output, errors.
+fn interrupted(arguments: &[&str], sign: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains(sign) {
+        assert!(out.read_line(&mut text).unwrap() > 0, "no {sign} in {text}");
+    }
+    let id = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &id]).status();
+    assert!(kill.unwrap().success());
+    out.read_to_string(&mut text).unwrap();
+    let said = child.wait_with_output().unwrap();
+    let err = String::from_utf8(said.stderr).unwrap();
+    (said.status.code(), text, err)
+}
+
+#[test]
+fn ctrl_c_leaves_a_partial_report() {
+    let full = ["run", "hotattach", "--volume", "full"];
+    let (exit, out, _) = interrupted(&full, "start fio");
+    assert_eq!(exit, Some(3), "{out}");
+    assert!(out.contains("stopped early: interrupted"), "{out}");
+    assert!(out.contains("verdict"), "the table is there: {out}");
+
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interrupted.xml");
+    let file = path.to_str().unwrap();
+    let seeds = [
+        "run",
+        "hotattach/1",
+        "--volume",
+        "quick",
+        "--seeds",
+        "0..1000000",
+    ];
+    let more = ["--format", "json", "--junit", file];
+    let (exit, out, err) = interrupted(&[&seeds[..], &more].concat(), "passed");
+    assert_eq!(exit, Some(3), "{out}{err}");
+    assert!(err.contains(" of 1000000 seeds were carried out"), "{err}");
+    let xml = std::fs::read_to_string(&path).unwrap();
+    assert!(xml.contains("hotattach/1 seed 0"), "what was done is kept");
+}
+
+#[test]
+fn junit_has_a_case_a_case_and_seed_and_says_what_failed() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("junit.xml");
+    let file = path.to_str().unwrap();
+    let wrong = [
+        "run",
+        "hotdetach/1",
+        "--volume",
+        "quick",
+        "--deviation",
+        "mgmt_needs_ctrlq",
+    ];
+    let said = plugfest(&[&wrong[..], &["--junit", file]].concat());
+    let xml = std::fs::read_to_string(&path).unwrap();
+    assert!(xml.contains(r#"name="hotdetach/1 seed 0""#), "{xml}");
+    let failed = said.ends_with("exit 1\n");
+    assert_eq!(failed, xml.contains("<failure message="), "{said}{xml}");
+    let said = plugfest(&[
+        "run",
+        "hotattach/1",
+        "--volume",
+        "quick",
+        "--junit",
+        "/dev/full",
+    ]);
+    assert!(said.ends_with("exit 2\n"), "{said}");
+    assert!(
+        said.contains("1 of 1 cases passed"),
+        "the report is not lost: {said}"
+    );
+    assert!(
+        said.contains("cannot write /dev/full: No space left"),
+        "{said}"
+    );
+}
+
+#[test]
+fn completions_and_the_manual_know_every_command() {
+    for text in [plugfest(&["completions", "bash"]), plugfest(&["man"])] {
+        for command in ["run", "fuzz", "replay", "conform", "list", "doctor"] {
+            assert!(text.contains(command), "{command}");
+        }
+        assert!(text.ends_with("exit 0\n"));
+    }
 }

@@ -238,7 +238,7 @@ fn the_command_exits_with_0_only_if_every_file_held() {
         text.contains("event.reason: expected \"REMOVED\", got \"RESCAN\""),
         "{text}"
     );
-    assert!(text.contains("slots     controller 1 target 0"), "{text}");
+    assert!(text.contains("slots     controller 0 target 0"), "{text}");
 
     let json = ConformOptions {
         json: true,

@@ -7,6 +7,7 @@
 //! Knows nothing of which testbeds exist.
 #![forbid(unsafe_code)]
 
+mod action_words;
 pub mod check;
 pub mod concretise;
 pub mod names;

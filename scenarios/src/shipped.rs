@@ -30,6 +30,11 @@ pub const PLANS: &[Shipped] = &[
         file: "scenarios/plans/hotplug.kdl",
         text: include_str!("../plans/hotplug.kdl"),
     },
+    Shipped {
+        name: "hotremove",
+        file: "scenarios/plans/hotremove.kdl",
+        text: include_str!("../plans/hotremove.kdl"),
+    },
 ];
 
 /// The plans of `plugfest run` without a plan: the documented test plan, nine cases.

@@ -30,6 +30,13 @@ macro_rules! deviations {
                 match self { $(Self::$variant => $name,)* }
             }
 
+            /// The one with this name or number.
+            #[must_use]
+            pub fn named(word: &str) -> Option<Self> {
+                let mut all = Self::ALL.iter().copied();
+                all.find(|deviation| deviation.name() == word || deviation.id() == word)
+            }
+
             /// Whether SPDK 3230130e6a does this.
             #[must_use]
             pub const fn in_head(self) -> bool {
@@ -125,6 +132,12 @@ impl Deviations {
     #[must_use]
     pub const fn without(self, deviation: Deviation) -> Self {
         Self(self.0 & !(1 << deviation as u32))
+    }
+
+    /// Those that are in force.
+    pub fn iter(self) -> impl Iterator<Item = Deviation> {
+        let all = Deviation::ALL.iter().copied();
+        all.filter(move |deviation| self.has(*deviation))
     }
 
     /// Whether `deviation` is in force.

@@ -187,17 +187,7 @@ impl Converge {
                 conn,
                 hotplug,
                 ..
-            } => {
-                let vm = self.conns.get(&conn).copied();
-                let session = self.sessions.entry((controller, session)).or_default();
-                (session.vm, session.running, session.hotplug) = (vm, true, hotplug);
-                if let Some(vm) = vm
-                    && hotplug
-                    && self.booting.remove(&(vm, controller))
-                {
-                    self.forget_history(vm, controller);
-                }
-            }
+            } => self.started((controller, session), conn, hotplug),
             Inside::SessionStopped {
                 controller,
                 session,
@@ -240,6 +230,18 @@ impl Converge {
                 }
             }
             Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
+        }
+    }
+
+    fn started(&mut self, of: (ControllerId, u32), conn: u32, hotplug: bool) {
+        let vm = self.conns.get(&conn).copied();
+        let session = self.sessions.entry(of).or_default();
+        (session.vm, session.running, session.hotplug) = (vm, true, hotplug);
+        if let Some(vm) = vm
+            && hotplug
+            && self.booting.remove(&(vm, of.0))
+        {
+            self.forget_history(vm, of.0);
         }
     }
 

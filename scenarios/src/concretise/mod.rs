@@ -6,10 +6,13 @@
 //! it known what hangs where.
 
 mod dice;
+mod faults;
 mod select;
 mod world;
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::names::{DiskId, FioId, Place, TargetId, VmId};
 use crate::plan::{Plan, Position, Source};
@@ -25,7 +28,7 @@ pub struct Options {
 }
 
 /// A plan in which nothing is left to chance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Concrete {
     /// The plan's name.
     pub plan: String,
@@ -38,7 +41,7 @@ pub struct Concrete {
 }
 
 /// A case in which nothing is left to chance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// Its ID in the plan.
     pub id: String,
@@ -51,7 +54,7 @@ pub struct Case {
 }
 
 /// A concrete step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Why it is there.
     pub source: Source,
@@ -62,7 +65,8 @@ pub struct Step {
 }
 
 /// What a concrete step does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Does {
     /// Runs the target.
     Prepare {
@@ -95,6 +99,18 @@ pub enum Does {
         action: Action,
         /// The fios that run on the disk now, and shall notice.
         under: Vec<FioId>,
+    },
+    /// Takes bdevs away.
+    Remove {
+        /// One `Remove` each.
+        actions: Vec<Action>,
+        /// The fios that run on the disks now, and shall notice.
+        under: Vec<FioId>,
+    },
+    /// Asks for something, and waits for the answers.
+    Ask {
+        /// What.
+        actions: Vec<Action>,
     },
     /// Starts fio.
     StartFio {
@@ -157,7 +173,7 @@ pub enum Does {
 }
 
 /// A lane of concrete steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lane {
     /// Its name.
     pub name: String,
@@ -166,7 +182,7 @@ pub struct Lane {
 }
 
 /// The disks that a VM must have, exactly, by place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmDisks {
     /// The VM.
     pub vm: VmId,
@@ -175,7 +191,7 @@ pub struct VmDisks {
 }
 
 /// How a job of a fio must end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Its disk.
     pub disk: DiskId,
@@ -186,7 +202,8 @@ pub struct Job {
 }
 
 /// How a job must end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobMust {
     /// Error 0, the volume verified, nothing found by the strict oracle.
     Pass,

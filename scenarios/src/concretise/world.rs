@@ -29,6 +29,8 @@ pub(super) struct World<'p> {
     /// Where a disk was attached last.
     pub(super) last: BTreeMap<DiskId, Place>,
     pub(super) running: BTreeSet<VmId>,
+    /// Disks whose bdev is away.
+    pub(super) removed: BTreeSet<DiskId>,
     /// The fios of this case, in order of their starts.
     pub(super) fios: Vec<Fio>,
     fios_ever: u16,
@@ -46,6 +48,7 @@ impl<'p> World<'p> {
             attached: BTreeMap::new(),
             last: BTreeMap::new(),
             running: BTreeSet::new(),
+            removed: BTreeSet::new(),
             fios: Vec::new(),
             fios_ever: 0,
             lane: None,
@@ -94,6 +97,9 @@ impl<'p> World<'p> {
                 target,
             } => self.attach(step, *disk, *controller, *target)?,
             StepKind::Detach { what } => self.detach(step, *what)?,
+            StepKind::Remove { disks } => self.remove(step, disks)?,
+            StepKind::Insert { disks } => self.insert(step, disks)?,
+            StepKind::Stop { vms } => self.stop(step, vms)?,
             StepKind::Fio { .. } => return self.fio(step),
             StepKind::After { at_least, of } => {
                 let fio = self.clock_of(step, of.as_deref())?;
@@ -168,6 +174,10 @@ impl<'p> World<'p> {
                 "`detach` it before, or take another one",
             ));
         }
+        if self.removed.contains(&disk) {
+            let what = format!("the bdev of {disk} is away");
+            return Err(impossible(step, what, "`insert` it before"));
+        }
         let at = |target| Place { controller, target };
         let free = |target: &TargetId| !self.attached.contains_key(&at(*target));
         let lowest = (0..TARGETS_PER_CONTROLLER_MAX).map(TargetId).find(free);
@@ -226,6 +236,15 @@ impl<'p> World<'p> {
                 "`attach` a disk before",
             ));
         };
+        let under = self.lost_under(disk);
+        Ok(Does::Detach {
+            action: Action::Detach { place },
+            under,
+        })
+    }
+
+    /// The fios that run on a disk which goes: their jobs on it shall fail.
+    pub(super) fn lost_under(&mut self, disk: DiskId) -> Vec<FioId> {
         let mut under = Vec::new();
         for fio in self.fios.iter_mut().filter(|fio| fio.open) {
             for job in fio.jobs.iter_mut().filter(|job| job.disk == disk) {
@@ -233,10 +252,7 @@ impl<'p> World<'p> {
                 under.push(fio.fio);
             }
         }
-        Ok(Does::Detach {
-            action: Action::Detach { place },
-            under,
-        })
+        under
     }
 
     fn fio(&mut self, step: &plan::Step) -> Made {
@@ -254,7 +270,10 @@ impl<'p> World<'p> {
             let what = format!("the case has a fio {label:?} already");
             return Err(impossible(step, what, "give it another label"));
         }
-        let jobs = self.select(step, on)?;
+        let jobs = match self.absent(on, *expect) {
+            Some(jobs) => jobs,
+            None => self.select(step, on)?,
+        };
         let fio = self.next_fio();
         let action = start(fio, job, &jobs);
         let at = self.fios.len();

@@ -13,6 +13,13 @@ impl fmt::Display for StepKind {
                 disk, controller, ..
             } => write!(f, "attach {disk} to {controller}"),
             Self::Detach { what } => write!(f, "detach {what}"),
+            Self::Remove { disks } => {
+                write!(f, "remove disk {}", spaced(disks.iter().map(|disk| disk.0)))
+            }
+            Self::Insert { disks } => {
+                write!(f, "insert disk {}", spaced(disks.iter().map(|disk| disk.0)))
+            }
+            Self::Stop { vms } => write!(f, "stop VM {}", spaced(vms.iter().map(|vm| vm.0))),
             Self::Fio {
                 label,
                 on,

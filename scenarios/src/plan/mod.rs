@@ -12,6 +12,8 @@ mod selector;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{ControllerId, DiskId, Place, TargetId, VmId};
 
 pub use error::{PlanError, Position, nearest};
@@ -88,7 +90,8 @@ pub struct Step {
 }
 
 /// Why a line is in a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The lines of `test_plan.md` that say so.
     Lines(Vec<u32>),
@@ -118,6 +121,21 @@ pub enum StepKind {
     Detach {
         /// What.
         what: DetachWhat,
+    },
+    /// The bdevs of disks go away under whoever uses them; wait for the answers.
+    Remove {
+        /// Which disks.
+        disks: Vec<DiskId>,
+    },
+    /// The bdevs of removed disks come back, with their data; they are attached to nothing.
+    Insert {
+        /// Which disks.
+        disks: Vec<DiskId>,
+    },
+    /// Switch VMs off, as pulling the plug does.
+    Stop {
+        /// Which.
+        vms: Vec<VmId>,
     },
     /// Run fio; the steps of its body run while it does.
     Fio {

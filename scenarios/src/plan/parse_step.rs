@@ -10,8 +10,8 @@ use crate::names::{ControllerId, DiskId, Place, TARGETS_PER_CONTROLLER_MAX, Targ
 
 /// The verbs.
 const VERBS: &[&str] = &[
-    "boot", "attach", "detach", "fio", "after", "reboot", "alive", "gone", "present", "failed",
-    "passed", "kept", "together",
+    "boot", "attach", "detach", "remove", "insert", "stop", "fio", "after", "reboot", "alive",
+    "gone", "present", "failed", "passed", "kept", "together",
 ];
 
 /// Reads steps of a plan of which this much is known.
@@ -57,6 +57,15 @@ impl Steps {
             },
             "detach" => StepKind::Detach {
                 what: self.detached(node)?,
+            },
+            "remove" => StepKind::Remove {
+                disks: self.disks(node)?,
+            },
+            "insert" => StepKind::Insert {
+                disks: self.disks(node)?,
+            },
+            "stop" => StepKind::Stop {
+                vms: self.vms(node)?.ok_or_else(|| node.missing("vm", "which"))?,
             },
             "fio" => self.fio(node)?,
             "after" => StepKind::After {
@@ -150,6 +159,12 @@ impl Steps {
         let vms: Vec<VmId> = vms.into_iter().map(VmId).collect();
         self.all_known(node, &vms)?;
         Ok(Some(vms))
+    }
+
+    fn disks(&self, node: &mut Node<'_>) -> Result<Vec<DiskId>, PlanError> {
+        let disks = node.numbers("disk", self.disks)?;
+        let disks = disks.ok_or_else(|| node.missing("disk", "which"))?;
+        Ok(disks.into_iter().map(DiskId).collect())
     }
 
     fn all_known(&self, node: &Node<'_>, vms: &[VmId]) -> Result<(), PlanError> {

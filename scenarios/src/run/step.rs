@@ -114,6 +114,14 @@ impl Runner<'_> {
                 }
                 self.answered(under_way, action, "an answer: true", None)
             }
+            Does::Remove { actions, under } => {
+                if !under_way.has_begun() {
+                    let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
+                    self.late.extend(ended);
+                }
+                self.all_answered(under_way, actions)
+            }
+            Does::Ask { actions } => self.all_answered(under_way, actions),
             Does::StartFio { action, fio } => self.start(under_way, action, *fio),
             Does::AwaitFio { fio, label, jobs } => self.fio_ended(under_way, *fio, label, jobs),
             Does::WaitClock { action } => self.clock(under_way, action),
@@ -179,6 +187,22 @@ impl Runner<'_> {
             }
             Some(Ok(_)) => held(""),
         }
+    }
+
+    fn all_answered(&mut self, under_way: &mut UnderWay, actions: &[Action]) -> Polled {
+        let asked: Vec<&Action> = actions.iter().collect();
+        if let Some(reason) = self.ask(under_way, &asked, limits::ANSWER)? {
+            return skipped(reason);
+        }
+        let tickets = under_way.tickets.iter().flatten();
+        let answers: Vec<_> = tickets.map(|of| self.known.answers.get(of)).collect();
+        if let Some(Err(text)) = answers.iter().flatten().find(|answer| answer.is_err()) {
+            return violated("answers without an error", format!("an error: {text}"));
+        }
+        if answers.iter().any(Option::is_none) {
+            return self.wait(under_way, "answers", || "no answer".into());
+        }
+        held("")
     }
 
     fn booted(

@@ -152,7 +152,7 @@ impl Scene {
             28 => self.vm(with).map(|vm| Action::RebootVm { vm }),
             29 => self.vm(with).map(|vm| Action::KillVm { vm }),
             30 => self.vm(with).map(|vm| Action::AddMemory { vm }),
-            _ if to % 4 == 0 => self.controller(with),
+            _ if to.is_multiple_of(2) => self.controller(with),
             _ => Some(Action::SaveConfig),
         }
     }

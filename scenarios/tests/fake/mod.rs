@@ -216,9 +216,31 @@ impl Fake {
                 self.detach(*place);
                 self.answer(Ok(0));
             }
-            _ => unreachable!("only these two"),
+            Action::Remove { disk } => {
+                let places = self.attached.iter();
+                let places = places.filter(|(_, there)| *there == disk);
+                for place in places.map(|(place, _)| *place).collect::<Vec<_>>() {
+                    self.detach(place);
+                }
+                self.answer(Ok(0));
+            }
+            _ => unreachable!("only these three"),
         }
         Ok(Performed::Asked(Ticket(self.tickets)))
+    }
+
+    fn start_fio(&mut self, fio: FioId, job: &str, on: &[(DiskId, Place)]) {
+        let there = |(disk, place): &&(DiskId, Place)| self.attached.get(place) == Some(disk);
+        let absent = on.iter().filter(|on| !there(on)).map(|(_, place)| *place);
+        let run = Fio {
+            on: on.to_vec(),
+            gone: absent.collect(),
+            reads: job == "read_back",
+        };
+        self.fios.insert(fio, run);
+        if self.is(Quirk::FioEndsEarly) {
+            self.end_fios();
+        }
     }
 
     fn answer(&mut self, result: Result<u8, String>) {
@@ -247,22 +269,15 @@ impl Testbed for Fake {
         match action {
             Action::StartTarget { .. } => self.answer(Ok(0)),
             Action::BootVm { vm, controllers } => {
-                self.vms.insert(*vm, (controllers.clone(), 1));
-                self.queue
-                    .push_back(Observation::VmReady { vm: *vm, boot: 1 });
+                let boot = self.vms.get(vm).map_or(0, |(_, boot)| *boot) + 1;
+                self.vms.insert(*vm, (controllers.clone(), boot));
+                self.queue.push_back(Observation::VmReady { vm: *vm, boot });
             }
-            Action::Attach { .. } | Action::Detach { .. } => return self.hot_plug(action),
-            Action::StartFio { fio, job, on } => {
-                let fio_run = Fio {
-                    on: on.clone(),
-                    gone: Vec::new(),
-                    reads: job == "read_back",
-                };
-                self.fios.insert(*fio, fio_run);
-                if self.is(Quirk::FioEndsEarly) {
-                    self.end_fios();
-                }
+            Action::Attach { .. } | Action::Detach { .. } | Action::Remove { .. } => {
+                return self.hot_plug(action);
             }
+            Action::Insert { .. } | Action::KillVm { .. } => self.answer(Ok(0)),
+            Action::StartFio { fio, job, on } => self.start_fio(*fio, job, on),
             Action::WaitJobClock { .. } => self.answer(Ok(0)),
             Action::RebootVm { .. } if self.is(Quirk::NoReboot) => {
                 return Ok(Performed::NotHere(
@@ -289,11 +304,8 @@ impl Testbed for Fake {
             other @ (Action::BootFirmware { .. }
             | Action::PauseVm { .. }
             | Action::ContinueVm { .. }
-            | Action::KillVm { .. }
             | Action::AddMemory { .. }
             | Action::ResetLun { .. }
-            | Action::Remove { .. }
-            | Action::Insert { .. }
             | Action::Resize { .. }
             | Action::Hold { .. }
             | Action::Fail { .. }

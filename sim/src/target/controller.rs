@@ -50,6 +50,9 @@ pub enum Waiting {
 pub struct Controller {
     /// By creation order, from 1.
     pub number: u8,
+    /// What observers call it: N of "vhost.N", so that one made anew is the same to them; else its
+    /// number.
+    shown: ControllerId,
     /// Its name.
     pub name: String,
     /// The cores its thread may run on.
@@ -100,8 +103,12 @@ impl Controller {
             on_removed: None,
             remove_later: false,
         };
+        let plain = name
+            .strip_prefix("vhost.")
+            .and_then(|n| n.parse::<u8>().ok());
         Self {
             number,
+            shown: ControllerId(plain.unwrap_or(number)),
             name,
             cpumask,
             registered: false,
@@ -126,14 +133,14 @@ impl Controller {
     /// Its name to an observer.
     #[must_use]
     pub const fn id(&self) -> ControllerId {
-        ControllerId(self.number)
+        self.shown
     }
 
     /// A slot's name to an observer.
     #[must_use]
     pub const fn place(&self, slot: usize) -> Place {
         Place {
-            controller: ControllerId(self.number),
+            controller: self.shown,
             target: TargetId(slot as u8),
         }
     }

@@ -242,6 +242,9 @@ impl Sim {
         controllers: &[ControllerId],
         bootable: bool,
     ) -> Result<(), TestbedError> {
+        if self.world.guests().any(|(known, _)| known == vm) {
+            return self.tell(vm, GuestAct::Boot);
+        }
         let disks = self.disks.iter();
         let disks = disks
             .map(|(disk, kind)| (calls::bdev(*disk, *kind), *disk))

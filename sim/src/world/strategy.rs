@@ -36,7 +36,7 @@ pub enum Strategy {
         /// Nanoseconds.
         slack: u64,
         /// What it draws from.
-        dice: Dice,
+        dice: Box<Dice>,
     },
     /// What was recorded; then as timed.
     Replay(Choices),
@@ -61,10 +61,19 @@ impl Strategy {
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed, SCHEDULE_STREAM);
         let slack = SLACKS[dice.below(SLACKS.len() as u32) as usize].as_nanos() as u64;
+        let dice = Box::new(dice);
         Self::Random { slack, dice }
     }
 
-    /// Who goes next, not later than `limit`.
+    /// Who goes next, not later than `limit`, and since when that actor has been ready.
+    pub fn next(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Option<(usize, Time)> {
+        match self.pick(schedule, now, limit) {
+            Pick::Goes(actor, since) => Some((actor, since)),
+            Pick::Later | Pick::AtRest | Pick::Strayed => None,
+        }
+    }
+
+    /// Who goes next, not later than `limit`, or why nobody does.
     pub(super) fn pick(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Pick {
         let Some((first, since)) = schedule.earliest() else {
             return Pick::AtRest;
@@ -176,7 +185,7 @@ mod tests {
         let schedule = schedule(&[100, 130, 160, 900]);
         let mut strategy = Strategy::Random {
             slack: 60,
-            dice: Dice::new(1, SCHEDULE_STREAM),
+            dice: Box::new(Dice::new(1, SCHEDULE_STREAM)),
         };
         let mut picked = [0; 4];
         for _ in 0..3000 {

@@ -1,0 +1,323 @@
+//! A toy workload on the simulator's own engine: its schedule, strategies, ends and hashes.
+//!
+//! Four producers and a server with one queue. A producer, a hundred times: sleeps 0 to 9 ms of virtual
+//! time, asks, and checks the answer; the server takes 0 to 1 ms for each. 400 exchanges in all. Without
+//! sleeps, only the scheduler's choice orders things. `benches/toy.rs` has it on other simulators.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use scenarios::Time;
+use sim::end::Took;
+use sim::world::{RunHash, Schedule, Strategy};
+use sim::{ActorId, Cx, Dice, End, When};
+
+/// Producers.
+pub const PRODUCERS: u64 = 4;
+/// Exchanges of each.
+pub const EXCHANGES: u64 = 100;
+/// Nanoseconds of a millisecond.
+const MS: u64 = 1_000_000;
+
+/// What the server makes of a question.
+#[must_use]
+pub fn answer(question: u64) -> u64 {
+    question.rotate_left(7) ^ 0x5a5a
+}
+
+/// xoshiro256++ (Blackman, Vigna), seeded by SplitMix64: the same draws on every simulator.
+#[derive(Clone, Debug)]
+pub struct Xoshiro([u64; 4]);
+
+impl Xoshiro {
+    /// The stream `stream` of `seed`.
+    #[must_use]
+    pub fn new(seed: u64, stream: u64) -> Self {
+        let mut state = seed ^ stream.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self(std::array::from_fn(|_| {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = state;
+            z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ z >> 31
+        }))
+    }
+
+    /// 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        let [a, b, c, d] = self.0;
+        let drawn = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
+        let (c, d) = (c ^ a, d ^ b);
+        self.0 = [a ^ d, b ^ c, c ^ b << 17, d.rotate_left(45)];
+        drawn
+    }
+
+    /// A number of milliseconds up to `most`.
+    pub fn ms(&mut self, most: u64) -> u64 {
+        self.bits() % (most + 1)
+    }
+}
+
+/// A turn: of whom, and what about.
+#[derive(Clone, Copy, Debug)]
+pub struct ToyTurn(u64, u64);
+
+impl Took for ToyTurn {
+    fn words(&self) -> [u64; 3] {
+        [self.0, self.1, 0]
+    }
+
+    fn is_hotplug(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    producer: u8,
+    number: u64,
+    payload: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    producer: u8,
+    payload: u64,
+}
+
+struct Producer {
+    draws: Xoshiro,
+    asked: u64,
+    payload: u64,
+    answered: Option<u64>,
+    when: When,
+}
+
+struct Producers {
+    all: Vec<Producer>,
+    changed: u128,
+    sleeps: bool,
+}
+
+impl End for Producers {
+    type In = Answer;
+    type Out = Question;
+    type Turn = ToyTurn;
+
+    fn input(&mut self, now: Time, message: Answer) {
+        let producer = &mut self.all[usize::from(message.producer)];
+        producer.answered = Some(message.payload);
+        producer.when = When::At(now);
+        self.changed |= 1 << message.producer;
+    }
+
+    fn when(&self, actor: ActorId) -> When {
+        self.all[usize::from(actor.0)].when
+    }
+
+    fn actors(&self) -> u8 {
+        self.all.len() as u8
+    }
+
+    fn changed(&mut self) -> u128 {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn turn(&mut self, actor: ActorId, cx: &mut Cx<'_, Question>) -> ToyTurn {
+        let producer = &mut self.all[usize::from(actor.0)];
+        self.changed |= 1 << actor.0;
+        if let Some(payload) = producer.answered.take() {
+            assert_eq!(payload, answer(producer.payload), "a wrong answer");
+            producer.when = if producer.asked == EXCHANGES {
+                When::Blocked
+            } else if self.sleeps {
+                When::At(Time(cx.now.0 + producer.draws.ms(9) * MS))
+            } else {
+                When::At(cx.now)
+            };
+        } else {
+            producer.payload = producer.draws.bits();
+            let (number, payload) = (producer.asked, producer.payload);
+            producer.asked += 1;
+            producer.when = When::Blocked;
+            let producer = actor.0;
+            cx.out.push(Question {
+                producer,
+                number,
+                payload,
+            });
+        }
+        let asked = self.all[usize::from(actor.0)].asked;
+        ToyTurn(actor.0.into(), asked)
+    }
+}
+
+struct Server {
+    queue: VecDeque<Question>,
+    serving: Option<Question>,
+    draws: Xoshiro,
+    when: When,
+    touched: bool,
+    sleeps: bool,
+}
+
+impl End for Server {
+    type In = Question;
+    type Out = Answer;
+    type Turn = ToyTurn;
+
+    fn input(&mut self, now: Time, message: Question) {
+        self.queue.push_back(message);
+        if self.serving.is_none() {
+            self.when = When::At(now);
+            self.touched = true;
+        }
+    }
+
+    fn when(&self, _: ActorId) -> When {
+        self.when
+    }
+
+    fn actors(&self) -> u8 {
+        1
+    }
+
+    fn changed(&mut self) -> u128 {
+        u128::from(std::mem::take(&mut self.touched))
+    }
+
+    fn turn(&mut self, _: ActorId, cx: &mut Cx<'_, Answer>) -> ToyTurn {
+        self.touched = true;
+        if let Some(Question {
+            producer,
+            number,
+            payload,
+        }) = self.serving.take()
+        {
+            let payload = answer(payload);
+            cx.out.push(Answer { producer, payload });
+            self.when = if self.queue.is_empty() {
+                When::Blocked
+            } else {
+                When::At(cx.now)
+            };
+            return ToyTurn(8 + u64::from(producer), number);
+        }
+        self.serving = self.queue.pop_front();
+        let takes = if self.sleeps {
+            self.draws.ms(1) * MS
+        } else {
+            0
+        };
+        self.when = When::At(Time(cx.now.0 + takes));
+        ToyTurn(16, self.queue.len() as u64)
+    }
+}
+
+/// Runs the workload with `seed`: the hash of all turns, and the virtual time at the end.
+///
+/// # Panics
+///
+/// If an answer is wrong, or not all exchanges were made.
+#[must_use]
+pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
+    let mut strategy = if sleeps {
+        Strategy::Timed
+    } else {
+        Strategy::random(seed)
+    };
+    let all = (0..PRODUCERS).map(|producer| {
+        let mut draws = Xoshiro::new(seed, producer);
+        let first = if sleeps { draws.ms(9) * MS } else { 0 };
+        let when = When::At(Time(first));
+        Producer {
+            draws,
+            asked: 0,
+            payload: 0,
+            answered: None,
+            when,
+        }
+    });
+    let mut producers = Producers {
+        all: all.collect(),
+        changed: u128::MAX,
+        sleeps,
+    };
+    let mut server = Server {
+        queue: VecDeque::new(),
+        serving: None,
+        draws: Xoshiro::new(seed, PRODUCERS),
+        when: When::Blocked,
+        touched: true,
+        sleeps,
+    };
+    let mut schedule = Schedule::default();
+    schedule.add(PRODUCERS as usize + 1);
+    for actor in 0..PRODUCERS as usize {
+        schedule.set(actor, producers.when(ActorId(actor as u8)));
+    }
+    let mut dice = Dice::new(seed, 1);
+    let (mut hash, mut now) = (RunHash::default(), Time::ZERO);
+    let (mut questions, mut answers, mut saw) = (Vec::new(), Vec::new(), Vec::new());
+    let server_actor = PRODUCERS as usize;
+    while let Some((actor, ready)) = strategy.next(&schedule, now, Time::NEVER) {
+        now = now.max(ready);
+        schedule.went(actor);
+        let (dice, saw) = (&mut dice, &mut saw);
+        let words = if actor == server_actor {
+            let mut cx = Cx {
+                now,
+                dice,
+                out: &mut answers,
+                saw,
+            };
+            server.turn(ActorId(0), &mut cx).words()
+        } else {
+            let mut cx = Cx {
+                now,
+                dice,
+                out: &mut questions,
+                saw,
+            };
+            producers.turn(ActorId(actor as u8), &mut cx).words()
+        };
+        questions
+            .drain(..)
+            .for_each(|question| server.input(now, question));
+        answers
+            .drain(..)
+            .for_each(|answer| producers.input(now, answer));
+        if server.changed() != 0 {
+            schedule.set(server_actor, server.when(ActorId(0)));
+        }
+        let mut changed = producers.changed() & ((1 << PRODUCERS) - 1);
+        while changed != 0 {
+            let actor = changed.trailing_zeros() as usize;
+            changed &= changed - 1;
+            schedule.set(actor, producers.when(ActorId(actor as u8)));
+        }
+        hash.fold((actor as u64) << 56 ^ now.0);
+        words.into_iter().for_each(|word| hash.fold(word));
+    }
+    let made = producers
+        .all
+        .iter()
+        .all(|producer| producer.asked == EXCHANGES);
+    assert!(made, "all exchanges are made");
+    (hash.value(), now.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_run_and_another_is_another() {
+        for sleeps in [false, true] {
+            assert_eq!(run(7, sleeps), run(7, sleeps));
+            assert_ne!(run(7, sleeps).0, run(8, sleeps).0);
+        }
+        let (_, time) = run(7, true);
+        assert!((300..1_200).contains(&(time / MS)), "{time} ns");
+    }
+}

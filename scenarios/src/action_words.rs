@@ -1,0 +1,56 @@
+//! Actions in words, as reports say them.
+
+use std::fmt;
+
+use crate::testbed::Action;
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartTarget {
+                controllers, disks, ..
+            } => {
+                let (controllers, disks) = (controllers.len(), disks.len());
+                write!(
+                    f,
+                    "run the target, {controllers} controllers, {disks} disks"
+                )
+            }
+            Self::BootVm { vm, .. } => write!(f, "boot {vm}"),
+            Self::BootFirmware { vm, .. } => write!(f, "boot {vm} as far as its firmware"),
+            Self::Attach {
+                disk,
+                controller,
+                target,
+            } => match target {
+                Some(target) => write!(f, "attach {disk} to {controller}, {target}"),
+                None => write!(f, "attach {disk} to {controller}"),
+            },
+            Self::Detach { place } => write!(f, "detach what is at {place}"),
+            Self::StartFio { fio, job, on } => {
+                write!(f, "start {fio} ({job})")?;
+                on.iter()
+                    .try_for_each(|(disk, place)| write!(f, " on {disk} at {place}"))
+            }
+            Self::WaitJobClock { fio, at } => write!(f, "wait until {fio} has run {at:?}"),
+            Self::RebootVm { vm } => write!(f, "reboot {vm}"),
+            Self::PauseVm { vm } => write!(f, "pause {vm}"),
+            Self::ContinueVm { vm } => write!(f, "let {vm} go on"),
+            Self::KillVm { vm } => write!(f, "kill {vm}"),
+            Self::AddMemory { vm } => write!(f, "plug memory into {vm}"),
+            Self::ResetLun { place } => write!(f, "reset the LUN at {place}"),
+            Self::Remove { disk } => write!(f, "take the bdev of {disk} away"),
+            Self::Insert { disk } => write!(f, "give the bdev of {disk} back"),
+            Self::Resize { disk, mib } => write!(f, "resize {disk} to {mib} MiB"),
+            Self::Hold { disk, requests } => write!(f, "hold {requests} requests of {disk}"),
+            Self::Fail { disk, requests } => write!(f, "fail {requests} requests of {disk}"),
+            Self::Release { disk } => write!(f, "release the requests of {disk}"),
+            Self::CreateController { controller } => write!(f, "create {controller}"),
+            Self::DeleteController { controller } => write!(f, "delete {controller}"),
+            Self::SaveConfig => f.write_str("ask for the configuration"),
+            Self::ListDisks { vm } => write!(f, "list the disks of {vm}"),
+            Self::CheckAlive => f.write_str("ask for a sign of life"),
+            Self::Settle => f.write_str("let everything come to rest"),
+        }
+    }
+}

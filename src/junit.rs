@@ -1,0 +1,100 @@
+//! `--junit FILE`: the report that CI systems read, a suite a plan, a test case a case and seed.
+
+use std::path::Path;
+
+use plugfest::{Report, Verdict};
+use quick_junit::{NonSuccessKind, Report as Xml, TestCase, TestCaseStatus, TestSuite};
+use scenarios::report::{CaseRow, step_lines};
+use scenarios::run::{CheckOutcome, StepResult};
+
+use crate::output::{Stop, write_whole};
+
+/// The cases so far.
+#[derive(Clone, Debug, Default)]
+pub struct Junit {
+    suites: Vec<(String, Vec<TestCase>)>,
+}
+
+impl Junit {
+    /// Adds the judged cases of a report.
+    pub fn add(&mut self, report: &Report) {
+        let cases = report.rows.iter().map(|row| test_case(report, row));
+        let plan = &report.header.plan;
+        match self.suites.iter_mut().find(|(name, _)| name == plan) {
+            Some((_, suite)) => suite.extend(cases),
+            None => self.suites.push((plan.clone(), cases.collect())),
+        }
+    }
+
+    /// Adds those of another.
+    pub fn append(&mut self, other: Self) {
+        for (plan, cases) in other.suites {
+            match self.suites.iter_mut().find(|(name, _)| *name == plan) {
+                Some((_, suite)) => suite.extend(cases),
+                None => self.suites.push((plan, cases)),
+            }
+        }
+    }
+
+    /// Writes the file; what was there is replaced only by a whole one.
+    pub fn write(self, path: &Path) -> Result<(), Stop> {
+        let mut xml = Xml::new("plugfest");
+        for (name, cases) in self.suites {
+            let mut suite = TestSuite::new(name);
+            suite.add_test_cases(cases);
+            xml.add_test_suite(suite);
+        }
+        let text = xml.to_string().map_err(Stop::error)?;
+        write_whole(path, text.as_bytes())
+    }
+}
+
+fn test_case(report: &Report, row: &CaseRow) -> TestCase {
+    let (plan, seed) = (&report.header.plan, report.header.seed);
+    let kind = match row.verdict {
+        Verdict::Passed => None,
+        Verdict::Failed => Some((NonSuccessKind::Failure, "failed")),
+        Verdict::Inconclusive => Some((NonSuccessKind::Error, "inconclusive")),
+    };
+    let status = match kind {
+        None => TestCaseStatus::success(),
+        Some((kind, word)) => {
+            let mut status = TestCaseStatus::non_success(kind);
+            status.set_message(first_wrong(row).unwrap_or_else(|| word.to_owned()));
+            status.set_description(explanation(report, row));
+            status
+        }
+    };
+    let mut case = TestCase::new(format!("{}/{} seed {seed}", plan, row.case), status);
+    case.set_classname(format!("plugfest.{plan}"));
+    let skipped = row.steps.iter().filter_map(|step| match &step.result {
+        StepResult::Skipped { reason } => Some(format!("skipped: {}: {reason}\n", step.text)),
+        _ => None,
+    });
+    let skipped: String = skipped.collect();
+    if !skipped.is_empty() {
+        case.set_system_out(skipped);
+    }
+    case
+}
+
+/// The first thing that was not as expected.
+fn first_wrong(row: &CaseRow) -> Option<String> {
+    row.checks.iter().find_map(|check| match &check.outcome {
+        CheckOutcome::Violated { expected, seen, .. } => {
+            Some(format!("{}: expected {expected}, saw {seen}", check.id))
+        }
+        _ => None,
+    })
+}
+
+/// The steps that were not as expected, and the command that repeats them.
+fn explanation(report: &Report, row: &CaseRow) -> String {
+    let wrong = row.steps.iter();
+    let wrong = wrong.filter(|step| !matches!(step.result, StepResult::Held { .. }));
+    let mut text: String = wrong.map(step_lines).collect();
+    if let Some(repeat) = report.repeat() {
+        text += &format!("again: {repeat}\n");
+    }
+    text
+}

@@ -1,0 +1,103 @@
+//! `plugfest replay FILE`: a recorded failure, once more.
+
+use std::path::Path;
+
+use plugfest::repro::{Finding, Repro, What};
+use scenarios::story::Story;
+
+use crate::cli::ReplayArguments;
+use crate::output::{Stop, print};
+
+/// It is the same run, and nothing is violated.
+const EXIT_HELD: u8 = 0;
+/// It is the same run, and something is violated.
+const EXIT_FAILED: u8 = 1;
+/// It is not the same run: this build does otherwise than the one that wrote the file.
+const EXIT_INCONCLUSIVE: u8 = 3;
+
+/// Replays the file, and says whether it went as it did.
+pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
+    let repro = read(&arguments.file)?;
+    let file = arguments.file.display();
+    let wrong = |error| Stop::Error(format!("{file}: {error}"));
+    let again = repro.replay().map_err(wrong)?;
+    print(&format!("{file}: {}\n", summary(&repro)))?;
+    if let What::Story(story) = &repro.what {
+        print(&story_lines(story))?;
+    }
+    print(&finding_lines(&again.findings))?;
+    let (then, now) = (repro.ending, again.ending);
+    if now.trace_hash != then.trace_hash {
+        let where_ = match again.strayed {
+            Some(turn) => format!("after turn {turn} the recorded actor could not go"),
+            None => format!("{} turns in place of {}", now.turns, then.turns),
+        };
+        print(&format!(
+            "not the same run: trace hash {:016x}, recorded {:016x}; {where_}\n",
+            now.trace_hash, then.trace_hash
+        ))?;
+        return Ok(EXIT_INCONCLUSIVE);
+    }
+    print(&format!(
+        "the same run: trace hash {:016x}, {} turns\n",
+        now.trace_hash, now.turns
+    ))?;
+    Ok(if again.findings.is_empty() {
+        EXIT_HELD
+    } else {
+        EXIT_FAILED
+    })
+}
+
+fn read(path: &Path) -> Result<Repro, Stop> {
+    let wrong = |error: String| Stop::Error(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    Repro::parse(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn summary(repro: &Repro) -> String {
+    let what = match &repro.what {
+        What::Story(story) => format!("a story of {} beats", story.beats.len()),
+        What::Plan(plan) => format!("plan {}, {} cases", plan.steps.plan, plan.steps.cases.len()),
+    };
+    let wrong = match repro.deviations.as_slice() {
+        [] => "an intended target".to_owned(),
+        some => format!("a target with {}", some.join(", ")),
+    };
+    format!("{what}, seed {}, {wrong}", repro.seed)
+}
+
+/// What happens in a story, a line a beat.
+pub fn story_lines(story: &Story) -> String {
+    let mut text = String::new();
+    for vm in &story.vms {
+        let controllers: Vec<String> = vm.controllers.iter().map(ToString::to_string).collect();
+        let boots = if vm.firmware_only {
+            "stays in its firmware"
+        } else if vm.awaited {
+            "boots"
+        } else {
+            "is still booting"
+        };
+        text += &format!("  {} on {} {boots}\n", vm.vm, controllers.join(" and "));
+    }
+    for (number, beat) in story.beats.iter().enumerate() {
+        let waits = if beat.awaited { ", and wait" } else { "" };
+        let gap = beat.gap();
+        text += &format!("  {:>3}. +{gap:?} {}{waits}\n", number + 1, beat.does);
+    }
+    text
+}
+
+/// What was violated, a block a finding.
+pub fn finding_lines(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|finding| {
+        let Finding {
+            check,
+            expected,
+            seen,
+        } = finding;
+        format!("FAIL {check}\n     expected {expected}\n     got      {seen}\n")
+    });
+    lines.collect()
+}

@@ -1,0 +1,296 @@
+//! A repro: one failure, kept so that it happens again, whatever becomes of the generators.
+//!
+//! ```text
+//! {"plugfest_repro":1,"crc32":"9ae0daaf","body":{…}}
+//! ```
+//!
+//! The body holds what was done, step by step; how the target was wrong; who went, turn by turn; and
+//! what came of it. The sum is the IEEE CRC-32 of the body as JSON without white space.
+
+use std::collections::BTreeMap;
+
+use scenarios::concretise::Concrete;
+use scenarios::report::{Report, RunHeader};
+use scenarios::run::{CheckOutcome, CheckResult};
+use scenarios::story::Story;
+use scenarios::testbed::Testbed as _;
+use scenarios::{CheckId, ControllerId, Ending, VmId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sim::world::{Choices, Sim, SimOptions, Strategy};
+use sim::{Deviation, Deviations};
+
+use crate::run::{JobText, RunError, RunOptions, concrete};
+use crate::story::{StoryOptions, tell};
+use crate::testbed::{self, parse_jobs};
+
+/// The version of the schema that is written; newer ones are refused.
+pub const REPRO_VERSION: u64 = 1;
+
+/// A failure that can be replayed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repro {
+    /// What the checks said.
+    pub findings: Vec<Finding>,
+    /// The names of the deviations in force.
+    pub deviations: Vec<String>,
+    /// Feeds the accidents of the world.
+    pub seed: u64,
+    /// What was done.
+    pub what: What,
+    /// Who went, turn by turn ([`Choices`]).
+    pub choices: String,
+    /// Hashes and counts at the end.
+    pub ending: Ending,
+}
+
+/// What a check said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The check.
+    pub check: CheckId,
+    /// What it expected.
+    pub expected: String,
+    /// What it saw.
+    pub seen: String,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A story.
+    Story(Story),
+    /// A plan in which nothing is left to chance.
+    Plan(Box<PlanSteps>),
+}
+
+/// A plan in which nothing is left to chance, and what else its run needs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanSteps {
+    /// The steps.
+    pub steps: Concrete,
+    /// The VMs, and their controllers.
+    pub vms: Vec<(VmId, Vec<ControllerId>)>,
+    /// Blocks of a job and its scale; `None`: as the job says.
+    pub volume: Option<(u64, u32)>,
+    /// The job files by the names that the steps use: file name and text.
+    pub jobs: BTreeMap<String, (String, String)>,
+}
+
+/// What came of a replay.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// What the checks said this time.
+    pub findings: Vec<Finding>,
+    /// Hashes and counts this time.
+    pub ending: Ending,
+    /// The first turn at which the recorded choices could not be followed.
+    pub strayed: Option<u64>,
+    /// Who went.
+    pub choices: String,
+}
+
+/// The violations among results.
+fn findings<'a>(checks: impl IntoIterator<Item = &'a CheckResult>) -> Vec<Finding> {
+    let violated = checks.into_iter().filter_map(|check| match &check.outcome {
+        CheckOutcome::Violated { expected, seen, .. } => Some(Finding {
+            check: check.id,
+            expected: expected.clone(),
+            seen: seen.clone(),
+        }),
+        _ => None,
+    });
+    violated.collect()
+}
+
+impl Repro {
+    /// Tells `story` again, with every choice noted.
+    ///
+    /// # Errors
+    ///
+    /// The simulator cannot carry it out.
+    pub fn of_story(story: &Story, options: StoryOptions) -> Result<Self, RunError> {
+        let (seed, strategy) = (options.seed, options.strategy);
+        let what = What::Story(story.clone());
+        Self::of(what, options.deviations, seed, strategy)
+    }
+
+    /// Carries `plan` out again, with every choice noted.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](crate::run()).
+    pub fn of_run(plan: &scenarios::Plan, options: &RunOptions) -> Result<Self, RunError> {
+        let volume = testbed::volume(options.volume);
+        let jobs = options.jobs.iter();
+        let jobs = jobs.map(|(name, job)| (name.clone(), (job.file.clone(), job.text.clone())));
+        let what = What::Plan(Box::new(PlanSteps {
+            steps: concrete(plan, options)?,
+            vms: testbed::vms(plan),
+            volume: volume.map(|volume| (volume.blocks, volume.scale)),
+            jobs: jobs.collect(),
+        }));
+        let strategy = testbed::strategy(options);
+        Self::of(what, testbed::deviations(options), options.seed, strategy)
+    }
+
+    fn of(
+        what: What,
+        deviations: Deviations,
+        seed: u64,
+        strategy: Strategy,
+    ) -> Result<Self, RunError> {
+        let again = carry_out(&what, deviations, seed, strategy)?;
+        let names = deviations.iter().map(|deviation| deviation.name().into());
+        Ok(Self {
+            findings: again.findings,
+            deviations: names.collect(),
+            seed,
+            what,
+            choices: again.choices,
+            ending: again.ending,
+        })
+    }
+
+    /// Does it all again.
+    ///
+    /// # Errors
+    ///
+    /// A deviation that this program does not know, or choices that are none.
+    pub fn replay(&self) -> Result<Replayed, RunError> {
+        let choices = Choices::parse(&self.choices);
+        let choices = choices.map_err(|error| RunError(format!("choices: {error}")))?;
+        let strategy = Strategy::Replay(choices);
+        carry_out(&self.what, self.deviations()?, self.seed, strategy)
+    }
+
+    fn deviations(&self) -> Result<Deviations, RunError> {
+        let mut all = Deviations::INTENDED;
+        for name in &self.deviations {
+            let unknown = || RunError(format!("deviations: no deviation is called {name:?}"));
+            all = all.with(Deviation::named(name).ok_or_else(unknown)?);
+        }
+        Ok(all)
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let body = serde_json::to_value(self).unwrap_or_default();
+        let crc32 = format!("{:08x}", crc32fast::hash(body.to_string().as_bytes()));
+        let file = serde_json::json!({
+            "plugfest_repro": REPRO_VERSION, "crc32": crc32, "body": body,
+        });
+        format!("{file:#}\n")
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    ///
+    /// It is no repro, a newer one, cut off, or changed since it was written; with the place.
+    pub fn parse(text: &str) -> Result<Self, RunError> {
+        let file: Value = serde_json::from_str(text).map_err(|error| {
+            let what = if error.is_eof() {
+                "it is cut off: "
+            } else {
+                ""
+            };
+            RunError(format!("no repro: {what}{error}"))
+        })?;
+        let wrong = |what: String| RunError(what);
+        match file.get("plugfest_repro").map(Value::as_u64) {
+            Some(Some(REPRO_VERSION)) => {}
+            Some(Some(newer)) if newer > REPRO_VERSION => {
+                return Err(wrong(format!(
+                    "schema {newer} is newer than this program, which reads {REPRO_VERSION}"
+                )));
+            }
+            _ => {
+                return Err(wrong(format!(
+                    "no repro: expected \"plugfest_repro\": {REPRO_VERSION} at its top"
+                )));
+            }
+        }
+        let body = file.get("body").cloned().unwrap_or_default();
+        let crc32 = format!("{:08x}", crc32fast::hash(body.to_string().as_bytes()));
+        let written = file.get("crc32").and_then(Value::as_str).unwrap_or("none");
+        if written != crc32 {
+            return Err(wrong(format!(
+                "changed since it was written: its crc32 says {written}, its body has {crc32}"
+            )));
+        }
+        serde_json::from_value(body).map_err(|error| wrong(format!("body: {error}")))
+    }
+}
+
+fn carry_out(
+    what: &What,
+    deviations: Deviations,
+    seed: u64,
+    strategy: Strategy,
+) -> Result<Replayed, RunError> {
+    match what {
+        What::Story(story) => {
+            let options = StoryOptions {
+                seed,
+                deviations,
+                strategy,
+                record: true,
+            };
+            let report = tell(story, options)?;
+            Ok(Replayed {
+                findings: findings(&report.checks),
+                ending: report.ending,
+                strayed: report.strayed,
+                choices: report.choices.unwrap_or_default().to_string(),
+            })
+        }
+        What::Plan(plan) => carry_out_plan(plan, deviations, seed, strategy),
+    }
+}
+
+fn carry_out_plan(
+    plan: &PlanSteps,
+    deviations: Deviations,
+    seed: u64,
+    strategy: Strategy,
+) -> Result<Replayed, RunError> {
+    let jobs = plan.jobs.iter().map(|(name, (file, text))| {
+        let (file, text) = (file.clone(), text.clone());
+        (name.clone(), JobText { file, text })
+    });
+    let jobs = parse_jobs(&jobs.collect())?;
+    let mut sim = Sim::new(SimOptions {
+        seed,
+        deviations,
+        volume: plan
+            .volume
+            .map(|(blocks, scale)| fio_model::Volume { blocks, scale }),
+        jobs,
+        strategy,
+        per_io: true,
+        disturb_at: None,
+    });
+    sim.record_choices();
+    let mut judge = testbed::judge(sim.evidence(), plan.vms.clone(), deviations);
+    let outcome = scenarios::run::run(&plan.steps, &mut sim, &mut judge, &mut |_| {});
+    let outcome = outcome.map_err(|error| RunError(error.to_string()))?;
+    let header = RunHeader {
+        plan: plan.steps.plan.clone(),
+        plan_argument: plan.steps.plan.clone(),
+        seed,
+        behaviour: String::new(),
+        volume: String::new(),
+        repeat_options: String::new(),
+    };
+    let report = Report::new(header, outcome);
+    Ok(Replayed {
+        findings: findings(report.rows.iter().flat_map(|row| &row.checks)),
+        ending: report.ending,
+        strayed: sim.strayed(),
+        choices: sim.choices().cloned().unwrap_or_default().to_string(),
+    })
+}
