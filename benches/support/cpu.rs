@@ -5,13 +5,27 @@
 
 use std::time::Duration;
 
-/// CPU time that this process's threads have used, user and system.
+/// CPU time that the main thread of this process has used, user and system.
 ///
 /// # Panics
 ///
 /// If the kernel does not say (`/proc/self/schedstat`).
 pub fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/self/schedstat").expect("needs /proc/self/schedstat");
+    of("/proc/self/schedstat")
+}
+
+/// CPU time that the calling thread has used, user and system.
+///
+/// # Panics
+///
+/// If the kernel does not say (`/proc/thread-self/schedstat`).
+#[allow(dead_code, reason = "not every benchmark has workers")]
+pub fn thread_time() -> Duration {
+    of("/proc/thread-self/schedstat")
+}
+
+fn of(file: &str) -> Duration {
+    let text = std::fs::read_to_string(file).expect("needs schedstat in /proc");
     let nanos = text
         .split_whitespace()
         .next()
