@@ -3,7 +3,8 @@
 //! Trace hash, observations and all checks are on. Bounds are printed, not asserted: machines differ,
 //! and ratios are read by people. Each row is warmed up by a run that does not count, and is the median
 //! of several, with their spread. `cargo bench --bench budget -- schedule` takes the rows whose name
-//! holds that word; `-- profile NAME` runs one workload for a profiler to look at.
+//! holds that word; `-- profile one 60` runs one workload 60 times, for a
+//! profiler to look at.
 
 mod process;
 mod rig;
@@ -153,29 +154,29 @@ fn workers() {
 }
 
 /// Runs one workload again and again.
-fn profile(what: &str) {
+fn profile(what: &str, times: u32) {
     match what {
         "one" => {
             let on = places(1, 1);
             let mut one = Rig::booted(1, &on, "crc32c", DEFAULT);
-            (0..60).for_each(|_| assert!(one.fio(&on) > 0));
+            (0..times).for_each(|_| assert!(one.fio(&on) > 0));
         }
         "many" => {
             let on = places(4, 4);
             let mut many = Rig::booted(4, &on, "crc32c", DEFAULT);
-            (0..6).for_each(|_| assert!(many.fio(&on) > 0));
+            (0..times).for_each(|_| assert!(many.fio(&on) > 0));
         }
         "full" => {
             let mut booted = Schedules::booted();
-            (0..2_000).for_each(|_| booted.full());
+            (0..times).for_each(|_| booted.full());
         }
         "empty" => {
             let mut booted = Schedules::booted();
-            (0..20_000).for_each(|_| booted.empty());
+            (0..times).for_each(|_| booted.empty());
         }
         "boots" => {
             let mut off = Schedules::off();
-            (0..500).for_each(|_| off.boots());
+            (0..times).for_each(|_| off.boots());
         }
         other => panic!("no workload is called {other:?}: one, many, full, empty, boots"),
     }
@@ -185,8 +186,8 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let words: Vec<&str> = words.into_iter().filter(|w| !w.starts_with("--")).collect();
-    if let ["profile", what] = words[..] {
-        return profile(what);
+    if let ["profile", what, times] = words[..] {
+        return profile(what, times.parse().expect("a number of times"));
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     if wanted("memory") {

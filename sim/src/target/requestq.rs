@@ -178,11 +178,8 @@ impl Target {
         self.inflight.fetched(session.conn, vring, head);
         let ring = &mut session.vrings[usize::from(vring)];
         let (table, size, life) = (ring.table(), ring.size(), ring.life);
-        let pending = ring
-            .tasks
-            .get(usize::from(head))
-            .is_none_or(|task| task.in_flight);
-        if pending {
+        let free = ring.task(head).filter(|task| !task.in_flight);
+        let Some(task) = free else {
             let text = if head < size {
                 format!(
                     "{}s{}: request with idx '{head}' is already pending.",
@@ -197,8 +194,7 @@ impl Target {
             self.log(cx, text);
             self.used(cx, memory, at, head, 0);
             return;
-        }
-        let task = &mut ring.tasks[usize::from(head)];
+        };
         task.begin();
         session.task_cnt += 1;
         let parsed = parse(memory, table, size, head, task);

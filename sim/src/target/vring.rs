@@ -55,7 +55,7 @@ pub struct Vring {
     pub calls_due: u32,
     /// Heads to serve again before any other: a target that died had them.
     pub again: Vec<u16>,
-    /// One task a head.
+    /// One task a head, up to the highest that was used.
     pub tasks: Vec<Task>,
 }
 
@@ -132,8 +132,20 @@ impl Vring {
             None
         };
         self.tasks.iter_mut().for_each(Task::forget);
-        self.tasks.resize_with(usize::from(size), Task::default);
+        self.tasks.truncate(usize::from(size));
         Ok(old)
+    }
+
+    /// The task of a head, made if it has had none; `None` beyond the ring.
+    pub fn task(&mut self, head: u16) -> Option<&mut Task> {
+        let place = usize::from(head);
+        if head >= self.size() {
+            return None;
+        }
+        if place >= self.tasks.len() {
+            self.tasks.resize_with(place + 1, Task::default);
+        }
+        self.tasks.get_mut(place)
     }
 
     /// Entries in the ring.
