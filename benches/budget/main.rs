@@ -48,11 +48,12 @@ fn of_floor(what: &str, floor: &mut Floor, mut work: impl FnMut() -> u64, must: 
     );
 }
 
-/// A row whose unit is a schedule: microseconds.
-fn of_schedules(what: &str, mut schedule: impl FnMut(), must: f64, aim: f64) {
+/// A row whose unit is a schedule: microseconds, over `count` of them. The kernel counts CPU time in
+/// ticks of up to 4 ms, so a measurement has to be many times that.
+fn of_schedules(what: &str, count: u64, mut schedule: impl FnMut(), must: f64, aim: f64) {
     let mut some = || {
-        (0..SCHEDULES).for_each(|_| schedule());
-        SCHEDULES
+        (0..count).for_each(|_| schedule());
+        count
     };
     some();
     let costs: Vec<f64> = (0..ROUNDS).map(|_| per_unit(&mut some) / 1e3).collect();
@@ -91,7 +92,7 @@ fn plans() {
 fn memory() {
     let base = process::peak_resident();
     let on = places(4, 4);
-    let mut rig = Rig::booted(4, &on, "crc32c", DEFAULT);
+    let mut rig = Rig::booted(4, 16, &on, "crc32c", DEFAULT);
     rig.fio(&on);
     let (guests, disks) = rig.sim.bytes_touched();
     let peak = process::peak_resident();
@@ -110,8 +111,8 @@ fn memory() {
 /// Page faults over many schedules, after a warm-up.
 fn page_faults() {
     let mut booted = Schedules::booted();
-    (0..SCHEDULES).for_each(|_| booted.full());
-    (0..SCHEDULES).for_each(|_| booted.short());
+    (0..MANY / 10).for_each(|_| booted.full());
+    (0..MANY / 10).for_each(|_| booted.short());
     let peak = process::peak_resident();
     let before = process::page_faults();
     (0..MANY).for_each(|n| {
@@ -158,12 +159,12 @@ fn profile(what: &str, times: u32) {
     match what {
         "one" => {
             let on = places(1, 1);
-            let mut one = Rig::booted(1, &on, "crc32c", DEFAULT);
+            let mut one = Rig::booted(1, 1, &on, "crc32c", DEFAULT);
             (0..times).for_each(|_| assert!(one.fio(&on) > 0));
         }
         "many" => {
             let on = places(4, 4);
-            let mut many = Rig::booted(4, &on, "crc32c", DEFAULT);
+            let mut many = Rig::booted(4, 16, &on, "crc32c", DEFAULT);
             (0..times).for_each(|_| assert!(many.fio(&on) > 0));
         }
         "full" => {
@@ -203,7 +204,7 @@ fn main() {
         let on = places(vms, disks);
         let name = format!("verified I/O, VMs: {vms}, disks: {}, {verify}", on.len());
         if wanted(&name) {
-            let mut rig = Rig::booted(vms, &on, verify, DEFAULT);
+            let mut rig = Rig::booted(vms, vms * disks, &on, verify, DEFAULT);
             of_floor(&name, &mut floor, || rig.fio(&on), must, aim);
         }
     }
@@ -213,15 +214,16 @@ fn main() {
     if wanted("schedule") {
         let mut booted = Schedules::booted();
         let what = "schedule: 20 hot-plugs, 200 verified I/Os, crc32c";
-        of_schedules(what, || booted.full(), 450.0, 300.0);
+        of_schedules(what, SCHEDULES, || booted.full(), 450.0, 300.0);
         let mut off = Schedules::off();
         of_schedules(
             "schedule: a boot and a reboot",
+            SCHEDULES,
             || off.boots(),
             1200.0,
             800.0,
         );
-        of_schedules("schedule: empty", || booted.empty(), 10.0, 2.0);
+        of_schedules("schedule: empty", MANY, || booted.empty(), 10.0, 2.0);
         page_faults();
         workers();
     }

@@ -48,9 +48,9 @@ pub fn places(vms: u8, disks_per_vm: u8) -> Vec<(DiskId, Place)> {
 }
 
 impl Rig {
-    /// A target with eight controllers and sixteen disks, and no VM yet. Its job is the documented one
-    /// with another `verify`, and `volume`.
-    pub fn new(vms: u8, verify: &str, volume: Volume) -> Self {
+    /// A target with two controllers for each VM and `disks` disks, and no VM yet. Its job is the
+    /// documented one with another `verify`, and `volume`.
+    pub fn new(vms: u8, disks: u8, verify: &str, volume: Volume) -> Self {
         let documented = scenarios::shipped::JOBS
             .iter()
             .find(|job| job.name == "default_integrity");
@@ -78,17 +78,23 @@ impl Rig {
             fios: 0,
         };
         rig.perform(&Action::StartTarget {
-            controllers: (1..=8).map(ControllerId).collect(),
-            disks: (1..=16).map(DiskId).collect(),
+            controllers: (0..vms).flat_map(owned).collect(),
+            disks: (1..=disks).map(DiskId).collect(),
             kinds: Vec::new(),
         });
         rig.until(|what| matches!(what, Observation::Answered { .. }));
         rig
     }
 
-    /// The same with disks attached and all VMs booted.
-    pub fn booted(vms: u8, on: &[(DiskId, Place)], verify: &str, volume: Volume) -> Self {
-        let mut rig = Self::new(vms, verify, volume);
+    /// The same with the disks of `on` attached and all VMs booted.
+    pub fn booted(
+        vms: u8,
+        disks: u8,
+        on: &[(DiskId, Place)],
+        verify: &str,
+        volume: Volume,
+    ) -> Self {
+        let mut rig = Self::new(vms, disks, verify, volume);
         for (disk, place) in on {
             rig.ask_attach(*disk, *place);
             rig.until(|what| matches!(what, Observation::Answered { .. }));

@@ -36,7 +36,7 @@ impl Schedules {
             blocks: BLOCKS,
             scale: 32,
         };
-        Self::of(Rig::booted(1, &on[..1], "crc32c", volume), on)
+        Self::of(Rig::booted(1, 2, &on[..1], "crc32c", volume), on)
     }
 
     /// A target with two disks attached, and a VM that is off.
@@ -46,7 +46,7 @@ impl Schedules {
             blocks: 1,
             scale: 32,
         };
-        let mut rig = Rig::new(1, "crc32c", volume);
+        let mut rig = Rig::new(1, 2, "crc32c", volume);
         for (disk, place) in &on {
             rig.ask_attach(*disk, *place);
             rig.until(|what| matches!(what, Observation::Answered { .. }));
