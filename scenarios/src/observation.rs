@@ -295,6 +295,11 @@ pub enum Inside {
         /// Tasks of the device still in flight.
         tasks: u32,
     },
+    /// A LUN is not found any more: its bdev goes, or its device was let go by all sessions.
+    LunGoing {
+        /// Which device.
+        device: u32,
+    },
     /// A LUN was closed: its io-channel references when it was.
     LunClosed {
         /// Which device.

@@ -203,6 +203,64 @@ pub enum GuestAct {
     ResetLun { ticket: Ticket, place: Place },
     /// Nothing will ever come back: end every fio that runs as hung.
     GiveUp,
+    /// Do what neither QEMU nor Linux does by itself.
+    Script(Script),
+}
+
+/// A step of a script: a tool, another operating system, or an attacker in the guest.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// A SCSI command, as `sg_raw` sends it.
+    Command {
+        hba: HbaId,
+        lun: [u8; 8],
+        cdb: Vec<u8>,
+        data_in: u32,
+    },
+    /// A task management request, as `sg_reset` makes Linux send it.
+    Manage {
+        hba: HbaId,
+        lun: [u8; 8],
+        subtype: u32,
+    },
+    /// A chain of descriptors on the first request queue; `endless`: the last one points to itself.
+    Chain {
+        hba: HbaId,
+        lun: [u8; 8],
+        parts: Vec<Part>,
+        endless: bool,
+    },
+    /// A vhost-user message out of turn.
+    Message { hba: HbaId, message: VhostUser },
+    /// Posts event buffers, whatever was negotiated.
+    PostEvents { hba: HbaId },
+    /// Says that calls are wanted, or not.
+    Calls {
+        hba: HbaId,
+        vring: VringIndex,
+        wanted: bool,
+    },
+}
+
+/// A descriptor of a scripted chain.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    pub what: PartOf,
+    pub len: u32,
+    pub write: bool,
+}
+
+/// What a descriptor of a scripted chain points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartOf {
+    /// The request header.
+    Header,
+    /// The response.
+    Response,
+    /// Some memory.
+    Data,
+    /// An address that is in no region.
+    Nowhere,
 }
 
 /// From a guest.

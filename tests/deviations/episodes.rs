@@ -15,19 +15,23 @@ use crate::lab::{
 };
 
 /// What is in flight is over well within this.
-const SOON: Duration = Duration::from_secs(1);
+pub const SOON: Duration = Duration::from_secs(1);
 /// Longer than anything takes but a request that never comes back.
-const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(120);
 /// Both periods of the target, 4 ms and 5 ms, are where they began.
 const CYCLE: Duration = Duration::from_millis(20);
+/// RPCs are read at multiples of this.
+pub const RPC_PERIOD: Duration = Duration::from_millis(4);
 /// A message between two threads of the target; a completion is two after its poller.
 const HOP: Duration = Duration::from_nanos(500);
+/// Less than a message takes.
+pub const MOMENT: Duration = Duration::from_nanos(200);
 
-const fn ms(ms: u64) -> Duration {
+pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn submitted(seen: &Seen) -> bool {
+pub fn submitted(seen: &Seen) -> bool {
     matches!(seen.what, Observation::IoSubmitted(_))
 }
 
@@ -45,6 +49,77 @@ pub fn attach_between_two_completions(lab: &mut Lab) {
     lab.send([detach(0)]);
     lab.run_to(ms(17), CYCLE);
     lab.send([attach(DiskId(MORE), 0)]);
+    lab.rest(SOON);
+}
+
+/// A session starts just when its controller has begun to take a target, and before the sessions are
+/// told of it.
+pub fn attach_as_a_session_starts(lab: &mut Lab) {
+    lab.boot(VM_A);
+    let took = lab.rehearse(VM_A);
+    lab.aim(took, MOMENT, RPC_PERIOD);
+    lab.send([attach(MALLOC, 3)]);
+    lab.go_on(VM_A);
+    lab.rest(SOON);
+}
+
+/// The same under a fio that runs, whose disk was exchanged for itself while the machine was paused.
+pub fn reattach_as_a_session_starts(lab: &mut Lab) {
+    lab.call(attach(NVME, 3));
+    lab.boot(VM_A);
+    lab.fio(NVME, 3, "rw=randread\niodepth=4\nsize=512k");
+    lab.wait("a read is submitted", submitted);
+    let took = lab.rehearse(VM_A);
+    lab.call(detach(3));
+    lab.aim(took, MOMENT, RPC_PERIOD);
+    lab.send([attach(NVME, 3)]);
+    lab.go_on(VM_A);
+    lab.rest(LONG);
+}
+
+/// A machine boots while a target of its controller waits for the I/O of another machine.
+pub fn boot_while_removing(lab: &mut Lab) {
+    hold_writes(lab);
+    lab.send([detach(0)]);
+    lab.wait("the session is told", |seen| {
+        session_slot(seen, SlotState::Removing)
+    });
+    lab.boot(VM_B);
+    lab.send([resume()]);
+    lab.rest(LONG);
+}
+
+/// A target is attached for a machine that is paused.
+pub fn attach_to_a_paused_guest(lab: &mut Lab) {
+    lab.boot(VM_A);
+    lab.pause(VM_A);
+    lab.call(attach(MALLOC, 1));
+    lab.run(ms(20));
+    lab.go_on(VM_A);
+    lab.rest(SOON);
+}
+
+/// A target is attached for a machine that runs.
+pub fn attach_to_a_running_guest(lab: &mut Lab) {
+    lab.boot(VM_A);
+    lab.send([attach(MALLOC, 1)]);
+    lab.rest(SOON);
+}
+
+/// The bdev of a disk goes under the guest that has it.
+pub fn delete_a_bdev_in_use(lab: &mut Lab) {
+    lab.call(attach(MALLOC, 0));
+    lab.boot(VM_A);
+    lab.send([delete(MALLOC)]);
+    lab.rest(SOON);
+}
+
+/// The bdev of a target goes that no session has; then a machine boots.
+pub fn delete_a_bdev_of_nobody(lab: &mut Lab) {
+    lab.call(attach(MALLOC, 2));
+    lab.send([delete(MALLOC)]);
+    lab.rest(SOON);
+    lab.boot(VM_A);
     lab.rest(SOON);
 }
 
@@ -75,7 +150,7 @@ pub fn kill_while_removing(lab: &mut Lab) {
         session_slot(seen, SlotState::Removing)
     });
     lab.tell(VM_A, GuestAct::Kill);
-    lab.rest(SOON);
+    lab.rest(LONG);
 }
 
 /// A guest that is told of no removal goes on with its load.
@@ -131,6 +206,32 @@ pub fn failing_writes(lab: &mut Lab) {
     lab.rest(SOON);
 }
 
+/// Writes that are there, and then writes over them that the device fails.
+pub fn failing_overwrites(lab: &mut Lab) {
+    const WRITE: &str = "rw=write\niodepth=4\nsize=64k\nverify=crc32c\ndo_verify=0";
+    lab.call(attach(ERROR, 0));
+    lab.boot(VM_A);
+    lab.whole_fio(ERROR, 0, WRITE);
+    lab.call(inject("failure", 1000));
+    lab.whole_fio(ERROR, 0, &format!("{WRITE}\nrandseed=2"));
+    lab.whole_fio(ERROR, 0, "rw=read\niodepth=4\nsize=64k");
+    lab.rest(SOON);
+}
+
+/// Two disks are written, and then read at the same time.
+pub fn read_two_disks_at_once(lab: &mut Lab) {
+    const WRITE: &str = "rw=write\niodepth=4\nsize=64k\nverify=crc32c\ndo_verify=0";
+    let other = DiskId(MORE);
+    lab.call(attach(MALLOC, 0));
+    lab.call(attach(other, 1));
+    lab.boot(VM_A);
+    lab.whole_fio(MALLOC, 0, WRITE);
+    lab.whole_fio(other, 1, &format!("{WRITE}\nrandseed=2"));
+    lab.fio(MALLOC, 0, "rw=read\niodepth=4\nsize=64k");
+    lab.fio(other, 1, "rw=read\niodepth=4\nsize=64k");
+    lab.rest(SOON);
+}
+
 /// Two sessions, whose management pollers run at different times.
 pub fn detach_from_two_sessions(lab: &mut Lab) {
     lab.call(attach(MALLOC, 0));
@@ -166,7 +267,8 @@ pub fn reboot_with_held_writes(lab: &mut Lab) {
     lab.rest(LONG);
 }
 
-fn hold_writes(lab: &mut Lab) {
+/// A guest whose writes its device holds.
+pub fn hold_writes(lab: &mut Lab) {
     lab.call(attach(ERROR, 0));
     lab.boot(VM_A);
     lab.whole_fio(ERROR, 0, "rw=read\niodepth=4\nsize=64k");

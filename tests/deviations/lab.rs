@@ -16,7 +16,7 @@ use scenarios::{
 };
 use serde_json::{Value, json};
 use sim::guest::{Guest, GuestConfig};
-use sim::message::{ClientId, GuestAct, ToGuest};
+use sim::message::{ClientId, GuestAct, Script, ToGuest};
 use sim::target::{Latencies, NvmeDevice, Target, TargetConfig};
 use sim::world::{Step, World};
 use sim::{Deviations, Dice};
@@ -31,10 +31,14 @@ pub const VM_B: VmId = VmId(2);
 pub const MALLOC: DiskId = DiskId(1);
 /// Memory whose I/O fails or is held, as told.
 pub const ERROR: DiskId = DiskId(2);
-/// An NVMe namespace of 1 to 2 ms a request.
+/// An NVMe namespace of 1 to 20 ms a request.
 pub const NVME: DiskId = DiskId(3);
+/// A part of the last memory disk, if that is split.
+pub const PART: DiskId = DiskId(4);
 /// More memory: disks 10 to 17.
 pub const MORE: u8 = 10;
+/// The last memory disk.
+pub const LAST: DiskId = DiskId(MORE + 7);
 /// What is waited for comes within this, or the episode is wrong (virtual time).
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Streams of a seed.
@@ -71,6 +75,7 @@ fn bdev(disk: DiskId) -> String {
         MALLOC => "Malloc0".to_owned(),
         ERROR => "EE_Malloc1".to_owned(),
         NVME => "Nvme0n1".to_owned(),
+        PART => format!("{}p0", bdev(LAST)),
         DiskId(more) => format!("Malloc{more}"),
     }
 }
@@ -145,7 +150,7 @@ impl Lab {
         let config = TargetConfig {
             deviations,
             latencies: Latencies {
-                nvme: (1_000_000, 2_000_000),
+                nvme: (1_000_000, 20_000_000),
                 ..Latencies::default()
             },
             nvme: vec![NvmeDevice {
@@ -225,7 +230,7 @@ impl Lab {
 
     /// Switches a guest on; `change` says what is unusual about it.
     pub fn switch_on(&mut self, vm: VmId, change: impl FnOnce(GuestConfig) -> GuestConfig) {
-        let numbers = [MALLOC, ERROR, NVME].into_iter();
+        let numbers = [MALLOC, ERROR, NVME, PART].into_iter();
         let disks = numbers.chain((MORE..MORE + 8).map(DiskId));
         let disks = disks.map(|disk| (bdev(disk), disk)).collect();
         let config = change(GuestConfig::new(vm, vec![CONTROLLER], disks, None));
@@ -243,6 +248,11 @@ impl Lab {
     /// Asks a guest to do something.
     pub fn tell(&mut self, vm: VmId, act: GuestAct) {
         assert!(self.world.tell_guest(vm, ToGuest::Do(act)), "no {vm}");
+    }
+
+    /// Lets somebody in the first guest take a step that Linux would not.
+    pub fn script(&mut self, step: Script) {
+        self.tell(VM_A, GuestAct::Script(step));
     }
 
     /// Starts a fio of the first guest on a disk and waits for its end.
@@ -269,26 +279,39 @@ impl Lab {
     }
 
     /// Stops a guest's device and starts it so that its session begins at `phase` in `cycle`.
-    ///
-    /// A pause that goes on takes the same time whenever it does so: once to measure, once to aim.
     pub fn start_session_at(&mut self, vm: VmId, phase: Duration, cycle: Duration) {
-        self.pause(vm);
-        let took = self.go_on(vm);
-        self.pause(vm);
-        let cycle = cycle.as_nanos() as u64;
-        let begins = (self.now() + took).0;
-        let ahead = (phase.as_nanos() as u64 + cycle - begins % cycle) % cycle;
-        self.run(Duration::from_nanos(ahead));
+        let took = self.rehearse(vm);
+        self.aim(took, phase, cycle);
         self.go_on(vm);
     }
 
-    fn pause(&mut self, vm: VmId) {
+    /// Pauses a guest; says how long its session will take to start.
+    ///
+    /// A pause that goes on takes the same time whenever it does so: once to measure, once to aim.
+    pub fn rehearse(&mut self, vm: VmId) -> Duration {
+        self.pause(vm);
+        let took = self.go_on(vm);
+        self.pause(vm);
+        took
+    }
+
+    /// Runs until what takes `took` would end at `phase` in `cycle`.
+    pub fn aim(&mut self, took: Duration, phase: Duration, cycle: Duration) {
+        let cycle = cycle.as_nanos() as u64;
+        let ends = (self.now() + took).0;
+        let ahead = (phase.as_nanos() as u64 + cycle - ends % cycle) % cycle;
+        self.run(Duration::from_nanos(ahead));
+    }
+
+    /// Pauses a guest and waits until its session has stopped.
+    pub fn pause(&mut self, vm: VmId) {
         self.tell(vm, GuestAct::Pause);
         self.wait("the session stops", stopped);
         self.run(Duration::from_millis(1));
     }
 
-    fn go_on(&mut self, vm: VmId) -> Duration {
+    /// Lets a paused guest go on, and waits until its session has started; says how long that took.
+    pub fn go_on(&mut self, vm: VmId) -> Duration {
         let asked = self.now();
         self.tell(vm, GuestAct::Continue);
         self.wait("the session starts", started);
@@ -333,6 +356,7 @@ impl Lab {
                 _ => {}
             }
         };
+        self.world.audit(settled);
         let mut left = if self.world.target_died() {
             Vec::new()
         } else {

@@ -1,4 +1,5 @@
-//! The toy workload on this engine and on others, CPU time an exchange: `cargo bench -p peers`.
+//! The toy workload on this engine and on others, CPU time an exchange: `RUSTFLAGS='--cfg madsim' cargo bench -p
+//! peers` (madsim is only there under that flag).
 //!
 //! With sleeps: madsim (tasks and channels), tokio (one thread, paused clock), turmoil (TCP, one client
 //! host). Without: shuttle (random, threads and channels), where only the scheduler's choice orders
@@ -27,7 +28,8 @@ struct Case {
     run: fn(u64),
 }
 
-const CASES: [Case; 4] = [
+const CASES: &[Case] = &[
+    #[cfg(madsim)]
     Case {
         name: "madsim, tasks and channels",
         sleeps: true,
@@ -59,7 +61,11 @@ const CASES: [Case; 4] = [
 ];
 
 fn main() {
-    let engine = |sleeps: bool| move |seed: u64| drop(run(seed, sleeps));
+    let engine = |sleeps: bool| {
+        move |seed: u64| {
+            std::hint::black_box(run(seed, sleeps));
+        }
+    };
     let sample = |runs: u64, round: usize, work: &dyn Fn(u64)| {
         per_unit(&mut || {
             (0..runs).for_each(|n| work(round as u64 * runs + n));
@@ -83,6 +89,9 @@ fn main() {
             ours[0].push(here[0]);
             ours[1].push(here[1]);
         }
+    }
+    if !cfg!(madsim) {
+        println!("without madsim: it needs RUSTFLAGS='--cfg madsim'");
     }
     println!("ns of CPU an exchange, {ROUNDS} rounds after one to warm up: median (least..most)");
     for (name, samples) in ["this engine, with sleeps", "this engine, without"]
@@ -146,6 +155,7 @@ fn on_tokio(seed: u64) {
     runtime.block_on(async move { tasks!(seed, tokio::time::sleep, tokio::spawn) });
 }
 
+#[cfg(madsim)]
 fn on_madsim(seed: u64) {
     let config = madsim::Config::default();
     let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);

@@ -214,18 +214,8 @@ impl End for Server {
     }
 }
 
-/// Runs the workload with `seed`: the hash of all turns, and the virtual time at the end.
-///
-/// # Panics
-///
-/// If an answer is wrong, or not all exchanges were made.
-#[must_use]
-pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
-    let mut strategy = if sleeps {
-        Strategy::Timed
-    } else {
-        Strategy::random(seed)
-    };
+/// The producers and the server, before anything has happened.
+fn ends(seed: u64, sleeps: bool) -> (Producers, Server) {
     let all = (0..PRODUCERS).map(|producer| {
         let mut draws = Xoshiro::new(seed, producer);
         let first = if sleeps { draws.ms(9) * MS } else { 0 };
@@ -238,12 +228,12 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
             when,
         }
     });
-    let mut producers = Producers {
+    let producers = Producers {
         all: all.collect(),
         changed: u128::MAX,
         sleeps,
     };
-    let mut server = Server {
+    let server = Server {
         queue: VecDeque::new(),
         serving: None,
         draws: Xoshiro::new(seed, PRODUCERS),
@@ -251,6 +241,22 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
         touched: true,
         sleeps,
     };
+    (producers, server)
+}
+
+/// Runs the workload with `seed`: the hash of all turns, and the virtual time at the end.
+///
+/// # Panics
+///
+/// If an answer is wrong, or not all exchanges were made.
+#[must_use]
+pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
+    let mut strategy = if sleeps {
+        Strategy::Timed
+    } else {
+        Strategy::random(seed)
+    };
+    let (mut producers, mut server) = ends(seed, sleeps);
     let mut schedule = Schedule::default();
     schedule.add(PRODUCERS as usize + 1);
     for actor in 0..PRODUCERS as usize {

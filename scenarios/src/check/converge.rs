@@ -229,7 +229,10 @@ impl Converge {
                     history.event_at = at;
                 }
             }
-            Inside::RpcTook { .. } | Inside::RemoveAnswered { .. } | Inside::LunClosed { .. } => {}
+            Inside::RpcTook { .. }
+            | Inside::RemoveAnswered { .. }
+            | Inside::LunGoing { .. }
+            | Inside::LunClosed { .. } => {}
         }
     }
 

@@ -104,6 +104,7 @@ impl Events {
 
     /// A slot of a session moved: a started one with HOTPLUG is to be told.
     fn changed(&mut self, whose: (Session, TargetId), to: SlotState, at: Time, tally: &mut Tally) {
+        tally.count(CheckId::G7);
         let kind = match to {
             SlotState::Present => EventKind::Rescan,
             SlotState::Removing => EventKind::Removed,
@@ -144,7 +145,8 @@ impl Events {
         if missed {
             self.unsaid.remove(&whose.0);
         }
-        if !delivered {
+        // Who has no event queue cannot be told that he missed something.
+        if !delivered && started.is_none_or(|session| session.eventq) {
             self.unsaid.entry(whose.0).or_insert(at);
         }
         let (before, word) = match kind {

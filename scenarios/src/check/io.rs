@@ -1,4 +1,4 @@
-//! I2, G5, G6, V2: what requests of applications move, and that they come back.
+//! I2, I9, G5, G6, V2: what requests of applications move, and that they come back.
 //!
 //! The history of a disk ([`History`]) is kept over every slot and controller that exposes it.
 //!
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::CheckId;
 use super::history::History;
+use super::refusals::Refusals;
 use super::tally::Tally;
 use crate::names::{DiskId, Place, VmId};
 use crate::observation::{Io as Request, Observation, Seen};
@@ -30,6 +31,7 @@ struct Flight {
 pub struct Io {
     /// By number of the disk.
     disks: Vec<History>,
+    refusals: Refusals,
     /// The disk in each slot, if it keeps data, and the slots that have had several.
     places: BTreeMap<Place, Option<DiskId>>,
     exchanged: BTreeSet<Place>,
@@ -48,11 +50,21 @@ impl Io {
         match &seen.what {
             Observation::IoSubmitted(io) => self.submitted(io, seen.at),
             Observation::IoDone {
-                io, result, read, ..
+                io,
+                result,
+                read,
+                answer,
+                ..
             } => {
                 tally.count(CheckId::V2);
-                self.done(io, *result, *read, seen.at, tally);
+                tally.count(CheckId::I9);
+                let submitted = self.done(io, *result, *read, seen.at, tally);
+                if let (Some(submitted), Err(_), Some(answer)) = (submitted, result, answer) {
+                    let times = (submitted, seen.at);
+                    self.refusals.failed(io, *answer, times, tally);
+                }
             }
+            Observation::Inside(inside) => self.refusals.inside(inside, seen.at),
             Observation::Attached { place, disk, .. } => {
                 let before = self.places.insert(*place, *disk);
                 self.exchanged
@@ -142,6 +154,7 @@ impl Io {
         Some(at)
     }
 
+    /// A request has come back; says when it was submitted.
     fn done(
         &mut self,
         io: &Request,
@@ -149,15 +162,15 @@ impl Io {
         read: u64,
         at: Time,
         tally: &mut Tally,
-    ) {
+    ) -> Option<Time> {
         let Some(submitted) = self.take(io) else {
             let what = format!("request {} on {} came back twice", io.id, io.disk);
             tally.violated(CheckId::V2, at, "each request to come back once", what);
-            return;
+            return None;
         };
         let disk = history(&mut self.disks, io.disk);
         let Some(block) = disk.block(io.offset, io.len) else {
-            return;
+            return Some(submitted);
         };
         let whole = result == Ok(io.len);
         let exchanged = self.exchanged.contains(&io.place);
@@ -182,11 +195,12 @@ impl Io {
                     || there.is_some_and(|(disk, block)| disk.may_read(block, read, submitted))
                 {
                     tally.explained(CheckId::I2, "stale_identity");
-                    return;
+                    return Some(submitted);
                 }
                 self.wrong(io, block, (acked, read), at, tally);
             }
         }
+        Some(submitted)
     }
 
     /// A read returned what it may not: another disk's data, nothing, or something older.

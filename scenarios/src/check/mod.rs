@@ -5,18 +5,19 @@
 //!
 //! | family | checks | what they look at |
 //! |---|---|---|
-//! | [`io`] | I2 G5 G6 V2 | requests of applications, and the fingerprints of their data |
+//! | [`io`] | I2 I9 G5 G6 V2 | requests of applications, and the fingerprints of their data |
 //! | [`slots`] | I4 I6 I10 I18 | slot movements, sessions, closed LUNs |
 //! | [`events`] | I7 G7 G8 | events beside the slot movements that they tell of |
 //! | [`rpc`] | I5 V1 | remove RPCs taken and answered |
 //! | [`converge`] | I8 V3 | slots and disks when nothing moves any more |
-//! | [`noted`] | I1 I3 I11 I14 G1 G2 G3 G4 | what only an end itself can see, and says |
+//! | [`noted`] | I1 I3 I11 to I17 G1 to G4 V4 | what only an end itself can see, and says |
 
 mod converge;
 mod events;
 mod history;
 mod io;
 mod noted;
+mod refusals;
 mod rpc;
 mod slots;
 mod tally;
@@ -52,12 +53,24 @@ pub enum CheckId {
     I7,
     /// The sessions' targets converge to the controller's.
     I8,
+    /// A target is only refused when it is not there.
+    I9,
     /// A stop finishes, and leaves no residue.
     I10,
-    /// Task management is answered, and nobody crashes.
+    /// Task management is answered as it should be; nothing that comes in kills the target.
     I11,
+    /// Every used entry is called for, unless the driver wants no calls.
+    I12,
+    /// Nobody waits for ever for a lock, and no step takes long.
+    I13,
     /// Counters return to zero.
     I14,
+    /// The work of a request is bounded.
+    I15,
+    /// A deleted controller goes once nobody holds it.
+    I16,
+    /// The residual is no more than the payload; the used length is what was written.
+    I17,
     /// Slots move only along the table.
     I18,
     /// Each used entry names a head that is in flight.
@@ -82,6 +95,8 @@ pub enum CheckId {
     V2,
     /// When nothing more happens, guest and target agree.
     V3,
+    /// GET_VRING_BASE is answered.
+    V4,
     /// What the plan expects.
     Plan,
     /// fio's verdict and the strict oracle's.
@@ -90,7 +105,7 @@ pub enum CheckId {
 
 impl CheckId {
     /// The checks that read observations; `Plan` and `Fio` are the plan's own steps.
-    pub const JUDGED: [Self; 23] = [
+    pub const JUDGED: [Self; 30] = [
         Self::I1,
         Self::I2,
         Self::I3,
@@ -99,9 +114,15 @@ impl CheckId {
         Self::I6,
         Self::I7,
         Self::I8,
+        Self::I9,
         Self::I10,
         Self::I11,
+        Self::I12,
+        Self::I13,
         Self::I14,
+        Self::I15,
+        Self::I16,
+        Self::I17,
         Self::I18,
         Self::G1,
         Self::G2,
@@ -114,6 +135,7 @@ impl CheckId {
         Self::V1,
         Self::V2,
         Self::V3,
+        Self::V4,
     ];
 
     /// What a testbed must show for it.
@@ -121,7 +143,10 @@ impl CheckId {
     pub const fn needs(self) -> Evidence {
         match self {
             Self::I2 | Self::G5 | Self::G6 | Self::V2 => Evidence::PER_IO,
+            Self::I9 => Evidence::PER_IO.and(Evidence::TARGET_INSIDE),
             Self::I1 | Self::G1 | Self::G2 | Self::G3 | Self::G4 => Evidence::RINGS,
+            Self::I12 | Self::I17 | Self::V4 => Evidence::RINGS,
+            Self::I13 | Self::I15 | Self::I16 => Evidence::TARGET_INSIDE,
             Self::I3 | Self::I4 | Self::I5 | Self::I6 | Self::I7 | Self::I8 | Self::I10 => {
                 Evidence::TARGET_INSIDE
             }

@@ -1,34 +1,44 @@
-//! I1, I3, I11, I14, G1–G4: what only an end itself can see, and says.
+//! I1, I3, I11 to I17, G1–G4, V4: what only an end itself can see, and says.
 //!
-//! A ring, a handle, a byte of memory: the ends look at each as they go and note what is wrong. Here
-//! the notes become violations, and what was looked at is counted.
+//! A ring, a handle, a byte of memory, a lock: the ends look at each as they go, and once more when
+//! nothing moves any more, and note what is wrong. Here the notes become violations, and what was
+//! looked at is counted. Who dies breaks I11, who spins for ever I15.
 
 use super::CheckId;
 use super::tally::Tally;
 use crate::observation::{Inside, Observation, Seen};
+
+/// Looked at with every answer of the target to a request.
+const BY_ANSWER: [CheckId; 6] = [
+    CheckId::I1,
+    CheckId::I17,
+    CheckId::G1,
+    CheckId::G2,
+    CheckId::G3,
+    CheckId::G4,
+];
+/// Looked at when nothing moves any more.
+const AT_REST: [CheckId; 6] = [
+    CheckId::I11,
+    CheckId::I12,
+    CheckId::I13,
+    CheckId::I14,
+    CheckId::I15,
+    CheckId::I16,
+];
 
 /// Takes an observation.
 pub fn see(seen: &Seen, tally: &mut Tally) {
     match &seen.what {
         Observation::IoDone {
             answer: Some(_), ..
-        } => {
-            for check in [
-                CheckId::I1,
-                CheckId::G1,
-                CheckId::G2,
-                CheckId::G3,
-                CheckId::G4,
-            ] {
-                tally.count(check);
-            }
-        }
+        } => BY_ANSWER.iter().for_each(|check| tally.count(*check)),
         Observation::Inside(Inside::Slot { .. } | Inside::LunClosed { .. }) => {
             tally.count(CheckId::I3);
         }
+        Observation::Inside(Inside::SessionStopped { .. }) => tally.count(CheckId::V4),
         Observation::Quiet { settled, left } => {
-            tally.count(CheckId::I11);
-            tally.count(CheckId::I14);
+            AT_REST.iter().for_each(|check| tally.count(*check));
             if !settled {
                 let limit = "everything at rest within the limit";
                 tally.violated(CheckId::I14, seen.at, limit, "turns are still being taken");
@@ -43,10 +53,16 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
         }
         Observation::Alive { .. } => tally.count(CheckId::I11),
         Observation::Crashed { who, how } => {
-            let seen_is = format!("{who} crashed: {how}");
-            tally.violated(CheckId::I11, seen.at, "nobody crashes", seen_is);
+            let check = if how.starts_with("hang") {
+                CheckId::I15
+            } else {
+                CheckId::I11
+            };
+            let crash = format!("{who} crashed: {how}");
+            tally.violated(check, seen.at, "nobody crashes", crash);
         }
         Observation::Broken { check, text } => {
+            tally.count(*check);
             tally.violated(*check, seen.at, "no such thing to be noted", text.clone());
         }
         _ => {}

@@ -1,6 +1,6 @@
 //! I5 and V1: a remove RPC is answered once, when its device has drained, and not never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::CheckId;
 use super::tally::Tally;
@@ -12,7 +12,7 @@ use crate::observation::{Inside, Observation, Seen};
 pub struct Rpcs {
     /// Removes, by device.
     removes: BTreeMap<u32, Place>,
-    answered: Option<Ticket>,
+    answered: BTreeSet<Ticket>,
     target_died: bool,
 }
 
@@ -22,11 +22,10 @@ impl Rpcs {
         match &seen.what {
             Observation::Answered { ticket, .. } => {
                 tally.count(CheckId::I5);
-                if self.answered == Some(*ticket) {
+                if !self.answered.insert(*ticket) {
                     let answer = format!("{ticket} answered again");
                     tally.violated(CheckId::I5, seen.at, "one answer to an RPC", answer);
                 }
-                self.answered = Some(*ticket);
             }
             Observation::Inside(Inside::RpcTook {
                 place,

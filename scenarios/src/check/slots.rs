@@ -107,7 +107,7 @@ impl Slots {
                     place.controller != *controller || *whose != Some(*session)
                 });
             }
-            Inside::Event { .. } | Inside::RpcTook { .. } => {}
+            Inside::Event { .. } | Inside::RpcTook { .. } | Inside::LunGoing { .. } => {}
         }
     }
 

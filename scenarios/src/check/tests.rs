@@ -156,6 +156,26 @@ fn read(id: u64, disk: u8, got: u64) -> [Observation; 2] {
     [Observation::IoSubmitted(io), done(io, Ok(4096), got)]
 }
 
+/// A request that the target refuses, as if there were no such target.
+fn refused(id: u64) -> [Observation; 2] {
+    let io = io(id, 1, false, 0);
+    let refused = Observation::IoDone {
+        io,
+        result: Err(5),
+        read: 0,
+        tries: 1,
+        answer: Some((3, 0, 0)),
+    };
+    [Observation::IoSubmitted(io), refused]
+}
+
+fn crashed(how: &str) -> Observation {
+    Observation::Crashed {
+        who: "target".into(),
+        how: how.into(),
+    }
+}
+
 fn quiet(left: &[&str]) -> Observation {
     Observation::Quiet {
         settled: true,
@@ -260,15 +280,15 @@ fn bad() -> Vec<(CheckId, Vec<Observation>)> {
             I8,
             story(&[&attached()[..3], &[slot(None, Adding, Present), quiet(&[])]]),
         ),
+        (I9, story(&[&attached(), &refused(0)])),
         (I10, story(&[&attached(), &detached(), &[stopped()]])),
-        (
-            I11,
-            with(Observation::Crashed {
-                who: "target".into(),
-                how: "SIGSEGV".into(),
-            }),
-        ),
+        (I11, with(crashed("SIGSEGV in scsi_lun_append_mgmt_task"))),
+        (I12, with(broken(I12))),
+        (I13, with(broken(I13))),
         (I14, with(quiet(&["tasks: 1"]))),
+        (I15, with(crashed("hang in vhost_log_req_desc"))),
+        (I16, with(broken(I16))),
+        (I17, with(broken(I17))),
         (I18, with(slot(None, Adding, Removing))),
         (G1, with(broken(G1))),
         (G2, with(broken(G2))),
@@ -291,6 +311,7 @@ fn bad() -> Vec<(CheckId, Vec<Observation>)> {
         (V1, story(&[&attached(), &detached()[..4], &[quiet(&[])]])),
         (V2, vec![Observation::IoSubmitted(write_1), quiet(&[])]),
         (V3, story(&[&attached()[..6], &[quiet(&[])]])),
+        (V4, with(broken(V4))),
     ]
 }
 
@@ -353,6 +374,41 @@ fn a_dropped_event_is_explained_on_head_and_must_be_confessed_on_intended() {
     assert!(explained(outcomes(judge(true), &story), CheckId::V3));
     assert!(violated(&story).contains(&CheckId::I7));
     assert!(violated(&story).contains(&CheckId::V3));
+}
+
+#[test]
+fn a_dropped_event_is_no_excuse_once_another_has_arrived() {
+    let mut lost = attached();
+    lost[4] = event(Rescan, false, false);
+    lost.truncate(6);
+    let arrived = [
+        slot(Some(0), Present, Removing),
+        event(RemovedEvent, true, false),
+        slot(Some(0), Removing, Removed),
+        slot(Some(0), Removed, Present),
+        event(Rescan, true, false),
+    ];
+    let story = story(&[&lost, &arrived, &[quiet(&[])]]);
+    let results = outcomes(judge(true), &story);
+    let v3 = results.into_iter().find(|result| result.id == CheckId::V3);
+    let outcome = v3.map(|result| result.outcome);
+    assert!(matches!(outcome, Some(CheckOutcome::Violated { .. })));
+}
+
+#[test]
+fn a_refusal_is_right_from_when_the_target_begins_to_go() {
+    let going = Observation::Inside(Inside::LunGoing { device: 7 });
+    for gone in [slot(None, Present, Removing), going] {
+        let late = story(&[&attached(), std::slice::from_ref(&gone), &refused(0)]);
+        assert_eq!(violated(&late), []);
+        let under_way = story(&[
+            &attached(),
+            &refused(0)[..1],
+            std::slice::from_ref(&gone),
+            &refused(0)[1..],
+        ]);
+        assert_eq!(violated(&under_way), []);
+    }
 }
 
 #[test]

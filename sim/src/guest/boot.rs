@@ -59,7 +59,7 @@ impl Guest {
         if self.qemu.refused {
             self.kill(cx);
         }
-        self.read_answers();
+        self.read_answers(cx);
         let (hba, sent) = self.send_messages(cx);
         if self.qemu.awaiting.is_none() {
             // A pause comes before what the vCPUs would do next, but a device that was stopped for a reset
@@ -113,6 +113,7 @@ impl Guest {
             GuestAct::AddMemory => self.add_memory(),
             GuestAct::ResetLun { ticket, place } => self.reset_lun(ticket, place, cx),
             GuestAct::GiveUp => self.give_up(cx),
+            GuestAct::Script(step) => self.script(step, cx),
         }
     }
 
@@ -223,7 +224,8 @@ impl Guest {
     /// A device was reset: its requests, events and disks are gone with its driver.
     pub(super) fn reset_device(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
         self.audit_device(hba, cx);
-        self.hbas[hba].tear_down();
+        self.hbas[hba].tear_down(&self.memory);
+        self.forget_scripts(hba);
         self.flows[hba].clear();
         self.unprobed[hba].clear();
         // Its disks keep their numbers until all devices are reset: flows of others hold theirs.
@@ -275,7 +277,8 @@ impl Guest {
             cx.out.push(FromGuest::Disconnect {
                 hba: HbaId(hba as u8),
             });
-            self.hbas[hba].tear_down();
+            self.hbas[hba].tear_down(&self.memory);
+            self.forget_scripts(hba);
             self.flows[hba].clear();
             self.unprobed[hba].clear();
             self.reschedule_flows(hba);

@@ -14,18 +14,28 @@ use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ, VringIndex};
 use crate::wire::scsi::{
-    CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes, status,
+    CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes, response, status,
 };
 
-/// Written over a response when its head is freed, and looked for when the head is used again: a
-/// target that writes to a request that it has given back is found out.
-const POISON: [u8; 8] = *b"\xA5poison\xA5";
+/// No answer has this as response, status or sense length, and none leaves so much unmoved.
+const POISON: u8 = 0xa5;
+/// The bytes of a response that a driver looks at: 12, and the sense data.
+const ANSWER: usize = 30;
+/// Lies over a response while its head is free or in flight: who writes to a request that he has given
+/// back is found out, and who gives one back without an answer.
+///
+/// # Divergence from Linux
+///
+/// Linux zeroes the response before it sends a request; what is not written reads as zero here too.
+const UNANSWERED: [u8; ANSWER] = [POISON; ANSWER];
 
 /// Who sent a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// The flow with this number.
     Flow(usize),
+    /// The step of a script with this number.
+    Script(usize),
     /// The application request with this number.
     Io(usize),
 }
@@ -48,8 +58,22 @@ pub struct Returned {
     pub owner: Owner,
     /// What was answered.
     pub reply: Reply,
-    /// The used length was 0 and no byte of the response was written.
-    pub untouched: bool,
+    /// What the driver looks at was not all written.
+    pub unanswered: bool,
+    /// The used length is not what was written, or more is left than there was.
+    pub miscounted: bool,
+    /// The used length.
+    pub used_len: u32,
+}
+
+/// A command that is in flight.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    owner: Owner,
+    /// Bytes of payload.
+    len: u32,
+    /// Bytes that the device may write.
+    writable: u32,
 }
 
 /// What came of sending a command.
@@ -85,8 +109,8 @@ pub struct Hba {
     pub features: u64,
     /// Its vrings; empty while there is no driver.
     rings: Vec<Option<DriverRing>>,
-    /// Owners of the heads in flight, by ring and head.
-    owners: Vec<Option<Owner>>,
+    /// The heads in flight, by ring and head.
+    owners: Vec<Option<InFlight>>,
     /// Heads whose response holds the poison.
     poisoned: Vec<bool>,
     /// Event buffers by head of the event queue.
@@ -124,7 +148,7 @@ impl Hba {
 
     /// Resets the device and sets its rings up anew for `driver`.
     pub fn set_up(&mut self, memory: &Memory, driver: Driver, features: u64) {
-        self.tear_down();
+        self.tear_down(memory);
         self.driver = driver;
         self.features = features;
         for vring in 0..RINGS {
@@ -135,12 +159,18 @@ impl Hba {
         }
     }
 
-    /// Resets the device: what was in its rings is forgotten.
-    pub fn tear_down(&mut self) {
+    /// Resets the device: what was in its rings is forgotten, and nobody may write to it any more.
+    pub fn tear_down(&mut self, memory: &Memory) {
         self.driver = Driver::None;
         self.rings.clear();
-        self.owners.fill(None);
-        self.poisoned.fill(false);
+        for (slot, owner) in self.owners.iter_mut().enumerate() {
+            let script = |flight: InFlight| matches!(flight.owner, Owner::Script(_));
+            if owner.take().is_some_and(|flight| !script(flight)) {
+                let (vring, head) = Self::at(slot);
+                put_unanswered(memory, self.layout.response(vring, head));
+                self.poisoned[slot] = true;
+            }
+        }
         self.room_wanted.clear();
         self.mutex = ScanMutex::default();
         self.async_scan = false;
@@ -152,6 +182,11 @@ impl Hba {
         rings
             .filter(|(_, ring)| ring.is_some())
             .map(|(n, _)| VringIndex(n as u16))
+    }
+
+    fn at(slot: usize) -> (VringIndex, u16) {
+        let size = usize::from(RING_SIZE);
+        (VringIndex((slot / size) as u16), (slot % size) as u16)
     }
 
     fn slot(vring: VringIndex, head: u16) -> usize {
@@ -210,6 +245,9 @@ impl Hba {
         let header = layout.header(vring, head);
         let response = layout.response(vring, head);
         let spoiled = self.poisoned[slot] && !holds_poison(memory, response);
+        if spoiled || !self.poisoned[slot] {
+            put_unanswered(memory, response);
+        }
         self.poisoned[slot] = false;
         let head_at = header;
         let header = Segment {
@@ -232,18 +270,17 @@ impl Hba {
             (_, true) => &[header, payload, answer],
             (_, false) => &[header, answer, payload],
         };
-        write_head(
-            memory,
-            head_at,
-            lun_bytes(target, lun),
-            slot as u64,
-            cdb,
-            segments,
-        );
+        let (lun, tag) = (lun_bytes(target, lun), slot as u64);
+        write_head(memory, head_at, lun, tag, cdb, segments);
         let table = indirect.then(|| layout.table(vring, head));
         let added = ring.add(segments, table);
         if added.is_some() {
-            self.owners[slot] = Some(owner);
+            let in_len = if data.out { 0 } else { data.len };
+            self.owners[slot] = Some(InFlight {
+                owner,
+                len: data.len,
+                writable: RESPONSE_SIZE + in_len,
+            });
         }
         Sent {
             sent: added.is_some(),
@@ -272,23 +309,78 @@ impl Hba {
             return Ok(None);
         };
         let slot = Self::slot(vring, head);
-        let response = self.layout.response(vring, head);
-        let bytes: [u8; 30] = memory
-            .read_few(GuestAddress(response))
-            .expect("responses lie in memory");
-        memory
-            .write_few(POISON, GuestAddress(response))
-            .expect("responses lie in memory");
-        self.poisoned[slot] = true;
-        let Some(owner) = self.owners[slot].take() else {
+        let Some(flight) = self.owners[slot].take() else {
             return Ok(None);
         };
-        let untouched = used_len == 0 && bytes == [0; 30];
-        Ok(Some(Returned {
-            owner,
-            reply: read_reply(&bytes),
-            untouched,
-        }))
+        if let Owner::Script(_) = flight.owner {
+            // It has its own buffers, and looks at them itself.
+            return Ok(Some(Returned {
+                owner: flight.owner,
+                reply: Reply::default(),
+                unanswered: false,
+                miscounted: used_len > flight.writable,
+                used_len,
+            }));
+        }
+        let response = self.layout.response(vring, head);
+        let bytes = take_answer(memory, response);
+        self.poisoned[slot] = true;
+        Ok(Some(Returned::read(flight, &bytes, used_len)))
+    }
+
+    /// Puts a chain of a script into a ring: direct descriptors, the last of which points to itself if
+    /// it has no end. `false`: there is no room.
+    pub fn send_chain(
+        &mut self,
+        vring: VringIndex,
+        chain: &[Segment],
+        endless: bool,
+        script: usize,
+    ) -> bool {
+        let ring = self.ring_mut(vring);
+        let Some(head) = ring.add(chain, None) else {
+            return false;
+        };
+        if endless {
+            ring.loop_back(head);
+        }
+        let writable = chain.iter().filter(|segment| segment.write);
+        self.owners[Self::slot(vring, head)] = Some(InFlight {
+            owner: Owner::Script(script),
+            len: 0,
+            writable: writable.map(|segment| segment.len).sum(),
+        });
+        true
+    }
+
+    /// A ring that a script speaks to.
+    ///
+    /// # Panics
+    ///
+    /// If the driver has no such ring: a bug of the script.
+    pub fn ring_mut(&mut self, vring: VringIndex) -> &mut DriverRing {
+        let ring = self.rings.get_mut(usize::from(vring.0));
+        ring.and_then(Option::as_mut)
+            .expect("a script speaks to a ring that is there")
+    }
+
+    /// Used entries that nobody has taken, and that name no head in flight: ring and id.
+    pub fn strangers(&self) -> impl Iterator<Item = (VringIndex, u32)> {
+        let rings = self.rings.iter().enumerate();
+        rings.flat_map(|(n, ring)| {
+            let ids = ring.iter().flat_map(DriverRing::strangers);
+            ids.map(move |id| (VringIndex(n as u16), id))
+        })
+    }
+
+    /// Rings with used entries that nobody called for.
+    pub fn uncalled(&self) -> impl Iterator<Item = VringIndex> {
+        let rings = self.rings.iter().enumerate();
+        let uncalled =
+            |ring: &Option<DriverRing>| ring.as_ref().is_some_and(DriverRing::is_uncalled);
+        rings
+            .filter(move |(_, ring)| uncalled(ring))
+            .map(|(n, _)| VringIndex(n as u16))
     }
 
     /// Posts all event buffers, as Linux does when it has found HOTPLUG.
@@ -325,17 +417,21 @@ impl Hba {
         ring.add(segments, None)
     }
 
-    /// Takes the next head that came back on the control queue.
+    /// Takes the next head that came back on the control queue, and the script that it is of, if any.
     ///
     /// # Errors
     ///
     /// The used entry names no head in flight.
-    pub fn receive_control(&mut self) -> Result<Option<u16>, NotAHead> {
+    pub fn receive_control(&mut self) -> Result<Option<(u16, Option<Owner>)>, NotAHead> {
         let ring = self.rings.get_mut(usize::from(CONTROLQ.0));
         let Some(ring) = ring.and_then(Option::as_mut) else {
             return Ok(None);
         };
-        Ok(ring.pop_used()?.map(|(head, _)| head))
+        let head = ring.pop_used()?.map(|(head, _)| head);
+        Ok(head.map(|head| {
+            let script = self.owners[Self::slot(CONTROLQ, head)].take();
+            (head, script.map(|flight| flight.owner))
+        }))
     }
 
     /// Takes the next event: the buffer that it came in, and its bytes. Linux does not look at the used
@@ -372,8 +468,7 @@ impl Hba {
     pub fn take_spoiled(&mut self, memory: &Memory) -> Vec<(VringIndex, u16)> {
         let mut spoiled = Vec::new();
         for (slot, poisoned) in self.poisoned.iter_mut().enumerate() {
-            let vring = VringIndex(slot as u16 / RING_SIZE);
-            let head = slot as u16 % RING_SIZE;
+            let (vring, head) = Self::at(slot);
             if *poisoned && !holds_poison(memory, self.layout.response(vring, head)) {
                 *poisoned = false;
                 spoiled.push((vring, head));
@@ -381,6 +476,36 @@ impl Hba {
         }
         spoiled
     }
+}
+
+impl Returned {
+    /// What a driver makes of the bytes of a response.
+    fn read(flight: InFlight, bytes: &[u8; ANSWER], used_len: u32) -> Self {
+        let (reply, unanswered) = read_reply(bytes);
+        let too_much = used_len > flight.writable || reply.resid > flight.len;
+        Self {
+            owner: flight.owner,
+            reply,
+            unanswered,
+            miscounted: too_much || (!unanswered && used_len < RESPONSE_SIZE),
+            used_len,
+        }
+    }
+}
+
+/// Reads a response, and makes it unanswered again.
+pub fn take_answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
+    let bytes = memory
+        .read_few(GuestAddress(response))
+        .expect("responses lie in memory");
+    put_unanswered(memory, response);
+    bytes
+}
+
+fn put_unanswered(memory: &Memory, response: u64) {
+    memory
+        .write_few(UNANSWERED, GuestAddress(response))
+        .expect("responses lie in memory");
 }
 
 fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
@@ -391,11 +516,10 @@ fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
 
 fn holds_poison(memory: &Memory, response: u64) -> bool {
     let bytes = memory.read_few(GuestAddress(response));
-    bytes.expect("responses lie in memory") == POISON
+    bytes.expect("responses lie in memory") == UNANSWERED
 }
 
-/// Writes the header of a head, zeros over its response, and its indirect table, which lie one behind
-/// the other: one access.
+/// Writes the header of a head, and its indirect table, which lies right behind: one access.
 fn write_head(
     memory: &Memory,
     addr: u64,
@@ -412,16 +536,31 @@ fn write_head(
     write(memory, addr, &bytes);
 }
 
-fn read_reply(bytes: &[u8; 30]) -> Reply {
-    let sense_len = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let resid = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+/// The answer in a response; whether some of it is missing.
+pub fn read_reply(bytes: &[u8; ANSWER]) -> (Reply, bool) {
+    const WORD: u32 = u32::from_le_bytes([POISON; 4]);
+    let word = |at: usize| {
+        let word = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        (word != WORD).then_some(word)
+    };
+    let byte = |at: usize| (bytes[at] != POISON).then_some(bytes[at]);
+    let (sense_len, resid) = (word(0), word(4));
+    let (status, answer) = (byte(10), byte(11));
+    let checked = status == Some(status::CHECK_CONDITION);
+    let unanswered = match answer {
+        None => true,
+        Some(response::OK) => {
+            status.is_none() || resid.is_none() || (checked && sense_len.is_none())
+        }
+        Some(_) => false,
+    };
     let sense = &bytes[12..];
-    let has_sense = bytes[10] == status::CHECK_CONDITION && sense_len >= 14;
-    let sense = has_sense.then_some((sense[2] & 0xf, sense[12], sense[13]));
-    Reply {
-        response: bytes[11],
-        status: bytes[10],
-        sense,
-        resid,
-    }
+    let has_sense = checked && sense_len.is_some_and(|len| len >= 14);
+    let reply = Reply {
+        response: answer.unwrap_or_default(),
+        status: status.unwrap_or_default(),
+        sense: has_sense.then_some((sense[2] & 0xf, sense[12], sense[13])),
+        resid: resid.unwrap_or_default(),
+    };
+    (reply, unanswered)
 }

@@ -38,7 +38,8 @@ pub struct AppIo {
     pub tries: u8,
     /// Of those, the ones that failed in a way that is counted (`scsi_cmnd.retries`).
     retries: u8,
-    since: Time,
+    /// When it was submitted.
+    pub since: Time,
     /// The answer that decided.
     pub answer: Option<(u8, u8, u32)>,
 }
@@ -207,16 +208,33 @@ impl Guest {
         returned: Returned,
         cx: &mut Cx<'_, FromGuest>,
     ) {
-        if returned.untouched {
-            let text = format!(
-                "{}, vring {}: expected a response before the used index moved, got none",
-                self.hbas[hba].controller, vring.0
-            );
-            cx.broken(CheckId::G2, text);
+        if returned.unanswered || returned.miscounted {
+            self.misanswered(hba, vring, &returned, cx);
         }
         match returned.owner {
+            Owner::Script(n) => self.script_returned(hba, n, returned.used_len, cx),
             Owner::Flow(n) => self.flow_answered(hba, n, returned.reply, cx.now),
             Owner::Io(n) => self.io_answered(n, returned.reply, cx),
+        }
+    }
+
+    /// Notes an answer that no driver can take.
+    pub(super) fn misanswered(
+        &self,
+        hba: usize,
+        vring: VringIndex,
+        returned: &Returned,
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        let place = format!("{}, vring {}", self.hbas[hba].controller, vring.0);
+        if returned.unanswered {
+            let text = format!("{place}: a request came back without a whole response");
+            cx.broken(CheckId::G2, text);
+        }
+        if returned.miscounted {
+            let (len, resid) = (returned.used_len, returned.reply.resid);
+            let text = format!("{place}: used length {len}, residual {resid}");
+            cx.broken(CheckId::I17, text);
         }
     }
 
@@ -227,6 +245,12 @@ impl Guest {
             return;
         };
         io.answer = Some(reply.packed());
+        if self.resets_sent > 0 {
+            self.overtakes_reset(n, cx);
+        }
+        let Some(io) = self.ios[n].as_mut() else {
+            return;
+        };
         let old = cx.now.since(io.since) >= AGE_MAX;
         match fate(&reply) {
             Fate::Done => self.io_done(n, reply.resid, cx),

@@ -35,6 +35,7 @@ mod qemu;
 mod removal;
 mod ring;
 mod scan;
+mod script;
 mod sd;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ use hba::Hba;
 use io::AppIo;
 use layout::THREADS_MAX;
 use qemu::Qemu;
+use script::Scripted;
 use tmf::LunReset;
 
 /// vCPUs; each has a request queue of each device.
@@ -97,6 +99,8 @@ pub struct GuestConfig {
     pub bootable: bool,
     /// Digests of payloads that its fio threads write and check.
     pub digests: Digests,
+    /// Whether its firmware accepts HOTPLUG, though it sets up no event queue; SeaBIOS does not.
+    pub firmware_hotplug: bool,
 }
 
 impl GuestConfig {
@@ -118,6 +122,7 @@ impl GuestConfig {
             steal_one_in: 0,
             bootable: true,
             digests: Digests::default(),
+            firmware_hotplug: false,
         }
     }
 }
@@ -157,6 +162,9 @@ pub struct Guest {
     cpus: [Cpu; CPUS],
     ios: Vec<Option<AppIo>>,
     free_ios: Vec<usize>,
+    /// What scripts have sent, and the LUN resets among it that are not answered.
+    scripts: Vec<Scripted>,
+    resets_sent: usize,
     /// Requests that wait to be tried again, with the time.
     delayed: Vec<(Time, usize)>,
     io_count: u64,
@@ -201,6 +209,8 @@ impl Guest {
             cpus: [Cpu::default(); CPUS],
             ios: Vec::new(),
             free_ios: Vec::new(),
+            scripts: Vec::new(),
+            resets_sent: 0,
             delayed: Vec::new(),
             io_count: 0,
             threads: (0..THREADS_MAX).map(|_| None).collect(),
@@ -353,10 +363,26 @@ impl Guest {
         cx.broken(CheckId::I1, text);
     }
 
-    /// Looks at what no request shows: responses that were written after they had been given back.
-    pub fn audit(&mut self, cx: &mut Cx<'_, FromGuest>) {
+    /// Looks at what no request shows: responses that were written after they had been given back; and,
+    /// if everything is at rest, used entries that nobody called for, and messages without an answer.
+    pub fn audit(&mut self, at_rest: bool, cx: &mut Cx<'_, FromGuest>) {
         for hba in 0..self.hbas.len() {
             self.audit_device(hba, cx);
+            for (vring, id) in self.hbas[hba].strangers() {
+                self.not_a_head(hba, vring, id, cx);
+            }
+            let controller = self.hbas[hba].controller;
+            let uncalled = self.hbas[hba]
+                .uncalled()
+                .filter(|_| at_rest && !self.paused);
+            for vring in uncalled {
+                let text = format!("{controller}, vring {}: used, but not called for", vring.0);
+                cx.broken(CheckId::I12, text);
+            }
+        }
+        if at_rest && self.qemu.stop_asked.is_some() {
+            let text = "GET_VRING_BASE is never answered".to_owned();
+            cx.broken(CheckId::V4, text);
         }
     }
 

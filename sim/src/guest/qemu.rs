@@ -8,6 +8,9 @@
 //! SET_BACKEND_REQ_FD is not sent: the back-end has nothing to ask of this front-end.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use scenarios::{CheckId, Time};
 
 use super::Guest;
 use super::hba::Driver;
@@ -25,6 +28,10 @@ mod protocol {
     pub const STATUS: u64 = 1 << 16;
     pub const ALL: u64 = MQ | REPLY_ACK | INFLIGHT_SHMFD | STATUS;
 }
+
+/// A ring stops within this, though the back-end's thread serves one message after the other: four
+/// machines of four rings each, whose stops give up after 8 s and then 4 s a ring (recordings §2a).
+const STOP_MAX: Duration = Duration::from_secs(100);
 
 /// ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK.
 const STATUS_DRIVER_OK: u64 = 0xf;
@@ -46,6 +53,8 @@ pub struct Qemu {
     pub outgoing: VecDeque<Outgoing>,
     /// The device whose answer the main loop is blocked on.
     pub awaiting: Option<HbaId>,
+    /// When it asked for a ring to be stopped, and has no answer.
+    pub stop_asked: Option<Time>,
     /// A socket refused a device's connection: QEMU does not start.
     pub refused: bool,
     /// Answers that came in.
@@ -82,6 +91,7 @@ impl Qemu {
         Self {
             outgoing: VecDeque::new(),
             awaiting: None,
+            stop_asked: None,
             refused: false,
             answers: VecDeque::new(),
             pausing: VecDeque::new(),
@@ -107,6 +117,7 @@ impl Qemu {
         self.refused |= self.offered[usize::from(hba.0)] == 0;
         if self.awaiting == Some(hba) {
             self.awaiting = None;
+            self.stop_asked = None;
         }
     }
 
@@ -187,7 +198,8 @@ impl Guest {
     fn accepted(&self, hba: usize, driver: Driver) -> u64 {
         let base = feature::VERSION_1 | feature::PROTOCOL_FEATURES;
         if driver != Driver::Linux {
-            return base;
+            let hotplug = u64::from(self.config.firmware_hotplug) * feature::HOTPLUG;
+            return base | hotplug;
         }
         let hotplug = if self.config.hotplug {
             feature::HOTPLUG
@@ -279,7 +291,7 @@ impl Guest {
     }
 
     /// Takes the answers that came in.
-    pub(super) fn read_answers(&mut self) {
+    pub(super) fn read_answers(&mut self, cx: &mut Cx<'_, FromGuest>) {
         while let Some((hba, reply)) = self.qemu.answers.pop_front() {
             let n = usize::from(hba.0);
             match reply {
@@ -289,6 +301,7 @@ impl Guest {
                     self.qemu.greet_on(n);
                 }
                 VhostUserReply::VringBase { vring, base } => {
+                    self.stop_answered(hba, cx);
                     if let Some(kept) = self.qemu.bases[n].get_mut(usize::from(vring.0)) {
                         *kept = base;
                     }
@@ -318,6 +331,24 @@ impl Guest {
         }
     }
 
+    /// A ring was stopped: in time?
+    fn stop_answered(&mut self, hba: HbaId, cx: &mut Cx<'_, FromGuest>) {
+        let Some(asked) = self.qemu.stop_asked.take() else {
+            return;
+        };
+        let took = cx.now.since(asked);
+        if took > STOP_MAX {
+            let controller = self.hbas[usize::from(hba.0)].controller;
+            let text = format!("{controller}: GET_VRING_BASE took {} s", took.as_secs());
+            cx.broken(CheckId::V4, text);
+        }
+    }
+
+    /// Sends a message of a script: at once, or when the one before was answered.
+    pub(super) fn send_scripted(&mut self, hba: HbaId, message: VhostUser) {
+        self.qemu.post(usize::from(hba.0), message);
+    }
+
     /// Sends messages until one is to be waited on. Returns the device of the last one and how many.
     pub(super) fn send_messages(&mut self, cx: &mut Cx<'_, FromGuest>) -> (HbaId, u32) {
         let mut last = HbaId(0);
@@ -335,6 +366,7 @@ impl Guest {
             if !self.qemu.connected[usize::from(hba.0)] {
                 continue;
             }
+            let stops = matches!(message, VhostUser::GetVringBase { .. });
             cx.out.push(FromGuest::VhostUser {
                 hba,
                 message,
@@ -342,6 +374,7 @@ impl Guest {
             });
             if awaits {
                 self.qemu.awaiting = Some(hba);
+                self.qemu.stop_asked = stops.then_some(cx.now);
             }
             last = hba;
             sent += 1;

@@ -6,15 +6,15 @@
 //! # Divergence from Linux
 //!
 //! An interrupt drains the ring in one turn, so NO_INTERRUPT, which Linux sets while it drains, could
-//! not be seen by anybody and is not written.
+//! not be seen by anybody and is written only where a script asks for it.
 
 use vm_memory::{ByteValued, GuestAddress};
 
 use crate::access::Access as _;
 use crate::end::Memory;
 use crate::wire::ring::{
-    AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc,
-    USED_ELEM_SIZE, USED_IDX, USED_RING,
+    AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE,
+    DESC_SIZE, Desc, USED_ELEM_SIZE, USED_IDX, USED_RING,
 };
 
 /// Bytes of the longest indirect table.
@@ -57,6 +57,7 @@ pub struct DriverRing {
     avail_idx: u16,
     used_idx: u16,
     broken: bool,
+    no_interrupt: bool,
 }
 
 impl DriverRing {
@@ -80,6 +81,7 @@ impl DriverRing {
             avail_idx: 0,
             used_idx: 0,
             broken: false,
+            no_interrupt: false,
         };
         ring.put(avail, [0; 4]);
         ring.put(used, [0; 4]);
@@ -153,6 +155,74 @@ impl DriverRing {
         taken
     }
 
+    /// Makes the last descriptor of a direct chain point to itself.
+    pub fn loop_back(&self, head: u16) {
+        let chained = self.chained[usize::from(head)];
+        let last = (1..chained).fold(head, |at, _| self.next[usize::from(at)]);
+        let at = GuestAddress(self.desc + u64::from(last) * DESC_SIZE);
+        let bytes = self.memory.read_few(at).expect("rings lie in guest memory");
+        let desc = Desc::from_bytes(&bytes);
+        let desc = Desc {
+            flags: desc.flags | DESC_F_NEXT,
+            next: last,
+            ..desc
+        };
+        self.put(at.0, desc.to_bytes());
+    }
+
+    /// Whether the driver wants no calls.
+    pub fn set_no_interrupt(&mut self, on: bool) {
+        self.no_interrupt = on;
+        let flags = if on { AVAIL_F_NO_INTERRUPT } else { 0 };
+        self.put(self.avail, flags.to_le_bytes());
+    }
+
+    /// Whether there are used entries that the driver was not called for, though it wants calls.
+    #[must_use]
+    pub fn is_uncalled(&self) -> bool {
+        !self.broken && !self.no_interrupt && self.has_used()
+    }
+
+    /// Used entries that the driver has not taken and that name no head in flight: their ids.
+    pub fn strangers(&self) -> impl Iterator<Item = u32> {
+        let index = GuestAddress(self.used + USED_IDX);
+        let index = self
+            .memory
+            .load_le16(index)
+            .expect("rings lie in guest memory");
+        let unseen = index.wrapping_sub(self.used_idx).min(self.size);
+        let ids = (0..unseen).map(|n| self.used_entry(self.used_idx.wrapping_add(n)).0);
+        ids.filter(|id| !self.in_flight(*id))
+    }
+
+    /// The id and the length in a used entry.
+    fn used_entry(&self, index: u16) -> (u32, u32) {
+        let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(index % self.size);
+        let entry: [u8; 8] = self
+            .memory
+            .read_few(GuestAddress(at))
+            .expect("rings lie in guest memory");
+        let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        let len = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+        (id, len)
+    }
+
+    fn in_flight(&self, id: u32) -> bool {
+        let chained = self.chained.get(id as usize);
+        chained.is_some_and(|chained| *chained > 0)
+    }
+
+    /// Whether there are used entries that the driver has not taken.
+    #[must_use]
+    pub fn has_used(&self) -> bool {
+        let index = GuestAddress(self.used + USED_IDX);
+        let index = self
+            .memory
+            .load_le16(index)
+            .expect("rings lie in guest memory");
+        index != self.used_idx
+    }
+
     /// The bytes of an indirect table of up to three segments.
     ///
     /// # Panics
@@ -210,14 +280,8 @@ impl DriverRing {
         if idx == self.used_idx {
             return Ok(None);
         }
-        let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(self.used_idx % self.size);
-        let entry: [u8; 8] = self
-            .memory
-            .read_few(GuestAddress(at))
-            .expect("rings lie in guest memory");
+        let (id, len) = self.used_entry(self.used_idx);
         self.used_idx = self.used_idx.wrapping_add(1);
-        let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        let len = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
         let chained = self.chained.get(id as usize).copied().unwrap_or(0);
         if chained == 0 {
             self.broken = true;

@@ -12,6 +12,7 @@
 use scenarios::{CheckId, Observation, Place, Ticket};
 use vm_memory::GuestAddress;
 
+use super::hba::Owner;
 use super::layout::RESETS_MAX;
 use super::ring::Segment;
 use super::{Guest, Power};
@@ -101,7 +102,11 @@ impl Guest {
         let mut popped = 0;
         loop {
             match self.hbas[hba].receive_control() {
-                Ok(Some(head)) => {
+                Ok(Some((_, Some(Owner::Script(n))))) => {
+                    popped += 1;
+                    self.script_returned(hba, n, 1, cx);
+                }
+                Ok(Some((head, _))) => {
                     popped += 1;
                     self.reset_answered(hba, head, cx);
                 }

@@ -232,8 +232,13 @@ impl Target {
         bdev_name: &str,
     ) -> Result<u8, Errno> {
         let bdev = self.bdevs.find(bdev_name);
+        let silent = self.dev.has(Deviation::LingererSilent);
         let ctl = self.ctl[vdev].as_mut().expect("the caller found it");
         if ctl.blk.is_some() {
+            if self.dev.has(Deviation::NoTypeCheck) {
+                let place = "vhost_scsi_dev_add_tgt: the controller is no SCSI controller (B24)";
+                self.die(cx, "SIGSEGV", place);
+            }
             return Err(Errno::Inval);
         }
         // One that is being deleted would take the device with it, nobody knows where (N5).
@@ -284,7 +289,7 @@ impl Target {
             "{}: added SCSI target {slot} using bdev '{bdev_name}'",
             ctl.name
         );
-        if ctl.registered {
+        if ctl.registered || !(silent || ctl.sessions.is_empty()) {
             self.foreach(cx.now, vdev, ForeachOp::Attach, slot);
         } else {
             ctl.move_slot(cx, slot, Cause::AttachDone);

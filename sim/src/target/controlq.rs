@@ -11,7 +11,7 @@ use super::chain::Walk;
 use super::lun::DevHandle;
 use super::requestq::{Addressed, address};
 use super::slot::Cause;
-use super::task::TaskRef;
+use super::task::{Task, TaskRef};
 use super::turn::{ForeachOp, TargetTurn};
 use super::vring::POLL_MAX;
 use super::{Out, Target};
@@ -110,12 +110,8 @@ impl Target {
         let Some(memory) = session.memory.clone() else {
             return 0;
         };
-        if session.vrings.first().is_some_and(|ring| ring.zeroed) {
-            self.die(
-                cx,
-                "SIGSEGV",
-                "vhost_vq_avail_ring_get: the ring was zeroed under the poller (S8)",
-            );
+        if let Some(lost) = session.vrings.first().and_then(|ring| ring.lost) {
+            self.ring_lost(cx, lost);
             return 0;
         }
         let Some(ring) = session.ring(CONTROLQ.0) else {
@@ -315,8 +311,40 @@ impl Target {
             bdev: lun.bdev,
             kind: IoKind::Reset,
         };
+        if self.dev.has(Deviation::ResetCompletesInflight) {
+            lun.outstanding = 0;
+            self.complete_all(cx, dev);
+        }
         self.log(cx, "Bdev scsi reset on lun reset".to_owned());
         self.bdevs.submit(cx.now, request, cx.dice);
+    }
+
+    /// Ends what the bdev has of a device, which will end it again (B64).
+    fn complete_all(&mut self, cx: &mut Out<'_>, dev: DevHandle) {
+        let mut all = Vec::new();
+        for (vdev, ctl) in self.ctl.iter().enumerate() {
+            for session in ctl.iter().flat_map(|ctl| &ctl.sessions) {
+                for (vring, ring) in session.vrings.iter().enumerate() {
+                    let mine =
+                        |task: &&Task| task.in_flight && task.dev == Some(dev) && task.io.is_some();
+                    let tasks = ring.tasks.iter().enumerate();
+                    all.extend(
+                        tasks
+                            .filter(|(_, task)| mine(task))
+                            .map(|(head, _)| TaskRef {
+                                vdev: vdev as u8,
+                                vring: vring as u16,
+                                head: head as u16,
+                                session: session.id,
+                                life: ring.life,
+                            }),
+                    );
+                }
+            }
+        }
+        for of in all {
+            self.abort(cx, of);
+        }
     }
 
     /// The bdev has done a reset: it ends when nothing is outstanding on the LUN any more.
@@ -332,7 +360,10 @@ impl Target {
             return;
         };
         lun.reset_done = true;
-        if lun.outstanding == 0 {
+        let outstanding = lun.outstanding > 0;
+        if outstanding && self.dev.has(Deviation::ResetPartial) {
+            self.reset_answered(cx, dev);
+        } else if !outstanding {
             self.lun_poll_soon(cx.now, dev);
         }
     }

@@ -11,6 +11,7 @@ use super::scsi::{BdevStatus, BlockIo};
 use super::turn::TargetTurn;
 use super::{Out, Target};
 use crate::access::Access as _;
+use crate::deviation::Deviation;
 use crate::end::GuestMemory;
 
 /// Guest memory was not where it should be.
@@ -30,7 +31,11 @@ impl Target {
         TargetTurn::BdevDone { ios }
     }
 
-    fn end_io(&mut self, cx: &mut Out<'_>, ended: Ended) {
+    fn end_io(&mut self, cx: &mut Out<'_>, mut ended: Ended) {
+        if ended.kind == IoKind::Read && self.dev.has(Deviation::SharedCursor) {
+            let before = std::mem::replace(&mut self.cursor, ended.store);
+            ended.store = before.or(ended.store);
+        }
         let Self { ctl, bdevs, .. } = self;
         let vdev = usize::from(ended.task.vdev);
         let Some(ctl) = ctl[vdev].as_mut() else {

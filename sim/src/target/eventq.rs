@@ -23,6 +23,8 @@ enum Sent {
     NoBuffer,
     /// There is nothing to write to: guest memory is unmapped (N1).
     Unmapped,
+    /// There is no event queue, and nobody looked (B22).
+    NoQueue,
 }
 
 impl Target {
@@ -56,13 +58,18 @@ impl Target {
         } else {
             [1, slot]
         };
-        let sent = write_event(
-            here,
-            self.dev.has(Deviation::FullRingIsEmpty),
-            code,
-            lun,
-            reason,
-        );
+        let unchecked = self.dev.has(Deviation::EventqUnchecked);
+        let sent = if unchecked && !here.has_ring(EVENTQ.0) {
+            Sent::NoQueue
+        } else {
+            write_event(
+                here,
+                self.dev.has(Deviation::FullRingIsEmpty),
+                code,
+                lun,
+                reason,
+            )
+        };
         let delivered = matches!(sent, Sent::Delivered);
         if delivered {
             here.events_missed = false;
@@ -88,6 +95,11 @@ impl Target {
                 );
             }
             Sent::Spoiled(why) => self.log(cx, format!("{name}: invalid eventq descriptor: {why}")),
+            Sent::NoQueue => self.die(
+                cx,
+                "SIGSEGV",
+                "eventq_enqueue: the event queue was never set up (B22)",
+            ),
             Sent::Unmapped => self.die(
                 cx,
                 "SIGSEGV",

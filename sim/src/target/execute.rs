@@ -14,7 +14,7 @@ use super::{Out, Target};
 use crate::access::Access as _;
 use crate::deviation::Deviation;
 use crate::end::Memory;
-use crate::wire::scsi::status;
+use crate::wire::scsi::{RESPONSE_SIZE, status};
 
 /// INQUIRY, REPORT LUNS, REQUEST SENSE: not held up by a unit attention.
 const NO_ATTENTION: [u8; 3] = [0x12, 0xa0, 0x03];
@@ -23,6 +23,11 @@ impl Target {
     /// A command for a LUN that is not there.
     pub fn null_lun(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef) {
         let deviations = self.dev;
+        if deviations.has(Deviation::NullLunUnchecked) {
+            let place = "process_scsi_task: the LUN is NULL (B50)";
+            self.die(cx, "SIGSEGV", place);
+            return;
+        }
         let mut data_in = std::mem::take(&mut self.data_in);
         data_in.clear();
         if let Some(task) = self.session(of).and_then(|session| session.task(of)) {
@@ -163,12 +168,16 @@ impl Target {
             return;
         }
         let early = self.dev.has(Deviation::StatusGoodEarly);
+        let again = self.dev.has(Deviation::ResetCompletesInflight);
         let Some(session) = self.session(of) else {
             return;
         };
         let late = session.draining;
         let (unmapped, memory) = (session.unmapped, session.memory.clone());
         let Some(task) = session.task(of) else {
+            if again {
+                self.used_again(cx, of);
+            }
             return;
         };
         let dev = task.dev;
@@ -210,6 +219,18 @@ impl Target {
         }
         if let Some(dev) = dev {
             self.lun_idle(cx.now, dev);
+        }
+    }
+
+    /// A task that was completed already is completed by its bdev (B64).
+    fn used_again(&mut self, cx: &mut Out<'_>, of: TaskRef) {
+        let memory = self.session(of).and_then(|session| session.memory.clone());
+        let live = self
+            .session(of)
+            .is_some_and(|session| session.has_ring(of.vring));
+        if live && let (Some(memory), Some(index)) = (memory, self.session_index(of)) {
+            let at = (usize::from(of.vdev), index, of.vring);
+            self.used(cx, &memory, at, of.head, RESPONSE_SIZE);
         }
     }
 

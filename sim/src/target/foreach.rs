@@ -4,10 +4,11 @@
 //! Source: `vhost_user_dev_foreach_session` (lib/vhost/rte_vhost_user.c), fact sheet §1.3. A try-lock
 //! that fails re-sends itself; here it waits for the lock, and then goes behind newer messages.
 
-use scenarios::{EventKind, SlotState, Time};
+use scenarios::{CheckId, EventKind, SlotState, Time};
 
 use super::controller::Waiting;
 use super::mail::{AppMessage, VdevMessage};
+use super::session::SLOTS;
 use super::slot::Cause;
 use super::turn::{ForeachOp, TargetTurn};
 use super::{Out, Target};
@@ -58,6 +59,7 @@ impl Target {
             controller: foreach.number,
             slot: foreach.slot,
         };
+        let wrong = self.dev.has(Deviation::ForeachWrongCtx);
         let Some(ctl) = self.ctl[vdev].as_mut() else {
             return turn;
         };
@@ -66,22 +68,27 @@ impl Target {
             ctl.waiting.push_back(Waiting::Vdev(message));
             return TargetTurn::Idle;
         }
+        let about = if wrong {
+            (foreach.slot + 1) % SLOTS as u8
+        } else {
+            foreach.slot
+        };
         let sessions = ctl.sessions.len();
         for session in 0..sessions {
             match foreach.op {
-                ForeachOp::Attach => self.tell_attach(cx, vdev, session, foreach.slot),
+                ForeachOp::Attach => self.tell_attach(cx, vdev, session, about),
                 ForeachOp::Remove => {
-                    foreach.marked |= self.tell_remove(cx, vdev, session, foreach.slot);
+                    foreach.marked |= self.tell_remove(cx, vdev, session, about);
                 }
                 ForeachOp::ProcessRemoved => {
                     let ctl = self.ctl[vdev].as_ref().expect("still there");
-                    let slot = &ctl.sessions[session].slots[usize::from(foreach.slot)];
+                    let slot = &ctl.sessions[session].slots[usize::from(about)];
                     if slot.dev.is_some() {
                         foreach.aborted = true;
                         break;
                     }
                 }
-                ForeachOp::Resize => self.tell_resize(cx, vdev, session, foreach.slot),
+                ForeachOp::Resize => self.tell_resize(cx, vdev, session, about),
             }
             if self.dead {
                 return turn;
@@ -93,11 +100,14 @@ impl Target {
 
     /// `vhost_scsi_session_add_tgt`.
     fn tell_attach(&mut self, cx: &mut Out<'_>, vdev: usize, session: usize, slot: u8) {
+        let deviations = self.dev;
         let Self { ctl, devs, .. } = self;
         let ctl = ctl[vdev].as_mut().expect("still there");
         let index = usize::from(slot);
         let here = &ctl.sessions[session];
-        if !here.started || here.slots[index].dev.is_some() {
+        let runs = here.started || deviations.has(Deviation::HotplugIntoStopped);
+        let has = here.slots[index].dev.is_some();
+        if !runs || (has && !deviations.has(Deviation::DoubleSessionAdd)) {
             return;
         }
         let (dev, device) = (ctl.slots[index].dev, ctl.slots[index].device);
@@ -114,12 +124,19 @@ impl Target {
             self.log(cx, text);
             return;
         }
+        let wants = ctl.sessions[session].has(feature::HOTPLUG)
+            || deviations.has(Deviation::HotplugUnnegotiated);
+        let early = deviations.has(Deviation::EventBeforeState);
+        if wants && early {
+            self.send_event(cx, vdev, session, slot, EventKind::Rescan);
+        }
+        let ctl = self.ctl[vdev].as_mut().expect("still there");
         ctl.sessions[session].slots[index].dev = Some(dev);
         ctl.move_session_slot(cx, session, index, Cause::Told);
         let here = &ctl.sessions[session];
-        if here.has(feature::HOTPLUG) {
+        if wants && !early {
             self.send_event(cx, vdev, session, slot, EventKind::Rescan);
-        } else {
+        } else if !wants {
             let text = format!(
                 "{}s{}: driver does not support hotplug. Please restart it or perform a rescan.",
                 ctl.name, here.vid
@@ -172,7 +189,10 @@ impl Target {
             controller: foreach.number,
             slot: foreach.slot,
         };
-        let Some(ctl) = self.ctl[vdev].as_mut() else {
+        let there = self.ctl[vdev].as_mut();
+        let Some(ctl) = there.filter(|ctl| ctl.number == foreach.number) else {
+            let text = format!("controller {} was freed under a foreach", foreach.number);
+            cx.broken(CheckId::I3, text);
             return turn;
         };
         if ctl.locked {

@@ -71,11 +71,32 @@ impl Target {
                 usize::from(!owned),
             );
         }
+        note("sockets of no controller", self.stray_sockets());
+        note("splits without parts", self.empty_splits());
         note("I/O in flight in bdevs", self.bdevs.engine.in_flight());
         note("deletes waiting", self.deferred.deletes.len());
         note("unregistrations waiting", self.deferred.unregisters.len());
         note("DPDK thread waiting", usize::from(self.dpdk.waits()));
         left
+    }
+
+    /// Sockets whose controller is gone, or has them under another path.
+    fn stray_sockets(&self) -> usize {
+        let dir = &self.config.socket_dir;
+        let bound = self.ctl.iter().flatten().filter(|ctl| ctl.registered);
+        let paths: Vec<String> = bound.map(|ctl| format!("{dir}/{}", ctl.name)).collect();
+        let stray = self.sockets.iter().filter(|socket| !paths.contains(socket));
+        stray.count()
+    }
+
+    /// Splits whose base is there, and which have no part.
+    fn empty_splits(&self) -> usize {
+        let empty = self.bdevs.splits.iter().filter(|split| {
+            let base = self.bdevs.find(&split.base);
+            let base = base.and_then(|base| self.bdevs.get(base));
+            base.is_some_and(|base| base.tops.is_empty())
+        });
+        empty.count()
     }
 
     /// Whether some controller has the device in a slot.

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use scenarios::{CheckId, Inside, Observation, Time};
 
 use super::bdev::{BdevHandle, Bdevs};
-use super::mail::{AppMessage, VdevMessage};
+use super::mail::{APP, AppMessage, VdevMessage};
 use super::scsi::Reservation;
 use super::task::TaskRef;
 use super::turn::{LunStep, TargetTurn};
 use super::{Out, Target};
+use crate::deviation::Deviation;
 
 /// `SPDK_SCSI_MAX_DEVS`: SCSI devices of a process; one more is "Invalid argument".
 pub const DEVICES_MAX: usize = 1024;
@@ -260,12 +261,18 @@ impl Target {
         let Some(lun) = &mut device.lun else {
             return;
         };
+        if lun.removed && self.dev.has(Deviation::UnlinkLunFirst) {
+            return;
+        }
         if lun.references == 0 {
             let text = format!("device {number}: an io-channel reference too few");
             cx.broken(CheckId::I4, text);
             return;
         }
         lun.references -= 1;
+        if self.dev.has(Deviation::ChannelNotRefcounted) {
+            lun.references = 0;
+        }
         if lun.references == 0 {
             lun.channel = None;
             if lun.removal == Removal::Told {
@@ -291,13 +298,19 @@ impl Target {
 
     /// `scsi_lun_hot_remove`, on the app thread.
     pub fn lun_hot_remove(&mut self, cx: &mut Out<'_>, dev: DevHandle) {
-        let Some(lun) = self.devs.lun(dev) else {
+        let needs_channel = self.dev.has(Deviation::HotremoveNeedsChannel);
+        let Some(device) = self.devs.get_mut(dev) else {
             return;
         };
-        if lun.removed {
+        let (number, destructing) = (device.number, device.destructing);
+        let Some(lun) = device.lun.as_mut().filter(|lun| !lun.removed) else {
+            return;
+        };
+        lun.removed = true;
+        cx.see(Observation::Inside(Inside::LunGoing { device: number }));
+        if lun.channel.is_none() && needs_channel && !destructing {
             return;
         }
-        lun.removed = true;
         if let Some(vdev) = lun.channel {
             self.send_vdev(cx.now, usize::from(vdev), VdevMessage::LunRemove(dev));
         } else {
@@ -326,6 +339,8 @@ impl Target {
 
     /// A step of a hot-remove, if it can be taken.
     pub fn lun_remove_goes_on(&mut self, cx: &mut Out<'_>, dev: DevHandle) {
+        let skips = self.dev.has(Deviation::SkipHotremoveCb);
+        let here = self.dev.has(Deviation::CloseOnVdevThread);
         let Some(device) = self.devs.get_mut(dev) else {
             return;
         };
@@ -335,14 +350,16 @@ impl Target {
         };
         if lun.removal == Removal::Draining && lun.idle() {
             lun.removal = Removal::Told;
-            self.hot_removed(cx, vdev, dev);
+            if lun.channel.is_some() || !skips {
+                self.hot_removed(cx, vdev, dev);
+            }
         }
         let Some(lun) = self.devs.lun(dev) else {
             return;
         };
         if lun.removal == Removal::Told && lun.channel.is_none() {
             lun.removal = Removal::Closing;
-            if lun.on_app {
+            if lun.on_app || here {
                 self.lun_close(cx, dev);
             } else {
                 self.send_app(cx.now, AppMessage::LunClose(dev));
@@ -359,6 +376,11 @@ impl Target {
             return TargetTurn::Idle;
         };
         let (number, destructing) = (device.number, device.destructing);
+        if self.running != APP {
+            let text =
+                format!("device {number}: its bdev is not closed on the thread that opened it");
+            cx.broken(CheckId::I4, text);
+        }
         cx.see(Observation::Inside(Inside::LunClosed {
             device: number,
             references: lun.references,

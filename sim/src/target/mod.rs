@@ -13,6 +13,7 @@
 //! or one run of one poller. Pollers that would find nothing are not run, and what spins in SPDK (a
 //! try-lock that re-sends itself, an RPC that queues itself again) waits to be woken here.
 
+mod audit;
 mod bdev;
 mod chain;
 mod controller;
@@ -46,7 +47,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use scenarios::{CheckId, Time};
 
-use crate::deviation::Deviations;
+use crate::deviation::{Deviation, Deviations};
 use crate::end::{ActorId, Cx, End, Memory, When};
 use crate::message::{ClientId, Crash, FromTarget, ToTarget};
 use bdev::Bdevs;
@@ -111,6 +112,8 @@ pub struct Target {
     dev: Deviations,
     dead: bool,
     now: Time,
+    /// The actor whose turn it is.
+    running: usize,
     agenda: Agenda,
     touched: u128,
     sent: u64,
@@ -118,6 +121,8 @@ pub struct Target {
     rpc: RpcServer,
     rpc_at: Time,
     input: Vec<(ClientId, Option<Bytes>)>,
+    /// When the first of `input` came.
+    input_since: Time,
     inbox: Inbox<AppMessage>,
     timers: Vec<(Time, AppMessage)>,
     deferred: Deferred,
@@ -132,6 +137,10 @@ pub struct Target {
     bdevs: Bdevs,
 
     unanswerable: u64,
+    /// The paths that sockets are bound to.
+    sockets: Vec<String>,
+    /// Where the last read went (X3).
+    cursor: Option<bdev::store::StoreId>,
     data_in: Vec<u8>,
     data_out: Vec<u8>,
 }
@@ -157,12 +166,15 @@ impl Target {
             dev: config.deviations,
             dead: false,
             now: Time::ZERO,
+            running: APP,
             agenda: Agenda::new(actors, config.cores < 2),
             touched: 0,
             sent: 0,
-            rpc: RpcServer::new(true),
+            rpc: RpcServer::new(true)
+                .answering_twice(config.deviations.has(Deviation::AnsweredTwice)),
             rpc_at: Time::NEVER,
             input: Vec::new(),
+            input_since: Time::NEVER,
             inbox: Inbox::default(),
             timers: Vec::new(),
             deferred: Deferred::default(),
@@ -177,6 +189,8 @@ impl Target {
             devs: Devices::default(),
             bdevs: Bdevs::new(&config.nvme, config.latencies),
             unanswerable: 0,
+            sockets: Vec::new(),
+            cursor: None,
             data_in: Vec::new(),
             data_out: Vec::new(),
             config: Arc::new(config),
@@ -276,6 +290,14 @@ impl Target {
         ctl.sessions
             .iter()
             .position(|session| session.id == of.session)
+    }
+
+    fn rpc_input(&mut self, now: Time, client: ClientId, bytes: Option<Bytes>) {
+        if self.input.is_empty() {
+            self.input_since = now;
+        }
+        self.input.push((client, bytes));
+        self.touched |= 1 << APP;
     }
 
     fn app_turn(&mut self, cx: &mut Out<'_>) -> TargetTurn {
@@ -432,12 +454,10 @@ impl End for Target {
                 }
             }
             ToTarget::Rpc { client, bytes } => {
-                self.input.push((client, Some(bytes)));
-                self.touched |= 1 << APP;
+                self.rpc_input(now, client, Some(bytes));
             }
             ToTarget::RpcClosed { client } => {
-                self.input.push((client, None));
-                self.touched |= 1 << APP;
+                self.rpc_input(now, client, None);
             }
         }
         self.refresh();
@@ -465,6 +485,7 @@ impl End for Target {
         );
         self.now = self.now.max(cx.now);
         let actor = usize::from(actor.0);
+        self.running = actor;
         self.touched |= 1 << actor | 1 << BDEV;
         let turn = match actor {
             APP => self.app_turn(cx),

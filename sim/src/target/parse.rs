@@ -85,3 +85,14 @@ pub fn loops(memory: &GuestMemory, table: u64, size: u16, head: u16) -> bool {
     };
     (0..=walk.entries()).all(|_| matches!(walk.next(), Ok(true)))
 }
+
+/// Whether the chain has no end, and nothing in it but its header.
+pub fn spins(memory: &GuestMemory, table: u64, size: u16, head: u16) -> bool {
+    if !loops(memory, table, size, head) {
+        return false;
+    }
+    let Ok(mut walk) = Walk::begin(memory, table, size, head) else {
+        return false;
+    };
+    (0..=walk.entries()).all(|_| matches!(walk.next(), Ok(true)) && walk.desc.len == 0)
+}

@@ -12,12 +12,12 @@ use vm_memory::GuestAddress;
 use super::chain::Malformed;
 use super::controller::Controller;
 use super::lun::DevHandle;
-use super::parse::{find_response, loops, parse};
+use super::parse::{find_response, loops, parse, spins};
 use super::scsi::sense_bytes;
 use super::session::{SLOTS, Session};
 use super::task::TaskRef;
 use super::turn::TargetTurn;
-use super::vring::POLL_MAX;
+use super::vring::{Lost, POLL_MAX};
 use super::{Out, Target};
 use crate::access::Access as _;
 use crate::deviation::{Deviation, Deviations};
@@ -116,12 +116,8 @@ impl Target {
             if !ring.look && ring.calls_due == 0 {
                 continue;
             }
-            if ring.zeroed {
-                self.die(
-                    cx,
-                    "SIGSEGV",
-                    "vhost_vq_avail_ring_get: the ring was zeroed under the poller (S8)",
-                );
+            if let Some(lost) = ring.lost {
+                self.ring_lost(cx, lost);
                 return requests;
             }
             if !ring.live {
@@ -135,6 +131,21 @@ impl Target {
             self.signal(cx, vdev, index, vring, true);
         }
         requests
+    }
+
+    /// The poller uses a ring that is not there any more.
+    pub fn ring_lost(&mut self, cx: &mut Out<'_>, lost: Lost) {
+        match lost {
+            Lost::Zeroed => self.die(
+                cx,
+                "SIGSEGV",
+                "vhost_vq_avail_ring_get: the ring was zeroed under the poller (S8)",
+            ),
+            Lost::Unmapped => self.memory_gone(
+                cx,
+                "vhost_vq_avail_ring_get: the ring's memory was unmapped under the poller (B33)",
+            ),
+        }
     }
 
     /// Takes up to 32 requests from a ring.
@@ -237,10 +248,17 @@ impl Target {
     /// where a response can be found.
     fn reject(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef, why: Malformed) {
         let untouched = self.dev.has(Deviation::RejectUntouched);
+        let counts_none = self.dev.has(Deviation::ZeroLenNotCounted);
+        let leaks = self.dev.has(Deviation::LeakTaskOnReject);
         let Some(session) = self.session(of) else {
             return;
         };
         let ring = &session.vrings[usize::from(of.vring)];
+        if counts_none && spins(memory, ring.table(), ring.size(), of.head) {
+            let place = "task_data_setup: a circular chain of empty descriptors (B46)";
+            self.die(cx, "hang", place);
+            return;
+        }
         let found = if untouched {
             None
         } else {
@@ -263,6 +281,9 @@ impl Target {
             format!("invalid request at index {}: {}", of.head, why.0),
         );
         self.put(cx, memory, of);
+        if leaks && let Some(session) = self.session(of) {
+            session.task_cnt += 1;
+        }
     }
 
     /// Writes the response of a finished command, and returns its head (`vhost_scsi_task_cpl`).
@@ -299,13 +320,17 @@ impl Target {
 
     /// Returns the head of a task, and the task to its array.
     pub fn put(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef) {
+        let short = self.dev.has(Deviation::UsedLenZeroOnRead);
         let Some(session) = self.session(of) else {
             return;
         };
         let Some(task) = session.task(of) else {
             return;
         };
-        let len = task.used_len;
+        let mut len = task.used_len;
+        if len > RESPONSE_SIZE && short {
+            len = 0;
+        }
         task.in_flight = false;
         let draining = session.draining;
         let ring = &session.vrings[usize::from(of.vring)];
@@ -394,6 +419,7 @@ impl Target {
     /// Of a request queue, a suppressed call stays due; of the control and event queues it is lost
     /// (N4).
     pub fn signal(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize, vring: u16, keep: bool) {
+        let keep = keep && !self.dev.has(Deviation::SuppressedIrqForgotten);
         let ctl = self.ctl[vdev]
             .as_mut()
             .expect("a thread has its controller");
@@ -413,7 +439,7 @@ impl Target {
             return;
         }
         ring.calls_due = 0;
-        if !suppressed {
+        if !suppressed && !ring.deaf {
             cx.out.push(FromTarget::Call {
                 conn,
                 vring: VringIndex(vring),

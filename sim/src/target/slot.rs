@@ -26,6 +26,8 @@ pub enum Cause {
     NoChannel,
     /// Session: it picked the target up as it started.
     PickedUp,
+    /// Session: it copied ADDING from its controller as it started (B03a).
+    Copied,
     /// Session: it was told of the removal.
     RemoveTold,
     /// Session: the LUN was idle at the management poller's tick.
@@ -48,6 +50,7 @@ pub fn transition(from: SlotState, cause: Cause) -> (SlotState, bool) {
         Cause::Told => (Present, matches!(from, Empty | Removed)),
         Cause::NoChannel => (Empty, matches!(from, Empty | Removed)),
         Cause::PickedUp => (Present, from == Empty),
+        Cause::Copied => (Adding, false),
         Cause::RemoveTold => (Removing, from == Present),
         Cause::Drained => (Removed, from == Removing),
         Cause::Stopped => (Empty, from != Adding),

@@ -8,7 +8,7 @@ use scenarios::{Inside, Observation, SlotState, Time};
 use super::controller::Waiting;
 use super::mail::VdevMessage;
 use super::requestq::POLL_AFTER;
-use super::session::{SLOTS, STOP_PERIOD, STOP_TIMEOUT, Stopping};
+use super::session::{SLOTS, STOP_PERIOD, STOP_TIMEOUT, SessionSlot, Stopping};
 use super::slot::Cause;
 use super::task::TaskRef;
 use super::turn::{ForeachOp, TargetTurn};
@@ -87,24 +87,32 @@ impl Target {
 
     /// A starting session takes a target that is not being removed; no event is sent.
     fn pick_up(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize, slot: usize) {
+        let takes_removing = self.dev.has(Deviation::StartTakesRemoving);
+        let inherits = self.dev.has(Deviation::InheritAdding);
         let Self { ctl, devs, .. } = self;
         let ctl = ctl[vdev].as_mut().expect("a thread has its controller");
         let here = ctl.slots[slot];
         let Some(dev) = here.dev else {
             return;
         };
-        if here.state == SlotState::Removing {
+        if here.state == SlotState::Removing && !takes_removing {
             return;
         }
         ctl.sessions[index].slots[slot].device = here.device;
         if devs.take_channel(dev, vdev as u8) {
             ctl.sessions[index].slots[slot].dev = Some(dev);
-            ctl.move_session_slot(cx, index, slot, Cause::PickedUp);
+            let cause = if here.state == SlotState::Adding && inherits {
+                Cause::Copied
+            } else {
+                Cause::PickedUp
+            };
+            ctl.move_session_slot(cx, index, slot, cause);
         }
     }
 
     /// `vhost_scsi_stop`: the pollers go; a poller of 1 ms waits for the I/O.
     pub fn stop_session(&mut self, cx: &mut Out<'_>, vdev: usize, id: u32) -> TargetTurn {
+        let never = self.dev.has(Deviation::StopNeverTimesOut);
         let Some(ctl) = self.ctl[vdev].as_mut() else {
             return TargetTurn::Idle;
         };
@@ -124,7 +132,11 @@ impl Target {
         }
         session.polled = false;
         session.manage_at = Time::NEVER;
-        let deadline = cx.now + STOP_TIMEOUT;
+        let deadline = if never {
+            Time::NEVER
+        } else {
+            cx.now + STOP_TIMEOUT
+        };
         session.stopping = Some(Stopping {
             began: cx.now,
             next: if session.task_cnt == 0 {
@@ -162,6 +174,14 @@ impl Target {
             return TargetTurn::Idle;
         }
         let clean = session.task_cnt == 0;
+        let removing = |slot: &SessionSlot| slot.state == SlotState::Removing;
+        if clean && self.dev.has(Deviation::ForeachUnderLock) && session.slots.iter().any(removing)
+        {
+            // The poller holds the lock, and waits in foreach for itself to let it go.
+            stop.next = Time::NEVER;
+            ctl.locked = true;
+            return TargetTurn::Idle;
+        }
         let (id, vid, tasks) = (session.id, session.vid, session.task_cnt);
         session.stopping = None;
         if clean {

@@ -39,6 +39,15 @@ pub struct Layout {
     pub last_used: u16,
 }
 
+/// How a ring is not there under the poller that uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A kick zeroed it (S8).
+    Zeroed,
+    /// Its memory was unmapped (B33).
+    Unmapped,
+}
+
 /// A ring.
 #[derive(Debug)]
 pub struct Vring {
@@ -47,8 +56,10 @@ pub struct Vring {
     pub life: u32,
     /// It has addresses (`vring.desc != NULL`).
     pub live: bool,
-    /// It was zeroed under the poller, and not yet set up again (S8).
-    pub zeroed: bool,
+    /// It was taken away under the poller, and not yet set up again.
+    pub lost: Option<Lost>,
+    /// Calls go to a descriptor that nobody listens to any more (B34).
+    pub deaf: bool,
     /// The driver may have published more.
     pub look: bool,
     /// Used entries, or a deliberate spurious call, that the driver was not called for.
@@ -72,7 +83,8 @@ impl Clone for Vring {
             queue,
             life,
             live,
-            zeroed,
+            lost,
+            deaf,
             look,
             calls_due,
             again,
@@ -80,7 +92,7 @@ impl Clone for Vring {
         } = from;
         self.queue = Queue::try_from(queue.state()).expect("a queue has been checked");
         (self.life, self.calls_due) = (*life, *calls_due);
-        (self.live, self.zeroed, self.look) = (*live, *zeroed, *look);
+        (self.live, self.lost, self.deaf, self.look) = (*live, *lost, *deaf, *look);
         self.again.clone_from(again);
         self.tasks.clone_from(tasks);
     }
@@ -94,7 +106,8 @@ impl Vring {
             queue: Queue::new(RING_SIZE_MAX as u16).expect("a power of two"),
             life: 0,
             live: false,
-            zeroed: false,
+            lost: None,
+            deaf: false,
             look: false,
             calls_due: 0,
             again: Vec::new(),
@@ -123,7 +136,8 @@ impl Vring {
         self.queue = queue;
         self.life += 1;
         self.live = true;
-        self.zeroed = false;
+        self.lost = None;
+        self.deaf = false;
         self.look = true;
         self.calls_due = 0;
         let old = if self.tasks.iter().any(|task| task.in_flight) {

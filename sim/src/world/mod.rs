@@ -263,12 +263,27 @@ impl World {
         self.seats.iter_mut().map(|seat| (seat.vm, &mut seat.guest))
     }
 
-    /// Lets the guests look for what no request shows: responses written after they were given back.
-    pub fn audit(&mut self) {
+    /// Lets the ends look for what no request shows: responses written after they were given back, and,
+    /// if everything is at rest, what will never happen though somebody waits for it.
+    pub fn audit(&mut self, at_rest: bool) {
+        let now = self.now;
         for seat in &mut self.seats {
-            let (now, dice) = (self.now, &mut self.dice);
-            let (out, saw) = (&mut self.from_guest, &mut self.saw);
-            seat.guest.audit(&mut Cx {
+            let (dice, saw) = (&mut self.dice, &mut self.saw);
+            let out = &mut self.from_guest;
+            seat.guest.audit(
+                at_rest,
+                &mut Cx {
+                    now,
+                    dice,
+                    out,
+                    saw,
+                },
+            );
+        }
+        if at_rest {
+            let (dice, saw) = (&mut self.dice, &mut self.saw);
+            let out = &mut self.from_target;
+            self.target.audit(&mut Cx {
                 now,
                 dice,
                 out,

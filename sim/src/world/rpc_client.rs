@@ -17,6 +17,8 @@ const CLIENT: ClientId = ClientId(0);
 pub struct RpcClient<P> {
     next: u64,
     pending: BTreeMap<u64, P>,
+    /// Calls that were answered: an answer to one of them is an answer again.
+    answered: BTreeMap<u64, P>,
     unread: Vec<u8>,
 }
 
@@ -25,6 +27,7 @@ impl<P> Default for RpcClient<P> {
         Self {
             next: 1,
             pending: BTreeMap::new(),
+            answered: BTreeMap::new(),
             unread: Vec::new(),
         }
     }
@@ -33,7 +36,7 @@ impl<P> Default for RpcClient<P> {
 /// An answer: what its call was remembered by, and the result or the text of the error.
 pub type Answer<P> = (P, Result<Value, String>);
 
-impl<P> RpcClient<P> {
+impl<P: Clone> RpcClient<P> {
     /// The bytes of a call; its answer will come with `pending`.
     pub fn call(&mut self, method: &str, params: Option<Value>, pending: P) -> (ClientId, Bytes) {
         let id = self.next;
@@ -46,7 +49,8 @@ impl<P> RpcClient<P> {
         (CLIENT, Bytes::from(request.to_string()))
     }
 
-    /// Reads answers: the result, or the text of the error.
+    /// Reads answers: the result, or the text of the error. One that comes twice is there twice: what
+    /// that means is not for a client to say.
     ///
     /// # Errors
     ///
@@ -65,7 +69,7 @@ impl<P> RpcClient<P> {
             read = stream.byte_offset();
             let pending = answer["id"]
                 .as_u64()
-                .and_then(|id| self.pending.remove(&id));
+                .and_then(|id| take(&mut self.pending, &mut self.answered, id));
             let pending = pending.ok_or_else(|| format!("an answer to no call: {answer}"))?;
             let result = match answer.get("error") {
                 Some(error) => Err(error["message"].as_str().unwrap_or("no text").to_owned()),
@@ -76,6 +80,18 @@ impl<P> RpcClient<P> {
         self.unread.drain(..read);
         Ok(answers)
     }
+}
+
+fn take<P: Clone>(
+    pending: &mut BTreeMap<u64, P>,
+    answered: &mut BTreeMap<u64, P>,
+    id: u64,
+) -> Option<P> {
+    if let Some(call) = pending.remove(&id) {
+        answered.insert(id, call.clone());
+        return Some(call);
+    }
+    answered.get(&id).cloned()
 }
 
 #[cfg(test)]
@@ -96,6 +112,14 @@ mod tests {
         );
         let answers = client.read(br#"or":{"code":-1,"message":"no"}}"#).unwrap();
         assert_eq!(answers, [('a', Err("no".to_owned()))]);
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_is_handed_on_twice() {
+        let mut client = RpcClient::default();
+        client.call("a", None, 'a');
+        let answers = client.read(br#"{"id":1,"result":0}{"id":1,"result":0}"#);
+        assert_eq!(answers.map(|answers| answers.len()), Ok(2));
     }
 
     #[test]

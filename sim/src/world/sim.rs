@@ -454,7 +454,7 @@ impl Sim {
             alive.deadline = self.world.now();
         }
         if self.settling.take().is_some() {
-            self.world.audit();
+            self.world.audit(settled);
             let mut left = if self.world.target_died() {
                 Vec::new()
             } else {

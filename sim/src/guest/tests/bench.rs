@@ -479,11 +479,14 @@ impl Bench {
     /// Lets the guest look for what no request shows.
     pub fn audit(&mut self) {
         let mut out = Vec::new();
-        self.guest.audit(&mut Cx {
-            now: self.now,
-            dice: &mut self.dice,
-            out: &mut out,
-            saw: &mut self.seen,
-        });
+        self.guest.audit(
+            true,
+            &mut Cx {
+                now: self.now,
+                dice: &mut self.dice,
+                out: &mut out,
+                saw: &mut self.seen,
+            },
+        );
     }
 }

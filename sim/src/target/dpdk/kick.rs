@@ -14,17 +14,27 @@ use crate::target::controller::Waiting;
 use crate::target::mail::VdevMessage;
 use crate::target::session::{MANAGE_PERIOD, next_tick};
 use crate::target::turn::TargetTurn;
-use crate::target::vring::RING_SIZE_MAX;
+use crate::target::vring::{Lost, RING_SIZE_MAX};
 use crate::target::{Out, Target};
 
 impl Target {
     /// A deliberate call for a ring that is live already: the driver may wait for one that was lost.
     pub(super) fn spurious_call(&mut self, now: Time, vdev: usize, index: usize, vring: u16) {
+        let (none, stale) = (
+            self.dev.has(Deviation::NoIrqOnRestart),
+            self.dev.has(Deviation::StaleCallfd),
+        );
         let Some(ctl) = self.ctl[vdev].as_mut() else {
             return;
         };
         let session = &mut ctl.sessions[index];
+        // The last messages of a start come when the rings have been served for a while.
+        let in_use = session.polled && now.since(session.since) > 2 * MANAGE_PERIOD;
         if let Some(ring) = session.ring(vring) {
+            ring.deaf = stale && in_use;
+            if none {
+                return;
+            }
             ring.calls_due = ring.calls_due.saturating_add(1);
             session.manage(now);
             ctl.poll_at = ctl.poll_at.min(now);
@@ -59,7 +69,7 @@ impl Target {
         }
         if live {
             let ring = session.ring_or_new(vring.0);
-            ring.zeroed = true;
+            ring.lost = Some(Lost::Zeroed);
             ring.look = true;
             // The poller runs all the time; whether it comes between the halves is chance.
             let poll = Duration::from_nanos(u64::from(cx.dice.below(1_000)));

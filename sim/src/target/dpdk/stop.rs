@@ -11,6 +11,7 @@ use crate::end::Memory;
 use crate::message::{ConnId, FromTarget, VhostUserReply, VringIndex};
 use crate::target::mail::VdevMessage;
 use crate::target::turn::TargetTurn;
+use crate::target::vring::Lost;
 use crate::target::{Out, Target};
 
 impl Target {
@@ -62,7 +63,10 @@ impl Target {
         session: Option<(usize, usize)>,
     ) -> TargetTurn {
         let turn = self.turn_of(conn, "SET_MEM_TABLE", 0);
-        if self.begin_stop(cx.now, session) {
+        if self.dev.has(Deviation::MemtableNoStop) {
+            self.unmap_rings(cx.now, session);
+            self.new_memory(cx, conn, memory, ack, 0);
+        } else if self.begin_stop(cx.now, session) {
             let (vdev, index) = session.expect("a stop has a session");
             let ctl = self.ctl[vdev].as_mut().expect("found above");
             ctl.sessions[index].needs_restart = true;
@@ -75,6 +79,23 @@ impl Target {
             self.new_memory(cx, conn, memory, ack, 0);
         }
         turn
+    }
+
+    /// The memory of a session's rings goes under its pollers (B33).
+    fn unmap_rings(&mut self, now: Time, session: Option<(usize, usize)>) {
+        let Some((vdev, index)) = session else {
+            return;
+        };
+        let ctl = self.ctl[vdev].as_mut().expect("found above");
+        let session = &mut ctl.sessions[index];
+        if !session.polled {
+            return;
+        }
+        for ring in session.vrings.iter_mut().filter(|ring| ring.live) {
+            (ring.lost, ring.look) = (Some(Lost::Unmapped), true);
+        }
+        ctl.poll_at = ctl.poll_at.min(now);
+        self.touch_vdev(vdev);
     }
 
     pub(super) fn connection_closed(&mut self, cx: &mut Out<'_>, conn: ConnId) -> TargetTurn {

@@ -8,7 +8,9 @@ mod nvme;
 mod unregister;
 mod vhost;
 
-use scenarios::Time;
+use std::time::Duration;
+
+use scenarios::{CheckId, Time};
 use serde_json::Value;
 
 pub use framework::Logging;
@@ -17,6 +19,9 @@ use super::mail::HOP;
 use super::rpc::{CallId, Method, RpcError};
 use super::turn::{TargetTurn, fold};
 use super::{Out, Target};
+
+/// A reactor that reads no RPC for so long stands still: sixty times the poller's period.
+const STALL_MAX: Duration = Duration::from_millis(250);
 
 /// RPCs that are answered later, other than removals and bdev deletions.
 #[derive(Clone, Debug)]
@@ -64,6 +69,11 @@ impl Target {
     pub(super) fn rpc_poll(&mut self, cx: &mut Out<'_>) -> TargetTurn {
         self.rpc_at = Time::NEVER;
         self.rpc.flush(cx.out);
+        let waited = cx.now.since(self.input_since);
+        if !self.input.is_empty() && waited > STALL_MAX {
+            let text = format!("an RPC lay unread for {} ms", waited.as_millis());
+            cx.broken(CheckId::I13, text);
+        }
         let mut input = std::mem::take(&mut self.input);
         for (client, bytes) in input.drain(..) {
             match bytes {

@@ -5,6 +5,7 @@
 
 use scenarios::SlotState;
 
+use crate::deviation::Deviation;
 use crate::target::bdev::{Bdev, BdevHandle, Waiter};
 use crate::target::lun::DevHandle;
 use crate::target::mail::AppMessage;
@@ -24,6 +25,7 @@ impl Target {
         handle: BdevHandle,
         waiter: Option<Waiter>,
     ) -> Result<(), Errno> {
+        let alone = self.dev.has(Deviation::SplitIgnoresBaseRemoval);
         let bdev = self.bdevs.get_mut(handle).ok_or(Errno::NoDev)?;
         if bdev.going {
             return Err(Errno::Busy);
@@ -45,7 +47,7 @@ impl Target {
             let bdev = handle.index;
             self.send_app(cx.now, AppMessage::BdevGoes { bdev, dev });
         }
-        for top in tops {
+        for top in tops.into_iter().filter(|_| !alone) {
             self.send_app(cx.now, AppMessage::BaseGoes { base: handle, top });
         }
         self.bdev_closed(handle);

@@ -114,7 +114,10 @@ impl Target {
             }
             return Err(RpcError::vhost(Errno::NoDev));
         }
-        (ctl.registered, ctl.accepts) = (true, true);
+        if !ctl.registered {
+            (ctl.registered, ctl.accepts) = (true, true);
+            self.bind_socket(name);
+        }
         Ok(Value::Bool(true))
     }
 
@@ -184,6 +187,9 @@ impl Target {
             return Err(RpcError::vhost(Errno::NoMem));
         };
         self.controllers_made = number;
+        if !delay {
+            self.bind_socket(&name);
+        }
         let mut made = Controller::new(number, name, cpumask);
         (made.registered, made.accepts) = (!delay, !delay);
         self.ctl[vdev] = Some(Box::new(made));
@@ -221,19 +227,27 @@ impl Target {
             }
         }
         let lingers = self.dev.has(Deviation::UnregisterDropped);
+        let frees_early = self.dev.has(Deviation::FreeBeforeRefsZero);
         let ctl = self.ctl[vdev].as_mut().expect("found by name");
         ctl.registered = false;
         ctl.deleted = true;
         if !lingers {
             ctl.accepts = false;
         }
-        if ctl.refs == 0 {
+        if ctl.refs == 0 || frees_early {
             // Not at once: a second delete in the same read finds the controller still.
             let number = ctl.number;
             let vdev = vdev as u8;
             self.send_app(cx.now, AppMessage::Unregister { vdev, number });
         }
         done()
+    }
+
+    /// DPDK binds the controller's socket; a path that does not fit is cut (N6).
+    fn bind_socket(&mut self, name: &str) {
+        let path = format!("{}/{name}", self.config.socket_dir);
+        let end = path.floor_char_boundary(SUN_PATH_MAX);
+        self.sockets.push(path[..end].to_owned());
     }
 
     fn delete_waits(&mut self, call: CallId, name: String) -> Answer {
@@ -270,9 +284,12 @@ impl Target {
         let Some(ctl) = self.ctl[vdev].as_ref() else {
             return true;
         };
-        if ctl.pending_ops > 0 || !ctl.sessions.is_empty() || ctl.locked {
+        let used = ctl.pending_ops > 0 || !ctl.sessions.is_empty() || ctl.locked;
+        if used && !self.dev.has(Deviation::FreeBeforeRefsZero) {
             return false;
         }
+        let path = format!("{}/{}", self.config.socket_dir, ctl.name);
+        self.sockets.retain(|bound| *bound != path);
         if let Some((Some(bdev), _)) = ctl.blk
             && let Some(bdev) = self.bdevs.get_mut(bdev)
         {
