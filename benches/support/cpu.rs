@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-/// CPU time that this process's threads have used, user and system.
+/// CPU time that the main thread of this process has used, user and system.
 ///
 /// # Panics
 ///
 /// If the kernel does not say (`/proc/self/schedstat`).
 pub fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/self/schedstat").expect("needs /proc/self/schedstat");
+    let text = std::fs::read_to_string("/proc/self/schedstat").expect("needs schedstat in /proc");
     let nanos = text
         .split_whitespace()
         .next()

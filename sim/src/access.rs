@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use vm_memory::bitmap::BS;
 use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion,
-    MemoryRegionAddress, VolatileSlice,
+    ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion,
+    MemoryRegionAddress, VolatileMemory, VolatileSlice,
 };
 
 use crate::end::GuestMemory;
@@ -29,6 +29,28 @@ pub trait Access {
     ///
     /// Some of it is not mapped; the rest may have been written.
     fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), GuestMemoryError>;
+
+    /// A few bytes at `addr`, in registers.
+    ///
+    /// # Errors
+    ///
+    /// Some of it is not mapped.
+    fn read_few<const N: usize>(&self, addr: GuestAddress) -> Result<[u8; N], GuestMemoryError>
+    where
+        [u8; N]: ByteValued;
+
+    /// Writes a few bytes at `addr`, from registers.
+    ///
+    /// # Errors
+    ///
+    /// Some of it is not mapped; the rest may have been written.
+    fn write_few<const N: usize>(
+        &self,
+        bytes: [u8; N],
+        addr: GuestAddress,
+    ) -> Result<(), GuestMemoryError>
+    where
+        [u8; N]: ByteValued;
 
     /// The little-endian number at `addr`, read at once.
     ///
@@ -77,6 +99,35 @@ impl Access for GuestMemory {
     }
 
     #[inline]
+    fn read_few<const N: usize>(&self, addr: GuestAddress) -> Result<[u8; N], GuestMemoryError>
+    where
+        [u8; N]: ByteValued,
+    {
+        if let Some(piece) = piece(self, addr, N) {
+            return Ok(piece.get_ref(0)?.load());
+        }
+        let mut bytes = [0; N];
+        self.read_slice(&mut bytes, addr)?;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn write_few<const N: usize>(
+        &self,
+        bytes: [u8; N],
+        addr: GuestAddress,
+    ) -> Result<(), GuestMemoryError>
+    where
+        [u8; N]: ByteValued,
+    {
+        let Some(piece) = piece(self, addr, N) else {
+            return self.write_slice(&bytes, addr);
+        };
+        piece.get_ref(0)?.store(bytes);
+        Ok(())
+    }
+
+    #[inline]
     fn load_le16(&self, addr: GuestAddress) -> Result<u16, GuestMemoryError> {
         let value = match piece(self, addr, 2) {
             Some(piece) => piece.load(0, Ordering::Acquire)?,
@@ -110,6 +161,13 @@ mod tests {
             .read_at(&mut bytes, GuestAddress(0xffe))
             .expect("it is mapped");
         assert_eq!(&bytes, b"abcd");
+        assert_eq!(memory.read_few(GuestAddress(0xffe)).ok(), Some(*b"abcd"));
+        memory
+            .write_few(*b"bc", GuestAddress(0xffd))
+            .expect("it is mapped");
+        assert_eq!(memory.read_few(GuestAddress(0xffc)).ok(), Some(*b"\0bcb"));
+        assert!(memory.write_few(*b"abcd", GuestAddress(0x1ffe)).is_err());
+        assert!(memory.read_few::<4>(GuestAddress(0x1ffe)).is_err());
         assert!(memory.write_at(b"abcd", GuestAddress(0x1ffe)).is_err());
         assert!(memory.read_at(&mut bytes, GuestAddress(0x4000)).is_err());
     }

@@ -2,6 +2,8 @@
 //!
 //! With a right target nothing is wrong in any of them: it refuses what is malformed, and goes on.
 
+use std::time::Duration;
+
 use scenarios::SlotState;
 use sim::guest::GuestConfig;
 use sim::message::{
@@ -82,10 +84,11 @@ pub fn read_a_disk(lab: &mut Lab) {
 
 /// The LUN is reset again and again under load.
 pub fn resets_under_load(lab: &mut Lab) {
-    load(lab, 16, "8m");
-    for _ in 0..16 {
+    load(lab, 16, "16m");
+    for round in 0..24 {
         manage(lab, 0, tmf::LOGICAL_UNIT_RESET);
-        lab.run(ms(60));
+        // Not in step with the pollers.
+        lab.run(ms(59) + Duration::from_micros(37) * round);
     }
     lab.rest(LONG);
 }

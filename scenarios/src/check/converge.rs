@@ -34,7 +34,7 @@ struct History {
     paused: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Session {
     /// Whose it is; `None`: of all that have the controller.
     vm: Option<VmId>,
@@ -44,7 +44,7 @@ struct Session {
 }
 
 /// Where everybody stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Converge {
     vms: Vec<(VmId, Vec<ControllerId>)>,
     events_may_drop: bool,

@@ -18,7 +18,7 @@ struct Started {
 }
 
 /// What sessions should have been told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Events {
     may_drop: bool,
     started: BTreeMap<Session, Started>,

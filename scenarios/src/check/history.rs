@@ -34,7 +34,7 @@ struct Write {
 }
 
 /// The history of a disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Bytes of a block; 0: no request yet.
     unit: u32,

@@ -19,7 +19,7 @@ use crate::observation::{Io as Request, Observation, Seen};
 use crate::time::Time;
 
 /// Requests in flight of one guest, oldest first; `None`: it has come back.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Flight {
     first: u64,
     requests: VecDeque<Option<(Time, Request)>>,
@@ -27,7 +27,7 @@ struct Flight {
 }
 
 /// The history of all disks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Io {
     /// By number of the disk.
     disks: Vec<History>,

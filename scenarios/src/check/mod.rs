@@ -180,7 +180,7 @@ pub struct Facts {
 }
 
 /// Reads observations and says what they come to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Judge {
     evidence: Evidence,
     only: Option<Vec<CheckId>>,

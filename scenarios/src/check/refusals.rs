@@ -27,7 +27,7 @@ struct Slot {
 }
 
 /// Where all slots stand.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Refusals {
     slots: BTreeMap<Place, Slot>,
 }

@@ -8,7 +8,7 @@ use crate::names::{Place, Ticket};
 use crate::observation::{Inside, Observation, Seen};
 
 /// RPCs that were taken and wait for their answer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rpcs {
     /// Removes, by device.
     removes: BTreeMap<u32, Place>,

@@ -12,7 +12,7 @@ use crate::time::Time;
 type Slot = (Place, Option<u32>);
 
 /// Where all slots stand.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Slots {
     known: BTreeMap<Slot, (SlotState, u32)>,
 }

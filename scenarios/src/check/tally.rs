@@ -7,7 +7,7 @@ use crate::run::{CheckOutcome, CheckResult};
 use crate::testbed::Evidence;
 use crate::time::Time;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Violation {
     at: Time,
     expected: String,
@@ -17,7 +17,7 @@ struct Violation {
 }
 
 /// The results of a case, as they grow.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     /// By number of the check.
     counted: [u64; CheckId::Fio as usize + 1],

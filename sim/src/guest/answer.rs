@@ -66,15 +66,14 @@ impl Returned {
 /// Makes a response unanswered.
 pub fn clear(memory: &Memory, response: u64) {
     memory
-        .write_at(&UNANSWERED, GuestAddress(response))
+        .write_few(UNANSWERED, GuestAddress(response))
         .expect("responses lie in memory");
 }
 
 /// Reads a response, and makes it unanswered again.
 pub fn take_answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
-    let mut bytes = [0; ANSWER];
-    memory
-        .read_at(&mut bytes, GuestAddress(response))
+    let bytes = memory
+        .read_few(GuestAddress(response))
         .expect("responses lie in memory");
     clear(memory, response);
     bytes
@@ -82,9 +81,8 @@ pub fn take_answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
 
 /// Whether nobody wrote to a response.
 pub fn is_clear(memory: &Memory, response: u64) -> bool {
-    let mut bytes = [0; ANSWER];
-    memory
-        .read_at(&mut bytes, GuestAddress(response))
+    let bytes: [u8; ANSWER] = memory
+        .read_few(GuestAddress(response))
         .expect("responses lie in memory");
     bytes == UNANSWERED
 }

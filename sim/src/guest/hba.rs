@@ -8,9 +8,9 @@ use vm_memory::GuestAddress;
 
 use super::answer::{InFlight, Returned, clear, is_clear, take_answer};
 use super::command::Reply;
-use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
+use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS, TABLE_AT};
 use super::mutex::ScanMutex;
-use super::ring::{DriverRing, NotAHead, Segment};
+use super::ring::{DriverRing, NotAHead, Segment, TABLE_BYTES};
 use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ, VringIndex};
@@ -219,7 +219,7 @@ impl Hba {
             clear(memory, response);
         }
         self.poisoned[slot] = false;
-        write_head(memory, header, lun_bytes(target, lun), slot as u64, cdb);
+        let head_at = header;
         let header = Segment {
             addr: header,
             len: REQUEST_SIZE,
@@ -235,12 +235,15 @@ impl Hba {
             len: data.len,
             write: !data.out,
         };
-        let table = indirect.then(|| layout.table(vring, head));
-        let added = match (data.len, data.out) {
-            (0, _) => ring.add(&[header, answer], table),
-            (_, true) => ring.add(&[header, payload, answer], table),
-            (_, false) => ring.add(&[header, answer, payload], table),
+        let segments: &[Segment] = match (data.len, data.out) {
+            (0, _) => &[header, answer],
+            (_, true) => &[header, payload, answer],
+            (_, false) => &[header, answer, payload],
         };
+        let (lun, tag) = (lun_bytes(target, lun), slot as u64);
+        write_head(memory, head_at, lun, tag, cdb, segments);
+        let table = indirect.then(|| layout.table(vring, head));
+        let added = ring.add(segments, table);
         if added.is_some() {
             let in_len = if data.out { 0 } else { data.len };
             self.owners[slot] = Some(InFlight {
@@ -451,11 +454,19 @@ fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
         .expect("requests lie in guest memory");
 }
 
-/// Writes the header of a head.
-fn write_head(memory: &Memory, addr: u64, lun: [u8; 8], tag: u64, cdb: &[u8; CDB_SIZE]) {
-    let mut bytes = [0; REQUEST_SIZE as usize];
+/// Writes the header of a head, and its indirect table, which lies right behind: one access.
+fn write_head(
+    memory: &Memory,
+    addr: u64,
+    lun: [u8; 8],
+    tag: u64,
+    cdb: &[u8; CDB_SIZE],
+    segments: &[Segment],
+) {
+    let mut bytes = [0; TABLE_AT as usize + TABLE_BYTES];
     bytes[..8].copy_from_slice(&lun);
     bytes[8..16].copy_from_slice(&tag.to_le_bytes());
-    bytes[REQUEST_CDB..].copy_from_slice(cdb);
+    bytes[REQUEST_CDB..REQUEST_SIZE as usize].copy_from_slice(cdb);
+    bytes[TABLE_AT as usize..].copy_from_slice(&DriverRing::table(segments));
     write(memory, addr, &bytes);
 }

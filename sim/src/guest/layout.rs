@@ -25,10 +25,10 @@ pub const FLOW_BYTES: u64 = 4096;
 const RING_BYTES: u64 = 4096;
 /// Bytes kept for one head: header 51, response 108, an indirect table of 3 descriptors.
 const HEAD_BYTES: u64 = 256;
-/// Offset of the response in a head's bytes, after the header.
-pub const RESPONSE_AT: u64 = 64;
+/// Offset of the response in a head's bytes, after the header and the table.
+pub const RESPONSE_AT: u64 = 128;
 /// Offset of the indirect table in a head's bytes.
-const TABLE_AT: u64 = 192;
+pub const TABLE_AT: u64 = 64;
 /// Bytes between event buffers.
 const EVENT_BYTES: u64 = 64;
 /// LUN RESETs that can be under way at once on a device.
@@ -126,7 +126,7 @@ mod tests {
         let last = VringIndex(RINGS - 1);
         assert!(hba.ring(last).2 + 6 + 8 * u64::from(RING_SIZE) <= hba.event(0));
         assert!(hba.reset(RESETS_MAX) <= hba.header(VringIndex(2), 0));
-        assert!(hba.table(last, RING_SIZE - 1) + 64 <= hba.flow(0));
+        assert!(hba.response(last, RING_SIZE - 1) + 108 <= hba.flow(0));
         assert!(hba.flow(FLOWS_MAX) <= HbaLayout::new(1).ring(VringIndex(0)).0);
         assert!(HbaLayout::new(2).ring(VringIndex(0)).0 <= thread_buffers(2, 0));
     }

@@ -8,7 +8,7 @@
 //! An interrupt drains the ring in one turn, so NO_INTERRUPT, which Linux sets while it drains, could
 //! not be seen by anybody and is written only where a script asks for it.
 
-use vm_memory::GuestAddress;
+use vm_memory::{ByteValued, GuestAddress};
 
 use crate::access::Access as _;
 use crate::end::Memory;
@@ -16,6 +16,9 @@ use crate::wire::ring::{
     AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE,
     DESC_SIZE, Desc, USED_ELEM_SIZE, USED_IDX, USED_RING,
 };
+
+/// Bytes of the longest indirect table.
+pub const TABLE_BYTES: usize = 3 * DESC_SIZE as usize;
 
 /// Why a used entry could not be taken: the driver gives the queue up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +83,17 @@ impl DriverRing {
             broken: false,
             no_interrupt: false,
         };
-        ring.put(avail, &[0; 4]);
-        ring.put(used, &[0; 4]);
+        ring.put(avail, [0; 4]);
+        ring.put(used, [0; 4]);
         ring
     }
 
-    fn put(&self, addr: u64, bytes: &[u8]) {
+    fn put<const N: usize>(&self, addr: u64, bytes: [u8; N])
+    where
+        [u8; N]: ByteValued,
+    {
         self.memory
-            .write_at(bytes, GuestAddress(addr))
+            .write_few(bytes, GuestAddress(addr))
             .expect("rings lie in guest memory");
     }
 
@@ -109,8 +115,9 @@ impl DriverRing {
         self.has_room().then_some(self.free)
     }
 
-    /// Makes `segments` available through the indirect table at `table`, or as a direct chain if there
-    /// is none. Returns the head; `None` if there is no room.
+    /// Makes `segments` available: through the indirect table at `table`, which holds them already
+    /// ([`DriverRing::table`]), or as a direct chain if there is none. Returns the head; `None` if there
+    /// is no room.
     pub fn add(&mut self, segments: &[Segment], table: Option<u64>) -> Option<u16> {
         let needed = if table.is_some() { 1 } else { segments.len() };
         if usize::from(self.free_count) < needed {
@@ -119,7 +126,6 @@ impl DriverRing {
         let head = self.take_free();
         self.chained[usize::from(head)] = needed as u16;
         if let Some(table) = table {
-            self.write_table(table, segments);
             let len = (segments.len() as u64 * DESC_SIZE) as u32;
             let desc = Desc {
                 addr: table,
@@ -127,12 +133,12 @@ impl DriverRing {
                 flags: DESC_F_INDIRECT,
                 next: 0,
             };
-            self.put(self.desc + u64::from(head) * DESC_SIZE, &desc.to_bytes());
+            self.put(self.desc + u64::from(head) * DESC_SIZE, desc.to_bytes());
         } else {
             self.write_chain(head, segments);
         }
         let at = self.avail + AVAIL_RING + 2 * u64::from(self.avail_idx % self.size);
-        self.put(at, &head.to_le_bytes());
+        self.put(at, head.to_le_bytes());
         self.avail_idx = self.avail_idx.wrapping_add(1);
         let index = GuestAddress(self.avail + AVAIL_IDX);
         self.memory
@@ -146,24 +152,21 @@ impl DriverRing {
         let links = 1..self.chained[usize::from(head)];
         let last = links.fold(head, |at, _| self.next[usize::from(at)]);
         let at = GuestAddress(self.desc + u64::from(last) * DESC_SIZE);
-        let mut bytes = [0; DESC_SIZE as usize];
-        self.memory
-            .read_at(&mut bytes, at)
-            .expect("rings lie in guest memory");
+        let bytes = self.memory.read_few(at).expect("rings lie in guest memory");
         let desc = Desc::from_bytes(&bytes);
         let desc = Desc {
             flags: desc.flags | DESC_F_NEXT,
             next: last,
             ..desc
         };
-        self.put(at.0, &desc.to_bytes());
+        self.put(at.0, desc.to_bytes());
     }
 
     /// Whether the driver wants no calls.
     pub fn set_no_interrupt(&mut self, on: bool) {
         self.no_interrupt = on;
         let flags = if on { AVAIL_F_NO_INTERRUPT } else { 0 };
-        self.put(self.avail, &flags.to_le_bytes());
+        self.put(self.avail, flags.to_le_bytes());
     }
 
     /// Whether there are used entries that the driver was not called for, though it wants calls.
@@ -195,9 +198,9 @@ impl DriverRing {
     /// The id and the length in a used entry.
     fn used_entry(&self, index: u16) -> (u32, u32) {
         let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(index % self.size);
-        let mut entry = [0; 8];
-        self.memory
-            .read_at(&mut entry, GuestAddress(at))
+        let entry: [u8; 8] = self
+            .memory
+            .read_few(GuestAddress(at))
             .expect("rings lie in guest memory");
         let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         let len = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
@@ -217,14 +220,20 @@ impl DriverRing {
         taken
     }
 
-    fn write_table(&self, table: u64, segments: &[Segment]) {
-        let mut bytes = [0; 4 * DESC_SIZE as usize];
+    /// The bytes of an indirect table of up to three segments.
+    ///
+    /// # Panics
+    ///
+    /// If there are more: a request has a header, a response and one buffer.
+    #[must_use]
+    pub fn table(segments: &[Segment]) -> [u8; TABLE_BYTES] {
+        let mut bytes = [0; TABLE_BYTES];
+        let (descriptors, _) = bytes.as_chunks_mut();
         for (n, segment) in segments.iter().enumerate() {
             let last = n + 1 == segments.len();
-            let desc = Self::descriptor(segment, (!last).then_some(n as u16 + 1));
-            bytes[n * 16..n * 16 + 16].copy_from_slice(&desc.to_bytes());
+            descriptors[n] = Self::descriptor(segment, (!last).then_some(n as u16 + 1)).to_bytes();
         }
-        self.put(table, &bytes[..segments.len() * 16]);
+        bytes
     }
 
     fn write_chain(&mut self, head: u16, segments: &[Segment]) {
@@ -232,7 +241,7 @@ impl DriverRing {
         for (n, segment) in segments.iter().enumerate() {
             let next = (n + 1 < segments.len()).then(|| self.take_free());
             let desc = Self::descriptor(segment, next);
-            self.put(self.desc + u64::from(this) * DESC_SIZE, &desc.to_bytes());
+            self.put(self.desc + u64::from(this) * DESC_SIZE, desc.to_bytes());
             if let Some(next) = next {
                 this = next;
             }

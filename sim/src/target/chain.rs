@@ -174,12 +174,11 @@ impl<'m> Walk<'m> {
 }
 
 fn read(memory: &GuestMemory, table: u64, index: u32) -> Result<Desc, Malformed> {
-    let mut bytes = [0; DESC_SIZE as usize];
     let addr = table
         .checked_add(u64::from(index) * DESC_SIZE)
         .ok_or(Malformed("the table wraps around"))?;
-    memory
-        .read_at(&mut bytes, GuestAddress(addr))
+    let bytes = memory
+        .read_few(GuestAddress(addr))
         .map_err(|_| Malformed("the table is not in guest memory"))?;
     Ok(Desc::from_bytes(&bytes))
 }

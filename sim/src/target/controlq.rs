@@ -148,10 +148,7 @@ impl Target {
         self.inflight.fetched(session.conn, CONTROLQ.0, head);
         let ring = &mut session.vrings[usize::from(CONTROLQ.0)];
         let (size, life) = (ring.size(), ring.life);
-        let busy = ring
-            .tasks
-            .get(usize::from(head))
-            .is_none_or(|task| task.in_flight);
+        let busy = ring.task(head).is_none_or(|task| task.in_flight);
         if busy {
             let name = format!("{}s{}", ctl.name, session.vid);
             self.log(

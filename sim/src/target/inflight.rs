@@ -118,7 +118,7 @@ impl Inflights {
         entry[COUNTER as usize..].copy_from_slice(&buffer.counter.to_le_bytes());
         buffer.counter += 1;
         let at = buffer.entry(vring, head);
-        let wrote = buffer.memory.write_at(&entry, at).is_ok();
+        let wrote = buffer.memory.write_few(entry, at).is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
     }
 
@@ -132,14 +132,14 @@ impl Inflights {
         }
         let wrote = buffer
             .memory
-            .write_at(&[0], buffer.entry(vring, head))
+            .write_few([0], buffer.entry(vring, head))
             .is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
         // LAST_IO and USED stand side by side.
         let [head, used] = [head.to_le_bytes(), used.to_le_bytes()];
         let last = [head[0], head[1], used[0], used[1]];
         let at = buffer.at(vring, LAST_IO);
-        let wrote = buffer.memory.write_at(&last, at).is_ok();
+        let wrote = buffer.memory.write_few(last, at).is_ok();
         debug_assert!(wrote, "the buffer was checked to be long enough");
     }
 

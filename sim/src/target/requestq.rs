@@ -189,11 +189,8 @@ impl Target {
         self.inflight.fetched(session.conn, vring, head);
         let ring = &mut session.vrings[usize::from(vring)];
         let (table, size, life) = (ring.table(), ring.size(), ring.life);
-        let pending = ring
-            .tasks
-            .get(usize::from(head))
-            .is_none_or(|task| task.in_flight);
-        if pending {
+        let free = ring.task(head).filter(|task| !task.in_flight);
+        let Some(task) = free else {
             let text = if head < size {
                 format!(
                     "{}s{}: request with idx '{head}' is already pending.",
@@ -208,8 +205,7 @@ impl Target {
             self.log(cx, text);
             self.used(cx, memory, at, head, 0);
             return;
-        }
-        let task = &mut ring.tasks[usize::from(head)];
+        };
         task.begin();
         session.task_cnt += 1;
         let parsed = parse(memory, table, size, head, task);
@@ -298,9 +294,9 @@ impl Target {
         let resid = task.length.wrapping_sub(task.transferred);
         let response = task.response;
         let at = |offset: u64| GuestAddress(response + offset);
-        let mut wrote = memory.write_at(&resid.to_le_bytes(), at(RESPONSE_RESID));
+        let mut wrote = memory.write_few(resid.to_le_bytes(), at(RESPONSE_RESID));
         if wrote.is_ok() {
-            wrote = memory.write_at(&[task.status, response::OK], at(RESPONSE_STATUS));
+            wrote = memory.write_few([task.status, response::OK], at(RESPONSE_STATUS));
         }
         if wrote.is_ok() && task.status != status::GOOD {
             let sense = task.sense.map(sense_bytes);

@@ -66,7 +66,7 @@ pub struct Vring {
     pub calls_due: u32,
     /// Heads to serve again before any other: a target that died had them.
     pub again: Vec<u16>,
-    /// One task a head.
+    /// One task a head, up to the highest that was used.
     pub tasks: Vec<Task>,
 }
 
@@ -147,8 +147,20 @@ impl Vring {
             None
         };
         self.tasks.iter_mut().for_each(Task::forget);
-        self.tasks.resize_with(usize::from(size), Task::default);
+        self.tasks.truncate(usize::from(size));
         Ok(old)
+    }
+
+    /// The task of a head, made if it has had none; `None` beyond the ring.
+    pub fn task(&mut self, head: u16) -> Option<&mut Task> {
+        let place = usize::from(head);
+        if head >= self.size() {
+            return None;
+        }
+        if place >= self.tasks.len() {
+            self.tasks.resize_with(place + 1, Task::default);
+        }
+        self.tasks.get_mut(place)
     }
 
     /// Entries in the ring.
@@ -244,7 +256,7 @@ impl Vring {
         self.queue.set_next_used(next);
         let element_at = GuestAddress(used.wrapping_add(USED_RING).wrapping_add(place));
         let index_at = GuestAddress(used.wrapping_add(USED_IDX));
-        memory.write_at(&element, element_at).is_ok() && memory.store_le16(next, index_at).is_ok()
+        memory.write_few(element, element_at).is_ok() && memory.store_le16(next, index_at).is_ok()
     }
 
     /// Whether the driver wants no calls now.

@@ -71,24 +71,28 @@ impl Schedule {
     /// The actor that goes next, and the time it has been ready since; `None` if all are blocked.
     #[must_use]
     pub fn earliest(&self) -> Option<(usize, Time)> {
-        let first = self.groups.iter().copied().fold(Time::NEVER.0, u64::min);
+        let used = self.count.div_ceil(GROUP);
+        let earliest = &self.groups[..used];
+        let first = earliest.iter().copied().fold(Time::NEVER.0, u64::min);
         if first == Time::NEVER.0 {
             return None;
         }
-        let mut among = 0_u128;
+        // The first behind the last one that went, or the first of all.
+        let mut lowest = None;
         let (groups, _) = self.ready.as_chunks::<GROUP>();
-        for (n, group) in groups.iter().enumerate() {
-            if self.groups[n] == first {
-                let mut bits = 0_u128;
-                for (bit, time) in group.iter().enumerate() {
-                    bits |= u128::from(*time == first) << bit;
+        for (n, group) in groups[..used].iter().enumerate() {
+            if earliest[n] != first {
+                continue;
+            }
+            let actors = (n * GROUP..).zip(group);
+            for (actor, _) in actors.filter(|(_, time)| **time == first) {
+                if actor > self.last {
+                    return Some((actor, Time(first)));
                 }
-                among |= bits << (n * GROUP);
+                lowest = lowest.or(Some(actor));
             }
         }
-        let after = among & (u128::MAX << self.last << 1);
-        let next = if after == 0 { among } else { after };
-        Some((next.trailing_zeros() as usize, Time(first)))
+        lowest.map(|actor| (actor, Time(first)))
     }
 
     /// Since when an actor has been ready; `None` if it is blocked, or there is none.

@@ -99,6 +99,12 @@ struct Flight {
     aborters: [Option<BdevHandle>; 2],
 }
 
+/// NVMe devices post what they have completed so often, all at the same moments.
+///
+/// The latencies are this model's own, so is how they are grouped: to the nanosecond, each completion
+/// would be a turn of the devices, a poll and an interrupt of its own, which no busy reactor sees.
+const COMPLETION_PERIOD: Duration = Duration::from_micros(8);
+
 /// All I/O in flight.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
@@ -194,6 +200,7 @@ impl Engine {
         let mut flight = self.flights[index as usize].expect("a flight that was just begun");
         let mut handle = from;
         let mut extra = Duration::ZERO;
+        let mut grouped = false;
         let latency = loop {
             let Some(bdev) = at(list, handle) else {
                 flight.ended.status = BdevStatus::Failed;
@@ -206,6 +213,7 @@ impl Engine {
                 }
                 Kind::Nvme { store, .. } => {
                     flight.ended.store = Some(store);
+                    grouped = true;
                     break self.latencies.nvme;
                 }
                 Kind::Null => break self.latencies.malloc,
@@ -251,16 +259,31 @@ impl Engine {
                 }
             }
         };
-        let span =
-            Duration::from_nanos(u64::from(dice.between(latency.0, latency.1.max(latency.0))));
-        let mut due = now + span + extra;
-        if extra == Duration::ZERO && latency == self.latencies.malloc {
-            // A malloc bdev completes in the order of submission, from one poller.
-            due = due.max(self.last_malloc);
-            self.last_malloc = due;
-        }
+        let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, dice);
         self.flights[index as usize] = Some(flight);
         self.schedule(index, due);
+    }
+
+    /// When a flight that reached its device at `from` ends.
+    fn ends_at(
+        &mut self,
+        from: Time,
+        latency: (u32, u32),
+        grouped: bool,
+        undelayed: bool,
+        dice: &mut Dice,
+    ) -> Time {
+        let drawn = dice.between(latency.0, latency.1.max(latency.0));
+        let due = from + Duration::from_nanos(u64::from(drawn));
+        if grouped {
+            return Time(due.0.next_multiple_of(COMPLETION_PERIOD.as_nanos() as u64));
+        }
+        if undelayed && latency == self.latencies.malloc {
+            // A malloc bdev completes in the order of submission, from one poller.
+            self.last_malloc = self.last_malloc.max(due);
+            return self.last_malloc;
+        }
+        due
     }
 
     fn schedule(&mut self, index: u32, due: Time) {

@@ -25,7 +25,7 @@ pub struct Stores {
     free_stores: Vec<u32>,
     /// Stores in use or free; more may lie behind them, empty.
     made: u32,
-    slabs: Vec<Box<[[u8; PAGE]]>>,
+    slabs: Vec<Box<[u8]>>,
     /// Pages that were ever used.
     used: u32,
     free_pages: Vec<u32>,
@@ -173,7 +173,7 @@ impl Stores {
         let found = self.stores[id.0 as usize].chunks.get(chunk);
         match found.and_then(Option::as_ref).map(|chunk| chunk[place]) {
             None | Some(0) => &ZEROES,
-            Some(page) => &self.slabs[(page as usize - 1) / SLAB][(page as usize - 1) % SLAB],
+            Some(page) => self.bytes_of(page - 1),
         }
     }
 
@@ -190,25 +190,35 @@ impl Stores {
             let old = page;
             page = self.take_page(entry == 0 && !whole);
             if entry != 0 && !whole {
-                let old = self.slabs[old as usize / SLAB][old as usize % SLAB];
-                self.slabs[page as usize / SLAB][page as usize % SLAB] = old;
+                let old = *self.bytes_of(old);
+                *self.bytes_of_mut(page) = old;
             }
             self.set(id, (chunk, place), page + 1);
         }
-        &mut self.slabs[page as usize / SLAB][page as usize % SLAB]
+        self.bytes_of_mut(page)
+    }
+
+    fn bytes_of(&self, page: u32) -> &[u8; PAGE] {
+        let (pages, _) = self.slabs[page as usize / SLAB].as_chunks();
+        &pages[page as usize % SLAB]
+    }
+
+    fn bytes_of_mut(&mut self, page: u32) -> &mut [u8; PAGE] {
+        let (pages, _) = self.slabs[page as usize / SLAB].as_chunks_mut();
+        &mut pages[page as usize % SLAB]
     }
 
     /// A page that nobody uses; of zeroes, if `clean`.
     fn take_page(&mut self, clean: bool) -> u32 {
         let page = if let Some(page) = self.free_pages.pop() {
             if clean {
-                self.slabs[page as usize / SLAB][page as usize % SLAB].fill(0);
+                self.bytes_of_mut(page).fill(0);
             }
             page
         } else {
             self.used += 1;
             if self.used as usize > self.slabs.len() * SLAB {
-                self.slabs.push(vec![[0; PAGE]; SLAB].into_boxed_slice());
+                self.slabs.push(vec![0; SLAB * PAGE].into_boxed_slice());
             }
             self.used - 1
         };

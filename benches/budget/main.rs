@@ -1,0 +1,234 @@
+//! The performance budget: each row beside its bound, in CPU time or as a ratio to the floor.
+//!
+//! Trace hash, observations and all checks are on. Bounds are printed, not asserted: machines differ,
+//! and ratios are read by people. Each row is warmed up by a run that does not count, and is the median
+//! of several, with their spread. `cargo bench --bench budget -- schedule` takes the rows whose name
+//! holds that word; `-- profile one 60` runs one workload 60 times, for a
+//! profiler to look at.
+
+mod process;
+mod rig;
+mod schedule;
+#[path = "../support/mod.rs"]
+mod support;
+
+use fio_model::Volume;
+use plugfest::{RunOptions, run};
+use rig::{Rig, places};
+use schedule::Schedules;
+use support::cpu::{per_unit, spread};
+use support::floor::Floor;
+
+const ROUNDS: usize = 7;
+/// Schedules of one measurement.
+const SCHEDULES: u64 = 200;
+/// Schedules over which page faults are counted.
+const MANY: u64 = 10_000;
+/// The documented plan's volume.
+const DEFAULT: Volume = Volume {
+    blocks: 4096,
+    scale: 1,
+};
+
+/// A row whose unit is a verified I/O: a ratio to the floor.
+fn of_floor(what: &str, floor: &mut Floor, mut work: impl FnMut() -> u64, must: f64, aim: f64) {
+    work();
+    let mut ratios = Vec::new();
+    let mut costs = Vec::new();
+    for _ in 0..ROUNDS {
+        let base = per_unit(&mut || floor.run(20_000));
+        let cost = per_unit(&mut work);
+        ratios.push(cost / base);
+        costs.push(cost);
+    }
+    let (least, ratio, most) = spread(&ratios);
+    let (_, cost, _) = spread(&costs);
+    println!(
+        "{what:<48} {cost:>7.0} ns  {ratio:>5.2} × F ({least:.2}..{most:.2})  must {must} aim {aim}"
+    );
+}
+
+/// A row whose unit is a schedule: microseconds, over `count` of them. The kernel counts CPU time in
+/// ticks of up to 4 ms, so a measurement has to be many times that.
+fn of_schedules(what: &str, count: u64, mut schedule: impl FnMut(), must: f64, aim: f64) {
+    let mut some = || {
+        (0..count).for_each(|_| schedule());
+        count
+    };
+    some();
+    let costs: Vec<f64> = (0..ROUNDS).map(|_| per_unit(&mut some) / 1e3).collect();
+    let (least, cost, most) = spread(&costs);
+    println!("{what:<48} {cost:>7.1} µs  ({least:.1}..{most:.1})  must {must} aim {aim}");
+}
+
+/// CPU seconds of the whole documented plan at the default volume.
+fn plan() -> f64 {
+    let mut total = 0.0;
+    for name in scenarios::shipped::DOCUMENTED {
+        let shipped = scenarios::shipped::PLANS
+            .iter()
+            .find(|plan| plan.name == *name);
+        let shipped = shipped.expect("a documented plan ships");
+        let plan = plugfest::parse(shipped.file, shipped.text).expect("it parses");
+        total += per_unit(&mut || {
+            let report = run(&plan, &RunOptions::default(), &mut |_| {}).expect("it runs");
+            assert_eq!(report.verdict(), plugfest::Verdict::Passed);
+            1
+        });
+    }
+    total / 1e9
+}
+
+fn plans() {
+    let plans: Vec<f64> = (0..3).map(|_| plan()).collect();
+    let (least, median, most) = spread(&plans);
+    println!(
+        "{:<48} {median:>7.2} s   ({least:.2}..{most:.2})  must 2.5 aim 1",
+        "the documented plan, default volume, md5"
+    );
+}
+
+/// The most memory that this process had so far, which is for 4 VMs and 16 disks.
+fn memory() {
+    let base = process::peak_resident();
+    let on = places(4, 4);
+    let mut rig = Rig::booted(4, 16, &on, "crc32c", DEFAULT);
+    rig.fio(&on);
+    let (guests, disks) = rig.sim.bytes_touched();
+    let peak = process::peak_resident();
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let bound = 1.25 * mib(guests + disks) + 16.0;
+    println!(
+        "{:<48} {:>7.0} MiB peak ({:.0} before it began)  must {bound:.0} (guests touched {:.0}, disks hold {:.0})",
+        "memory, 4 VMs, 16 disks",
+        mib(peak),
+        mib(base),
+        mib(guests),
+        mib(disks)
+    );
+}
+
+/// Page faults over many schedules, after a warm-up.
+fn page_faults() {
+    let mut booted = Schedules::booted();
+    (0..MANY / 10).for_each(|_| booted.full());
+    (0..MANY / 10).for_each(|_| booted.short());
+    let peak = process::peak_resident();
+    let before = process::page_faults();
+    (0..MANY).for_each(|n| {
+        if n % 10 == 0 {
+            booted.full();
+        } else {
+            booted.short();
+        }
+    });
+    println!(
+        "{:<48} {:>7} page faults, {} bytes more at the peak  must 10",
+        "10 000 schedules after warm-up",
+        process::page_faults() - before,
+        process::peak_resident() - peak
+    );
+}
+
+/// CPU time of a schedule with two workers, as a ratio to that with one.
+fn workers() {
+    let work = || {
+        let mut booted = Schedules::booted();
+        (0..SCHEDULES / 4).for_each(|_| booted.full());
+        let before = process::thread_time();
+        (0..SCHEDULES).for_each(|_| booted.full());
+        (process::thread_time() - before).as_nanos() as f64 / SCHEDULES as f64
+    };
+    let ratios: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let alone = std::thread::scope(|scope| ended(scope.spawn(work)));
+            let both =
+                std::thread::scope(|scope| [scope.spawn(work), scope.spawn(work)].map(ended));
+            both.iter().sum::<f64>() / 2.0 / alone
+        })
+        .collect();
+    let (least, ratio, most) = spread(&ratios);
+    println!(
+        "{:<48} {ratio:>7.2} × one worker's CPU ({least:.2}..{most:.2})  must 1.1 aim 1",
+        "two workers, full schedules"
+    );
+}
+
+fn ended(worker: std::thread::ScopedJoinHandle<'_, f64>) -> f64 {
+    worker.join().expect("it ends")
+}
+
+/// Runs one workload again and again.
+fn profile(what: &str, times: u32) {
+    match what {
+        "one" => {
+            let on = places(1, 1);
+            let mut one = Rig::booted(1, 1, &on, "crc32c", DEFAULT);
+            (0..times).for_each(|_| assert!(one.fio(&on) > 0));
+        }
+        "many" => {
+            let on = places(4, 4);
+            let mut many = Rig::booted(4, 16, &on, "crc32c", DEFAULT);
+            (0..times).for_each(|_| assert!(many.fio(&on) > 0));
+        }
+        "full" => {
+            let mut booted = Schedules::booted();
+            (0..times).for_each(|_| booted.full());
+        }
+        "empty" => {
+            let mut booted = Schedules::booted();
+            (0..times).for_each(|_| booted.empty());
+        }
+        "boots" => {
+            let mut off = Schedules::off();
+            (0..times).for_each(|_| off.boots());
+        }
+        other => panic!("no workload is called {other:?}: one, many, full, empty, boots"),
+    }
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: Vec<&str> = words.into_iter().filter(|w| !w.starts_with("--")).collect();
+    if let ["profile", what, times] = words[..] {
+        return profile(what, times.parse().expect("a number of times"));
+    }
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    if wanted("memory") {
+        memory();
+    }
+    let mut floor = Floor::new();
+    floor.run(50_000);
+    for (vms, disks, verify, must, aim) in [
+        (1, 1, "crc32c", 2.3, 1.6),
+        (4, 4, "crc32c", 4.5, 3.0),
+        (4, 4, "md5", 6.0, 4.0),
+    ] {
+        let on = places(vms, disks);
+        let name = format!("verified I/O, VMs: {vms}, disks: {}, {verify}", on.len());
+        if wanted(&name) {
+            let mut rig = Rig::booted(vms, vms * disks, &on, verify, DEFAULT);
+            of_floor(&name, &mut floor, || rig.fio(&on), must, aim);
+        }
+    }
+    if wanted("plan") {
+        plans();
+    }
+    if wanted("schedule") {
+        let mut booted = Schedules::booted();
+        let what = "schedule: 20 hot-plugs, 200 verified I/Os, crc32c";
+        of_schedules(what, SCHEDULES, || booted.full(), 450.0, 300.0);
+        let mut off = Schedules::off();
+        of_schedules(
+            "schedule: a boot and a reboot",
+            SCHEDULES,
+            || off.boots(),
+            1200.0,
+            800.0,
+        );
+        of_schedules("schedule: empty", MANY, || booted.empty(), 10.0, 2.0);
+        page_faults();
+        workers();
+    }
+}
