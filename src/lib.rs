@@ -19,12 +19,16 @@
 //!
 //! let plan = parse("mine.kdl", r#"
 //!     plan "mine" {
+//!       about "Two disks, one after the other."
+//!       controllers 1
 //!       disks 2 from="nvme"
+//!       job "default_integrity"
 //!       vm 1 controllers="1"
+//!       prerequisites { boot vm=1 }
 //!       case "1" "Two targets on one controller" {
 //!         attach disk=1 controller=1
 //!         attach disk=2 controller=1
-//!         fio "both" on="attached" job="default_integrity" expect="pass"
+//!         fio "both" on="attached" expect="pass"
 //!       }
 //!     }
 //! "#).expect("it is a plan");
