@@ -40,6 +40,12 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Play recordings of a real target to the model target, and compare every answer.
     Conform(ConformArguments),
+    /// Make what real guests boot.
+    Guest {
+        /// What.
+        #[command(subcommand)]
+        command: GuestCommand,
+    },
     /// List the plans, their cases, and the jobs.
     List,
     /// Print completions for a shell.
@@ -170,6 +176,28 @@ pub struct ReplayArguments {
     /// What `fuzz` or `run --repro` wrote
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GuestCommand {
+    /// Make a kernel and an initramfs of the distribution's kernel package, busybox and fio; kept, and made
+    /// again when one of them has changed.
+    Build(GuestBuildArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct GuestBuildArguments {
+    /// Where to put them [default: plugfest/guest in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// A kernel in place of the distribution's; its modules are in /lib/modules, or in --initrd
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// An initramfs with that kernel's modules, for modprobe; ours is laid over it
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub initrd: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,3 +4,4 @@
 #![deny(unsafe_code)]
 
 pub mod doctor;
+pub mod qemu;
