@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod replay_command;
 mod run_command;
+mod serve_command;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Conform(arguments) => conform(&arguments),
+        Command::Serve(arguments) => serve_command::run(&arguments),
         Command::List => list_command::list(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
