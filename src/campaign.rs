@@ -164,7 +164,7 @@ fn one(
     };
     for (number, target) in targets.iter().enumerate() {
         let options = options(target, seed);
-        let report = match plugfest::run(&target.plan, &options, &mut |_| {}) {
+        let report = match plugfest::run(&target.plan, &options) {
             Err(_) if asked() => {
                 kept.interrupted = true;
                 return Ok(kept);

@@ -2,17 +2,11 @@
 
 use std::path::PathBuf;
 
-use plugfest::repro::Repro;
-use plugfest::shrink;
-use plugfest::story::{StoryOptions, drawn, tell};
-use sim::Deviations;
-use sim::world::Strategy;
+use plugfest::property::{Hunt, Told};
+use plugfest::{Failure, Property};
 
-use plugfest::interrupt::asked;
-
-use crate::cli::{BehaviourWord, FuzzArguments, ScheduleWord};
+use crate::cli::FuzzArguments;
 use crate::output::{Stop, print, write_whole};
-use crate::replay_command::{finding_lines, story_lines};
 
 /// No story broke a check.
 const EXIT_HELD: u8 = 0;
@@ -25,61 +19,63 @@ const SIGN_OF_LIFE: u64 = 1_000;
 
 /// Tells stories, each under the schedule of its seed.
 pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
-    let preset = match arguments.target_behaviour {
-        BehaviourWord::Head => Deviations::head(),
-        BehaviourWord::Intended => Deviations::INTENDED,
-    };
-    let more = arguments.deviation.iter();
-    let deviations = more.fold(preset, |all, deviation| all.with(*deviation));
-    let end = arguments.seed.saturating_add(arguments.stories);
     let first = arguments.seed;
-    print(&format!("stories of seeds {first}..{end}\n"))?;
-    let mut verified = 0;
-    for seed in first..end {
-        if asked() {
-            let done = seed - first;
-            print(&format!(
-                "interrupted: {done} stories, {verified} blocks verified, no check was broken\n"
-            ))?;
-            return Ok(EXIT_INTERRUPTED);
-        }
-        let story = drawn(seed);
-        let options = StoryOptions {
-            seed,
-            deviations,
-            strategy: match arguments.schedule {
-                ScheduleWord::Timed => Strategy::Timed,
-                ScheduleWord::Random => Strategy::random(seed),
-            },
-            record: false,
-        };
-        let report = tell(&story, options.clone()).map_err(Stop::error)?;
-        verified += report.verified;
-        if let Some(broken) = report.violated().next() {
-            print(&format!(
-                "seed {seed} breaks {}; making it smaller\n",
-                broken.id
-            ))?;
-            let (story, options) = shrink(story, options, broken.id).map_err(Stop::error)?;
-            let repro = Repro::of_story(&story, options).map_err(Stop::error)?;
-            let path = match &arguments.repro {
-                Some(path) => path.clone(),
-                None => PathBuf::from(format!("plugfest-{}-{seed}.json", broken.id)),
-            };
-            write_whole(&path, repro.text().as_bytes())?;
-            print(&story_lines(&story))?;
-            print(&finding_lines(&repro.findings))?;
-            print(&format!("again: plugfest replay {}\n", path.display()))?;
-            return Ok(EXIT_FAILED);
-        }
-        let done = seed + 1 - first;
-        if done.is_multiple_of(SIGN_OF_LIFE) {
-            print(&format!("{done} stories, {verified} blocks verified\n"))?;
-        }
-    }
-    let stories = end - first;
+    let property = Property {
+        seeds: first..first.saturating_add(arguments.stories),
+        behaviour: arguments.target_behaviour.into(),
+        deviations: arguments.deviation.clone(),
+        schedule: arguments.schedule.into(),
+    };
     print(&format!(
-        "{stories} stories, {verified} blocks verified: no check was broken\n"
+        "stories of seeds {first}..{}\n",
+        property.seeds.end
     ))?;
-    Ok(EXIT_HELD)
+    let mut printed = Ok(());
+    let result = property.check_with(&mut |hunt| {
+        let line = match hunt {
+            Hunt::Broken { seed, check } => {
+                format!("seed {seed} breaks {check}; making it smaller\n")
+            }
+            Hunt::Told(told) if told.stories.is_multiple_of(SIGN_OF_LIFE) => {
+                format!("{}\n", count(told))
+            }
+            Hunt::Told(_) => return,
+        };
+        if printed.is_ok() {
+            printed = print(&line);
+        }
+    });
+    printed?;
+    match result {
+        Ok(told) => {
+            print(&format!("{}: no check was broken\n", count(told)))?;
+            Ok(EXIT_HELD)
+        }
+        Err(Failure::Interrupted(told)) => {
+            let told = count(told);
+            print(&format!("interrupted: {told}, no check was broken\n"))?;
+            Ok(EXIT_INTERRUPTED)
+        }
+        Err(failure) => found(arguments, &failure),
+    }
+}
+
+/// Writes a violation down, and prints it.
+fn found(arguments: &FuzzArguments, failure: &Failure) -> Result<u8, Stop> {
+    let Failure::Violated { seed, check, repro } = failure else {
+        return Err(Stop::error(failure));
+    };
+    let path = match &arguments.repro {
+        Some(path) => path.clone(),
+        None => PathBuf::from(format!("plugfest-{check}-{seed}.json")),
+    };
+    write_whole(&path, repro.text().as_bytes())?;
+    print(&failure.to_string())?;
+    print(&format!("again: plugfest replay {}\n", path.display()))?;
+    Ok(EXIT_FAILED)
+}
+
+fn count(told: Told) -> String {
+    let Told { stories, verified } = told;
+    format!("{stories} stories, {verified} blocks verified")
 }

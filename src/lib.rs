@@ -1,13 +1,45 @@
 //! Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, deterministically.
 //!
-//! The public face: enough to carry out a plan in a `#[test]` of your own.
+//! The public face: what a `#[test]` of your own needs. A plan, shipped or yours:
 //!
-//! ```no_run
-//! let plan = plugfest::parse("mine.kdl", &std::fs::read_to_string("mine.kdl")?)?;
-//! let report = plugfest::run(&plan, &plugfest::RunOptions::default(), &mut |_| {})?;
-//! assert_eq!(report.verdict(), plugfest::Verdict::Passed, "{}", plugfest::render(&[report]));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//! use plugfest::{RunOptions, Verdict, Volume, render, run, shipped};
+//!
+//! let plan = shipped("hotdetach").expect("it ships");
+//! let options = RunOptions { seed: 7, volume: Volume::Quick, ..RunOptions::default() };
+//! let report = run(&plan, &options)?;
+//! assert_eq!(report.verdict(), Verdict::Passed, "{}", render(&[report]));
+//! # Ok::<(), plugfest::RunError>(())
+//! ```
+//!
+//! A plan of your own is a text; what is wrong with it names its place:
+//!
+//! ```
+//! use plugfest::{RunOptions, Verdict, parse, run};
+//!
+//! let plan = parse("mine.kdl", r#"
+//!     plan "mine" {
+//!       about "Two disks, one after the other."
+//!       controllers 1
+//!       disks 2 from="nvme"
+//!       job "default_integrity"
+//!       vm 1 controllers="1"
+//!       prerequisites { boot vm=1 }
+//!       case "1" "Two targets on one controller" {
+//!         attach disk=1 controller=1
+//!         attach disk=2 controller=1
+//!         fio "both" on="attached" expect="pass"
+//!       }
+//!     }
+//! "#).expect("it is a plan");
+//! assert_eq!(run(&plan, &RunOptions::default())?.verdict(), Verdict::Passed);
+//!
+//! let error = parse("mine.kdl", r#"plan "mine" { disk 2 }"#).unwrap_err().to_string();
+//! assert!(error.contains("mine.kdl:1:"), "{error}");
+//! # Ok::<(), plugfest::RunError>(())
+//! ```
+//!
+//! A property: [`Property`].
 //!
 //! Everything else is in the crates that this one is made of: `scenarios` (plans, checks, reports),
 //! `sim` (the two models), `fio_model`, and `real` (what touches the machine).
@@ -15,6 +47,7 @@
 
 mod conform_command;
 pub mod interrupt;
+pub mod property;
 pub mod repro;
 mod run;
 mod shrink;
@@ -22,7 +55,15 @@ pub mod story;
 mod testbed;
 
 pub use conform_command::{ConformOptions, conform_command};
+pub use property::{Failure, Property};
 pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Schedule, Volume, run, run_with};
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};
-pub use shrink::shrink;
+
+/// The plan that ships under this name: `hotattach`, `hotdetach`, `hotplug` or `hotremove`.
+#[must_use]
+pub fn shipped(name: &str) -> Option<Plan> {
+    let mut plans = scenarios::shipped::PLANS.iter();
+    let plan = plans.find(|plan| plan.name == name)?;
+    Some(parse(plan.file, plan.text).expect("what ships is a plan"))
+}

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use plugfest::repro::{Finding, Repro, What};
-use scenarios::story::Story;
+use plugfest::property::{finding_lines, story_lines};
+use plugfest::repro::{Repro, What};
 
 use crate::cli::ReplayArguments;
 use crate::output::{Stop, print};
@@ -65,39 +65,4 @@ fn summary(repro: &Repro) -> String {
         some => format!("a target with {}", some.join(", ")),
     };
     format!("{what}, seed {}, {wrong}", repro.seed)
-}
-
-/// What happens in a story, a line a beat.
-pub fn story_lines(story: &Story) -> String {
-    let mut text = String::new();
-    for vm in &story.vms {
-        let controllers: Vec<String> = vm.controllers.iter().map(ToString::to_string).collect();
-        let boots = if vm.firmware_only {
-            "stays in its firmware"
-        } else if vm.awaited {
-            "boots"
-        } else {
-            "is still booting"
-        };
-        text += &format!("  {} on {} {boots}\n", vm.vm, controllers.join(" and "));
-    }
-    for (number, beat) in story.beats.iter().enumerate() {
-        let waits = if beat.awaited { ", and wait" } else { "" };
-        let gap = beat.gap();
-        text += &format!("  {:>3}. +{gap:?} {}{waits}\n", number + 1, beat.does);
-    }
-    text
-}
-
-/// What was violated, a block a finding.
-pub fn finding_lines(findings: &[Finding]) -> String {
-    let lines = findings.iter().map(|finding| {
-        let Finding {
-            check,
-            expected,
-            seen,
-        } = finding;
-        format!("FAIL {check}\n     expected {expected}\n     got      {seen}\n")
-    });
-    lines.collect()
 }

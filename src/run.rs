@@ -13,7 +13,7 @@ use scenarios::run::Progress;
 use scenarios::shipped::JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
-use sim::Deviation;
+use sim::{Deviation, Deviations};
 
 use crate::interrupt::Interruptible;
 use crate::testbed::{self, Turns};
@@ -140,6 +140,15 @@ impl Behaviour {
     }
 }
 
+/// How a target that behaves so, with `more` deviations, is wrong.
+pub(crate) fn deviations(behaviour: Behaviour, more: &[Deviation]) -> Deviations {
+    let preset = match behaviour {
+        Behaviour::Head => Deviations::head(),
+        Behaviour::Intended => Deviations::INTENDED,
+    };
+    more.iter().fold(preset, |all, one| all.with(*one))
+}
+
 /// Why a run said nothing at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunError(pub String);
@@ -162,20 +171,16 @@ pub struct Outputs<'a> {
     pub turns: Option<Box<dyn Write + Send>>,
 }
 
-/// Carries out `plan`, and tells `progress` while it goes on.
+/// Carries out `plan`.
 ///
 /// # Errors
 ///
 /// The plan asks for something impossible, a job file is wrong, or the testbed did not come up.
-pub fn run(
-    plan: &Plan,
-    options: &RunOptions,
-    progress: &mut dyn FnMut(&Progress<'_>),
-) -> Result<Report, RunError> {
-    run_with(plan, options, progress, Outputs::default())
+pub fn run(plan: &Plan, options: &RunOptions) -> Result<Report, RunError> {
+    run_with(plan, options, &mut |_| {}, Outputs::default())
 }
 
-/// Like [`run`], and writes down what `outputs` asks for.
+/// Like [`run`], tells `progress` while it goes on, and writes down what `outputs` asks for.
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ use scenarios::{ControllerId, VmId};
 use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
 use sim::{Deviation, Deviations};
 
-use crate::run::{Behaviour, JobText, RunError, RunOptions, Schedule, Volume};
+use crate::run::{JobText, RunError, RunOptions, Schedule, Volume};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -74,12 +74,7 @@ pub fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn T
 
 /// How the target of `options` is wrong.
 pub fn deviations(options: &RunOptions) -> Deviations {
-    let preset = match options.behaviour {
-        Behaviour::Head => Deviations::head(),
-        Behaviour::Intended => Deviations::INTENDED,
-    };
-    let more = options.deviations.iter();
-    more.fold(preset, |all, deviation| all.with(*deviation))
+    crate::run::deviations(options.behaviour, &options.deviations)
 }
 
 /// What each disk of a job writes and verifies.

@@ -86,7 +86,7 @@ fn a_plan_goes_the_same_way_again() {
         schedule: Schedule::Random,
         ..RunOptions::default()
     };
-    let report = plugfest::run(&plan, &options, &mut |_| {}).expect("it runs");
+    let report = plugfest::run(&plan, &options).expect("it runs");
     let repro = Repro::of_run(&plan, &options).expect("it runs");
     assert_eq!(repro.ending, report.ending, "recording changes nothing");
     let repro = Repro::parse(&repro.text()).expect("what was written is read");

@@ -71,7 +71,7 @@ fn plan() -> f64 {
         let shipped = shipped.expect("a documented plan ships");
         let plan = plugfest::parse(shipped.file, shipped.text).expect("it parses");
         total += per_unit(&mut || {
-            let report = run(&plan, &RunOptions::default(), &mut |_| {}).expect("it runs");
+            let report = run(&plan, &RunOptions::default()).expect("it runs");
             assert_eq!(report.verdict(), plugfest::Verdict::Passed);
             1
         });

@@ -63,17 +63,18 @@ pub fn attach_as_a_session_starts(lab: &mut Lab) {
     lab.rest(SOON);
 }
 
-/// The same under a fio that runs, whose disk was exchanged for itself while the machine was paused.
-pub fn reattach_as_a_session_starts(lab: &mut Lab) {
+/// A guest that is not told of it goes on using a target that was detached, also after a restart.
+pub fn use_what_was_detached(lab: &mut Lab) {
     lab.call(attach(NVME, 3));
-    lab.boot(VM_A);
-    lab.fio(NVME, 3, "rw=randread\niodepth=4\nsize=512k");
-    lab.wait("a read is submitted", submitted);
-    let took = lab.rehearse(VM_A);
+    lab.switch_on(VM_A, |config| GuestConfig {
+        hotplug: false,
+        ..config
+    });
+    lab.wait("the guest is ready", ready);
     lab.call(detach(3));
-    lab.aim(took, MOMENT, RPC_PERIOD);
-    lab.send([attach(NVME, 3)]);
+    lab.pause(VM_A);
     lab.go_on(VM_A);
+    lab.fio(NVME, 3, "rw=randread\niodepth=4\nsize=512k");
     lab.rest(LONG);
 }
 

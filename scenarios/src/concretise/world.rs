@@ -458,7 +458,7 @@ fn both(a: &Source, b: &Source) -> Source {
             lines.dedup();
             Source::Lines(lines)
         }
-        (Source::Implied(_), other) => other.clone(),
-        (lines, Source::Implied(_)) => lines.clone(),
+        (Source::Implied(_) | Source::Itself, other) => other.clone(),
+        (lines, Source::Implied(_) | Source::Itself) => lines.clone(),
     }
 }

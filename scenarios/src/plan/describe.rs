@@ -75,7 +75,7 @@ impl fmt::Display for FioExpect {
 }
 
 impl fmt::Display for Source {
-    /// "27", "28,21", "implied".
+    /// "27", "28,21", "implied", "plan".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lines(lines) => {
@@ -83,6 +83,7 @@ impl fmt::Display for Source {
                 f.pad(&lines.join(","))
             }
             Self::Implied(_) => f.pad("implied"),
+            Self::Itself => f.pad("plan"),
         }
     }
 }

@@ -57,6 +57,8 @@ impl std::error::Error for PlanError {}
 pub(super) struct Text<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
+    /// Some node says which line of a document it follows, or why it is implied: then all do.
+    pub(super) sourced: bool,
 }
 
 impl Text<'_> {
@@ -169,6 +171,7 @@ mod tests {
     #[test]
     fn counts_columns_in_characters() {
         let text = Text {
+            sourced: false,
             file: "p.kdl",
             text: "a\n\u{e9}\u{e9} bad",
         };

@@ -97,6 +97,8 @@ pub enum Source {
     Lines(Vec<u32>),
     /// No line says so, but this is why the test plan needs it.
     Implied(String),
+    /// The plan follows no document: no line of it names one.
+    Itself,
 }
 
 /// What a step asks for.

@@ -201,7 +201,7 @@ impl<'a> Node<'a> {
             .ok_or_else(|| self.missing(key, "one number or several"))
     }
 
-    /// Why the node is there: `line=` or `implied=`.
+    /// Why the node is there: `line=` or `implied=`; nothing, if the plan has neither anywhere.
     pub(super) fn source(&mut self) -> Result<Source, PlanError> {
         let line = self.property("line");
         let implied = self.text("implied")?;
@@ -222,6 +222,7 @@ impl<'a> Node<'a> {
                 format!("`{}` has both `line` and `implied`", self.name()),
                 help,
             )),
+            (None, None) if !self.text.sourced => Ok(Source::Itself),
             (None, None) => Err(self.error(
                 format!("`{}` does not say where it comes from", self.name()),
                 help,

@@ -39,8 +39,14 @@ const NODES: &[&str] = &[
 ///
 /// The text is not KDL, or no plan, or asks for something impossible.
 pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
-    let text = &Text { file, text };
-    let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(text, &error))?;
+    let mut text = Text {
+        file,
+        text,
+        sourced: false,
+    };
+    let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(&text, &error))?;
+    text.sourced = document.nodes().iter().any(is_sourced);
+    let text = &text;
     let (node, rest) = match document.nodes() {
         [] => {
             let nowhere = text.position((0, 0).into());
@@ -96,6 +102,12 @@ struct Parts {
     vms: Vec<PlanVm>,
     prerequisites: Option<Vec<Step>>,
     cases: Vec<Case>,
+}
+
+/// Whether a node or one in it says where it comes from.
+fn is_sourced(node: &KdlNode) -> bool {
+    let children = node.children().map_or(&[][..], KdlDocument::nodes);
+    node.get("line").is_some() || node.get("implied").is_some() || children.iter().any(is_sourced)
 }
 
 fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {

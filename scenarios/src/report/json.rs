@@ -59,6 +59,7 @@ fn step_json(step: &StepReport) -> Value {
     match &step.source {
         Source::Lines(lines) => put("lines", lines.clone().into()),
         Source::Implied(why) => put("implied", why.clone().into()),
+        Source::Itself => None,
     };
     if let Some(lane) = &step.lane {
         put("lane", lane.clone().into());

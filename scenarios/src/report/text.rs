@@ -31,6 +31,7 @@ pub fn step_lines(step: &StepReport) -> String {
     let from = match &step.source {
         Source::Lines(_) => format!("line {}", step.source),
         Source::Implied(_) => "implied".to_owned(),
+        Source::Itself => String::new(),
     };
     let lane = step
         .lane
