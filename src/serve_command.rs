@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use real::serve::{Ended, News, ServeOptions, Server};
+use real::vhost_user::cut;
 use sim::Deviations;
 use sim::message::Crash;
 use sim::target::{NvmeDevice, TargetConfig};
@@ -52,6 +53,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
     // Every ring of every front-end brings descriptors.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(Stop::error)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(Stop::error)?;
+    cut::survive().map_err(Stop::error)?;
     let server = Server::start(options, tell).map_err(Stop::error)?;
     let ended = loop {
         if let Some(ended) = server.wait(ASK_PERIOD) {

@@ -7,6 +7,8 @@
 
 #[path = "serve/driver.rs"]
 mod driver;
+#[path = "serve/hostile.rs"]
+mod hostile;
 #[path = "serve/rig.rs"]
 mod rig;
 
@@ -22,6 +24,7 @@ use sim::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
 use sim::{Deviation, Deviations};
 
 use driver::{Driver, READ_10, TEST_UNIT_READY};
+use hostile::Hostile;
 use rig::{Process, Rig};
 
 #[test]
@@ -224,11 +227,7 @@ fn what_a_dead_target_had_in_flight_is_served_by_the_next() {
 #[test]
 fn rubbish_ends_its_own_connection_and_no_other() {
     let mut process = Process::start(&["--target-behaviour", "intended"]);
-    let malloc = json!({"name": "Malloc0", "num_blocks": 8192, "block_size": 512});
-    process.call("bdev_malloc_create", malloc);
-    process.call("vhost_create_scsi_controller", json!({"ctrlr": "vhost.0"}));
-    let attach = json!({"ctrlr": "vhost.0", "scsi_target_num": 0, "bdev_name": "Malloc0"});
-    process.call("vhost_scsi_controller_add_target", attach);
+    process.disk("vhost.0", "Malloc0");
     let mut driver = Driver::start(&process.socket("vhost.0"));
     let before = process.descriptors();
     for round in 0..100u8 {
@@ -249,6 +248,73 @@ fn rubbish_ends_its_own_connection_and_no_other() {
     process.signal("-INT");
     assert_eq!(process.end(), (Some(0), None));
     assert!(process.log().contains("vhost.0: closed: "), "it says why");
+}
+
+#[test]
+fn hostile_front_ends_do_no_harm() {
+    attack(150);
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn three_thousand_hostile_front_ends_do_no_harm() {
+    attack(3_000);
+}
+
+#[test]
+#[ignore = "a quarter of an hour"]
+fn a_hundred_thousand_hostile_front_ends_do_no_harm() {
+    attack(100_000);
+}
+
+/// Lets hostile front-ends at one controller, while the driver of another verifies what it reads.
+fn attack(connections: u64) {
+    let mut process = Process::start(&["--target-behaviour", "intended"]);
+    process.disk("vhost.0", "Malloc0");
+    process.disk("vhost.1", "Malloc1");
+    let mut driver = Driver::start(&process.socket("vhost.1"));
+    assert_eq!(driver.write(0, 0, &[0x5a; 512]).status, 0);
+    let mut hostile = Hostile::new(1);
+    let mut before = None;
+    for connection in 0..connections {
+        hostile.attack(&process.socket("vhost.0"));
+        let answer = driver.command(0, READ_10, 512);
+        assert_eq!(
+            (answer.response, answer.status),
+            (0, 0),
+            "after {connection}"
+        );
+        assert_eq!(answer.data, [0x5a; 512], "after {connection}");
+        if connection % 8 == 0 {
+            process.wait("sessions end", |process| process.sessions(0) < 50);
+        }
+        if connection == 100 {
+            hostile.leave();
+            process.wait("sessions end", |process| process.sessions(0) == 0);
+            before = Some((process.descriptors(), process.resident_kib()));
+        }
+    }
+    hostile.leave();
+    process.wait("sessions end", |process| process.sessions(0) == 0);
+    let (descriptors, resident) = before.expect("more than a hundred");
+    process.wait("descriptors leak", |process| {
+        process.descriptors() <= descriptors
+    });
+    assert!(
+        process.resident_kib() < resident + 16 * 1024,
+        "{resident} KiB grew"
+    );
+    assert!(hostile.messages > 10 * connections, "{hostile:?}");
+    assert!(
+        hostile.cut > 0 && hostile.hung_up < connections,
+        "{hostile:?}"
+    );
+    assert!(
+        process.log().contains("invalid request at index"),
+        "rings were served"
+    );
+    process.signal("-TERM");
+    assert_eq!(process.end(), (Some(0), None));
 }
 
 #[test]
@@ -334,13 +400,7 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
         "--deviation",
         "tmf_null_lun",
     ]);
-    process.call(
-        "bdev_malloc_create",
-        json!({"name": "Malloc0", "num_blocks": 8192, "block_size": 512}),
-    );
-    process.call("vhost_create_scsi_controller", json!({"ctrlr": "vhost.0"}));
-    let attach = json!({"ctrlr": "vhost.0", "scsi_target_num": 0, "bdev_name": "Malloc0"});
-    process.call("vhost_scsi_controller_add_target", attach);
+    process.disk("vhost.0", "Malloc0");
     let mut driver = Driver::start(&process.socket("vhost.0"));
     driver.reset_lun(0, 1);
     assert_eq!(process.end(), (None, Some(11)), "SIGSEGV");

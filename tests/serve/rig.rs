@@ -2,11 +2,11 @@
 //!
 //! Knows files and processes; no vhost-user.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -158,16 +158,17 @@ pub struct Process {
     dir: PathBuf,
     child: Child,
     out: BufReader<ChildStdout>,
-    err: ChildStderr,
     rpc: RpcClient,
 }
 
 impl Process {
     pub fn start(arguments: &[&str]) -> Self {
         let dir = dir("process");
-        let mut child = command(&dir).args(arguments).spawn().expect("it starts");
+        let log = File::create(dir.with_extension("log")).expect("a log");
+        let mut command = command(&dir);
+        command.args(arguments).stderr(log);
+        let mut child = command.spawn().expect("it starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let err = child.stderr.take().expect("piped");
         let line = line(&mut out);
         let path = dir.join("rpc.sock");
         assert_eq!(line, format!("JSON-RPC listens at {}", path.display()));
@@ -176,7 +177,6 @@ impl Process {
             dir,
             child,
             out,
-            err,
             rpc,
         }
     }
@@ -199,8 +199,34 @@ impl Process {
         assert!(answer.is_ok(), "{method}: {answer:?}");
     }
 
-    pub fn wait(&self, what: &str, mut wanted: impl FnMut(&Self) -> bool) {
+    /// A controller with a new disk as target 0.
+    pub fn disk(&mut self, controller: &str, bdev: &str) {
+        let malloc = json!({"name": bdev, "num_blocks": 8192, "block_size": 512});
+        self.call("bdev_malloc_create", malloc);
+        self.call("vhost_create_scsi_controller", json!({"ctrlr": controller}));
+        let attach = json!({"ctrlr": controller, "scsi_target_num": 0, "bdev_name": bdev});
+        self.call("vhost_scsi_controller_add_target", attach);
+    }
+
+    /// Sessions of a controller, by its number.
+    pub fn sessions(&mut self, controller: usize) -> usize {
+        let shown = self.rpc.call("vhost_get_controllers", None);
+        let shown = shown.expect("an answer");
+        let sessions = shown[controller]["sessions"].as_array();
+        sessions.expect("sessions").len()
+    }
+
+    pub fn wait(&mut self, what: &str, mut wanted: impl FnMut(&mut Self) -> bool) {
         wait(what, || wanted(self));
+    }
+
+    /// Memory in use.
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(path).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.expect("a line of its own").parse().expect("a number")
     }
 
     /// Another one at the same place: its exit status and what it says.
@@ -230,11 +256,9 @@ impl Process {
         }
     }
 
-    /// What it has logged; it has ended.
-    pub fn log(&mut self) -> String {
-        let mut text = String::new();
-        self.err.read_to_string(&mut text).expect("text");
-        text
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.with_extension("log")).expect("text")
     }
 
     /// What is in its directory.
@@ -255,6 +279,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_file(self.dir.with_extension("log"));
     }
 }
 

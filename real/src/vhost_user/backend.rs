@@ -20,7 +20,7 @@ use vhost::vhost_user::message::{
     VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{
-    BackendReqHandler, Error, GpuBackend, Result, VhostUserBackendReqHandlerMut,
+    Backend, BackendReqHandler, Error, GpuBackend, Result, VhostUserBackendReqHandlerMut,
 };
 use vm_memory::GuestMemoryBackend as _;
 
@@ -47,6 +47,7 @@ pub fn serve(stream: &UnixStream, answers: impl Answers) -> io::Result<()> {
         answers,
         table: None,
         refused: None,
+        requests_back: None,
     }));
     let mut requests = BackendReqHandler::from_stream(stream.try_clone()?, translator.clone());
     while let Some(header) = Header::peek(stream)? {
@@ -78,6 +79,8 @@ struct Translator<A> {
     table: Option<Table>,
     /// Why the last request was refused.
     refused: Option<String>,
+    /// The channel for requests of a back-end. SPDK has none; QEMU complains if it is closed.
+    requests_back: Option<Backend>,
 }
 
 impl<A: Answers> Translator<A> {
@@ -280,6 +283,10 @@ impl<A: Answers> VhostUserBackendReqHandlerMut for Translator<A> {
             buffer,
         };
         self.tell(message, None)
+    }
+
+    fn set_backend_req_fd(&mut self, channel: Backend) {
+        self.requests_back = Some(channel);
     }
 
     /// Live migration's: accepted, as by DPDK; nothing is written there, as the model moves no VM.

@@ -5,8 +5,8 @@
 //! # Divergence from SPDK
 //!
 //! DPDK maps each file from its beginning and believes the sizes it is told: a file that is shorter kills
-//! it with SIGBUS. Here such a table is refused, and so are more than [`BYTES_MAX`]. A front-end that cuts
-//! its file off later (memory of QEMU's is sealed against it) still kills us.
+//! it with SIGBUS. Here such a table is refused, and so are more than [`BYTES_MAX`]; for a file that is cut
+//! off later see [`cut`](super::cut). An offset into a file of huge pages must be a multiple of their size.
 
 use std::fs::File;
 use std::io;

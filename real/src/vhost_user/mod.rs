@@ -4,6 +4,7 @@
 //! the crate `vhost`'s, but for device status, which it does not know.
 
 pub mod backend;
+pub mod cut;
 pub mod frontend;
 mod header;
 pub mod memory;
