@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod replay_command;
 mod run_command;
+mod serve_command;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Conform(arguments) => conform(&arguments),
         Command::Guest { command } => guest_command::run(&command),
+        Command::Serve(arguments) => serve_command::run(&arguments),
         Command::List => list_command::list(),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -1,7 +1,11 @@
-//! Everything that touches the machine.
+//! Everything that touches the machine: what it has (`doctor`), the model target behind sockets (`serve`),
+//! vhost-user and JSON-RPC on sockets, guests in QEMU (`qemu`), and the testbed that these make (`testbed`).
 //!
-//! For now: what the machine has (`doctor`). Knows nothing of how schedules are chosen.
+//! Knows nothing of how schedules are chosen.
 #![deny(unsafe_code)]
 
 pub mod doctor;
 pub mod qemu;
+pub mod rpc;
+pub mod serve;
+pub mod vhost_user;

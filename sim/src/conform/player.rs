@@ -52,7 +52,7 @@ pub struct Player<'a> {
     pub(super) front_ends: Vec<FrontEnd>,
     pub(super) clients: Clients,
     pub(super) watch_calls: bool,
-    pub(super) next_conn: u16,
+    pub(super) next_conn: u32,
     /// What was seen in this step.
     pub(super) seen: Vec<Value>,
     said: Vec<FromTarget>,

@@ -80,6 +80,15 @@ impl Target {
         left
     }
 
+    /// The sockets that are bound: each one's path, as far as it fits an address, and its controller.
+    pub fn sockets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ctl.iter().flatten().filter_map(|ctl| {
+            let path = self.socket_path(&ctl.name);
+            let bound = self.sockets.iter().find(|bound| **bound == path)?;
+            Some((bound.as_str(), ctl.name.as_str()))
+        })
+    }
+
     /// Sockets whose controller is gone, or has them under another path.
     fn stray_sockets(&self) -> usize {
         let dir = &self.config.socket_dir;
