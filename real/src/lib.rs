@@ -8,4 +8,5 @@ pub mod doctor;
 pub mod qemu;
 pub mod rpc;
 pub mod serve;
+pub mod testbed;
 pub mod vhost_user;

@@ -96,11 +96,10 @@ fio_run() {
 	exit=$?
 	rm -f "/run/fio$fio"
 	begin
-	echo "fio $fio $exit" >&3
-	[ -f "/run/json$fio" ] && sed "s/^/ j$fio /" <"/run/json$fio" >&3
-	# Lines about single blocks can be thousands: how many of each kind, and the first few.
+	echo "fio $fio $exit$used" >&3
+	[ -f "/run/json$fio" ] && sed -n "/^{/,\$s/^/ j$fio /p" <"/run/json$fio" >&3
+	# Lines about single blocks can be thousands: how many never written ones, and the first few others.
 	grep -c 'verify: bad magic header 0, wanted' <"/run/err$fio" | sed "s/^/ z$fio /" >&3
-	grep -c 'verify: ' <"/run/err$fio" | sed "s/^/ v$fio /" >&3
 	grep -v 'bad magic header 0, wanted' <"/run/err$fio" | head -n 12 | cut -c1-300 | sed "s/^/ e$fio /" >&3
 	echo "ended $fio" >&3
 	end

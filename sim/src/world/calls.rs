@@ -102,8 +102,13 @@ pub fn delete(of: ControllerId) -> Call {
 
 /// What attaches a disk; a negative target: the first free slot.
 pub fn attach(disk: DiskId, kind: DiskKind, to: ControllerId, target: i64) -> Call {
+    attach_bdev(&bdev(disk, kind), to, target)
+}
+
+/// What attaches a bdev, by name.
+pub fn attach_bdev(bdev: &str, to: ControllerId, target: i64) -> Call {
     let params = json!({
-        "ctrlr": controller(to), "scsi_target_num": target, "bdev_name": bdev(disk, kind),
+        "ctrlr": controller(to), "scsi_target_num": target, "bdev_name": bdev,
     });
     ("vhost_scsi_controller_add_target", Some(params))
 }
