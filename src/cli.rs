@@ -68,6 +68,7 @@ Examples:
   plugfest run                                   hotattach and hotdetach, every case
   plugfest run hotattach/3                       one case; those before it are set-up
   plugfest run mine.kdl                          a plan of your own
+  plugfest run --guest qemu --runtime 3          with real guests
   plugfest run --seeds 0..1000 --volume quick    a thousand seeds; prints what failed
   plugfest run hotplug --format json             one JSON object a case";
 
@@ -94,6 +95,23 @@ pub struct RunArguments {
     /// A fio job file to run instead of each plan's own
     #[arg(long, value_name = "FILE")]
     pub job: Option<PathBuf>,
+
+    /// Who the guests are
+    #[arg(long, value_enum, default_value = "model")]
+    pub guest: GuestWord,
+
+    /// With --guest qemu: seconds that a time-based job runs, and waits inside it shortened alike
+    /// [default: as the job says]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub runtime: Option<u32>,
+
+    /// With --guest qemu: what `plugfest guest build --output` made [default: made when needed, and kept]
+    #[arg(long, value_name = "DIR")]
+    pub guest_image: Option<PathBuf>,
+
+    /// With --guest qemu: emulate the CPU, even if KVM works
+    #[arg(long)]
+    pub emulate: bool,
 
     /// How many blocks each fio writes and verifies on each disk
     #[arg(long, value_enum, default_value = "default")]
@@ -276,6 +294,14 @@ impl From<VolumeWord> for Volume {
             VolumeWord::Full => Self::Full,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GuestWord {
+    /// A model of Linux and fio, in a simulator with virtual time
+    Model,
+    /// Linux and fio in QEMU, on the model target behind real sockets
+    Qemu,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

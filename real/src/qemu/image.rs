@@ -31,6 +31,27 @@ pub struct Image {
     pub initrd: PathBuf,
 }
 
+impl Image {
+    /// The one that was put into `dir`.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn in_dir(dir: &Path) -> Result<Self, ImageError> {
+        let image = Self {
+            kernel: dir.join("vmlinuz"),
+            initrd: dir.join("initrd"),
+        };
+        for file in [&image.kernel, &image.initrd] {
+            fs::File::open(file).map_err(|error| {
+                let command = format!("{error}; plugfest guest build --output {}", dir.display());
+                ImageError::at(file, &command)
+            })?;
+        }
+        Ok(image)
+    }
+}
+
 /// What an image is made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageOptions {

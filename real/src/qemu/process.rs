@@ -18,6 +18,9 @@ use crate::testbed::guests::Hba;
 
 /// Memory of a guest. The initramfs is there twice while it is unpacked, 85 MiB each.
 const MEMORY_MIB: u32 = 320;
+/// The console is read for what a kernel says when it is not well, and no more. Without the last word, Linux
+/// sets 64 MiB aside for devices that cannot reach the memory that could be plugged in.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on swiotlb=noforce";
 /// The first HBA's PCI slot; the others follow.
 pub const HBA_SLOT: u8 = 0x10;
 
@@ -93,7 +96,7 @@ impl Process {
             .arg(&image.kernel)
             .arg("-initrd")
             .arg(&image.initrd);
-        command.args(["-append", "console=ttyS0 loglevel=5 random.trust_cpu=on"]);
+        command.args(["-append", KERNEL_ARGUMENTS]);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -406,12 +406,14 @@ impl Vm {
         match trouble(text) {
             // One oops is many lines.
             Some(_) if self.in_trouble => {}
+            Some(Trouble::Broken) if self.boots == 0 => {
+                self.in_trouble = true;
+                self.tell(Told::Lost(format!("{} does not boot: {text}", self.vm)));
+            }
             Some(Trouble::Broken) => {
                 self.in_trouble = true;
-                self.see(Observation::Crashed {
-                    who: self.vm.to_string(),
-                    how: text.to_owned(),
-                });
+                let (who, how) = (self.vm.to_string(), text.to_owned());
+                self.see(Observation::Crashed { who, how });
                 self.down();
             }
             Some(Trouble::HungTask) => {

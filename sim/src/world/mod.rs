@@ -21,9 +21,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use scenarios::{Observation, Seen, Time, VmId};
 
+pub use calls::DISK_BYTES;
 pub use hash::RunHash;
 pub use schedule::Schedule;
-pub use sim::{DISK_BYTES, Sim, SimOptions};
+pub use sim::{Sim, SimOptions};
 pub use sim_snapshot::SimSnapshot;
 pub use snapshot::Snapshot;
 pub use strategy::{Choices, Strategy};
