@@ -407,6 +407,35 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
 }
 
 #[test]
+fn a_paused_target_reads_nothing_and_then_everything_at_once() {
+    let mut rig = Rig::start(Deviations::INTENDED);
+    rig.controller("vhost.0", &["Malloc0"]);
+    let mut driver = Driver::start(&rig.socket("vhost.0"));
+    assert_eq!(driver.command(0, READ_10, 512).status, 0);
+    let mut debugger = rig.impatient(Duration::from_secs(2));
+    let mut pause = |method, params| debugger.call(method, params).expect("an answer");
+    assert_eq!(pause("plugfest_pause", None), json!(true));
+    let detach = json!({"ctrlr": "vhost.0", "scsi_target_num": 0});
+    let name = "vhost_scsi_controller_remove_target";
+    let first = rig.rpc.send(name, Some(detach.clone())).expect("sent");
+    let second = rig.rpc.send(name, Some(detach)).expect("sent");
+    let posted = driver.post(0, READ_10, 512);
+    std::thread::sleep(Duration::from_millis(30));
+    assert!(driver.take(posted).is_none(), "it stands still");
+    assert_eq!(pause("plugfest_resume", None), json!(true));
+    // Both were read in one poll: the second finds the first at work.
+    let (id, said) = rig.rpc.receive().expect("an answer");
+    assert_eq!(id, Some(second));
+    assert!(
+        matches!(said, Err(RpcError::Refused { message, .. }) if message == "Device or resource busy")
+    );
+    let (id, said) = rig.rpc.receive().expect("an answer");
+    assert_eq!((id, said.expect("detached")), (Some(first), json!(true)));
+    assert_eq!(driver.wait(posted).response, 0);
+    rig.stop();
+}
+
+#[test]
 fn a_target_that_hangs_answers_nobody_and_can_be_stopped() {
     let deviations = Deviations::INTENDED.with(Deviation::LogLoop);
     let mut rig = Rig::start(deviations);

@@ -13,6 +13,7 @@ use sim::target::{Target, TargetConfig, TargetTurn};
 use sim::{ActorId, Cx, Dice, End as _, When};
 
 use super::connection::Connection;
+use super::private::Paused;
 use super::sockets::Sockets;
 use super::wake::{Bell, Inbox, Mail, Token, Wake};
 use super::{Ended, News, ServeOptions};
@@ -54,6 +55,7 @@ pub struct Engine {
     tell: Box<dyn FnMut(News) + Send>,
     died: Option<Crash>,
     stopping: bool,
+    paused: Paused,
     heard_at: Time,
 }
 
@@ -95,6 +97,7 @@ impl Engine {
             tell,
             died: None,
             stopping: false,
+            paused: Paused::default(),
             heard_at: Time::ZERO,
         })
     }
@@ -202,7 +205,10 @@ impl Engine {
             Token::RpcClient(id) => {
                 let client = ClientId(id);
                 match self.rpc.hear(id) {
-                    Some(Heard::Bytes(bytes)) => self.put(ToTarget::Rpc { client, bytes }),
+                    Some(Heard::Bytes(bytes)) => match self.paused.ask(&bytes) {
+                        Some(answer) => self.rpc_unsent |= self.rpc.send(id, answer.as_bytes()),
+                        None => self.put(ToTarget::Rpc { client, bytes }),
+                    },
                     Some(Heard::Closed) => self.put(ToTarget::RpcClosed { client }),
                     None => return false,
                 }
@@ -259,10 +265,11 @@ impl Engine {
         any
     }
 
-    /// The actor that can go first, and when.
+    /// The actor that can go first, and when, unless its thread stands still.
     fn first_due(&self) -> Option<(Time, ActorId)> {
         let actors = (0..self.target.actors()).map(ActorId);
-        let due = actors.filter_map(|actor| match self.target.when(actor) {
+        let runs = actors.filter(|actor| !self.paused.holds(Target::thread(*actor)));
+        let due = runs.filter_map(|actor| match self.target.when(actor) {
             When::At(at) => Some((at, actor)),
             When::Blocked => None,
         });
@@ -377,6 +384,7 @@ impl Engine {
     }
 
     fn stop(mut self) -> Ended {
+        self.paused = Paused::default();
         self.sockets.remove_all();
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {

@@ -17,6 +17,7 @@
 
 mod connection;
 mod engine;
+mod private;
 mod ring;
 mod sockets;
 mod wake;
