@@ -7,4 +7,5 @@
 pub mod doctor;
 pub mod rpc;
 pub mod serve;
+pub mod socket_peer;
 pub mod vhost_user;

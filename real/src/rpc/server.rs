@@ -27,7 +27,7 @@ pub struct RpcSocket {
     path: PathBuf,
     listener: UnixListener,
     /// Held while we listen: `<path>.lock`.
-    lock: File,
+    _lock: File,
     clients: BTreeMap<u32, Client>,
     next: u32,
 }
@@ -83,7 +83,7 @@ impl RpcSocket {
         Ok(Self {
             path: path.to_owned(),
             listener,
-            lock,
+            _lock: lock,
             clients: BTreeMap::new(),
             next: 0,
         })
@@ -175,11 +175,9 @@ impl RpcSocket {
     /// # Errors
     ///
     /// They cannot be removed.
-    pub fn remove(self) -> io::Result<()> {
+    pub fn remove(&mut self) -> io::Result<()> {
         fs::remove_file(&self.path)?;
-        fs::remove_file(lock_path(&self.path))?;
-        drop(self.lock);
-        Ok(())
+        fs::remove_file(lock_path(&self.path))
     }
 }
 

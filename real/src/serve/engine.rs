@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// Runs until it is told to stop, or the target dies.
-    pub fn run(mut self) -> Ended {
+    pub fn run(&mut self) -> Ended {
         let mut busy_at = Time::ZERO;
         while !self.stopping && self.died.is_none() {
             if self.work() {
@@ -113,11 +113,8 @@ impl Engine {
             }
         }
         match self.died.take_if(|crash| crash.signal != HANG) {
-            Some(crash) => {
-                self.close_all();
-                return Ended::Died(crash);
-            }
-            None if self.died.is_some() => self.hang(),
+            Some(crash) => return Ended::Died(crash),
+            None if self.died.is_some() => self.stand_still(),
             None => {}
         }
         self.stop()
@@ -374,8 +371,8 @@ impl Engine {
         }
     }
 
-    /// An endless loop in the target: nothing is answered any more.
-    fn hang(&mut self) {
+    /// Answers nobody until it is told to end.
+    pub fn stand_still(&mut self) {
         while let Ok(mail) = self.inbox.letters.recv() {
             if matches!(mail, Mail::Stop) {
                 break;
@@ -383,7 +380,7 @@ impl Engine {
         }
     }
 
-    fn stop(mut self) -> Ended {
+    fn stop(&mut self) -> Ended {
         self.paused = Paused::default();
         self.sockets.remove_all();
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
@@ -406,7 +403,8 @@ impl Engine {
         }
     }
 
-    fn close_all(&mut self) {
+    /// Ends every connection.
+    pub fn close_all(&mut self) {
         for (_, connection) in std::mem::take(&mut self.connections) {
             connection.close(&self.wake);
         }

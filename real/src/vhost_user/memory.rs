@@ -86,13 +86,22 @@ pub fn map_buffer(file: File, offset: u64, len: u64) -> io::Result<Memory> {
 ///
 /// The ranges overlap, or the system refuses.
 pub fn shared(ranges: &[(GuestAddress, usize)]) -> io::Result<Memory> {
-    let files = ranges.iter().map(|(start, len)| {
-        let file = memfd("plugfest guest", *len as u64)?;
-        Ok((*start, *len, Some(FileOffset::new(file, 0))))
-    });
-    let files: Vec<_> = files.collect::<io::Result<_>>()?;
-    let memory = GuestMemory::from_ranges_with_files(files).map_err(io::Error::other)?;
+    let regions = ranges
+        .iter()
+        .map(|(start, len)| shared_region(*start, *len));
+    let regions = regions.collect::<io::Result<_>>()?;
+    let memory = GuestMemory::from_regions(regions).map_err(io::Error::other)?;
     Ok(Arc::new(memory))
+}
+
+/// A fresh region that can be shared.
+///
+/// # Errors
+///
+/// The system refuses.
+pub fn shared_region(start: GuestAddress, len: usize) -> io::Result<GuestRegionMmap<Touched>> {
+    let file = FileOffset::new(memfd("plugfest guest", len as u64)?, 0);
+    GuestRegionMmap::from_range(start, len, Some(file)).map_err(io::Error::other)
 }
 
 /// A file in memory, `len` bytes of zeroes.
