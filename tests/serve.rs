@@ -17,7 +17,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use real::rpc::client::RpcError;
+use real::rpc::client::{RpcClient, RpcError};
 use real::vhost_user::frontend::FrontEndError;
 use serde_json::json;
 use sim::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
@@ -404,6 +404,28 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
     let mut driver = Driver::start(&process.socket("vhost.0"));
     driver.reset_lun(0, 1);
     assert_eq!(process.end(), (None, Some(11)), "SIGSEGV");
+}
+
+#[test]
+fn clients_beyond_spdks_limit_wait_for_the_others_to_leave() {
+    let mut rig = Rig::start(Deviations::INTENDED);
+    rig.rpc.call("spdk_get_version", None).expect("an answer");
+    let others: Vec<RpcClient> = (0..63)
+        .map(|_| rig.impatient(Duration::from_secs(2)))
+        .collect();
+    let mut late = rig.impatient(Duration::from_secs(2));
+    late.send("spdk_get_version", None)
+        .expect("it is in the backlog");
+    std::thread::sleep(Duration::from_millis(20));
+    rig.rpc.call("spdk_get_version", None).expect("an answer");
+    let mut early = rig.impatient(Duration::from_millis(30));
+    early
+        .call("spdk_get_version", None)
+        .expect_err("there is no room");
+    drop(others);
+    let (_, version) = late.receive().expect("an answer");
+    assert!(version.is_ok(), "{version:?}");
+    rig.stop();
 }
 
 #[test]

@@ -33,6 +33,8 @@ const SILENT_MAX: Duration = Duration::from_millis(1);
 const CONNECTIONS_MAX: usize = 1024;
 /// How a modelled endless loop is told from a signal ([`Crash`]).
 const HANG: &str = "hang";
+/// Where there is no room for a connection, it is looked for again after this.
+const FULL_PERIOD: Duration = Duration::from_millis(10);
 /// When it is told to end, sessions may finish what is in flight.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,8 @@ pub struct Engine {
     died: Option<Crash>,
     stopping: bool,
     paused: Paused,
+    /// When new connections are looked for again, if they are not.
+    accepts_at: Option<Time>,
     heard_at: Time,
 }
 
@@ -98,6 +102,7 @@ impl Engine {
             died: None,
             stopping: false,
             paused: Paused::default(),
+            accepts_at: None,
             heard_at: Time::ZERO,
         })
     }
@@ -144,6 +149,9 @@ impl Engine {
                 any |= self.woken(token);
             }
             self.tokens = tokens;
+            if self.accepts_at.take_if(|at| *at <= now).is_some() {
+                self.accept(true);
+            }
             if self.rpc_unsent {
                 self.rpc_unsent = self.rpc.flush();
             }
@@ -191,14 +199,16 @@ impl Engine {
     fn woken(&mut self, token: Token) -> bool {
         match token {
             Token::Look => return false,
-            Token::RpcListener => {
-                if let Some((id, client)) = self.rpc.accept()
-                    && let Err(error) = self.wake.add(client, Token::RpcClient(id))
-                {
-                    self.rpc.close(id);
-                    (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+            Token::RpcListener => match self.rpc.accept() {
+                Ok(Some((id, client))) => {
+                    if let Err(error) = self.wake.add(client, Token::RpcClient(id)) {
+                        self.rpc.close(id);
+                        (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+                    }
                 }
-            }
+                Ok(None) => return false,
+                Err(error) => self.wait_to_accept("JSON-RPC", &error),
+            },
             Token::RpcClient(id) => {
                 let client = ClientId(id);
                 match self.rpc.hear(id) {
@@ -212,11 +222,26 @@ impl Engine {
             }
             Token::Socket(number) => match self.sockets.accept(number) {
                 Some(Ok((stream, controller))) => self.connect(stream, controller),
-                Some(Err(error)) => (self.tell)(News::Log(format!("vhost-user: {error}"))),
+                Some(Err(error)) => self.wait_to_accept("vhost-user", &error),
                 None => return false,
             },
         }
         true
+    }
+
+    /// New connections have to wait for room.
+    fn wait_to_accept(&mut self, what: &str, error: &io::Error) {
+        (self.tell)(News::Log(format!("{what}: {error}")));
+        self.accept(false);
+        self.accepts_at = Some(self.now() + FULL_PERIOD);
+    }
+
+    fn accept(&mut self, on: bool) {
+        self.wake.remove(&self.rpc);
+        if on && let Err(error) = self.wake.add(&self.rpc, Token::RpcListener) {
+            (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+        }
+        self.sockets.listen(&self.wake, on);
     }
 
     fn connect(&mut self, stream: std::os::unix::net::UnixStream, controller: String) {
@@ -361,7 +386,8 @@ impl Engine {
         fence(Ordering::SeqCst);
         if !self.look() {
             let silent = self.connections.values().any(Connection::is_silent);
-            let most = (silent || self.rpc_unsent).then_some(SILENT_MAX);
+            let silent = silent || self.rpc_unsent || self.accepts_at.is_some();
+            let most = silent.then_some(SILENT_MAX);
             let span = due.into_iter().chain(most).min();
             self.wake.sleep(span);
             self.heard_at = Time::ZERO;
