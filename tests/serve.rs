@@ -134,8 +134,9 @@ fn get_vring_base_waits_for_what_is_in_flight() {
     rig.attach("vhost.0", 0, "Slow");
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     let posted = driver.post(0, READ_10, 512);
-    // It is in the target's hands when its head was taken.
-    std::thread::sleep(Duration::from_millis(20));
+    rig.until("the target has it in its hands", |shown| {
+        shown[0]["sessions"][0]["inflight_task_cnt"] == json!(1)
+    });
     assert!(driver.take(posted).is_none(), "the read takes 200 ms");
     let began = Instant::now();
     let base = driver.ask(VhostUser::GetVringBase { vring: REQUESTQ });
@@ -359,7 +360,7 @@ fn idle_it_sleeps_and_a_kick_wakes_it() {
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
     // What the last answers have set off comes to rest.
-    std::thread::sleep(Duration::from_millis(30));
+    std::thread::sleep(Duration::from_millis(60));
     assert!(driver.wants_kicks());
     let posted = driver.publish(0, READ_10, 512);
     std::thread::sleep(Duration::from_millis(20));
