@@ -40,6 +40,9 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Play recordings of a real target to the model target, and compare every answer.
     Conform(ConformArguments),
+    /// Serve the model target on sockets: vhost-user for guests, JSON-RPC as SPDK's rpc.py speaks it.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArguments),
     /// List the plans, their cases, and the jobs.
     List,
     /// Print completions for a shell.
@@ -189,9 +192,51 @@ pub struct ConformArguments {
     #[arg(long, value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
+    /// Play them to a process of `plugfest serve` over its sockets, not to the model itself
+    #[arg(long, conflicts_with = "target_behaviour")]
+    pub serve: bool,
+
     /// What is printed: a line a file with its first mismatch, or one JSON object a file
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
+}
+
+const SERVE_EXAMPLES: &str = "\
+A controller's socket is DIR/NAME from vhost_create_scsi_controller until vhost_delete_controller. Ctrl-C ends it.
+
+Examples:
+  plugfest serve --rpc-socket /tmp/spdk.sock --vhost-sockets /tmp
+  rpc.py -s /tmp/spdk.sock bdev_malloc_create -b Malloc0 64 512
+  rpc.py -s /tmp/spdk.sock bdev_nvme_attach_controller -b Nvme0 -t PCIe -a 0000:01:00.0
+  rpc.py -s /tmp/spdk.sock vhost_create_scsi_controller vhost.0
+  rpc.py -s /tmp/spdk.sock vhost_scsi_controller_add_target vhost.0 0 Malloc0";
+
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// Where to listen for JSON-RPC
+    #[arg(long, value_name = "PATH", default_value = "/var/tmp/spdk.sock")]
+    pub rpc_socket: PathBuf,
+
+    /// Where the controllers' vhost-user sockets appear
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub vhost_sockets: PathBuf,
+
+    /// How the model target behaves
+    #[arg(long, value_enum, default_value = "head")]
+    pub target_behaviour: BehaviourWord,
+
+    /// A deviation beside those, by name or number; can be given several times
+    #[arg(long, value_name = "NAME", value_parser = deviation)]
+    pub deviation: Vec<Deviation>,
+
+    /// Reactors: with two, the controllers' threads have one of their own
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub cores: u8,
+
+    /// Decides what hardware leaves to chance: how long each request of a bdev takes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

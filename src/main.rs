@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod replay_command;
 mod run_command;
+mod serve_command;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Conform(arguments) => conform(&arguments),
+        Command::Serve(arguments) => serve_command::run(&arguments),
         Command::List => list_command::list(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -88,6 +90,11 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let options = ConformOptions {
         intended: arguments.target_behaviour == BehaviourWord::Intended,
         json: arguments.format == Format::Json,
+        serve: if arguments.serve {
+            Some(std::env::current_exe().map_err(Stop::error)?)
+        } else {
+            None
+        },
     };
     let mut text = Vec::new();
     let exit = conform_command(&arguments.paths, options, &mut text).map_err(Stop::error)?;

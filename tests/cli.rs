@@ -181,7 +181,9 @@ fn junit_has_a_case_a_case_and_seed_and_says_what_failed() {
 #[test]
 fn completions_and_the_manual_know_every_command() {
     for text in [plugfest(&["completions", "bash"]), plugfest(&["man"])] {
-        for command in ["run", "fuzz", "replay", "conform", "list", "doctor"] {
+        for command in [
+            "run", "fuzz", "replay", "conform", "serve", "list", "doctor",
+        ] {
             assert!(text.contains(command), "{command}");
         }
         assert!(text.ends_with("exit 0\n"));

@@ -67,7 +67,7 @@ pub struct Fire {
     memory: Memory,
     avail: [u16; RINGS as usize],
     given: u64,
-    conn: u16,
+    conn: u32,
     /// What has been given so far.
     pub tally: Tally,
 }

@@ -1,6 +1,11 @@
-//! Everything that touches the machine.
+//! Everything that touches the machine: what it has (`doctor`), the model target behind sockets (`serve`),
+//! vhost-user and JSON-RPC on sockets.
 //!
-//! For now: what the machine has (`doctor`). Knows nothing of how schedules are chosen.
+//! Knows nothing of how schedules are chosen.
 #![deny(unsafe_code)]
 
 pub mod doctor;
+pub mod rpc;
+pub mod serve;
+pub mod socket_peer;
+pub mod vhost_user;

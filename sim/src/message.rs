@@ -18,11 +18,11 @@ use crate::end::Memory;
 
 /// A vhost-user connection, numbered by whoever connects; never reused in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u16);
+pub struct ConnId(pub u32);
 
 /// A connection to the RPC socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(pub u16);
+pub struct ClientId(pub u32);
 
 /// A virtio-scsi device of one guest, in the order of its devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

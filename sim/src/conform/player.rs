@@ -52,7 +52,7 @@ pub struct Player<'a> {
     pub(super) front_ends: Vec<FrontEnd>,
     pub(super) clients: Clients,
     pub(super) watch_calls: bool,
-    pub(super) next_conn: u16,
+    pub(super) next_conn: u32,
     /// What was seen in this step.
     pub(super) seen: Vec<Value>,
     said: Vec<FromTarget>,
@@ -70,7 +70,7 @@ impl<'a> Player<'a> {
             .setup
             .frontends
             .iter()
-            .map(FrontEnd::new)
+            .map(|setup| FrontEnd::new(setup, peer))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             peer,

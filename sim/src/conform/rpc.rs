@@ -14,7 +14,7 @@ use crate::message::{ClientId, ToTarget};
 #[derive(Debug, Default)]
 pub struct Clients {
     open: BTreeMap<u64, Client>,
-    next: u16,
+    next: u32,
 }
 
 #[derive(Debug)]

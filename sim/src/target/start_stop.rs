@@ -73,7 +73,7 @@ impl Target {
         cx.see(Observation::Inside(Inside::SessionStarted {
             controller: ctl.id(),
             session: id,
-            conn: u32::from(ctl.sessions[index].conn.0),
+            conn: ctl.sessions[index].conn.0,
             hotplug: ctl.sessions[index].has(feature::HOTPLUG),
             eventq: ctl.sessions[index].has_ring(EVENTQ.0),
         }));

@@ -39,7 +39,7 @@ impl World {
                 });
                 self.refresh_target();
                 for conn in 0..self.conns.len() {
-                    self.close(ConnId(conn as u16));
+                    self.close(ConnId(conn as u32));
                 }
             }
         }
@@ -48,11 +48,11 @@ impl World {
     pub(super) fn route_from_guest(&mut self, seat: usize, message: FromGuest) {
         match message {
             FromGuest::Connect { hba } => {
-                let conn = ConnId(self.conns.len() as u16);
+                let conn = ConnId(self.conns.len() as u32);
                 self.conns.push((seat, hba));
                 let (vm, guest) = (self.seats[seat].vm, &self.seats[seat].guest);
                 if let Some(controller) = guest.controller(hba) {
-                    let conn = u32::from(conn.0);
+                    let conn = conn.0;
                     self.see(Observation::Connected {
                         vm,
                         controller,
@@ -95,7 +95,7 @@ impl World {
 
     /// The guest and device at the other end of `conn`, while it is open.
     fn peer(&self, conn: ConnId) -> Option<(usize, HbaId)> {
-        let (seat, hba) = self.conns[usize::from(conn.0)];
+        let (seat, hba) = self.conns[conn.0 as usize];
         (self.seats[seat].conns[usize::from(hba.0)] == Some(conn)).then_some((seat, hba))
     }
 

@@ -245,9 +245,14 @@ impl Target {
 
     /// DPDK binds the controller's socket; a path that does not fit is cut (N6).
     fn bind_socket(&mut self, name: &str) {
-        let path = format!("{}/{name}", self.config.socket_dir);
-        let end = path.floor_char_boundary(SUN_PATH_MAX);
-        self.sockets.push(path[..end].to_owned());
+        self.sockets.push(self.socket_path(name));
+    }
+
+    /// Where a controller's socket is bound.
+    pub(in crate::target) fn socket_path(&self, name: &str) -> String {
+        let mut path = format!("{}/{name}", self.config.socket_dir);
+        path.truncate(path.floor_char_boundary(SUN_PATH_MAX));
+        path
     }
 
     fn delete_waits(&mut self, call: CallId, name: String) -> Answer {

@@ -327,7 +327,7 @@ fn hostile_bytes_panic_nowhere() {
                 _ => bytes.insert(at, bytes[at]),
             }
         }
-        let client = ClientId(round % 8);
+        let client = ClientId(u32::from(round % 8));
         let cut = dice.below(bytes.len() as u32) as usize;
         for part in [&bytes[..cut], &bytes[cut..]] {
             server.input(client, part);

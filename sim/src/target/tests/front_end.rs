@@ -20,7 +20,7 @@ const DATA: u64 = 0x1000;
 
 /// A driver of one connection.
 pub struct FrontEnd {
-    pub conn: u16,
+    pub conn: u32,
     pub memory: Memory,
     avail: BTreeMap<u16, u16>,
     seen: BTreeMap<u16, u16>,
@@ -65,7 +65,7 @@ impl Used {
 
 impl FrontEnd {
     /// Connects to "vhost.0" and starts with one request queue and eight event buffers.
-    pub fn start(rig: &mut Rig, conn: u16) -> Self {
+    pub fn start(rig: &mut Rig, conn: u32) -> Self {
         let mut front = Self::connect(rig, conn);
         front.start_again(rig, LINUX, 1);
         for _ in 0..8 {
@@ -75,7 +75,7 @@ impl FrontEnd {
         front
     }
 
-    pub fn connect(rig: &mut Rig, conn: u16) -> Self {
+    pub fn connect(rig: &mut Rig, conn: u32) -> Self {
         let regions = [(GuestAddress(0), 4 << 20), (GuestAddress(4 << 20), 4 << 20)];
         let memory = GuestMemoryMmap::from_ranges(&regions).expect("8 MiB");
         let connect = ToTarget::Connect {

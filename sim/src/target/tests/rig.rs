@@ -241,7 +241,7 @@ impl Rig {
         found[0]["sessions"][index].clone()
     }
 
-    pub fn vhost_user(&mut self, conn: u16, message: VhostUser) {
+    pub fn vhost_user(&mut self, conn: u32, message: VhostUser) {
         let message = ToTarget::VhostUser {
             conn: ConnId(conn),
             message,
@@ -250,7 +250,7 @@ impl Rig {
         self.target.input(self.now, message);
     }
 
-    pub fn bases(&self, conn: u16) -> Vec<(u16, u16)> {
+    pub fn bases(&self, conn: u32) -> Vec<(u16, u16)> {
         self.replies
             .iter()
             .filter_map(|(of, reply)| match reply {
