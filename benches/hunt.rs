@@ -1,48 +1,128 @@
-//! How many schedules each deviation takes until a story shows it, and by which check.
+//! How many schedules each deviation takes until something shows it, and by which check.
 //!
-//! `cargo bench --bench hunt` looks at up to 20 000 stories a deviation; a number behind `--` is
-//! another limit. The stories and schedules are those of the seeds 0, 1, 2 …, so the figures are the same on
-//! every machine.
+//! Stories are looked at first, of the seeds 0, 1, 2 …; then the malformed inputs of one seed; then, for
+//! what needs a way of its own, the episodes of the table test (`tests/deviations/table.rs`). So the figures
+//! are the same on every machine. `cargo bench --bench hunt` looks at up to 20 000 schedules a deviation;
+//! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
+//! stories with no deviation, which nothing may find anything in.
 
+#[path = "../tests/deviations/episodes.rs"]
+mod episodes;
+#[path = "../tests/deviations/lab.rs"]
+mod lab;
+#[path = "support/malformed.rs"]
+mod malformed;
+#[path = "../tests/deviations/ring_episodes.rs"]
+mod ring_episodes;
+#[path = "../tests/deviations/rpc_episodes.rs"]
+mod rpc_episodes;
+#[path = "../tests/deviations/table.rs"]
+mod table;
+
+use malformed::Fire;
+use plugfest::property::Hunt;
 use plugfest::story::{StoryOptions, drawn, tell};
+use plugfest::{Failure, Property};
+use scenarios::run::{CheckOutcome, CheckResult};
 use sim::{Deviation, Deviations};
+use table::{ROWS, results};
 
 const SCHEDULES: u64 = 20_000;
 
 fn main() {
-    let given = std::env::args().skip(1).find_map(|word| word.parse().ok());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let given = words.iter().find_map(|word| word.parse().ok());
     let limit = given.unwrap_or(SCHEDULES);
-    let mut missed = Vec::new();
-    println!("deviation                        schedules  checks");
-    for deviation in Deviation::ALL {
-        let found = (0..limit).find_map(|seed| checks(*deviation, seed).map(|ids| (seed + 1, ids)));
-        let (id, name) = (deviation.id(), deviation.name());
-        match found {
-            Some((schedules, ids)) => println!("{id:4} {name:28}{schedules:>9}  {ids}"),
-            None => {
-                println!("{id:4} {name:28}{:>9}  -", "none");
-                missed.push(id);
-            }
-        }
+    if words.iter().any(|word| word == "clean") {
+        return clean(limit);
     }
-    let all = Deviation::ALL.len();
-    let found = all - missed.len();
+    let mut found = [0; 3];
+    println!("deviation                        schedules  found in, by");
+    for deviation in Deviation::ALL {
+        let (id, name) = (deviation.id(), deviation.name());
+        let ways = [by_story, by_malformed, by_episode];
+        let shown = ways.iter().enumerate().find_map(|(way, look)| {
+            let (schedules, how) = look(*deviation, limit)?;
+            found[way] += 1;
+            Some(format!("{schedules:>9}  {how}"))
+        });
+        let shown = shown.unwrap_or_else(|| format!("{:>9}  -", "none"));
+        println!("{id:4} {name:28}{shown}");
+    }
+    let [stories, malformed, episodes] = found;
     println!(
-        "{found} of {all} found within {limit} schedules; not: {}",
-        missed.join(" ")
+        "{} of {} found within {limit} schedules: {stories} in stories, {malformed} by malformed inputs, {episodes} in \
+         episodes",
+        stories + malformed + episodes,
+        Deviation::ALL.len()
     );
 }
 
-/// The checks that the story of a seed breaks with a deviation.
-fn checks(deviation: Deviation, seed: u64) -> Option<String> {
-    let options = StoryOptions {
-        deviations: Deviations::INTENDED.with(deviation),
-        ..StoryOptions::intended(seed)
+/// Nothing is found where nothing is wrong.
+fn clean(stories: u64) {
+    let property = Property {
+        seeds: 0..stories,
+        ..Property::default()
     };
-    let report = tell(&drawn(seed), options).ok()?;
-    let ids: Vec<String> = report
-        .violated()
-        .map(|check| check.id.to_string())
-        .collect();
+    let told = property.check_with(&mut |hunt| {
+        if let Hunt::Told(told) = hunt
+            && told.stories.is_multiple_of(20_000)
+        {
+            println!(
+                "{} schedules, {} blocks verified",
+                told.stories, told.verified
+            );
+        }
+    });
+    match told {
+        Ok(told) => println!("{} schedules: no check was broken", told.stories),
+        Err(failure @ Failure::Violated { .. }) => {
+            panic!("a right target is found wrong:\n{failure}")
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+fn by_story(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
+    (0..limit).find_map(|seed| {
+        let options = StoryOptions {
+            deviations: Deviations::INTENDED.with(deviation),
+            ..StoryOptions::intended(seed)
+        };
+        let report = tell(&drawn(seed), options).ok()?;
+        let ids = violated(&report.checks)?;
+        Some((seed + 1, format!("a story, {ids}")))
+    })
+}
+
+fn by_malformed(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
+    let deviations = Deviations::INTENDED.with(deviation);
+    let mut fire = Fire::new(0, deviations);
+    (0..limit).find_map(|input| {
+        let what = fire.give(1, deviations).err()?;
+        let what = what
+            .split_once(": ")
+            .map_or(what.as_str(), |(_, what)| what);
+        Some((input + 1, format!("malformed inputs, {what}")))
+    })
+}
+
+fn by_episode(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
+    let rows = || ROWS.iter().filter(|row| row.deviation == deviation);
+    (0..limit.min(16)).find_map(|seed| {
+        rows().find_map(|row| {
+            let deviations = row.base.with(row.deviation);
+            let all = results(deviations, seed, &[row.check], row.episode);
+            Some((seed + 1, format!("an episode, {}", violated(&all)?)))
+        })
+    })
+}
+
+/// The checks that are violated, if any.
+fn violated(checks: &[CheckResult]) -> Option<String> {
+    let violated = checks
+        .iter()
+        .filter(|check| matches!(check.outcome, CheckOutcome::Violated { .. }));
+    let ids: Vec<String> = violated.map(|check| check.id.to_string()).collect();
     (!ids.is_empty()).then(|| ids.join(" "))
 }

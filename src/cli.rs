@@ -238,6 +238,10 @@ pub struct ConformArguments {
     #[arg(long, value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
+    /// Play them to a process of `plugfest serve` over its sockets, not to the model itself
+    #[arg(long, conflicts_with = "target_behaviour")]
+    pub serve: bool,
+
     /// What is printed: a line a file with its first mismatch, or one JSON object a file
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -270,6 +274,11 @@ pub struct ServeArguments {
     /// A deviation beside those, by name or number; can be given several times
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     pub deviation: Vec<Deviation>,
+
+    /// Reactors: with two, the controllers' threads have one of their own
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub cores: u8,
 
     /// Decides what hardware leaves to chance: how long each request of a bdev takes
     #[arg(long, value_name = "N", default_value_t = 0)]

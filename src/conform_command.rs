@@ -1,10 +1,12 @@
-//! `plugfest conform`: recordings of a real SPDK, played to the model target.
+//! `plugfest conform`: recordings of a real SPDK, played to the model target, or to a process of
+//! `plugfest serve` over its sockets.
 //!
 //! Reads files and prints; playing and judging are `sim::conform`'s.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use real::socket_peer::{SocketPeer, fresh_dir};
 use sim::Deviations;
 use sim::conform::model_peer::ModelPeer;
 use sim::conform::model_target::TargetMaker;
@@ -19,12 +21,14 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_ERROR: u8 = 2;
 
 /// How transcripts are played.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConformOptions {
     /// To the target as it should be, not to SPDK head as it is.
     pub intended: bool,
     /// One JSON object a file instead of text.
     pub json: bool,
+    /// To processes of this `plugfest`, over their sockets; as head only.
+    pub serve: Option<PathBuf>,
 }
 
 /// Plays each transcript of `paths` (a directory stands for the `.jsonl` files in it) from a fresh
@@ -38,15 +42,15 @@ pub fn conform_command(
     options: ConformOptions,
     out: &mut dyn Write,
 ) -> io::Result<u8> {
-    let (deviations, list) = if options.intended {
-        (Deviations::INTENDED, differences::UNDER_INTENDED)
-    } else {
-        (Deviations::head(), differences::UNDER_HEAD)
+    let (deviations, list) = match (options.intended, &options.serve) {
+        (true, _) => (Deviations::INTENDED, differences::UNDER_INTENDED),
+        (false, None) => (Deviations::head(), differences::UNDER_HEAD),
+        (false, Some(_)) => (Deviations::head(), differences::OVER_SOCKETS),
     };
     let mut files = Vec::new();
     for path in paths {
         match transcripts(path) {
-            Ok(found) => files.extend(found.iter().map(|file| play(file, deviations))),
+            Ok(found) => files.extend(found.iter().map(|file| play(file, deviations, &options))),
             Err(why) => files.push(unreadable(path, &why)),
         }
     }
@@ -85,11 +89,21 @@ fn transcripts(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn play(path: &Path, deviations: Deviations) -> FileReport {
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let mut peer = ModelPeer::new(TargetMaker::new(deviations));
-            conform(&path.display().to_string(), &text, &mut peer)
+fn play(path: &Path, deviations: Deviations, options: &ConformOptions) -> FileReport {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return unreadable(path, &error.to_string()),
+    };
+    let file = path.display().to_string();
+    let Some(program) = &options.serve else {
+        let mut peer = ModelPeer::new(TargetMaker::new(deviations));
+        return conform(&file, &text, &mut peer);
+    };
+    match fresh_dir("conform") {
+        Ok(dir) => {
+            let head = ["--target-behaviour", "head"].map(str::to_owned);
+            let mut peer = SocketPeer::new(program.clone(), head.to_vec(), dir);
+            conform(&file, &text, &mut peer)
         }
         Err(error) => unreadable(path, &error.to_string()),
     }

@@ -92,6 +92,11 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let options = ConformOptions {
         intended: arguments.target_behaviour == BehaviourWord::Intended,
         json: arguments.format == Format::Json,
+        serve: if arguments.serve {
+            Some(std::env::current_exe().map_err(Stop::error)?)
+        } else {
+            None
+        },
     };
     let mut text = Vec::new();
     let exit = conform_command(&arguments.paths, options, &mut text).map_err(Stop::error)?;

@@ -46,6 +46,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
         target: TargetConfig {
             deviations: more.fold(preset, |all, deviation| all.with(*deviation)),
             nvme: nvme.collect(),
+            cores: arguments.cores,
             ..TargetConfig::default()
         },
         seed: arguments.seed,

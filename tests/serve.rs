@@ -17,7 +17,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use real::rpc::client::RpcError;
+use real::rpc::client::{RpcClient, RpcError};
 use real::vhost_user::frontend::FrontEndError;
 use serde_json::json;
 use sim::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
@@ -134,8 +134,9 @@ fn get_vring_base_waits_for_what_is_in_flight() {
     rig.attach("vhost.0", 0, "Slow");
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     let posted = driver.post(0, READ_10, 512);
-    // It is in the target's hands when its head was taken.
-    std::thread::sleep(Duration::from_millis(20));
+    rig.until("the target has it in its hands", |shown| {
+        shown[0]["sessions"][0]["inflight_task_cnt"] == json!(1)
+    });
     assert!(driver.take(posted).is_none(), "the read takes 200 ms");
     let began = Instant::now();
     let base = driver.ask(VhostUser::GetVringBase { vring: REQUESTQ });
@@ -359,7 +360,7 @@ fn idle_it_sleeps_and_a_kick_wakes_it() {
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
     // What the last answers have set off comes to rest.
-    std::thread::sleep(Duration::from_millis(30));
+    std::thread::sleep(Duration::from_millis(60));
     assert!(driver.wants_kicks());
     let posted = driver.publish(0, READ_10, 512);
     std::thread::sleep(Duration::from_millis(20));
@@ -404,6 +405,57 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
     let mut driver = Driver::start(&process.socket("vhost.0"));
     driver.reset_lun(0, 1);
     assert_eq!(process.end(), (None, Some(11)), "SIGSEGV");
+}
+
+#[test]
+fn clients_beyond_spdks_limit_wait_for_the_others_to_leave() {
+    let mut rig = Rig::start(Deviations::INTENDED);
+    rig.rpc.call("spdk_get_version", None).expect("an answer");
+    let others: Vec<RpcClient> = (0..63)
+        .map(|_| rig.impatient(Duration::from_secs(2)))
+        .collect();
+    let mut late = rig.impatient(Duration::from_secs(2));
+    late.send("spdk_get_version", None)
+        .expect("it is in the backlog");
+    std::thread::sleep(Duration::from_millis(20));
+    rig.rpc.call("spdk_get_version", None).expect("an answer");
+    let mut early = rig.impatient(Duration::from_millis(30));
+    early
+        .call("spdk_get_version", None)
+        .expect_err("there is no room");
+    drop(others);
+    let (_, version) = late.receive().expect("an answer");
+    assert!(version.is_ok(), "{version:?}");
+    rig.stop();
+}
+
+#[test]
+fn a_paused_target_reads_nothing_and_then_everything_at_once() {
+    let mut rig = Rig::start(Deviations::INTENDED);
+    rig.controller("vhost.0", &["Malloc0"]);
+    let mut driver = Driver::start(&rig.socket("vhost.0"));
+    assert_eq!(driver.command(0, READ_10, 512).status, 0);
+    let mut debugger = rig.impatient(Duration::from_secs(2));
+    let mut pause = |method, params| debugger.call(method, params).expect("an answer");
+    assert_eq!(pause("plugfest_pause", None), json!(true));
+    let detach = json!({"ctrlr": "vhost.0", "scsi_target_num": 0});
+    let name = "vhost_scsi_controller_remove_target";
+    let first = rig.rpc.send(name, Some(detach.clone())).expect("sent");
+    let second = rig.rpc.send(name, Some(detach)).expect("sent");
+    let posted = driver.post(0, READ_10, 512);
+    std::thread::sleep(Duration::from_millis(30));
+    assert!(driver.take(posted).is_none(), "it stands still");
+    assert_eq!(pause("plugfest_resume", None), json!(true));
+    // Both were read in one poll: the second finds the first at work.
+    let (id, said) = rig.rpc.receive().expect("an answer");
+    assert_eq!(id, Some(second));
+    assert!(
+        matches!(said, Err(RpcError::Refused { message, .. }) if message == "Device or resource busy")
+    );
+    let (id, said) = rig.rpc.receive().expect("an answer");
+    assert_eq!((id, said.expect("detached")), (Some(first), json!(true)));
+    assert_eq!(driver.wait(posted).response, 0);
+    rig.stop();
 }
 
 #[test]

@@ -8,5 +8,6 @@ pub mod doctor;
 pub mod qemu;
 pub mod rpc;
 pub mod serve;
+pub mod socket_peer;
 pub mod testbed;
 pub mod vhost_user;

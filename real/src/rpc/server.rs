@@ -14,6 +14,8 @@ use bytes::Bytes;
 
 /// `SPDK_JSONRPC_RECV_BUF_SIZE`: what a connection is read of between two looks of the target.
 const RECEIVE_MAX: usize = 32 << 10;
+/// `SPDK_JSONRPC_MAX_CONNS`: further ones wait.
+const CLIENTS_MAX: usize = 64;
 /// Answers that a client may leave unread.
 ///
 /// # Divergence from SPDK
@@ -27,7 +29,7 @@ pub struct RpcSocket {
     path: PathBuf,
     listener: UnixListener,
     /// Held while we listen: `<path>.lock`.
-    lock: File,
+    _lock: File,
     clients: BTreeMap<u32, Client>,
     next: u32,
 }
@@ -83,25 +85,37 @@ impl RpcSocket {
         Ok(Self {
             path: path.to_owned(),
             listener,
-            lock,
+            _lock: lock,
             clients: BTreeMap::new(),
             next: 0,
         })
     }
 
     /// Takes a new connection, if there is one: its number, which is never used again.
-    pub fn accept(&mut self) -> Option<(u32, BorrowedFd<'_>)> {
-        let (stream, _) = self.listener.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
+    ///
+    /// # Errors
+    ///
+    /// There are too many, or the system refuses: it has to wait.
+    pub fn accept(&mut self) -> io::Result<Option<(u32, BorrowedFd<'_>)>> {
+        if self.clients.len() >= CLIENTS_MAX {
+            return Err(io::Error::other("too many connections"));
+        }
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        stream.set_nonblocking(true)?;
         let id = self.next;
-        self.next = id.checked_add(1)?;
+        let next = id.checked_add(1);
+        self.next = next.ok_or_else(|| io::Error::other("no number is left"))?;
         let client = self.clients.entry(id).or_insert(Client {
             stream,
             quota: RECEIVE_MAX,
             to_send: Vec::new(),
             closing: false,
         });
-        Some((id, client.stream.as_fd()))
+        Ok(Some((id, client.stream.as_fd())))
     }
 
     /// What a client has sent, if anything; a client that is gone is forgotten.
@@ -175,11 +189,9 @@ impl RpcSocket {
     /// # Errors
     ///
     /// They cannot be removed.
-    pub fn remove(self) -> io::Result<()> {
+    pub fn remove(&mut self) -> io::Result<()> {
         fs::remove_file(&self.path)?;
-        fs::remove_file(lock_path(&self.path))?;
-        drop(self.lock);
-        Ok(())
+        fs::remove_file(lock_path(&self.path))
     }
 }
 

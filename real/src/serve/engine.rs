@@ -13,6 +13,7 @@ use sim::target::{Target, TargetConfig, TargetTurn};
 use sim::{ActorId, Cx, Dice, End as _, When};
 
 use super::connection::Connection;
+use super::private::Paused;
 use super::sockets::Sockets;
 use super::wake::{Bell, Inbox, Mail, Token, Wake};
 use super::{Ended, News, ServeOptions};
@@ -32,6 +33,8 @@ const SILENT_MAX: Duration = Duration::from_millis(1);
 const CONNECTIONS_MAX: usize = 1024;
 /// How a modelled endless loop is told from a signal ([`Crash`]).
 const HANG: &str = "hang";
+/// Where there is no room for a connection, it is looked for again after this.
+const FULL_PERIOD: Duration = Duration::from_millis(10);
 /// When it is told to end, sessions may finish what is in flight.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,9 @@ pub struct Engine {
     tell: Box<dyn FnMut(News) + Send>,
     died: Option<Crash>,
     stopping: bool,
+    paused: Paused,
+    /// When new connections are looked for again, if they are not.
+    accepts_at: Option<Time>,
     heard_at: Time,
 }
 
@@ -95,12 +101,14 @@ impl Engine {
             tell,
             died: None,
             stopping: false,
+            paused: Paused::default(),
+            accepts_at: None,
             heard_at: Time::ZERO,
         })
     }
 
     /// Runs until it is told to stop, or the target dies.
-    pub fn run(mut self) -> Ended {
+    pub fn run(&mut self) -> Ended {
         let mut busy_at = Time::ZERO;
         while !self.stopping && self.died.is_none() {
             if self.work() {
@@ -110,11 +118,8 @@ impl Engine {
             }
         }
         match self.died.take_if(|crash| crash.signal != HANG) {
-            Some(crash) => {
-                self.close_all();
-                return Ended::Died(crash);
-            }
-            None if self.died.is_some() => self.hang(),
+            Some(crash) => return Ended::Died(crash),
+            None if self.died.is_some() => self.stand_still(),
             None => {}
         }
         self.stop()
@@ -144,6 +149,9 @@ impl Engine {
                 any |= self.woken(token);
             }
             self.tokens = tokens;
+            if self.accepts_at.take_if(|at| *at <= now).is_some() {
+                self.accept(true);
+            }
             if self.rpc_unsent {
                 self.rpc_unsent = self.rpc.flush();
             }
@@ -191,29 +199,49 @@ impl Engine {
     fn woken(&mut self, token: Token) -> bool {
         match token {
             Token::Look => return false,
-            Token::RpcListener => {
-                if let Some((id, client)) = self.rpc.accept()
-                    && let Err(error) = self.wake.add(client, Token::RpcClient(id))
-                {
-                    self.rpc.close(id);
-                    (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+            Token::RpcListener => match self.rpc.accept() {
+                Ok(Some((id, client))) => {
+                    if let Err(error) = self.wake.add(client, Token::RpcClient(id)) {
+                        self.rpc.close(id);
+                        (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+                    }
                 }
-            }
+                Ok(None) => return false,
+                Err(error) => self.wait_to_accept("JSON-RPC", &error),
+            },
             Token::RpcClient(id) => {
                 let client = ClientId(id);
                 match self.rpc.hear(id) {
-                    Some(Heard::Bytes(bytes)) => self.put(ToTarget::Rpc { client, bytes }),
+                    Some(Heard::Bytes(bytes)) => match self.paused.ask(&bytes) {
+                        Some(answer) => self.rpc_unsent |= self.rpc.send(id, answer.as_bytes()),
+                        None => self.put(ToTarget::Rpc { client, bytes }),
+                    },
                     Some(Heard::Closed) => self.put(ToTarget::RpcClosed { client }),
                     None => return false,
                 }
             }
             Token::Socket(number) => match self.sockets.accept(number) {
                 Some(Ok((stream, controller))) => self.connect(stream, controller),
-                Some(Err(error)) => (self.tell)(News::Log(format!("vhost-user: {error}"))),
+                Some(Err(error)) => self.wait_to_accept("vhost-user", &error),
                 None => return false,
             },
         }
         true
+    }
+
+    /// New connections have to wait for room.
+    fn wait_to_accept(&mut self, what: &str, error: &io::Error) {
+        (self.tell)(News::Log(format!("{what}: {error}")));
+        self.accept(false);
+        self.accepts_at = Some(self.now() + FULL_PERIOD);
+    }
+
+    fn accept(&mut self, on: bool) {
+        self.wake.remove(&self.rpc);
+        if on && let Err(error) = self.wake.add(&self.rpc, Token::RpcListener) {
+            (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+        }
+        self.sockets.listen(&self.wake, on);
     }
 
     fn connect(&mut self, stream: std::os::unix::net::UnixStream, controller: String) {
@@ -259,10 +287,11 @@ impl Engine {
         any
     }
 
-    /// The actor that can go first, and when.
+    /// The actor that can go first, and when, unless its thread stands still.
     fn first_due(&self) -> Option<(Time, ActorId)> {
         let actors = (0..self.target.actors()).map(ActorId);
-        let due = actors.filter_map(|actor| match self.target.when(actor) {
+        let runs = actors.filter(|actor| !self.paused.holds(Target::thread(*actor)));
+        let due = runs.filter_map(|actor| match self.target.when(actor) {
             When::At(at) => Some((at, actor)),
             When::Blocked => None,
         });
@@ -357,7 +386,8 @@ impl Engine {
         fence(Ordering::SeqCst);
         if !self.look() {
             let silent = self.connections.values().any(Connection::is_silent);
-            let most = (silent || self.rpc_unsent).then_some(SILENT_MAX);
+            let silent = silent || self.rpc_unsent || self.accepts_at.is_some();
+            let most = silent.then_some(SILENT_MAX);
             let span = due.into_iter().chain(most).min();
             self.wake.sleep(span);
             self.heard_at = Time::ZERO;
@@ -367,8 +397,8 @@ impl Engine {
         }
     }
 
-    /// An endless loop in the target: nothing is answered any more.
-    fn hang(&mut self) {
+    /// Answers nobody until it is told to end.
+    pub fn stand_still(&mut self) {
         while let Ok(mail) = self.inbox.letters.recv() {
             if matches!(mail, Mail::Stop) {
                 break;
@@ -376,7 +406,8 @@ impl Engine {
         }
     }
 
-    fn stop(mut self) -> Ended {
+    fn stop(&mut self) -> Ended {
+        self.paused = Paused::default();
         self.sockets.remove_all();
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {
@@ -398,7 +429,8 @@ impl Engine {
         }
     }
 
-    fn close_all(&mut self) {
+    /// Ends every connection.
+    pub fn close_all(&mut self) {
         for (_, connection) in std::mem::take(&mut self.connections) {
             connection.close(&self.wake);
         }

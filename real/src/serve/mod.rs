@@ -17,6 +17,7 @@
 
 mod connection;
 mod engine;
+mod private;
 mod ring;
 mod sockets;
 mod wake;
@@ -68,7 +69,8 @@ pub enum News {
 pub enum Ended {
     /// It was told to.
     Stopped,
-    /// The modelled process died. Its sockets are stale now, as they would be.
+    /// The modelled process died. Its sockets stay as they are, and nobody answers, until it is stopped:
+    /// then they are stale.
     Died(Crash),
     /// Something of this machine failed.
     Failed(String),
@@ -112,11 +114,17 @@ impl Server {
             path: path.clone(),
         });
         let started = Bell::new().and_then(|(bell, inbox)| {
-            let engine = Engine::new(options, rpc, bell.clone(), inbox, Box::new(tell))?;
+            let mut engine = Engine::new(options, rpc, bell.clone(), inbox, Box::new(tell))?;
             let (say, ended) = mpsc::channel();
             let run = move || {
+                let ended = engine.run();
+                let died = matches!(ended, Ended::Died(_));
                 // Whoever waits for it may have gone.
-                let _ = say.send(engine.run());
+                let _ = say.send(ended);
+                if died {
+                    engine.stand_still();
+                    engine.close_all();
+                }
             };
             let named = std::thread::Builder::new().name("target".to_owned());
             let thread = named.spawn(run)?;

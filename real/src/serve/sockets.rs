@@ -77,6 +77,20 @@ impl Sockets {
         }
     }
 
+    /// Looks for new front-ends, or does not for now.
+    pub fn listen(&self, wake: &Wake, on: bool) {
+        for socket in self.bound.values() {
+            let Some(listener) = &socket.listener else {
+                continue;
+            };
+            wake.remove(listener);
+            // It was there before, and so it can be again.
+            if on && wake.add(listener, Token::Socket(socket.number)).is_err() {
+                return;
+            }
+        }
+    }
+
     /// A new front-end at the socket with this number, if there is one, and the controller it is for.
     pub fn accept(&self, number: u32) -> Option<io::Result<(UnixStream, String)>> {
         let (name, socket) = self

@@ -21,8 +21,8 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
 
 /// `VHOST_MEMORY_MAX_NREGIONS` of DPDK.
 pub const REGIONS_MAX: usize = 8;
-/// Bytes of a region at most: each mapped page costs two bits of ours.
-pub const BYTES_MAX: u64 = 256 << 30;
+/// Bytes of a guest's memory at most: each mapped page costs two bits of ours.
+pub const BYTES_MAX: u64 = 64 << 30;
 
 /// A front-end's memory table.
 #[derive(Clone, Debug)]
@@ -43,6 +43,11 @@ impl Table {
     pub fn map(regions: &[VhostUserMemoryRegion], files: Vec<File>) -> io::Result<Self> {
         if regions.len() > REGIONS_MAX || regions.len() != files.len() {
             return Err(refused(format!("{} regions", regions.len())));
+        }
+        let sizes = regions.iter().map(|region| region.memory_size);
+        let bytes = sizes.fold(0, u64::saturating_add);
+        if bytes > BYTES_MAX {
+            return Err(refused(format!("{bytes:#x} bytes")));
         }
         let mut mapped = Vec::new();
         let mut known = Vec::new();
@@ -86,13 +91,22 @@ pub fn map_buffer(file: File, offset: u64, len: u64) -> io::Result<Memory> {
 ///
 /// The ranges overlap, or the system refuses.
 pub fn shared(ranges: &[(GuestAddress, usize)]) -> io::Result<Memory> {
-    let files = ranges.iter().map(|(start, len)| {
-        let file = memfd("plugfest guest", *len as u64)?;
-        Ok((*start, *len, Some(FileOffset::new(file, 0))))
-    });
-    let files: Vec<_> = files.collect::<io::Result<_>>()?;
-    let memory = GuestMemory::from_ranges_with_files(files).map_err(io::Error::other)?;
+    let regions = ranges
+        .iter()
+        .map(|(start, len)| shared_region(*start, *len));
+    let regions = regions.collect::<io::Result<_>>()?;
+    let memory = GuestMemory::from_regions(regions).map_err(io::Error::other)?;
     Ok(Arc::new(memory))
+}
+
+/// A fresh region that can be shared.
+///
+/// # Errors
+///
+/// The system refuses.
+pub fn shared_region(start: GuestAddress, len: usize) -> io::Result<GuestRegionMmap<Touched>> {
+    let file = FileOffset::new(memfd("plugfest guest", len as u64)?, 0);
+    GuestRegionMmap::from_range(start, len, Some(file)).map_err(io::Error::other)
 }
 
 /// A file in memory, `len` bytes of zeroes.
@@ -162,6 +176,7 @@ mod tests {
     #[test]
     fn what_could_not_be_used_without_harm_is_refused() {
         let file = || memfd("test", MIB).expect("a memfd");
+        let sparse = || memfd("test", BYTES_MAX).expect("a memfd");
         let null = || File::open("/dev/null").expect("it is there");
         for (regions, files) in [
             (vec![region(0, MIB, 0, 4096)], vec![file()]),
@@ -169,6 +184,10 @@ mod tests {
             (vec![region(0, 4096, 0, u64::MAX - 4096)], vec![file()]),
             (vec![region(0, 4096, 0, 0)], vec![null()]),
             (vec![region(0, 4096, 0, 100)], vec![file()]),
+            (
+                vec![region(0, BYTES_MAX, 0, 0), region(BYTES_MAX, 1 << 20, 0, 0)],
+                vec![sparse(), file()],
+            ),
             (
                 vec![region(0, 4096, 0, 0); 9],
                 (0..9).map(|_| file()).collect(),

@@ -48,6 +48,8 @@ struct Scene {
     story: Story,
     attached: BTreeMap<Place, DiskId>,
     removed: BTreeSet<DiskId>,
+    /// The place that was left last.
+    left: Option<Place>,
     deleted: BTreeSet<ControllerId>,
     fios: Fios,
     started: usize,
@@ -98,6 +100,7 @@ impl Scene {
             },
             attached: BTreeMap::new(),
             removed: BTreeSet::new(),
+            left: None,
             deleted: BTreeSet::new(),
             fios: Fios::default(),
             started: 0,
@@ -146,13 +149,13 @@ impl Scene {
                 }),
             23 => self.remove(with),
             24 => self.insert(with),
-            25 => self.place(with).map(|place| Action::ResetLun { place }),
+            25 => self.reset(with),
             26 => self.vm(with).map(|vm| Action::PauseVm { vm }),
             27 => self.vm(with).map(|vm| Action::ContinueVm { vm }),
             28 => self.vm(with).map(|vm| Action::RebootVm { vm }),
             29 => self.vm(with).map(|vm| Action::KillVm { vm }),
             30 => self.vm(with).map(|vm| Action::AddMemory { vm }),
-            _ if to.is_multiple_of(2) => self.controller(with),
+            _ if to.is_multiple_of(3) => self.controller(with),
             _ => Some(Action::SaveConfig),
         }
     }
@@ -166,6 +169,17 @@ impl Scene {
     fn place(&self, n: u8) -> Option<Place> {
         let places: Vec<Place> = self.attached.keys().copied().collect();
         pick(&places, n)
+    }
+
+    /// Resets a LUN that is there, or that is about to go.
+    fn reset(&self, with: u8) -> Option<Action> {
+        let here = self.place(with);
+        let place = if with >= 128 {
+            self.left.or(here)
+        } else {
+            here
+        }?;
+        Some(Action::ResetLun { place })
     }
 
     fn of_kind(&self, kind: DiskKind, n: u8) -> Option<DiskId> {
@@ -221,7 +235,9 @@ impl Scene {
                 target: TargetId(to % TARGETS_PER_CONTROLLER_MAX),
             },
         };
-        self.attached.remove(&place);
+        if self.attached.remove(&place).is_some() {
+            self.left = Some(place);
+        }
         Some(Action::Detach { place })
     }
 
@@ -246,6 +262,9 @@ impl Scene {
     fn remove(&mut self, with: u8) -> Option<Action> {
         let (disk, _) = pick(&self.story.disks, with)?;
         self.removed.insert(disk);
+        let mut places = self.attached.iter();
+        let place = places.find(|(_, of)| **of == disk).map(|(place, _)| *place);
+        self.left = place.or(self.left);
         self.attached.retain(|_, of| *of != disk);
         Some(Action::Remove { disk })
     }

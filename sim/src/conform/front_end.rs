@@ -93,12 +93,12 @@ pub enum Step {
 }
 
 impl FrontEnd {
-    /// A front-end that is not connected.
+    /// A front-end that is not connected, with memory that `peer` can see.
     ///
     /// # Errors
     ///
     /// The set-up cannot be built.
-    pub fn new(setup: &FrontEndSetup) -> Result<Self, String> {
+    pub fn new(setup: &FrontEndSetup, peer: &dyn Peer) -> Result<Self, String> {
         let count = setup.request_queues + 2;
         if count > QUEUES_MAX {
             return Err(format!("{count} queues are too many"));
@@ -118,7 +118,7 @@ impl FrontEnd {
         let mut this = Self {
             setup: setup.clone(),
             conn: None,
-            memory: FrontEndMemory::new()?,
+            memory: FrontEndMemory::new(|addr, len| peer.region(addr, len))?,
             queues,
             tasks: VecDeque::new(),
             asked: None,

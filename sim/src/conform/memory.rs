@@ -51,18 +51,27 @@ pub struct FrontEndMemory {
     next: u64,
 }
 
+/// A region of guest memory.
+pub type Region = GuestRegionMmap<Touched>;
+
+/// A zeroed region that cannot be shared: at this address, of so many bytes.
+///
+/// # Errors
+///
+/// The host has no memory left.
+pub fn anonymous(addr: u64, len: usize) -> Result<Region, String> {
+    let made = GuestRegionMmap::from_range(GuestAddress(addr), len, None);
+    made.map_err(|e| format!("no guest memory: {e}"))
+}
+
 impl FrontEndMemory {
-    /// Zeroed memory.
+    /// Zeroed memory, of regions that `region` makes as [`anonymous`] does.
     ///
     /// # Errors
     ///
     /// The host has none left.
-    pub fn new() -> Result<Self, String> {
-        let region = |addr| {
-            GuestRegionMmap::from_range(GuestAddress(addr), REGION_SIZE as usize, None)
-                .map(Arc::new)
-                .map_err(|e| format!("no guest memory: {e}"))
-        };
+    pub fn new(region: impl Fn(u64, usize) -> Result<Region, String>) -> Result<Self, String> {
+        let region = |addr| region(addr, REGION_SIZE as usize).map(Arc::new);
         let regions = [region(0)?, region(REGION_SIZE)?];
         let whole = table(&regions)?;
         Ok(Self {
@@ -175,7 +184,7 @@ mod tests {
 
     #[test]
     fn buffers_are_apart_and_filled() {
-        let mut memory = FrontEndMemory::new().unwrap();
+        let mut memory = FrontEndMemory::new(anonymous).unwrap();
         let a = memory.allocate(51, 1).unwrap();
         let b = memory.allocate(108, 0xaa).unwrap();
         assert!(a.addr + 51 <= b.addr);
@@ -185,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_lies_outside_is_not_written_and_not_read() {
-        let memory = FrontEndMemory::new().unwrap();
+        let memory = FrontEndMemory::new(anonymous).unwrap();
         memory.write(MEMORY_END - 2, &[1, 2, 3]);
         memory.write(1 << 40, &[1]);
         let last = Buffer {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use scenarios::Time;
 
+use super::memory::{Region, anonymous};
 use crate::message::{FromTarget, ToTarget};
 
 /// The peer broke, or cannot do what a transcript asks.
@@ -51,6 +52,15 @@ pub trait Peer {
     ///
     /// There is no such thread, or no means to stop it.
     fn freeze(&mut self, thread: &str, frozen: bool) -> Result<(), PeerError>;
+
+    /// A zeroed region of a front-end's memory, such as this peer can see.
+    ///
+    /// # Errors
+    ///
+    /// The host has no memory left.
+    fn region(&self, addr: u64, len: usize) -> Result<Region, String> {
+        anonymous(addr, len)
+    }
 
     /// The directory of its sockets: `<S>` in transcripts.
     fn socket_dir(&self) -> &str;

@@ -70,7 +70,7 @@ impl<'a> Player<'a> {
             .setup
             .frontends
             .iter()
-            .map(FrontEnd::new)
+            .map(|setup| FrontEnd::new(setup, peer))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             peer,

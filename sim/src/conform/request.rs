@@ -330,6 +330,7 @@ fn clipped(mut bytes: Vec<u8>, len: u32) -> Vec<u8> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::memory::anonymous;
     use super::*;
 
     fn chain(text: &str) -> Chain {
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_chain_names_the_descriptors_it_got() {
-        let mut memory = FrontEndMemory::new().unwrap();
+        let mut memory = FrontEndMemory::new(anonymous).unwrap();
         let stimulus = chain(
             r#"{"frontend":"f0","queue":2,"tag":1,"descs":[
                 {"len":51,"bytes":"0100"},{"len":108,"write":true,"role":"resp","next_desc":0}]}"#,
@@ -360,7 +361,7 @@ mod tests {
 
     #[test]
     fn an_indirect_chain_takes_one_descriptor_and_says_what_it_was_told_to() {
-        let mut memory = FrontEndMemory::new().unwrap();
+        let mut memory = FrontEndMemory::new(anonymous).unwrap();
         let stimulus = chain(
             r#"{"frontend":"f0","queue":2,"tag":1,"indirect":{"len":47},"descs":[
                 {"len":51},{"len":8,"write":true}]}"#,
@@ -380,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_response_is_reported_field_by_field() {
-        let mut memory = FrontEndMemory::new().unwrap();
+        let mut memory = FrontEndMemory::new(anonymous).unwrap();
         let scsi: Scsi = serde_json::from_str(
             r#"{"frontend":"f0","queue":2,"tag":1,"lun":"0100000000000000","cdb":"28",
                 "data_in":512,"segs":8}"#,

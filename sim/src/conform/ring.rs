@@ -129,6 +129,7 @@ impl DriverRing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::anonymous;
     use super::*;
 
     #[test]
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn used_entries_are_read_once_each_and_the_index_wraps() {
-        let memory = FrontEndMemory::new().unwrap();
+        let memory = FrontEndMemory::new(anonymous).unwrap();
         let mut ring = DriverRing::new(0, 4);
         for n in 0u16..6 {
             let slot = ring.used + USED_RING + USED_ELEM_SIZE * u64::from(n % 4);

@@ -3,6 +3,21 @@
 use super::Target;
 use super::controller::{Controller, Slot};
 use super::lun::Device;
+use super::mail::{APP, BDEV, DPDK};
+use crate::end::ActorId;
+
+/// What runs an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thread {
+    /// The app thread: RPCs, bdevs.
+    App,
+    /// DPDK's thread of vhost-user messages.
+    Messages,
+    /// The devices under the bdevs.
+    Devices,
+    /// A controller's thread.
+    Controller,
+}
 
 impl Target {
     /// Counters that should be zero when nothing can happen any more, as "what: count" (I14).
@@ -78,6 +93,17 @@ impl Target {
         note("unregistrations waiting", self.deferred.unregisters.len());
         note("DPDK thread waiting", usize::from(self.dpdk.waits()));
         left
+    }
+
+    /// The thread that an actor is, or is part of.
+    #[must_use]
+    pub const fn thread(actor: ActorId) -> Thread {
+        match actor.0 as usize {
+            APP => Thread::App,
+            DPDK => Thread::Messages,
+            BDEV => Thread::Devices,
+            _ => Thread::Controller,
+        }
     }
 
     /// The sockets that are bound: each one's path, as far as it fits an address, and its controller.

@@ -57,6 +57,7 @@ use controller::Controller;
 use dpdk::{Dpdk, Incoming};
 use exec::{Deferred, Logging};
 use inflight::Inflights;
+pub use inspect::Thread;
 use lun::Devices;
 use mail::{APP, Agenda, AppMessage, BDEV, DPDK, HOP, Inbox, NO_MESSAGE, Stamp, VDEV, VdevMessage};
 use rpc::RpcServer;
