@@ -17,6 +17,16 @@ use std::time::{Duration, Instant};
 use plugfest::{GuestKind, QemuOptions, RunOptions, Verdict, render, run, shipped};
 use real::testbed::run_dir;
 
+/// A short run.
+const RUN: [&str; 7] = [
+    "run",
+    "hotattach/1",
+    "--guest",
+    "qemu",
+    "--runtime",
+    "30",
+    "--emulate",
+];
 /// Seconds that each job runs.
 const RUNTIME_S: u32 = 3;
 
@@ -70,15 +80,7 @@ fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
 /// Kills a run of plugfest with `signal` once its guests run: nothing of it stays.
 fn leaves_nothing(signal: &str) {
     let mut run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args([
-            "run",
-            "hotattach/1",
-            "--guest",
-            "qemu",
-            "--runtime",
-            "3",
-            "--emulate",
-        ])
+        .args(RUN)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -116,6 +118,33 @@ fn leaves_nothing(signal: &str) {
         assert_eq!(refused.status.code(), Some(2));
     }
     assert!(!left(), "nothing is left");
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel"]
+fn a_guest_that_is_killed_says_nothing() {
+    // While it boots, while fio starts, while fio writes.
+    for seconds in [1, 8, 11] {
+        let run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args(RUN)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let guest = format!("/{}-0/vm2.qmp", run.id());
+        let runs = || !processes(&guest).is_empty();
+        until("a guest", Duration::from_secs(60), runs);
+        thread::sleep(Duration::from_secs(seconds));
+        for process in processes(&guest) {
+            let id = process.file_name().expect("a process").to_owned();
+            let kill = Command::new("kill").arg("-KILL").arg(id).status();
+            assert!(kill.expect("kill runs").success());
+        }
+        let done = run.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert_eq!(done.status.code(), Some(3), "after {seconds} s:\n{said}");
+        assert!(said.contains("QEMU ended by itself: SIGKILL"), "{said}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::Shared;
 use super::agent::{self, Said};
 use super::console::{Trouble, trouble};
 use super::fio_end;
-use super::process::{HBA_SLOT, Line, Port, Process, how};
+use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
 use super::qmp::{self, Qmp};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
@@ -393,7 +393,7 @@ impl Vm {
         let status = process.end()?;
         let said = self.errors.join("; ");
         let text = format!("QEMU ended by itself: {}: {said}", how(status));
-        if self.boots == 0 {
+        if self.boots == 0 || was_killed(status) {
             self.tell(Told::Lost(format!("{}: {text}", self.vm)));
         } else {
             self.see(Observation::Crashed {

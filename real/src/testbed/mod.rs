@@ -256,12 +256,16 @@ impl RealTestbed {
         self.see(seen, Observation::Answered { ticket, result });
     }
 
-    /// The target has closed its connection: it died, unless the machine failed.
+    /// The target has closed its connection: one of ours says whether it died. Another one may have been
+    /// killed, and that says nothing of it.
     fn closed(&mut self, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         let how = match self.target.why_closed(DEATH_MAX) {
             Some(Ended::Died(crash)) => format!("{} in {}", crash.signal, crash.place),
             Some(Ended::Failed(why)) => return Err(TestbedError(why)),
-            Some(Ended::Stopped) | None => "it closed its JSON-RPC socket".to_owned(),
+            Some(Ended::Stopped) | None => {
+                let closed = "the target has closed its JSON-RPC socket";
+                return Err(TestbedError(closed.to_owned()));
+            }
         };
         if !std::mem::replace(&mut self.target_died, true) {
             self.see(
