@@ -1,13 +1,14 @@
 //! The model against real fio 3.33: the same bytes on the medium, each accepts the other's, and both
 //! reject a flipped byte with the same words.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+#[path = "support/fio.rs"]
+mod fio;
 
-use fio_model::{
-    Completion, Device, DigestCache, FioThread, Job, JobFile, JobResult, Next, Op, Request, crc32c,
-};
+use std::fs;
+use std::path::Path;
+
+use fio::{model_fio, place, real_fio};
+use fio_model::crc32c;
 
 /// Bytes of the image: 16384 blocks.
 const SIZE: u64 = 64 << 20;
@@ -34,75 +35,6 @@ fn job_text(file: &Path, more: &str) -> String {
         kept.join("\n"),
         file.display()
     )
-}
-
-fn model_job(text: &str) -> Job {
-    JobFile::parse("image.fio", text)
-        .expect("the job is one of the model's")
-        .jobs
-        .remove(0)
-}
-
-/// Runs real fio on a job, in the directory of the image.
-fn real_fio(directory: &Path, text: &str) -> Output {
-    let job = directory.join("image.fio");
-    fs::write(&job, text).expect("a job file");
-    let output = Command::new("fio")
-        .arg(&job)
-        .current_dir(directory)
-        .output();
-    output.expect("needs fio 3.33: apt-get install fio")
-}
-
-/// Runs the model on an image in memory: requests complete in the order of their submission.
-fn model_fio(text: &str, file: &Path, image: &mut [u8]) -> JobResult {
-    let device = Device {
-        name: file.display().to_string(),
-        size_bytes: SIZE,
-    };
-    let mut fio = FioThread::start(&model_job(text), 1, &device, None).expect("it starts");
-    let mut digests = DigestCache::new();
-    let mut buffers = vec![vec![0; fio.buffer_len() as usize]; fio.depth() as usize];
-    let mut in_flight = std::collections::VecDeque::<Request>::new();
-    let mut now_ns = 1_000_000_000;
-    loop {
-        now_ns += 1_000;
-        match fio.next(now_ns) {
-            Next::Submit => {
-                for request in fio.batch().to_vec() {
-                    let buffer = &mut buffers[usize::from(request.unit.0)];
-                    fio.prepare(&request, now_ns, buffer, &mut digests);
-                    in_flight.push_back(request);
-                }
-            }
-            Next::Reap { .. } => {
-                let request = in_flight.pop_front().expect("something is in flight");
-                let buffer = &mut buffers[usize::from(request.unit.0)];
-                let at = request.offset as usize..request.offset as usize + request.len as usize;
-                match request.op {
-                    Op::Write => image[at].copy_from_slice(buffer),
-                    Op::Read => buffer.copy_from_slice(&image[at]),
-                }
-                let done = Completion::Done { bytes: request.len };
-                let content = if request.op == Op::Read {
-                    &buffer[..]
-                } else {
-                    &[]
-                };
-                fio.complete(request.unit, done, content, &mut digests);
-            }
-            Next::Reopen => fio.reopened(Ok(())),
-            Next::Ended => return fio.result().clone(),
-        }
-    }
-}
-
-/// A fresh directory for a test, with the path of its image.
-fn place(test: &str) -> (PathBuf, PathBuf) {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).expect("a directory for the image");
-    (directory.clone(), directory.join("image"))
 }
 
 /// The image that two passes of the model write.

@@ -1,5 +1,5 @@
 //! Everything that touches the machine: what it has (`doctor`), the model target behind sockets (`serve`),
-//! vhost-user and JSON-RPC on sockets, guests in QEMU (`qemu`), and the testbed that these make (`testbed`).
+//! vhost-user and JSON-RPC on sockets, recordings played over them (`socket_peer`), guests in QEMU (`qemu`), and the testbed that these make (`testbed`).
 //!
 //! Knows nothing of how schedules are chosen.
 #![deny(unsafe_code)]

@@ -14,6 +14,7 @@ mod cpio;
 mod fio_end;
 pub mod image;
 pub mod kernel;
+mod listing;
 mod process;
 mod qmp;
 mod vm;

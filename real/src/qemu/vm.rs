@@ -8,9 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use scenarios::{
-    CheckId, ControllerId, DiskId, FioId, GuestDisk, Observation, Place, TargetId, Ticket, VmId,
-};
+use scenarios::{CheckId, FioId, Observation, Place, Ticket, VmId};
 use serde_json::json;
 
 use super::Shared;
@@ -57,10 +55,10 @@ struct Clock {
 
 /// A machine.
 pub(super) struct Vm {
-    vm: VmId,
-    shared: Shared,
+    pub(super) vm: VmId,
+    pub(super) shared: Shared,
     mail: Sender<Mail>,
-    hbas: Vec<Hba>,
+    pub(super) hbas: Vec<Hba>,
     /// Starts of QEMU so far: lines of earlier ones are nobody's.
     generation: u32,
     process: Option<Process>,
@@ -129,7 +127,7 @@ impl Vm {
         let _ = self.shared.tell.send(told);
     }
 
-    fn see(&self, what: Observation) {
+    pub(super) fn see(&self, what: Observation) {
         self.tell(Told::Saw(self.vm, what));
     }
 
@@ -487,35 +485,5 @@ impl Vm {
             vm: self.vm,
             boot: self.boots,
         });
-    }
-
-    fn listed(&self, listed: &[agent::Listed]) {
-        let disks = listed.iter().filter_map(|disk| {
-            Some(GuestDisk {
-                vm: self.vm,
-                place: Place {
-                    controller: self.controller(disk.slot)?,
-                    target: TargetId(disk.target),
-                },
-                disk: self.disk(&disk.serial),
-            })
-        });
-        let mut disks: Vec<GuestDisk> = disks.collect();
-        disks.sort();
-        self.see(Observation::DisksListed { vm: self.vm, disks });
-    }
-
-    fn controller(&self, slot: u8) -> Option<ControllerId> {
-        let hba = self.hbas.get(usize::from(slot.checked_sub(HBA_SLOT)?))?;
-        Some(hba.controller)
-    }
-
-    fn disk(&self, serial: &str) -> Option<DiskId> {
-        let serials = self
-            .shared
-            .serials
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        serials.get(serial).copied()
     }
 }

@@ -1,0 +1,114 @@
+//! What other jobs than the documented one leave on the medium: the model's bytes are real fio's.
+
+#[path = "support/fio.rs"]
+mod fio;
+
+use std::fs;
+use std::path::Path;
+
+use fio::{model_fio, place, real_fio};
+
+/// Bytes of the image.
+const SIZE: usize = 4 << 20;
+/// Every job's own name, and what it says beside `filename`.
+const JOBS: &[(&str, &str)] = &[
+    ("write", "rw=write\nbs=4k\nverify=crc32c"),
+    ("rw_mixed", "rw=rw\nrwmixread=30\nbs=4k\nverify=crc32c"),
+    (
+        "randrw_mixed",
+        "rw=randrw\nrwmixwrite=60\nbs=4k\niodepth=8\nverify=xxhash",
+    ),
+    (
+        "bsrange",
+        "rw=randwrite\nbsrange=4k-32k\niodepth=8\nverify=crc32c",
+    ),
+    (
+        "two_sizes",
+        "rw=randwrite\nbs=16k\nverify=md5\nverify_interval=4k",
+    ),
+    (
+        "interval_512",
+        "rw=write\nbs=64k\nverify=crc64\nverify_interval=512",
+    ),
+    (
+        "norandommap",
+        "rw=randwrite\nbs=4k\nnorandommap=1\nverify=crc16",
+    ),
+    ("loops", "rw=randwrite\nbs=8k\nloops=3\nverify=sha1"),
+    (
+        "backlog",
+        "rw=randwrite\nbs=4k\niodepth=16\nverify=crc7\nverify_backlog=64\nverify_backlog_batch=16",
+    ),
+    (
+        "offset",
+        "rw=randwrite\nbs=4k\noffset=1m\nsize=2m\nverify=crc32",
+    ),
+    ("meta", "rw=randwrite\nbs=4k\nverify=meta"),
+    (
+        "seeded",
+        "rw=randwrite\nbs=4k\nrandseed=7\nverify=crc32c-intel",
+    ),
+];
+
+fn job_text(file: &Path, more: &str) -> String {
+    let sized = more.lines().any(|line| line.starts_with("size="));
+    let size = if sized { "" } else { "size=4m\n" };
+    format!(
+        "[global]\nioengine=libaio\nthread\nverify_state_save=0\n[image]\nfilename={}\n{size}{more}\n",
+        file.display()
+    )
+}
+
+/// Blanks what holds the clock in every header: its time, and the CRC that covers it.
+fn blank(image: &mut [u8]) {
+    for at in (0..image.len()).step_by(512) {
+        if image[at..at + 2] == [0xca, 0xac] {
+            image[at + 24..at + 32].fill(0);
+            image[at + 36..at + 40].fill(0);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn the_model_writes_what_fio_writes() {
+    let mut wrong = Vec::new();
+    for (name, more) in JOBS {
+        let (directory, file) = place(&format!("job-{name}"));
+        fs::write(&file, vec![0; SIZE]).expect("an empty image");
+        let text = job_text(&file, more);
+        let output = real_fio(&directory, &text);
+        if !output.status.success() {
+            wrong.push(format!(
+                "{name}: fio: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
+            continue;
+        }
+        let mut fios = fs::read(&file).expect("fio's image");
+        let mut models = vec![0; SIZE];
+        let result = model_fio(&text, &file, &mut models);
+        if !result.passed() {
+            wrong.push(format!("{name}: the model: {:?}", result.messages));
+        }
+        let headers = fios
+            .windows(2)
+            .step_by(512)
+            .filter(|magic| magic == &[0xca, 0xac])
+            .count();
+        if headers == 0 && !more.contains("pattern") {
+            wrong.push(format!("{name}: fio wrote no header"));
+        }
+        blank(&mut fios);
+        blank(&mut models);
+        let differ = fios.iter().zip(&models).position(|(a, b)| a != b);
+        if let Some(at) = differ {
+            wrong.push(format!(
+                "{name}: byte {at} differs: fio {:?}, model {:?}",
+                &fios[at / 16 * 16..at / 16 * 16 + 16],
+                &models[at / 16 * 16..at / 16 * 16 + 16]
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

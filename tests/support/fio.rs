@@ -1,0 +1,79 @@
+//! Real fio on a job file, and the model on the same text with an image in memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use fio_model::{
+    Completion, Device, DigestCache, FioThread, Job, JobFile, JobResult, Next, Op, Request,
+};
+
+fn model_job(text: &str) -> Job {
+    JobFile::parse("image.fio", text)
+        .expect("the job is one of the model's")
+        .jobs
+        .remove(0)
+}
+
+/// Runs real fio on a job, in the directory of the image.
+pub fn real_fio(directory: &Path, text: &str) -> Output {
+    let job = directory.join("image.fio");
+    fs::write(&job, text).expect("a job file");
+    let output = Command::new("fio")
+        .arg(&job)
+        .current_dir(directory)
+        .output();
+    output.expect("needs fio 3.33: apt-get install fio")
+}
+
+/// Runs the model on an image in memory: requests complete in the order of their submission.
+pub fn model_fio(text: &str, file: &Path, image: &mut [u8]) -> JobResult {
+    let device = Device {
+        name: file.display().to_string(),
+        size_bytes: image.len() as u64,
+    };
+    let mut fio = FioThread::start(&model_job(text), 1, &device, None).expect("it starts");
+    let mut digests = DigestCache::new();
+    let mut buffers = vec![vec![0; fio.buffer_len() as usize]; fio.depth() as usize];
+    let mut in_flight = std::collections::VecDeque::<Request>::new();
+    let mut now_ns = 1_000_000_000;
+    loop {
+        now_ns += 1_000;
+        match fio.next(now_ns) {
+            Next::Submit => {
+                for request in fio.batch().to_vec() {
+                    let buffer = &mut buffers[usize::from(request.unit.0)];
+                    fio.prepare(&request, now_ns, buffer, &mut digests);
+                    in_flight.push_back(request);
+                }
+            }
+            Next::Reap { .. } => {
+                let request = in_flight.pop_front().expect("something is in flight");
+                let buffer = &mut buffers[usize::from(request.unit.0)];
+                let buffer = &mut buffer[..request.len as usize];
+                let at = request.offset as usize..request.offset as usize + request.len as usize;
+                match request.op {
+                    Op::Write => image[at].copy_from_slice(buffer),
+                    Op::Read => buffer.copy_from_slice(&image[at]),
+                }
+                let done = Completion::Done { bytes: request.len };
+                let content = if request.op == Op::Read {
+                    &buffer[..]
+                } else {
+                    &[]
+                };
+                fio.complete(request.unit, done, content, &mut digests);
+            }
+            Next::Reopen => fio.reopened(Ok(())),
+            Next::Ended => return fio.result().clone(),
+        }
+    }
+}
+
+/// A fresh directory for a test, with the path of its image.
+pub fn place(test: &str) -> (PathBuf, PathBuf) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).expect("a directory for the image");
+    (directory.clone(), directory.join("image"))
+}
