@@ -12,7 +12,7 @@ use real::qemu::{
 use real::serve::ServeOptions;
 use real::testbed::run_dir::RunDir;
 use real::testbed::target::{ModelledDisks, Target};
-use real::testbed::{Parts, RealOptions, RealTestbed};
+use real::testbed::{ALIVE_MAX, Parts, RealOptions, RealTestbed};
 use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
@@ -121,6 +121,7 @@ fn served(options: &RunOptions, qemu: &QemuOptions) -> Result<Box<dyn Testbed>, 
     let more = RealOptions {
         jobs,
         runtime,
+        alive_max: ALIVE_MAX,
         asked_to_end,
     };
     Ok(Box::new(RealTestbed::new(parts, more)))

@@ -34,6 +34,7 @@ use crate::qemu::Serials;
 use crate::serve::{Ended, News};
 use guests::{Ask, Guests, Told};
 use jobs::{GuestJob, Written};
+pub use rest::ALIVE_MAX;
 use rest::{Alive, Settling};
 use target::{Disks, Target};
 
@@ -62,6 +63,8 @@ pub struct RealOptions {
     pub jobs: BTreeMap<String, Arc<JobFile>>,
     /// How long a time-based job runs; as it is written, if not given.
     pub runtime: Option<Duration>,
+    /// A sign of life comes within this, or not at all ([`ALIVE_MAX`]).
+    pub alive_max: Duration,
     /// Whether somebody wants the run to end.
     pub asked_to_end: fn() -> bool,
 }

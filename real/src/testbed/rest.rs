@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::guests::Ask;
 use super::{Pending, RealTestbed};
 
-/// A sign of life comes within this, or not at all. Less than `scenarios::run::limits::ALIVE`.
-const ALIVE_MAX: Duration = Duration::from_secs(20);
+/// How long a busy guest may take to give a sign of life. Less than `scenarios::run::limits::ALIVE`.
+pub const ALIVE_MAX: Duration = Duration::from_secs(20);
 /// Everything comes to rest within this. Less than `scenarios::run::limits::SETTLE`.
 const SETTLE_MAX: Duration = Duration::from_secs(50);
 /// Between two looks at what is in flight.
@@ -37,7 +37,7 @@ pub(super) struct Settling {
 impl RealTestbed {
     pub(super) fn check_alive(&mut self) -> Result<Option<String>, TestbedError> {
         let vms: Vec<VmId> = self.vms.keys().copied().collect();
-        let deadline = self.now() + ALIVE_MAX;
+        let deadline = self.now() + self.options.alive_max;
         self.alive = Some(Alive {
             deadline,
             target: true,
