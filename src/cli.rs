@@ -40,6 +40,12 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Play recordings of a real target to the model target, and compare every answer.
     Conform(ConformArguments),
+    /// Make what real guests boot.
+    Guest {
+        /// What.
+        #[command(subcommand)]
+        command: GuestCommand,
+    },
     /// Serve the model target on sockets: vhost-user for guests, JSON-RPC as SPDK's rpc.py speaks it.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
@@ -62,6 +68,7 @@ Examples:
   plugfest run                                   hotattach and hotdetach, every case
   plugfest run hotattach/3                       one case; those before it are set-up
   plugfest run mine.kdl                          a plan of your own
+  plugfest run --guest qemu --runtime 3          with real guests
   plugfest run --seeds 0..1000 --volume quick    a thousand seeds; prints what failed
   plugfest run hotplug --format json             one JSON object a case";
 
@@ -88,6 +95,23 @@ pub struct RunArguments {
     /// A fio job file to run instead of each plan's own
     #[arg(long, value_name = "FILE")]
     pub job: Option<PathBuf>,
+
+    /// Who the guests are
+    #[arg(long, value_enum, default_value = "model")]
+    pub guest: GuestWord,
+
+    /// With --guest qemu: seconds that a time-based job runs, and waits inside it shortened alike
+    /// [default: as the job says]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub runtime: Option<u32>,
+
+    /// With --guest qemu: what `plugfest guest build --output` made [default: made when needed, and kept]
+    #[arg(long, value_name = "DIR")]
+    pub guest_image: Option<PathBuf>,
+
+    /// With --guest qemu: emulate the CPU, even if KVM works
+    #[arg(long)]
+    pub emulate: bool,
 
     /// How many blocks each fio writes and verifies on each disk
     #[arg(long, value_enum, default_value = "default")]
@@ -175,6 +199,28 @@ pub struct ReplayArguments {
     pub file: PathBuf,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum GuestCommand {
+    /// Make a kernel and an initramfs of the distribution's kernel package, busybox and fio; kept, and made
+    /// again when one of them has changed.
+    Build(GuestBuildArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct GuestBuildArguments {
+    /// Where to put them [default: plugfest/guest in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// A kernel in place of the distribution's; its modules are in /lib/modules, or in --initrd
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// An initramfs with that kernel's modules, for modprobe; ours is laid over it
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub initrd: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
     /// Where SPDK listens for JSON-RPC
@@ -257,6 +303,14 @@ impl From<VolumeWord> for Volume {
             VolumeWord::Full => Self::Full,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GuestWord {
+    /// A model of Linux and fio, in a simulator with virtual time
+    Model,
+    /// Linux and fio in QEMU, on the model target behind real sockets
+    Qemu,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

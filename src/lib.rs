@@ -56,7 +56,10 @@ mod testbed;
 
 pub use conform_command::{ConformOptions, conform_command};
 pub use property::{Failure, Property};
-pub use run::{Behaviour, JobText, Outputs, RunError, RunOptions, Schedule, Volume, run, run_with};
+pub use run::{
+    Behaviour, GuestKind, JobText, Outputs, QemuOptions, RunError, RunOptions, Schedule, Volume,
+    run, run_with,
+};
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};
 

@@ -7,6 +7,7 @@
 mod campaign;
 mod cli;
 mod fuzz_command;
+mod guest_command;
 mod junit;
 mod list_command;
 mod lookup;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Conform(arguments) => conform(&arguments),
+        Command::Guest { command } => guest_command::run(&command),
         Command::Serve(arguments) => serve_command::run(&arguments),
         Command::List => list_command::list(),
         Command::Completions { shell } => {

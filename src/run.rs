@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
+use std::path::PathBuf;
 
 use scenarios::concretise::{Concrete, Options, concretise};
 use scenarios::plan::Plan;
@@ -35,6 +36,8 @@ pub struct RunOptions {
     pub schedule: Schedule,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
+    /// Who the guests are.
+    pub guests: GuestKind,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, JobText>,
     /// What names the plan on a command line, if not its name.
@@ -61,11 +64,33 @@ impl Default for RunOptions {
             deviations: Vec::new(),
             schedule: Schedule::Timed,
             disturb_at: None,
+            guests: GuestKind::Model,
             jobs: shipped.collect(),
             plan_argument: None,
             repeat_more: String::new(),
         }
     }
+}
+
+/// Who the guests of a run are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestKind {
+    /// The model, in the simulator.
+    Model,
+    /// Linux in QEMU, on the model target behind real sockets. Volume, schedule and disturbance are the
+    /// simulator's, and mean nothing here.
+    Qemu(QemuOptions),
+}
+
+/// What real guests are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QemuOptions {
+    /// Seconds that a time-based job runs, and its clock with it; as it is written, if not given.
+    pub runtime_s: Option<u32>,
+    /// A directory that `plugfest guest build --output` filled; the user's cache, if not given.
+    pub image: Option<PathBuf>,
+    /// Emulate even where the CPU could run guests.
+    pub emulate: bool,
 }
 
 /// A fio job file.
@@ -194,7 +219,7 @@ pub fn run_with(
 ) -> Result<Report, RunError> {
     let concrete = concrete(plan, options)?;
     let turns = outputs.turns.map(Turns::new);
-    let mut testbed = testbed::simulator(options, turns.clone())?;
+    let mut testbed = testbed::make(options, turns.clone())?;
     let report = if let Some(sink) = outputs.trace {
         let header = Header {
             plugfest_trace: TRACE_VERSION,
@@ -239,6 +264,21 @@ fn carry_out(
 
 fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     let mut repeat_options = String::new();
+    let mut volume = options.volume.word().to_owned();
+    if let GuestKind::Qemu(qemu) = &options.guests {
+        repeat_options += " --guest qemu";
+        volume = "as long as the job says".to_owned();
+        if let Some(seconds) = qemu.runtime_s {
+            repeat_options += &format!(" --runtime {seconds}");
+            volume = format!("{seconds} s a job");
+        }
+        if let Some(image) = &qemu.image {
+            repeat_options += &format!(" --guest-image {}", image.display());
+        }
+        if qemu.emulate {
+            repeat_options += " --emulate";
+        }
+    }
     if options.volume != Volume::Default {
         repeat_options += &format!(" --volume {}", options.volume.word());
     }
@@ -260,7 +300,7 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
             .unwrap_or_else(|| plan.name.clone()),
         seed: options.seed,
         behaviour: options.behaviour.word().to_owned(),
-        volume: options.volume.word().to_owned(),
+        volume,
         repeat_options,
     }
 }

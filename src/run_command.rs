@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use plugfest::{Outputs, Report, RunOptions, Verdict, render, run_with};
+use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, render, run_with};
 use scenarios::report::{case_json, progress_line};
 use scenarios::run::Progress;
 
@@ -12,7 +12,7 @@ use plugfest::interrupt::asked;
 use plugfest::repro::Repro;
 
 use crate::campaign;
-use crate::cli::{Format, RunArguments};
+use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
 use crate::output::{Stop, print, write_whole};
@@ -20,6 +20,7 @@ use crate::output::{Stop, print, write_whole};
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let targets = lookup::targets(&arguments.plans)?;
+    let guests = guests(arguments)?;
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
     let options = |target: &Target, seed: u64| {
         let mut options = RunOptions {
@@ -30,6 +31,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             deviations: arguments.deviation.clone(),
             schedule: arguments.schedule.into(),
             disturb_at: arguments.disturb_at,
+            guests: guests.clone(),
             plan_argument: Some(target.argument.clone()),
             ..RunOptions::default()
         };
@@ -77,6 +79,39 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         .max()
         .unwrap_or(Verdict::Failed)
         .exit())
+}
+
+/// Who the guests are; an option that means nothing with them is an error.
+fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
+    let real = [
+        ("--runtime", arguments.runtime.is_some()),
+        ("--guest-image", arguments.guest_image.is_some()),
+        ("--emulate", arguments.emulate),
+    ];
+    let simulated = [
+        ("--volume", arguments.volume != VolumeWord::Default),
+        ("--schedule", arguments.schedule != ScheduleWord::Timed),
+        ("--turns", arguments.turns.is_some()),
+        ("--repro", arguments.repro.is_some()),
+        ("--disturb-at", arguments.disturb_at.is_some()),
+    ];
+    let (guests, strange, other) = match arguments.guest {
+        GuestWord::Model => (GuestKind::Model, &real[..], "qemu"),
+        GuestWord::Qemu => {
+            let qemu = QemuOptions {
+                runtime_s: arguments.runtime,
+                image: arguments.guest_image.clone(),
+                emulate: arguments.emulate,
+            };
+            (GuestKind::Qemu(qemu), &simulated[..], "model")
+        }
+    };
+    match strange.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Stop::Error(format!(
+            "{option} means something with --guest {other} only"
+        ))),
+        None => Ok(guests),
+    }
 }
 
 /// Carries out one plan with one seed, and prints what there is to say on the way.

@@ -1,11 +1,13 @@
 //! Everything that touches the machine: what it has (`doctor`), the model target behind sockets (`serve`),
-//! vhost-user and JSON-RPC on sockets.
+//! vhost-user and JSON-RPC on sockets, recordings played over them (`socket_peer`), guests in QEMU (`qemu`), and the testbed that these make (`testbed`).
 //!
 //! Knows nothing of how schedules are chosen.
 #![deny(unsafe_code)]
 
 pub mod doctor;
+pub mod qemu;
 pub mod rpc;
 pub mod serve;
 pub mod socket_peer;
+pub mod testbed;
 pub mod vhost_user;

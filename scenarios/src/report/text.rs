@@ -204,17 +204,22 @@ fn verdict(text: &mut String, reports: &[Report]) {
     text.push('\n');
     for report in reports {
         let header = &report.header;
-        let _ = writeln!(
+        let (seed, behaviour, volume) = (header.seed, &header.behaviour, &header.volume);
+        let _ = write!(
             text,
-            "{}: seed {}, behaviour {}, volume {}, trace hash {:016x}, order hash {:016x}, {} turns",
-            header.plan,
-            header.seed,
-            header.behaviour,
-            header.volume,
-            report.ending.trace_hash,
-            report.ending.order_hash,
-            report.ending.turns
+            "{}: seed {seed}, behaviour {behaviour}, volume {volume}",
+            header.plan
         );
+        // A real testbed takes no turns.
+        let ending = &report.ending;
+        if ending.turns > 0 {
+            let (trace, order, turns) = (ending.trace_hash, ending.order_hash, ending.turns);
+            let _ = write!(
+                text,
+                ", trace hash {trace:016x}, order hash {order:016x}, {turns} turns"
+            );
+        }
+        text.push('\n');
         if let Some(lost) = &report.lost {
             let _ = writeln!(text, "{}: stopped early: {lost}", header.plan);
         }

@@ -1,6 +1,7 @@
 //! One step under way: asks what is to be asked, and looks whether its condition is met.
 
 mod disks;
+mod kept;
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::jobs::compare;
 use super::{FioRun, Runner, StepResult, limits, seconds};
 use crate::concretise::{Does, Job, Step, VmDisks};
 use crate::names::{DiskId, FioId, Place, Ticket, VmId};
-use crate::testbed::{Action, Evidence, Performed, TestbedError};
+use crate::testbed::{Action, Performed, TestbedError};
 use crate::time::Time;
 
 /// A step that has begun, or is about to.
@@ -356,39 +357,6 @@ impl Runner<'_> {
             return held("");
         }
         violated(expected, wrong.join("; "))
-    }
-
-    fn kept(&mut self, under_way: &mut UnderWay, action: &Action, fio: FioId, job: &Job) -> Polled {
-        if !self.testbed.evidence().covers(Evidence::PER_IO) {
-            return Ok(Poll::Done(StepResult::Inconclusive {
-                reason: "this testbed does not show what single requests read".into(),
-            }));
-        }
-        self.known.read_back.entry(fio).or_default();
-        if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
-            self.known.read_back.remove(&fio);
-            return skipped(reason);
-        }
-        let Some((exit, ended)) = self.known.fios.get(&fio) else {
-            return self.wait(under_way, "fio ends", || "fio still runs".into());
-        };
-        let (exit, ended) = (*exit, ended.clone());
-        let (done, failed) = self.known.read_back.remove(&fio).unwrap_or_default();
-        let end = ended.iter().find(|end| end.disk == job.disk);
-        let error = end.map_or(u16::MAX, |end| end.error);
-        let hung = end.is_none_or(|end| end.hung);
-        self.fios.push(FioRun {
-            fio,
-            label: format!("kept {}", job.disk.0),
-            exit,
-            reads_back: true,
-            jobs: ended,
-        });
-        if hung || error != 0 || failed > 0 || done == 0 {
-            let seen = format!("{done} blocks read, {failed} failed, fio's error {error}");
-            return violated("its blocks can be read", seen);
-        }
-        held(format!("{done} blocks read back, compared under I2"))
     }
 
     fn settle(&mut self, under_way: &mut UnderWay) -> Polled {

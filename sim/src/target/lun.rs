@@ -425,6 +425,9 @@ impl Target {
             self.app_later(now + LUN_PERIOD, AppMessage::LunRemove(dev));
         } else if let Some(ctl) = self.ctl[vdev].as_mut() {
             ctl.lun_polls.push((now + LUN_PERIOD, dev));
+        } else {
+            // The controller's thread exits, and runs its pollers to their end.
+            self.app_later(now + LUN_PERIOD, AppMessage::LunRemove(dev));
         }
     }
 

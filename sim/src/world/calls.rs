@@ -5,11 +5,30 @@
 use scenarios::{ControllerId, DiskId, DiskKind, Place};
 use serde_json::{Value, json};
 
+use crate::target::NvmeDevice;
+
 /// A method and its parameters.
 pub type Call = (&'static str, Option<Value>);
 
 /// Block size of every disk.
 pub const BLOCK_BYTES: u32 = 512;
+
+/// Bytes of each disk: four times what the default volume writes, so that offsets matter.
+pub const DISK_BYTES: u64 = 64 << 20;
+
+/// Disks that a plan can have (`scenarios::plan`).
+const DISKS_MAX: u8 = 128;
+
+/// A device for each disk that a plan can have.
+#[must_use]
+pub fn nvme_devices() -> Vec<NvmeDevice> {
+    let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
+    let nvme = (1..=DISKS_MAX).map(|disk| NvmeDevice {
+        traddr: traddr(DiskId(disk)),
+        namespaces: vec![namespace],
+    });
+    nvme.collect()
+}
 
 /// The name of a controller's socket.
 pub fn controller(controller: ControllerId) -> String {
@@ -102,8 +121,13 @@ pub fn delete(of: ControllerId) -> Call {
 
 /// What attaches a disk; a negative target: the first free slot.
 pub fn attach(disk: DiskId, kind: DiskKind, to: ControllerId, target: i64) -> Call {
+    attach_bdev(&bdev(disk, kind), to, target)
+}
+
+/// What attaches a bdev, by name.
+pub fn attach_bdev(bdev: &str, to: ControllerId, target: i64) -> Call {
     let params = json!({
-        "ctrlr": controller(to), "scsi_target_num": target, "bdev_name": bdev(disk, kind),
+        "ctrlr": controller(to), "scsi_target_num": target, "bdev_name": bdev,
     });
     ("vhost_scsi_controller_add_target", Some(params))
 }

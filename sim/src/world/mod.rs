@@ -3,17 +3,17 @@
 //! One loop takes turns; each message goes straight into the other end's queue. Knows what connects
 //! to what; knows nothing of plans, checks, or what a turn does inside an end.
 
-mod calls;
+pub mod calls;
 mod frozen;
 mod hash;
 mod route;
-mod rpc_client;
+pub mod rpc_client;
 mod schedule;
 mod sim;
 mod sim_snapshot;
 mod snapshot;
 mod strategy;
-mod together;
+pub mod together;
 mod turn_log;
 
 use std::collections::VecDeque;
@@ -21,9 +21,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use scenarios::{Observation, Seen, Time, VmId};
 
+pub use calls::DISK_BYTES;
 pub use hash::RunHash;
 pub use schedule::Schedule;
-pub use sim::{DISK_BYTES, Sim, SimOptions};
+pub use sim::{Sim, SimOptions};
 pub use sim_snapshot::SimSnapshot;
 pub use snapshot::Snapshot;
 pub use strategy::{Choices, Strategy};

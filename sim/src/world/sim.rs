@@ -16,7 +16,7 @@ use scenarios::{
     Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 
-use super::calls::{self, BLOCK_BYTES, Call};
+use super::calls::{self, Call, DISK_BYTES};
 use super::rpc_client::RpcClient;
 use super::together::Together;
 use super::{Choices, Record, Step, Strategy, World};
@@ -25,14 +25,10 @@ use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, End as _};
 use crate::guest::{Guest, GuestConfig};
 use crate::message::{GuestAct, ToGuest};
-use crate::target::{Latencies, NvmeDevice, Target, TargetConfig};
+use crate::target::{Latencies, Target, TargetConfig};
 
 /// The stream of a seed that the world's accidents are drawn from; the stimulus has another.
 const WORLD_STREAM: u64 = 1;
-/// Bytes of each disk: four times what the default volume writes, so that offsets matter.
-pub const DISK_BYTES: u64 = 64 << 20;
-/// Disks that a plan can have (`scenarios::plan`).
-const DISKS_MAX: u8 = 128;
 /// A sign of life comes within this, or not at all (virtual time).
 const ALIVE_MAX: Duration = Duration::from_secs(10);
 /// What is in flight comes to rest within this, or it never will (virtual time).
@@ -129,14 +125,9 @@ impl Sim {
     /// A testbed with a target that has not been started yet.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
-        let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
-        let nvme = (1..=DISKS_MAX).map(|disk| NvmeDevice {
-            traddr: calls::traddr(DiskId(disk)),
-            namespaces: vec![namespace],
-        });
         let config = TargetConfig {
             deviations: options.deviations,
-            nvme: nvme.collect(),
+            nvme: calls::nvme_devices(),
             latencies: latencies(options.volume),
             ..TargetConfig::default()
         };

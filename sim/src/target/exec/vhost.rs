@@ -300,8 +300,12 @@ impl Target {
         {
             bdev.blk = false;
         }
-        self.ctl[vdev] = None;
+        let gone = self.ctl[vdev].take();
         self.touch_vdev(vdev);
+        // A thread that exits runs its pollers to their end (`thread_exit`): those of LUNs that go.
+        for (at, dev) in gone.into_iter().flat_map(|ctl| ctl.lun_polls) {
+            self.app_later(at, AppMessage::LunRemove(dev));
+        }
         let last = self.ctl.iter().all(Option::is_none);
         if last && self.dev.has(Deviation::DeleteStalls) {
             // DPDK joins its event thread, which sits in an epoll of one second.

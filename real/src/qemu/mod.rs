@@ -1,0 +1,152 @@
+//! Real guests: QEMU with the distribution's Linux and fio, and an agent of ours.
+//!
+//! ```text
+//!  image ─▶ process ──virtio-serial──▶ agent.sh   (agent: what is said on that line)
+//!              │  └────QMP────▶ qmp
+//!              └─ console: read for oopses
+//! ```
+//!
+//! Knows QEMU and Linux; knows no plan, and of the target nothing but the paths of its sockets.
+
+mod agent;
+mod console;
+mod cpio;
+mod fio_end;
+pub mod image;
+mod kernel;
+mod listing;
+mod process;
+mod qmp;
+mod vm;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, RwLock};
+use std::thread::{self, JoinHandle};
+
+use scenarios::{DiskId, Evidence, TestbedError, VmId};
+
+pub use image::{Image, ImageOptions};
+pub use process::{Accelerator, accelerator};
+
+use crate::testbed::guests::{Ask, Guests, Tell};
+use crate::testbed::run_dir::RunDir;
+use vm::{Mail, Vm};
+
+/// Which disk says that it has which serial number.
+pub type Serials = Arc<RwLock<BTreeMap<String, DiskId>>>;
+
+/// What all machines of a run share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What they boot.
+    pub image: Image,
+    /// What runs them.
+    pub accelerator: Accelerator,
+    /// Where their sockets are.
+    pub dir: Arc<RunDir>,
+    /// How their disks are known.
+    pub serials: Serials,
+    /// Where what they see goes.
+    pub tell: Tell,
+}
+
+/// QEMU guests.
+#[derive(Debug)]
+pub struct QemuGuests {
+    shared: Shared,
+    vms: BTreeMap<VmId, Running>,
+}
+
+/// A machine's thread.
+#[derive(Debug)]
+struct Running {
+    mail: Sender<Mail>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl QemuGuests {
+    /// No machine runs yet.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            vms: BTreeMap::new(),
+        }
+    }
+
+    fn machine(&mut self, id: VmId) -> Result<&Running, TestbedError> {
+        if !self.vms.contains_key(&id) {
+            let (mail, inbox) = mpsc::channel();
+            let vm = Vm::new(id, self.shared.clone(), mail.clone());
+            let named = thread::Builder::new().name(id.to_string());
+            let thread = named.spawn(move || vm.run(&inbox));
+            let thread = thread.map_err(|error| TestbedError(error.to_string()))?;
+            self.vms.insert(
+                id,
+                Running {
+                    mail,
+                    thread: Some(thread),
+                },
+            );
+        }
+        self.vms
+            .get(&id)
+            .ok_or_else(|| TestbedError(format!("{id} is not there")))
+    }
+}
+
+impl Guests for QemuGuests {
+    fn evidence(&self) -> Evidence {
+        Evidence::GUEST_DISKS.and(Evidence::FIO_REPORT)
+    }
+
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
+        if let Ask::ResetLun(..) = ask {
+            return Ok(Some("the guest's image has no sg_reset".into()));
+        }
+        if let Ask::BootFirmware(_) = ask {
+            return Ok(Some(
+                "a guest without a system cannot say when its firmware is done".into(),
+            ));
+        }
+        let lost = |_| TestbedError(format!("the thread of {vm} has ended"));
+        self.machine(vm)?.mail.send(Mail::Ask(ask)).map_err(lost)?;
+        Ok(None)
+    }
+}
+
+impl Drop for QemuGuests {
+    fn drop(&mut self) {
+        for running in self.vms.values() {
+            // It may have ended.
+            let _ = running.mail.send(Mail::Stop);
+        }
+        for running in self.vms.values_mut() {
+            if let Some(thread) = running.thread.take() {
+                // A panic of it was reported when it happened.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Why there is no image for guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageError(pub String);
+
+impl ImageError {
+    fn at(path: &Path, error: &dyn fmt::Display) -> Self {
+        Self(format!("{}: {error}", path.display()))
+    }
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ImageError {}

@@ -1,0 +1,485 @@
+//! One virtual machine: a thread that owns its QEMU, does what it is asked, and tells what it sees.
+//!
+//! Knows one guest; what several answer together is put together by the testbed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use scenarios::{CheckId, FioId, Observation, Place, Ticket, VmId};
+use serde_json::json;
+
+use super::Shared;
+use super::agent::{self, Said};
+use super::console::{Trouble, trouble};
+use super::fio_end;
+use super::process::{HBA_SLOT, Line, Port, Process, how};
+use super::qmp::{self, Qmp};
+use crate::testbed::guests::{Ask, FioStart, Hba, Told};
+
+/// Nothing is due before then.
+const FOREVER: Duration = Duration::from_secs(3600);
+/// fio's error when its guest goes down under it: EINTR, as in *sim*.
+const INTERRUPTED: u16 = 4;
+/// Lines of standard error that are kept to say why QEMU ended.
+const ERRORS_KEPT: usize = 4;
+
+/// What a machine's thread waits for.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// It is asked something.
+    Ask(Ask),
+    /// Its process, the one of this generation, says something.
+    Line(u32, Line),
+    /// The run is over.
+    Stop,
+}
+
+/// A fio in this guest.
+struct Fio {
+    start: FioStart,
+    /// When all its disks were first seen to do I/O.
+    io_since: Option<Instant>,
+}
+
+/// Somebody waits for a fio's clock.
+struct Clock {
+    ticket: Ticket,
+    fio: FioId,
+    at: Duration,
+    /// The number of the question whether its disks do I/O, once it was asked.
+    asked: Option<u32>,
+}
+
+/// A machine.
+pub(super) struct Vm {
+    pub(super) vm: VmId,
+    pub(super) shared: Shared,
+    mail: Sender<Mail>,
+    pub(super) hbas: Vec<Hba>,
+    /// Starts of QEMU so far: lines of earlier ones are nobody's.
+    generation: u32,
+    process: Option<Process>,
+    agent: Option<UnixStream>,
+    qmp: Option<Qmp>,
+    reader: agent::Reader,
+    boots: u32,
+    boot_id: String,
+    up: bool,
+    in_trouble: bool,
+    numbers: u32,
+    fios: BTreeMap<FioId, Fio>,
+    clocks: Vec<Clock>,
+    commands: BTreeMap<u64, Ticket>,
+    errors: Vec<String>,
+}
+
+impl Vm {
+    pub(super) fn new(vm: VmId, shared: Shared, mail: Sender<Mail>) -> Self {
+        Self {
+            vm,
+            shared,
+            mail,
+            hbas: Vec::new(),
+            generation: 0,
+            process: None,
+            agent: None,
+            qmp: None,
+            reader: agent::Reader::default(),
+            boots: 0,
+            boot_id: String::new(),
+            up: false,
+            in_trouble: false,
+            numbers: 0,
+            fios: BTreeMap::new(),
+            clocks: Vec::new(),
+            commands: BTreeMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Does what mail asks for, until there will be none. QEMU goes with it.
+    pub(super) fn run(mut self, mail: &Receiver<Mail>) {
+        loop {
+            let now = Instant::now();
+            let due = self.clocks.iter().filter_map(|clock| self.due(clock)).min();
+            let patience = due.map_or(FOREVER, |due| due.saturating_duration_since(now));
+            let done = match mail.recv_timeout(patience) {
+                Ok(Mail::Ask(ask)) => self.ask(ask),
+                Ok(Mail::Line(of, line)) if of == self.generation => self.line(line),
+                Ok(Mail::Line(..)) | Err(RecvTimeoutError::Timeout) => Ok(()),
+                Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let asked = done.and_then(|()| self.ask_moved());
+            if let Err(error) = asked
+                // A guest that dies between two lines says so on its own.
+                && error.kind() != io::ErrorKind::BrokenPipe
+            {
+                self.tell(Told::Lost(format!("{}: {error}", self.vm)));
+            }
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        // Nobody listens any more: the run is over.
+        let _ = self.shared.tell.send(told);
+    }
+
+    pub(super) fn see(&self, what: Observation) {
+        self.tell(Told::Saw(self.vm, what));
+    }
+
+    fn ask(&mut self, ask: Ask) -> io::Result<()> {
+        match ask {
+            Ask::Boot(hbas) => self.boot(hbas),
+            Ask::ListDisks => {
+                let number = self.number();
+                self.say(&format!("disks {number}\n"))
+            }
+            Ask::Ping => {
+                let number = self.number();
+                self.say(&format!("ping {number}\n"))
+            }
+            Ask::StartFio(start) => self.start_fio(start),
+            Ask::WaitJobClock { ticket, fio, at } => {
+                self.clocks.push(Clock {
+                    ticket,
+                    fio,
+                    at,
+                    asked: None,
+                });
+                self.answer_clocks_of_ended();
+                Ok(())
+            }
+            Ask::Pause(ticket) => self.command("stop", json!({}), Some(ticket)),
+            Ask::Continue(ticket) => self.command("cont", json!({}), Some(ticket)),
+            Ask::AddMemory(ticket) => {
+                let id = format!("dimm{ticket}").replace(' ', "");
+                let memory = json!({"qom-type": "memory-backend-memfd", "id": id, "size": 128 << 20, "share": true});
+                self.command("object-add", memory, None)?;
+                let dimm = json!({"driver": "pc-dimm", "memdev": id, "id": format!("d-{id}")});
+                self.command("device_add", dimm, Some(ticket))
+            }
+            Ask::Kill(ticket) => {
+                self.kill()?;
+                self.answer(ticket, Ok(0));
+                Ok(())
+            }
+            Ask::BootFirmware(_) | Ask::ResetLun(..) => unreachable!("`Guests::ask` says no to it"),
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Writes to the agent. A guest that is not up cannot hear: it does not answer.
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        match &mut self.agent {
+            Some(agent) if self.up => agent.write_all(text.as_bytes()),
+            _ => Ok(()),
+        }
+    }
+
+    fn command(
+        &mut self,
+        command: &str,
+        arguments: serde_json::Value,
+        ticket: Option<Ticket>,
+    ) -> io::Result<()> {
+        let Some(qmp) = &mut self.qmp else {
+            if let Some(ticket) = ticket {
+                self.answer(ticket, Err(format!("{} does not run", self.vm)));
+            }
+            return Ok(());
+        };
+        let id = qmp.send(command, arguments)?;
+        self.commands.extend(ticket.map(|ticket| (id, ticket)));
+        Ok(())
+    }
+
+    fn answer(&self, ticket: Ticket, result: Result<u8, String>) {
+        self.see(Observation::Answered { ticket, result });
+    }
+
+    fn boot(&mut self, hbas: Vec<Hba>) -> io::Result<()> {
+        if self.process.is_none() {
+            return self.start(hbas);
+        }
+        self.say("reboot\n")
+    }
+
+    fn start(&mut self, hbas: Vec<Hba>) -> io::Result<()> {
+        if !hbas.is_empty() {
+            self.hbas = hbas;
+        }
+        self.generation += 1;
+        let (mail, generation) = (self.mail.clone(), self.generation);
+        let lines = move |line| {
+            // The machine has gone.
+            let _ = mail.send(Mail::Line(generation, line));
+        };
+        let name = format!("vm{}", self.vm.0);
+        let process = Process::start(&name, &self.shared, &self.hbas, &lines)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn start_fio(&mut self, start: FioStart) -> io::Result<()> {
+        let (fio, globals) = (start.fio, &start.globals);
+        let mut job = globals.clone();
+        for (number, (disk, _)) in start.on.iter().enumerate() {
+            // fio puts variables of its environment in place; the agent knows the disks' names.
+            job += &format!("[disk{}]\nfilename=${{DISK{number}}}\n", disk.0);
+        }
+        let places: Vec<String> = start
+            .on
+            .iter()
+            .map(|(_, place)| self.place_word(*place))
+            .collect();
+        let lines = job.lines().count();
+        let text = format!(
+            "job {} {lines}\n{job}fio {} {}\n",
+            fio.0,
+            fio.0,
+            places.join(" ")
+        );
+        self.fios.insert(
+            fio,
+            Fio {
+                start,
+                io_since: None,
+            },
+        );
+        if !self.up {
+            self.fio_ended(fio, |start| {
+                (1, fio_end::all(start, INTERRUPTED, "the guest is down"))
+            });
+            return Ok(());
+        }
+        self.say(&text)
+    }
+
+    fn place_word(&self, place: Place) -> String {
+        let number = self
+            .hbas
+            .iter()
+            .position(|hba| hba.controller == place.controller);
+        // A controller that it does not have: a slot with no HBA, where no disk is found.
+        let slot = number
+            .and_then(|number| u8::try_from(number).ok())
+            .map_or(0xff, |n| HBA_SLOT + n);
+        agent::place_word(slot, place.target.0)
+    }
+
+    fn fio_ended(
+        &mut self,
+        fio: FioId,
+        ends: impl FnOnce(&FioStart) -> (u8, Vec<scenarios::FioJobEnd>),
+    ) {
+        if let Some(run) = self.fios.remove(&fio) {
+            let (exit, jobs) = ends(&run.start);
+            self.see(Observation::FioEnded { fio, exit, jobs });
+            self.answer_clocks_of_ended();
+        }
+    }
+
+    /// Clocks of fios that do not run are answered at once.
+    fn answer_clocks_of_ended(&mut self) {
+        let (wait, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.clocks)
+            .into_iter()
+            .partition(|clock| self.fios.contains_key(&clock.fio));
+        self.clocks = wait;
+        for clock in over {
+            self.answer(clock.ticket, Ok(0));
+        }
+    }
+
+    /// When a clock says what somebody waits for.
+    fn due(&self, clock: &Clock) -> Option<Instant> {
+        let since = self.fios.get(&clock.fio)?.io_since?;
+        clock.asked.is_none().then(|| since + clock.at)
+    }
+
+    /// Asks for those clocks that are due whether I/O is under way.
+    fn ask_moved(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        for number in 0..self.clocks.len() {
+            let due = self.due(&self.clocks[number]).is_some_and(|due| due <= now);
+            if due {
+                let question = self.number();
+                let clock = &mut self.clocks[number];
+                clock.asked = Some(question);
+                let text = format!("moved {question} {}\n", clock.fio.0);
+                self.say(&text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.end()?;
+            self.gone();
+        }
+        Ok(())
+    }
+
+    /// The process is no more.
+    fn gone(&mut self) {
+        self.generation += 1;
+        self.process = None;
+        (self.agent, self.qmp) = (None, None);
+        for (_, ticket) in std::mem::take(&mut self.commands) {
+            self.answer(ticket, Err(format!("{} has gone", self.vm)));
+        }
+        self.down();
+    }
+
+    /// The guest takes no work any more.
+    fn down(&mut self) {
+        if std::mem::replace(&mut self.up, false) {
+            self.see(Observation::VmDown { vm: self.vm });
+        }
+        let running: Vec<FioId> = self.fios.keys().copied().collect();
+        for fio in running {
+            self.fio_ended(fio, |start| {
+                (1, fio_end::all(start, INTERRUPTED, "the guest went down"))
+            });
+        }
+    }
+
+    fn line(&mut self, line: Line) -> io::Result<()> {
+        match line {
+            Line::Connected(Port::Agent, stream) => self.agent = Some(stream),
+            Line::Connected(Port::Qmp, stream) => self.qmp = Some(Qmp::new(stream)?),
+            Line::Agent(text) => match self.reader.line(&text) {
+                Ok(said) => said.into_iter().for_each(|said| self.said(said)),
+                Err(error) => self.tell(Told::Lost(format!("{}: {error}", self.vm))),
+            },
+            Line::Qmp(text) => match qmp::read(&text).map_err(io::Error::other)? {
+                qmp::Said::Answer(id, result) => {
+                    if let Some(ticket) = self.commands.remove(&id) {
+                        self.answer(ticket, result.map(|()| 0));
+                    }
+                }
+                qmp::Said::Event(event) if event == "RESET" => self.down(),
+                qmp::Said::Event(_) | qmp::Said::Hello => {}
+            },
+            Line::Console(text) => self.console(&text),
+            Line::Error(text) => {
+                self.errors.push(text);
+                let more = self.errors.len().saturating_sub(ERRORS_KEPT);
+                self.errors.drain(..more);
+            }
+            Line::Ended => self.ended()?,
+        }
+        Ok(())
+    }
+
+    /// QEMU ended, and nobody had asked for that.
+    fn ended(&mut self) -> io::Result<()> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        let status = process.end()?;
+        let said = self.errors.join("; ");
+        let text = format!("QEMU ended by itself: {}: {said}", how(status));
+        if self.boots == 0 {
+            self.tell(Told::Lost(format!("{}: {text}", self.vm)));
+        } else {
+            self.see(Observation::Crashed {
+                who: self.vm.to_string(),
+                how: text,
+            });
+        }
+        self.gone();
+        Ok(())
+    }
+
+    fn console(&mut self, text: &str) {
+        match trouble(text) {
+            // One oops is many lines.
+            Some(_) if self.in_trouble => {}
+            Some(Trouble::Broken) if self.boots == 0 => {
+                self.in_trouble = true;
+                self.tell(Told::Lost(format!("{} does not boot: {text}", self.vm)));
+            }
+            Some(Trouble::Broken) => {
+                self.in_trouble = true;
+                let (who, how) = (self.vm.to_string(), text.to_owned());
+                self.see(Observation::Crashed { who, how });
+                self.down();
+            }
+            Some(Trouble::HungTask) => {
+                self.in_trouble = true;
+                let text = format!("{}: {text}", self.vm);
+                self.see(Observation::Broken {
+                    check: CheckId::V2,
+                    text,
+                });
+            }
+            None => {}
+        }
+    }
+
+    fn said(&mut self, said: Said) {
+        match said {
+            Said::Ready(boot_id) => self.ready(boot_id),
+            Said::Pong => self.tell(Told::Alive(self.vm)),
+            Said::Disks(listed) => self.listed(&listed),
+            Said::Io(fio) => {
+                if let Some(run) = self.fios.get_mut(&FioId(fio)) {
+                    run.io_since = Some(Instant::now());
+                }
+            }
+            Said::Moved(number) => {
+                let asked = self
+                    .clocks
+                    .iter()
+                    .position(|clock| clock.asked == Some(number));
+                if let Some(at) = asked {
+                    let clock = self.clocks.remove(at);
+                    self.answer(clock.ticket, Ok(0));
+                }
+            }
+            Said::Absent(fio, places) => {
+                let missing: Vec<String> = places
+                    .iter()
+                    .map(|(slot, target)| agent::place_word(*slot, *target))
+                    .collect();
+                let text = format!(
+                    "not started: the guest has no disk at {}",
+                    missing.join(", ")
+                );
+                self.fio_ended(FioId(fio), |start| {
+                    (1, fio_end::all(start, fio_end::ENOENT, &text))
+                });
+            }
+            Said::Ended(fio, end) => {
+                self.fio_ended(FioId(fio), |start| (end.exit, fio_end::jobs(start, &end)));
+            }
+        }
+    }
+
+    fn ready(&mut self, boot_id: String) {
+        self.down();
+        if boot_id == self.boot_id {
+            self.tell(Told::Lost(format!(
+                "{}: its agent started twice in one boot",
+                self.vm
+            )));
+            return;
+        }
+        self.boot_id = boot_id;
+        self.boots += 1;
+        (self.up, self.in_trouble) = (true, false);
+        self.see(Observation::VmReady {
+            vm: self.vm,
+            boot: self.boots,
+        });
+    }
+}

@@ -1,0 +1,258 @@
+//! Actions: what of the target and of the guests each one asks.
+//!
+//! Translates them; sees nothing.
+
+use std::time::Duration;
+
+use scenarios::{Action, ControllerId, DiskId, DiskKind, FioId, Place, TestbedError, Ticket, VmId};
+use sim::world::calls::{self, Call};
+
+use super::guests::{Ask, FioStart, Hba};
+use super::{Pending, RealTestbed, jobs};
+
+/// The reason, if an action cannot be done here.
+type Refused = Option<String>;
+
+impl RealTestbed {
+    /// Does `action`; the reason, if it cannot be done here.
+    pub(super) fn act(&mut self, ticket: Ticket, action: &Action) -> Result<Refused, TestbedError> {
+        match action {
+            Action::StartTarget {
+                controllers,
+                disks,
+                kinds,
+            } => self.start_target(ticket, controllers, disks, kinds),
+            Action::BootVm { vm, controllers } => {
+                self.vms.insert(*vm, controllers.clone());
+                let hbas = self.hbas(controllers);
+                self.guests.ask(*vm, Ask::Boot(hbas))
+            }
+            Action::BootFirmware { vm, controllers } => {
+                let hbas = self.hbas(controllers);
+                self.guests.ask(*vm, Ask::BootFirmware(hbas))
+            }
+            Action::RebootVm { vm } => self.guests.ask(*vm, Ask::Boot(Vec::new())),
+            Action::PauseVm { vm } => self.guests.ask(*vm, Ask::Pause(ticket)),
+            Action::ContinueVm { vm } => self.guests.ask(*vm, Ask::Continue(ticket)),
+            Action::AddMemory { vm } => self.guests.ask(*vm, Ask::AddMemory(ticket)),
+            Action::KillVm { vm } => self.guests.ask(*vm, Ask::Kill(ticket)),
+            Action::ListDisks { vm } => self.guests.ask(*vm, Ask::ListDisks),
+            Action::ResetLun { place } => match self.vm_with(place.controller) {
+                Some(vm) => self.guests.ask(vm, Ask::ResetLun(ticket, *place)),
+                None => Err(TestbedError(format!("no VM has {place}"))),
+            },
+            Action::StartFio { fio, job, on } => self.start_fio(*fio, job, on),
+            Action::WaitJobClock { fio, at } => self.wait_job_clock(ticket, *fio, *at),
+            Action::CheckAlive => self.check_alive(),
+            Action::Settle => {
+                self.begin_settling();
+                Ok(None)
+            }
+            target => self.ask_target(ticket, target),
+        }
+    }
+
+    fn ask_target(&mut self, ticket: Ticket, action: &Action) -> Result<Refused, TestbedError> {
+        let kind = |disk: &DiskId| self.kinds.get(disk).copied().unwrap_or_default();
+        let calls = match action {
+            Action::Attach {
+                disk,
+                controller,
+                target,
+            } => {
+                let target = target.map_or(-1, |target| i64::from(target.0));
+                let bdev = self.disks.bdev(*disk, kind(disk));
+                let call = calls::attach_bdev(&bdev, *controller, target);
+                self.unanswered += 1;
+                self.call(call, Pending::Attach { ticket })?;
+                return Ok(None);
+            }
+            Action::Detach { place } => {
+                self.unanswered += 1;
+                self.call(calls::detach(*place), Pending::Detach { ticket })?;
+                return Ok(None);
+            }
+            Action::Remove { disk } => match self.disks.remove(*disk, kind(disk)) {
+                Ok(call) => vec![call],
+                Err(reason) => return Ok(Some(reason)),
+            },
+            Action::Insert { disk } => match self.disks.insert(*disk, kind(disk)) {
+                Ok(calls) => calls,
+                Err(reason) => return Ok(Some(reason)),
+            },
+            Action::Resize { disk, mib } => vec![calls::resize(*disk, kind(disk), *mib)],
+            Action::Hold { disk, requests } => {
+                vec![calls::inject(*disk, kind(disk), "pending", *requests)]
+            }
+            Action::Fail { disk, requests } => {
+                vec![calls::inject(*disk, kind(disk), "failure", *requests)]
+            }
+            Action::Release { disk } => {
+                let kind = kind(disk);
+                vec![
+                    calls::inject(*disk, kind, "clear", 0),
+                    calls::resume(*disk, kind),
+                ]
+            }
+            Action::CreateController { controller } => vec![calls::create(*controller)],
+            Action::DeleteController { controller } => vec![calls::delete(*controller)],
+            Action::SaveConfig => vec![calls::save_config()],
+            guest => unreachable!("{guest:?} is asked of guests"),
+        };
+        self.call_all(ticket, calls)
+    }
+
+    fn start_target(
+        &mut self,
+        ticket: Ticket,
+        controllers: &[ControllerId],
+        disks: &[DiskId],
+        kinds: &[(DiskId, DiskKind)],
+    ) -> Result<Refused, TestbedError> {
+        self.kinds = disks.iter().map(|disk| (*disk, DiskKind::Nvme)).collect();
+        self.kinds.extend(kinds.iter().copied());
+        let mut calls = Vec::new();
+        let mut serials = self
+            .serials
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (disk, kind) in &self.kinds {
+            match self.disks.insert(*disk, *kind) {
+                Ok(more) => calls.extend(more),
+                Err(reason) => return Err(TestbedError(reason)),
+            }
+            serials.insert(self.disks.bdev(*disk, *kind), *disk);
+        }
+        drop(serials);
+        calls.extend(
+            controllers
+                .iter()
+                .map(|controller| calls::create(*controller)),
+        );
+        self.call_all(ticket, calls)
+    }
+
+    /// Makes `calls`; the last one answers the ticket.
+    fn call_all(&mut self, ticket: Ticket, calls: Vec<Call>) -> Result<Refused, TestbedError> {
+        let count = calls.len();
+        for (number, call) in (1..).zip(calls) {
+            self.unanswered += 1;
+            self.call(
+                call,
+                Pending::Done {
+                    ticket,
+                    last: number == count,
+                },
+            )?;
+        }
+        Ok(None)
+    }
+
+    pub(super) fn call(
+        &mut self,
+        (method, params): Call,
+        pending: Pending,
+    ) -> Result<(), TestbedError> {
+        let (_, bytes) = self.rpc.call(method, params, pending);
+        match self.target.send(&bytes) {
+            Ok(()) => Ok(()),
+            // Its death is seen, or will be.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(TestbedError(format!("cannot reach the target: {error}"))),
+        }
+    }
+
+    fn hbas(&self, controllers: &[ControllerId]) -> Vec<Hba> {
+        let hbas = controllers.iter();
+        hbas.map(|of| Hba {
+            controller: *of,
+            socket: self.target.socket(*of),
+        })
+        .collect()
+    }
+
+    /// The VM that has a controller.
+    fn vm_with(&self, controller: ControllerId) -> Option<VmId> {
+        let mut vms = self.vms.iter();
+        vms.find_map(|(vm, controllers)| controllers.contains(&controller).then_some(*vm))
+    }
+
+    fn start_fio(
+        &mut self,
+        fio: FioId,
+        job: &str,
+        on: &[(DiskId, Place)],
+    ) -> Result<Refused, TestbedError> {
+        let file = self.options.jobs.get(job).cloned();
+        let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
+        let reads_back = jobs::reads_back(&file);
+        let job = if reads_back {
+            let written = on.iter().find_map(|(disk, _)| self.written.get(disk));
+            let Some(written) = written else {
+                let nothing = "no fio of this run has written blocks there that can be checked";
+                return Ok(Some(nothing.to_owned()));
+            };
+            jobs::to_read_back(&file, written)
+        } else {
+            jobs::to_run(&file, self.options.runtime)
+        };
+        let mut running = Vec::new();
+        let mut starts = Vec::new();
+        for (vm, controllers) in &self.vms {
+            let mine = on
+                .iter()
+                .filter(|(_, place)| controllers.contains(&place.controller));
+            let mine: Vec<_> = mine.copied().collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let must_hold = reads_back.then(|| {
+                let blocks = |disk| self.written.get(disk).map_or(0, |written| written.blocks);
+                mine.iter().map(|(disk, _)| blocks(disk)).collect()
+            });
+            let globals = job.globals.clone();
+            running.push(*vm);
+            starts.push((
+                *vm,
+                FioStart {
+                    fio,
+                    globals,
+                    block: job.block,
+                    on: mine,
+                    must_hold,
+                },
+            ));
+        }
+        self.together.start(fio, running);
+        self.runs.insert(fio, job);
+        for (vm, start) in starts {
+            if let Some(reason) = self.guests.ask(vm, Ask::StartFio(start))? {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks the guests that run `fio` for its clock; one that does not run it any more answers at once.
+    fn wait_job_clock(
+        &mut self,
+        ticket: Ticket,
+        fio: FioId,
+        at: Duration,
+    ) -> Result<Refused, TestbedError> {
+        let scale = self.runs.get(&fio).map_or(1.0, |run| run.scale);
+        let at = at.mul_f64(scale);
+        let mut vms = self.together.running(fio);
+        if vms.is_empty() {
+            // It has ended: any guest will say so.
+            vms.extend(self.vms.keys().next());
+        }
+        self.together.expect(ticket, vms.len());
+        for vm in vms {
+            if let Some(reason) = self.guests.ask(vm, Ask::WaitJobClock { ticket, fio, at })? {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,103 @@
+//! The guests' end of a real testbed: what it is asked, and how it says what it saw.
+//!
+//! Knows no QEMU: a guest may be a model as well, on the sockets of a real target.
+
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use scenarios::{
+    ControllerId, DiskId, Evidence, FioId, Observation, Place, TestbedError, Ticket, VmId,
+};
+
+use crate::serve::News;
+
+/// Guests of one kind. What they see they send through the [`Sender`] that they were made with.
+pub trait Guests {
+    /// What they can show.
+    fn evidence(&self) -> Evidence;
+
+    /// Asks one of them. Returns at once; the reason, if guests of this kind cannot do that.
+    ///
+    /// # Errors
+    ///
+    /// The machine refuses.
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError>;
+}
+
+/// What a guest is asked to do.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Power on; when running, `reboot -f`. Observed: `VmDown` if it ran, `VmReady`.
+    Boot(Vec<Hba>),
+    /// Power on with nothing to boot from.
+    BootFirmware(Vec<Hba>),
+    /// Say which disks there are. Observed: `DisksListed`.
+    ListDisks,
+    /// Give a sign of life: [`Told::Alive`].
+    Ping,
+    /// Run a fio. Observed: `FioEnded`, with this guest's jobs.
+    StartFio(FioStart),
+    /// Answer the ticket when it is `at` since all disks of the fio were seen to do I/O, and they still do; at
+    /// once if it has ended.
+    WaitJobClock {
+        /// The ticket.
+        ticket: Ticket,
+        /// The fio.
+        fio: FioId,
+        /// By the wall clock.
+        at: Duration,
+    },
+    /// Stop vCPUs and devices. Answers the ticket.
+    Pause(Ticket),
+    /// Go on. Answers the ticket.
+    Continue(Ticket),
+    /// Plug memory in. Answers the ticket.
+    AddMemory(Ticket),
+    /// LUN RESET of a disk. Answers the ticket.
+    ResetLun(Ticket, Place),
+    /// Kill the process. Answers the ticket. Observed: `VmDown`.
+    Kill(Ticket),
+}
+
+/// A virtio-scsi device of a guest.
+#[derive(Clone, Debug)]
+pub struct Hba {
+    /// Its controller.
+    pub controller: ControllerId,
+    /// The controller's socket.
+    pub socket: PathBuf,
+}
+
+/// A fio to run.
+#[derive(Clone, Debug)]
+pub struct FioStart {
+    /// Its number.
+    pub fio: FioId,
+    /// Its job file: `[global]` only.
+    pub globals: String,
+    /// Bytes of a block.
+    pub block: u32,
+    /// The disks, a section each.
+    pub on: Vec<(DiskId, Place)>,
+    /// For each disk the blocks that it must hold, when the job reads back what others wrote.
+    pub must_hold: Option<Vec<u64>>,
+}
+
+/// What a guest, or those who watch it, say.
+#[derive(Debug)]
+pub enum Told {
+    /// Something was seen. What several guests answer together becomes one.
+    Saw(VmId, Observation),
+    /// The answer to [`Ask::Ping`].
+    Alive(VmId),
+    /// The machine failed.
+    Lost(String),
+    /// Bytes from the target's JSON-RPC socket; none: it was closed.
+    Rpc(Vec<u8>),
+    /// What a target in this process says.
+    Target(News),
+}
+
+/// Where [`Told`] goes.
+pub type Tell = Sender<Told>;

@@ -1,0 +1,245 @@
+//! The directory of a run: its sockets, and a record of the processes that it started, so that what a killed
+//! run left behind can be found, and ended.
+//!
+//! Knows processes by id and time of start, which no later process shares. Knows not what they are.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getuid};
+
+/// The record of who owns a directory.
+const OWNER: &str = "owner";
+/// Records of processes end so.
+const RECORD: &str = ".pid";
+
+/// Runs of this process so far.
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+/// A run's directory; it goes with this.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// A process, by id and by when it started (field 22 of `/proc/PID/stat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub id: u32,
+    started: u64,
+}
+
+/// What a killed run left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its processes that still run.
+    pub processes: Vec<Process>,
+}
+
+impl RunDir {
+    /// A directory for a run of this process. Removes first what killed runs of this user left.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn create() -> io::Result<Self> {
+        let base = base();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&base)?;
+        for leftover in leftovers_in(&base) {
+            leftover.remove()?;
+        }
+        Self::below(&base)
+    }
+
+    fn below(base: &Path) -> io::Result<Self> {
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        // Short: the path of a socket has at most 107 bytes (unix(7)).
+        let path = base.join(format!("{}-{number}", process::id()));
+        fs::create_dir(&path)?;
+        let dir = Self { path };
+        dir.record_as(OWNER, process::id())?;
+        Ok(dir)
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that this run has started a process.
+    ///
+    /// # Errors
+    ///
+    /// The record cannot be written, or there is no such process.
+    pub fn record(&self, name: &str, id: u32) -> io::Result<()> {
+        self.record_as(&format!("{name}{RECORD}"), id)
+    }
+
+    fn record_as(&self, file: &str, id: u32) -> io::Result<()> {
+        let process = Process::running(id).ok_or(io::ErrorKind::NotFound)?;
+        fs::write(
+            self.path.join(file),
+            format!("{} {}\n", process.id, process.started),
+        )
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        // What cannot be removed is a leftover, and found as such.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Process {
+    fn running(id: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The second field is a name in parentheses, which may hold anything.
+        let rest = stat.rsplit_once(')')?.1;
+        let mut fields = rest.split_whitespace();
+        let state = fields.next()?;
+        let started = fields.nth(18)?.parse().ok()?;
+        (state != "Z").then_some(Self { id, started })
+    }
+
+    fn read(file: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
+        let (id, started) = text.trim().split_once(' ')?;
+        Some(Self {
+            id: id.parse().ok()?,
+            started: started.parse().ok()?,
+        })
+    }
+
+    fn is_alive(self) -> bool {
+        Self::running(self.id) == Some(self)
+    }
+}
+
+impl Leftover {
+    /// Ends its processes, and removes its directory.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn remove(&self) -> io::Result<()> {
+        for process in self.processes.iter().filter(|process| process.is_alive()) {
+            let id = i32::try_from(process.id).map_err(io::Error::other)?;
+            kill(Pid::from_raw(id), Signal::SIGKILL)?;
+        }
+        match fs::remove_dir_all(&self.dir) {
+            // Another run removes it too.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What killed runs of this user left behind.
+#[must_use]
+pub fn leftovers() -> Vec<Leftover> {
+    leftovers_in(&base())
+}
+
+fn base() -> PathBuf {
+    PathBuf::from(format!("/tmp/plugfest-{}", getuid()))
+}
+
+fn leftovers_in(base: &Path) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let dir = entry.path();
+        // No owner yet: it is being made, at this moment.
+        let dead = Process::read(&dir.join(OWNER)).is_some_and(|owner| !owner.is_alive());
+        if dead {
+            let processes = recorded(&dir)
+                .into_iter()
+                .filter(|process| process.is_alive());
+            found.push(Leftover {
+                processes: processes.collect(),
+                dir,
+            });
+        }
+    }
+    found.sort_by(|a, b| a.dir.cmp(&b.dir));
+    found
+}
+
+fn recorded(dir: &Path) -> Vec<Process> {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    let files = files.map(|entry| entry.path());
+    let records = files.filter(|file| file.to_string_lossy().ends_with(RECORD));
+    records.filter_map(|file| Process::read(&file)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("plugfest-test-{name}-{}", process::id()));
+        fs::create_dir_all(&dir).expect("a scratch directory");
+        dir
+    }
+
+    #[test]
+    fn a_run_takes_its_directory_with_it() {
+        let base = scratch("run");
+        let dir = RunDir::below(&base).expect("a run directory");
+        let path = dir.path().to_owned();
+        assert!(path.join(OWNER).is_file());
+        assert_eq!(leftovers_in(&base), [], "its owner lives");
+        drop(dir);
+        assert!(!path.exists());
+        fs::remove_dir(&base).expect("nothing is left");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_found_and_ended() {
+        let base = scratch("left");
+        let dir = RunDir::below(&base).expect("a run directory");
+        let mut child = Command::new("sleep").arg("600").spawn().expect("a process");
+        dir.record("vm1", child.id()).expect("a record");
+        let mut gone = Command::new("true").spawn().expect("a process");
+        let id = gone.id();
+        gone.wait().expect("it ends");
+        fs::write(dir.path().join(OWNER), format!("{id} 1\n")).expect("another owner");
+        let left = leftovers_in(&base);
+        let processes: Vec<u32> = left
+            .iter()
+            .flat_map(|left| left.processes.iter().map(|p| p.id))
+            .collect();
+        assert_eq!(processes, [child.id()]);
+        left[0].remove().expect("it can be removed");
+        assert!(!child.wait().expect("it ended").success());
+        assert_eq!(leftovers_in(&base), []);
+        fs::remove_dir(&base).expect("nothing is left");
+    }
+
+    #[test]
+    fn a_process_that_shares_only_the_id_is_left_alone() {
+        let own = Process::running(process::id()).expect("we run");
+        assert!(own.is_alive());
+        assert!(
+            !Process {
+                started: own.started + 1,
+                ..own
+            }
+            .is_alive()
+        );
+    }
+}
