@@ -78,12 +78,13 @@ fn served(options: &RunOptions, qemu: &QemuOptions) -> Result<Box<dyn Testbed>, 
         RunError(error.to_string())
     }
     let jobs = parse_jobs(&options.jobs)?;
+    // First, for it removes what killed runs left.
+    let dir = Arc::new(RunDir::create().map_err(broken)?);
     let image = match &qemu.image {
         Some(dir) => Image::in_dir(dir),
         None => image::build(&ImageOptions::default()),
     };
     let image = image.map_err(broken)?;
-    let dir = Arc::new(RunDir::create().map_err(broken)?);
     let (tell, told) = mpsc::channel();
     let serve = ServeOptions {
         rpc_socket: dir.path().join("rpc"),

@@ -6,8 +6,11 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use crate::qemu::image;
+use crate::qemu::kernel::Kernel;
 
 /// What the machine has, for every quadrant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +121,7 @@ pub fn examine(rpc_socket: &Path) -> Doctor {
         Quadrant {
             name: "serve",
             about: "model target, QEMU guest",
-            built: false,
+            built: true,
             missing: lacks(&guests),
             wanting: lacks(&[Need::Kvm]),
         },
@@ -197,27 +200,14 @@ fn kvm() -> Result<String, String> {
     }
 }
 
-/// A kernel image that this user can read; the newest name, if there are several.
+/// A kernel with its modules: installed, or unpacked for an earlier image.
 fn kernel() -> Result<String, String> {
-    let readable = |file: &PathBuf| fs::File::open(file).is_ok();
-    let mut images: Vec<PathBuf> = fs::read_dir("/boot")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|file| {
-            let name = file
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
-            name.is_some_and(|name| name.starts_with("vmlinuz"))
-        })
-        .collect();
-    images.sort();
-    let seen = images.len();
-    match images.into_iter().rfind(readable) {
-        Some(image) => Ok(image.display().to_string()),
-        None if seen > 0 => Err("/boot/vmlinuz-*: not readable by this user".into()),
-        None => Err("no /boot/vmlinuz-*; for instance: apt install linux-image-cloud-amd64".into()),
+    match Kernel::known(&image::cache()) {
+        Some(kernel) => Ok(kernel.image.display().to_string()),
+        None => Err(
+            "none with its modules; `plugfest guest build` downloads one, or apt install linux-image-cloud-amd64"
+                .into(),
+        ),
     }
 }
 

@@ -4,7 +4,7 @@ mod fake;
 
 use std::io::Cursor;
 
-use fake::{Fake, Quirk};
+use fake::{Fake, Oracle, Quirk};
 use scenarios::concretise::{Options, concretise};
 use scenarios::plan::{Plan, parse};
 use scenarios::report::{Report, RunHeader, Verdict, case_json, progress_line, render};
@@ -176,6 +176,20 @@ fn every_quirk_is_caught() {
     let caught: Vec<String> = quirks.iter().map(|quirk| caught(&[*quirk])).collect();
     assert!(!caught.iter().any(|text| text.contains("passed:")));
     insta::assert_snapshot!(caught.join("\n"));
+}
+
+#[test]
+fn data_is_read_back_where_only_fios_report_is_seen() {
+    let shown = [Quirk::NoPerIo, Quirk::ChecksReads];
+    let (text, report) = reported(&shown);
+    assert_eq!(report.verdict(), Verdict::Passed, "{text}");
+    let [no_io, checks] = shown;
+    for oracle in [Oracle::Fio, Oracle::Strict] {
+        let caught = caught(&[no_io, checks, Quirk::Loses(oracle)]);
+        let kept =
+            "failed: disk 1 kept its data\n  expected its blocks are there as they were written";
+        assert!(caught.contains(kept), "{caught}");
+    }
 }
 
 #[test]

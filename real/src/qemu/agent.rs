@@ -6,7 +6,8 @@
 //! | `ping N` | `pong N` |
 //! | `disks N` | `disks N`, a line ` PCI_SLOT TARGET SECTORS NAME VPD80` a disk, `listed N` |
 //! | `job FIO LINES` and that many lines | nothing |
-//! | `fio FIO PCI_SLOT:TARGET…` | `io FIO` once each disk has done I/O; at the end `fio FIO EXIT NAME…`, lines ` jFIO JSON`, ` zFIO COUNT`, ` eFIO TEXT`, `ended FIO`. Or `absent FIO PCI_SLOT:TARGET…` |
+//! | `fio FIO PCI_SLOT:TARGET…` | `armed FIO` once its sections are about to begin their I/O, or it ended |
+//! | `go FIO` | they begin: `io FIO` once each disk has done I/O; at the end `fio FIO EXIT NAME…`, lines ` jFIO JSON`, ` zFIO COUNT`, ` eFIO TEXT`, `ended FIO`. Or `absent FIO PCI_SLOT:TARGET…` |
 //! | `moved N FIO` | `moved N` once each disk that it still has did more I/O, or it ended |
 //! | `reboot` | `ready` with another BOOT_ID |
 //!
@@ -51,6 +52,8 @@ pub enum Said {
     Pong,
     /// Its disks.
     Disks(Vec<Listed>),
+    /// A fio is about to begin its I/O, and waits.
+    Armed(u16),
     /// A fio does I/O on every disk.
     Io(u16),
     /// The answer to `moved`.
@@ -98,6 +101,7 @@ impl Reader {
                 return Some(None);
             }
             ("listed", [_]) => Said::Disks(std::mem::take(&mut self.disks)),
+            ("armed", [fio]) => Said::Armed(fio.parse().ok()?),
             ("io", [fio]) => Said::Io(fio.parse().ok()?),
             ("moved", [number]) => Said::Moved(number.parse().ok()?),
             ("absent", [fio, places @ ..]) => {

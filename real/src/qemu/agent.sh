@@ -61,6 +61,21 @@ moved() {
 	done
 }
 
+# Waits until all $2 sections of fio $1 are at the gate; not much longer than for the first, for one that
+# cannot open its disk never comes. In seconds since boot.
+armed() {
+	first=
+	while [ -e "/run/fio$1" ]; do
+		sections=0
+		while read -r _; do sections=$((sections + 1)); done <"/run/armed$1"
+		read -r now _ </proc/uptime
+		now=${now%.*}
+		[ "$sections" -gt 0 ] && first=${first:-$now}
+		[ "$sections" -ge "$2" ] || [ "$now" -ge "$((${first:-$now} + 20))" ] && return
+		pause
+	done
+}
+
 # fio number $1, whose job file is there, on the places that follow.
 fio_run() {
 	fio=$1
@@ -80,12 +95,16 @@ fio_run() {
 		return
 	fi
 	: >"/run/fio$fio"
-	before=
-	for name in $used; do
-		count "$name"
-		before="$before $name=$COUNT"
-	done
+	: >"/run/armed$fio"
 	{
+		armed "$fio" $number
+		say "armed $fio"
+		while [ -e "/run/fio$fio" ] && ! [ -e "/run/go$fio" ]; do pause; done
+		before=
+		for name in $used; do
+			count "$name"
+			before="$before $name=$COUNT"
+		done
 		for pair in $before; do
 			moved "$fio" "${pair%=*}" "${pair#*=}"
 		done
@@ -135,6 +154,7 @@ while read -r verb id rest <&3; do
 			say "moved $id"
 		} 2>/dev/null &
 		;;
+	go) : >"/run/go$id" ;;
 	reboot) reboot -f ;;
 	*) say "unknown $verb" ;;
 	esac

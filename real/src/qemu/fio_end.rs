@@ -74,6 +74,8 @@ fn read_back(ended: &mut FioJobEnd, job: &Value, end: &FioEnd, must_hold: u64) {
     let errors = job["total_err"].as_u64().unwrap_or(0);
     let failed = errors.saturating_sub(u64::from(errors > 0));
     let damaged = failed.saturating_sub(end.unwritten);
+    // A fio that has written every block begins again: all that were read must be there, and no more.
+    let must_hold = must_hold.min(ended.verified);
     ended.verified = ended.verified.saturating_sub(end.unwritten + damaged);
     if matches!(ended.error, 0 | EILSEQ) {
         ended.error = if damaged > 0 { EILSEQ } else { 0 };
@@ -168,5 +170,11 @@ mod tests {
         assert_eq!(unwritten(91, 90, 100, 11), (0, 10, 1), "one is lost");
         assert_eq!(unwritten(92, 90, 100, 9), (84, 9, 0), "one is damaged");
         assert_eq!(unwritten(0, 0, 100, 100), (0, 100, 0));
+        assert_eq!(
+            unwritten(0, 0, 100, 250),
+            (0, 100, 0),
+            "it was written more than once"
+        );
+        assert_eq!(unwritten(2, 1, 100, 250), (0, 99, 1));
     }
 }

@@ -16,6 +16,7 @@ use super::kernel::Kernel;
 
 const INIT: &str = include_str!("init.sh");
 const AGENT: &str = include_str!("agent.sh");
+const GATE: &str = include_str!("gate.sh");
 /// What the scripts use of busybox.
 const APPLETS: [&str; 17] = [
     "sh", "mount", "insmod", "modprobe", "mkfifo", "printf", "read", "od", "tr", "sed", "grep",
@@ -183,6 +184,7 @@ fn archive(
         archive.file("/plugfest/modules", 0o644, names.as_bytes());
     }
     archive.file("/plugfest/agent", 0o755, AGENT.as_bytes());
+    archive.file("/plugfest/gate", 0o755, GATE.as_bytes());
     archive.file("/init", 0o755, INIT.as_bytes());
     Ok(archive.finish())
 }
@@ -249,7 +251,7 @@ fn loaded(program: &Path) -> Result<Vec<String>, ImageError> {
 
 /// What the image is made from: a change of any of it shows here.
 fn fingerprint(files: &[&PathBuf]) -> Result<String, ImageError> {
-    let mut text = format!("{INIT}\n{AGENT}\n{APPLETS:?}\n");
+    let mut text = format!("{INIT}\n{AGENT}\n{GATE}\n{APPLETS:?}\n");
     for file in files {
         let about = fs::metadata(file).map_err(|error| ImageError::at(file, &error))?;
         let changed = about.modified().ok();

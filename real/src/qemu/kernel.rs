@@ -11,6 +11,8 @@ use super::ImageError;
 
 /// The package that depends on the newest small kernel for virtual machines.
 const PACKAGE: &str = "linux-image-cloud-amd64";
+/// Where it is unpacked, in the cache.
+const KEPT: &str = "kernel";
 /// What a guest cannot do without. Those that they depend on come with them.
 const MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "virtio_scsi", "sd_mod"];
 
@@ -56,15 +58,22 @@ impl Kernel {
     ///
     /// There is none, with the command that would get one.
     pub fn find(cache: &Path) -> Result<Self, ImageError> {
-        let kept = cache.join("kernel");
-        let known = newest(Path::new("/boot")).or_else(|| newest(&kept.join("boot")));
-        if let Some(found) = known.and_then(|image| Self::of(&image).ok()) {
+        if let Some(found) = Self::known(cache) {
             return Ok(found);
         }
+        let kept = cache.join(KEPT);
         unpack(&kept)?;
         let image = newest(&kept.join("boot"));
         let image = image.ok_or_else(|| ImageError(format!("{PACKAGE} has no /boot/vmlinuz-*")))?;
         Self::of(&image)
+    }
+
+    /// The one that there is without a download.
+    #[must_use]
+    pub fn known(cache: &Path) -> Option<Self> {
+        let kept = cache.join(KEPT).join("boot");
+        let images = [Path::new("/boot"), &kept].into_iter().filter_map(newest);
+        images.filter_map(|image| Self::of(&image).ok()).next()
     }
 
     /// The modules that a guest loads, by name and content, each after those that it depends on.

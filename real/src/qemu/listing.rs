@@ -1,4 +1,4 @@
-//! Which disks a guest has: the agent's list, in the plan's words.
+//! Which disks a guest has: the agent's list, in the words of plans. Asks nothing.
 
 use scenarios::{ControllerId, DiskId, GuestDisk, Observation, Place, TargetId};
 

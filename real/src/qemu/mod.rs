@@ -13,7 +13,7 @@ mod console;
 mod cpio;
 mod fio_end;
 pub mod image;
-mod kernel;
+pub mod kernel;
 mod listing;
 mod process;
 mod qmp;

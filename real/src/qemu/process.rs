@@ -18,6 +18,9 @@ use crate::testbed::guests::Hba;
 
 /// Memory of a guest. The initramfs is there twice while it is unpacked, 85 MiB each.
 const MEMORY_MIB: u32 = 320;
+/// A small buffer of translated code, in MiB. What is in it is guarded against writes, page by page: a reboot
+/// that unpacks a kernel over the code of the last one takes four times as long with the usual one.
+const EMULATED: &str = "tcg,tb-size=32";
 /// The console is read for what a kernel says when it is not well, and no more. Without the last word, Linux
 /// sets 64 MiB aside for devices that cannot reach the memory that could be plugged in.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on swiotlb=noforce";
@@ -188,6 +191,21 @@ pub fn accelerator() -> Accelerator {
     }
 }
 
+/// Whether somebody ended it: that says nothing of the guest, nor of the target.
+#[must_use]
+pub fn was_killed(status: ExitStatus) -> bool {
+    let signal = status
+        .signal()
+        .and_then(|signal| Signal::try_from(signal).ok());
+    let sent = [
+        Signal::SIGKILL,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+    ];
+    signal.is_some_and(|signal| sent.contains(&signal))
+}
+
 /// How a process ended, for people.
 #[must_use]
 pub fn how(status: ExitStatus) -> String {
@@ -210,7 +228,7 @@ fn arguments(
 ) {
     let (accel, cpu) = match accelerator {
         Accelerator::Kvm => ("kvm", "host"),
-        Accelerator::Tcg => ("tcg", "max"),
+        Accelerator::Tcg => (EMULATED, "max"),
     };
     let socket = |what: &str| dir.join(format!("{name}.{what}")).display().to_string();
     command.args(["-name", name, "-accel", accel, "-cpu", cpu, "-smp", "1"]);

@@ -15,7 +15,7 @@ use super::Shared;
 use super::agent::{self, Said};
 use super::console::{Trouble, trouble};
 use super::fio_end;
-use super::process::{HBA_SLOT, Line, Port, Process, how};
+use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
 use super::qmp::{self, Qmp};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
@@ -143,6 +143,7 @@ impl Vm {
                 self.say(&format!("ping {number}\n"))
             }
             Ask::StartFio(start) => self.start_fio(start),
+            Ask::Go(fio) => self.say(&format!("go {}\n", fio.0)),
             Ask::WaitJobClock { ticket, fio, at } => {
                 self.clocks.push(Clock {
                     ticket,
@@ -231,6 +232,8 @@ impl Vm {
     fn start_fio(&mut self, start: FioStart) -> io::Result<()> {
         let (fio, globals) = (start.fio, &start.globals);
         let mut job = globals.clone();
+        // fio runs this in each section, after it has set up everything and before its clock begins.
+        job += &format!("exec_prerun=/plugfest/gate {}\n", fio.0);
         for (number, (disk, _)) in start.on.iter().enumerate() {
             // fio puts variables of its environment in place; the agent knows the disks' names.
             job += &format!("[disk{}]\nfilename=${{DISK{number}}}\n", disk.0);
@@ -388,7 +391,7 @@ impl Vm {
         let status = process.end()?;
         let said = self.errors.join("; ");
         let text = format!("QEMU ended by itself: {}: {said}", how(status));
-        if self.boots == 0 {
+        if self.boots == 0 || was_killed(status) {
             self.tell(Told::Lost(format!("{}: {text}", self.vm)));
         } else {
             self.see(Observation::Crashed {
@@ -431,6 +434,7 @@ impl Vm {
             Said::Ready(boot_id) => self.ready(boot_id),
             Said::Pong => self.tell(Told::Alive(self.vm)),
             Said::Disks(listed) => self.listed(&listed),
+            Said::Armed(fio) => self.tell(Told::Armed(self.vm, FioId(fio))),
             Said::Io(fio) => {
                 if let Some(run) = self.fios.get_mut(&FioId(fio)) {
                     run.io_since = Some(Instant::now());

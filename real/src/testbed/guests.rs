@@ -38,6 +38,8 @@ pub enum Ask {
     Ping,
     /// Run a fio. Observed: `FioEnded`, with this guest's jobs.
     StartFio(FioStart),
+    /// Let a fio begin its I/O that waits for that ([`Told::Armed`]).
+    Go(FioId),
     /// Answer the ticket when it is `at` since all disks of the fio were seen to do I/O, and they still do; at
     /// once if it has ended.
     WaitJobClock {
@@ -89,6 +91,9 @@ pub struct FioStart {
 pub enum Told {
     /// Something was seen. What several guests answer together becomes one.
     Saw(VmId, Observation),
+    /// A fio is about to begin its I/O, and waits until it has come so far in all guests: how long a fio
+    /// takes to start differs from guest to guest by more than some jobs last.
+    Armed(VmId, FioId),
     /// The answer to [`Ask::Ping`].
     Alive(VmId),
     /// The machine failed.

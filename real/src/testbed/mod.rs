@@ -16,7 +16,7 @@ mod rest;
 pub mod run_dir;
 pub mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ use sim::world::together::Together;
 
 use crate::qemu::Serials;
 use crate::serve::{Ended, News};
-use guests::{Guests, Told};
+use guests::{Ask, Guests, Told};
 use jobs::{GuestJob, Written};
 use rest::{Alive, Settling};
 use target::{Disks, Target};
@@ -101,6 +101,8 @@ pub struct RealTestbed {
     vms: BTreeMap<VmId, Vec<ControllerId>>,
     together: Together,
     runs: BTreeMap<FioId, GuestJob>,
+    /// The guests in which a fio waits to begin its I/O.
+    armed: BTreeMap<FioId, BTreeSet<VmId>>,
     written: BTreeMap<DiskId, Written>,
     alive: Option<Alive>,
     settling: Option<Settling>,
@@ -127,6 +129,7 @@ impl RealTestbed {
             vms: BTreeMap::new(),
             together: Together::default(),
             runs: BTreeMap::new(),
+            armed: BTreeMap::new(),
             written: BTreeMap::new(),
             alive: None,
             settling: None,
@@ -143,11 +146,15 @@ impl RealTestbed {
 
     fn take(&mut self, told: Told, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         match told {
-            Told::Saw(vm, what) => self.saw(vm, what, seen),
+            Told::Saw(vm, what) => self.saw(vm, what, seen)?,
             Told::Alive(vm) => {
                 if let Some(alive) = &mut self.alive {
                     alive.vms.retain(|waiting| *waiting != vm);
                 }
+            }
+            Told::Armed(vm, fio) => {
+                self.armed.entry(fio).or_default().insert(vm);
+                self.let_go(fio)?;
             }
             Told::Lost(why) => return Err(TestbedError(why)),
             Told::Rpc(bytes) if bytes.is_empty() => return self.closed(seen),
@@ -166,7 +173,12 @@ impl RealTestbed {
     }
 
     /// Hands on what a guest saw: what several answer together becomes one.
-    fn saw(&mut self, vm: VmId, what: Observation, seen: &mut Vec<Seen>) {
+    fn saw(
+        &mut self,
+        vm: VmId,
+        what: Observation,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), TestbedError> {
         match what {
             Observation::FioEnded { fio, exit, jobs } => {
                 let whole = self.together.ended(fio, Some(vm), exit, jobs);
@@ -174,7 +186,10 @@ impl RealTestbed {
                     if let Some(run) = self.runs.remove(&fio) {
                         jobs::note(&mut self.written, &run, &jobs);
                     }
+                    self.armed.remove(&fio);
                     self.see(seen, Observation::FioEnded { fio, exit, jobs });
+                } else {
+                    self.let_go(fio)?;
                 }
             }
             Observation::Answered { ticket, result } => {
@@ -184,6 +199,22 @@ impl RealTestbed {
             }
             other => self.see(seen, other),
         }
+        Ok(())
+    }
+
+    /// Lets a fio begin its I/O, once it can in all guests in which it still runs.
+    fn let_go(&mut self, fio: FioId) -> Result<(), TestbedError> {
+        let running = self.together.running(fio);
+        let armed = self.armed.get(&fio);
+        let all = armed.is_some_and(|armed| running.iter().all(|vm| armed.contains(vm)));
+        if all {
+            self.armed.remove(&fio);
+            for vm in running {
+                // Guests that say `Armed` can be told to go.
+                let _ = self.guests.ask(vm, Ask::Go(fio))?;
+            }
+        }
+        Ok(())
     }
 
     fn answered(&mut self, pending: Pending, result: Result<Value, String>, seen: &mut Vec<Seen>) {
@@ -225,12 +256,16 @@ impl RealTestbed {
         self.see(seen, Observation::Answered { ticket, result });
     }
 
-    /// The target has closed its connection: it died, unless the machine failed.
+    /// The target has closed its connection: one of ours says whether it died. Another one may have been
+    /// killed, and that says nothing of it.
     fn closed(&mut self, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         let how = match self.target.why_closed(DEATH_MAX) {
             Some(Ended::Died(crash)) => format!("{} in {}", crash.signal, crash.place),
             Some(Ended::Failed(why)) => return Err(TestbedError(why)),
-            Some(Ended::Stopped) | None => "it closed its JSON-RPC socket".to_owned(),
+            Some(Ended::Stopped) | None => {
+                let closed = "the target has closed its JSON-RPC socket";
+                return Err(TestbedError(closed.to_owned()));
+            }
         };
         if !std::mem::replace(&mut self.target_died, true) {
             self.see(

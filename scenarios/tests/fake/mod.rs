@@ -40,6 +40,19 @@ pub enum Quirk {
     Breaks,
     /// Requests are not shown.
     NoPerIo,
+    /// What is read back is checked where it is read.
+    ChecksReads,
+    /// A block that is read back is not what was written: fio says so, or an oracle beside it.
+    Loses(Oracle),
+}
+
+/// Who sees that data was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oracle {
+    /// fio.
+    Fio,
+    /// The strict oracle beside it.
+    Strict,
 }
 
 struct Fio {
@@ -137,20 +150,28 @@ impl Fake {
                 .map(|(disk, place)| {
                     let gone = notices && fio.gone.contains(place);
                     let short = u64::from(self.is(Quirk::BlockMissing));
+                    let damaged = fio.reads && self.is(Quirk::Loses(Oracle::Fio));
+                    let unseen = fio.reads && !self.is(Quirk::ChecksReads);
+                    let lost = fio.reads && self.is(Quirk::Loses(Oracle::Strict));
+                    let error = match (gone, damaged) {
+                        (true, _) => 5,
+                        (false, true) => 84,
+                        (false, false) => 0,
+                    };
                     FioJobEnd {
                         disk: *disk,
                         place: *place,
-                        error: if gone { 5 } else { 0 },
+                        error,
                         hung: false,
                         written: if fio.reads { 0 } else { VOLUME },
-                        verified: if gone || fio.reads { 0 } else { VOLUME - short },
+                        verified: if gone || unseen { 0 } else { VOLUME - short },
                         volume: VOLUME,
                         messages: if gone {
                             vec!["Input/output error".into()]
                         } else {
                             Vec::new()
                         },
-                        strict: Vec::new(),
+                        strict: lost.then(|| "a block is lost".into()).into_iter().collect(),
                     }
                 })
                 .collect();

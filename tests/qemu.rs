@@ -1,0 +1,160 @@
+//! Real guests: what `plugfest run --guest qemu` passes, and what is left when it is killed.
+//!
+//! Needs qemu-system-x86_64, busybox (static), fio and a kernel, all by apt-get; no KVM, no root. By hand:
+//! `cargo test --release --test qemu -- --ignored --test-threads 1`.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "processes take their time, and are waited for"
+)]
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use plugfest::{GuestKind, QemuOptions, RunOptions, Verdict, render, run, shipped};
+use real::testbed::run_dir;
+
+/// A short run.
+const RUN: [&str; 7] = [
+    "run",
+    "hotattach/1",
+    "--guest",
+    "qemu",
+    "--runtime",
+    "30",
+    "--emulate",
+];
+/// Seconds that each job runs.
+const RUNTIME_S: u32 = 3;
+
+fn passes(plan: &str, only: Option<&str>) {
+    let options = RunOptions {
+        only: only.map(str::to_owned),
+        guests: GuestKind::Qemu(QemuOptions {
+            runtime_s: Some(RUNTIME_S),
+            emulate: true,
+            ..QemuOptions::default()
+        }),
+        ..RunOptions::default()
+    };
+    let plan = shipped(plan).expect("it ships");
+    let report = run(&plan, &options).expect("a testbed");
+    let verdict = report.verdict();
+    assert_eq!(verdict, Verdict::Passed, "{}", render(&[report]));
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel; two minutes"]
+fn disks_come_to_real_guests() {
+    passes("hotattach", None);
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel; four minutes"]
+fn disks_go_from_real_guests() {
+    passes("hotdetach", None);
+}
+
+/// The processes whose command line has this word.
+fn processes(word: &str) -> Vec<PathBuf> {
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    let named = all.filter(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.any(|found| String::from_utf8_lossy(found).contains(word))
+    });
+    named.map(|entry| entry.path()).collect()
+}
+
+fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Kills a run of plugfest with `signal` once its guests run: nothing of it stays.
+fn leaves_nothing(signal: &str) {
+    let mut run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(RUN)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let own = format!("/{}-0/", run.id());
+    let two_guests = || processes(&format!("{own}vm")).len() >= 2;
+    until("guests", Duration::from_secs(60), two_guests);
+    let kill = Command::new("kill")
+        .args([signal, &run.id().to_string()])
+        .status();
+    assert!(kill.expect("kill runs").success());
+    let status = run.wait().expect("it ends");
+    assert!(!status.success(), "{status}");
+    let gone = || processes(&own).is_empty();
+    until("the guests' end", Duration::from_secs(10), gone);
+    let left = || {
+        run_dir::leftovers()
+            .iter()
+            .any(|left| left.dir.ends_with(own.trim_matches('/')))
+    };
+    if signal == "-KILL" {
+        assert!(left(), "its directory is found");
+        // The next run removes it.
+        let refused = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args([
+                "run",
+                "hotattach",
+                "--guest",
+                "qemu",
+                "--guest-image",
+                "/nonexistent",
+            ])
+            .output()
+            .expect("it starts");
+        assert_eq!(refused.status.code(), Some(2));
+    }
+    assert!(!left(), "nothing is left");
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel"]
+fn a_guest_that_is_killed_says_nothing() {
+    // While it boots, while fio starts, while fio writes.
+    for seconds in [1, 8, 11] {
+        let run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args(RUN)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let guest = format!("/{}-0/vm2.qmp", run.id());
+        let runs = || !processes(&guest).is_empty();
+        until("a guest", Duration::from_secs(60), runs);
+        thread::sleep(Duration::from_secs(seconds));
+        for process in processes(&guest) {
+            let id = process.file_name().expect("a process").to_owned();
+            let kill = Command::new("kill").arg("-KILL").arg(id).status();
+            assert!(kill.expect("kill runs").success());
+        }
+        let done = run.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert_eq!(done.status.code(), Some(3), "after {seconds} s:\n{said}");
+        assert!(said.contains("QEMU ended by itself: SIGKILL"), "{said}");
+    }
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel"]
+fn a_run_that_is_interrupted_takes_its_guests_with_it() {
+    leaves_nothing("-INT");
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel"]
+fn a_run_that_is_killed_takes_its_guests_with_it() {
+    leaves_nothing("-KILL");
+}
