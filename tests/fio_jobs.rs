@@ -43,6 +43,20 @@ const JOBS: &[(&str, &str)] = &[
         "offset",
         "rw=randwrite\nbs=4k\noffset=1m\nsize=2m\nverify=crc32",
     ),
+    ("sha256", "rw=randwrite\nbs=4k\nverify=sha256"),
+    ("sha512", "rw=randwrite\nbs=4k\nverify=sha512"),
+    ("sha3-224", "rw=randwrite\nbs=4k\nverify=sha3-224"),
+    ("sha3-256", "rw=randwrite\nbs=4k\nverify=sha3-256"),
+    ("sha3-384", "rw=randwrite\nbs=4k\nverify=sha3-384"),
+    ("sha3-512", "rw=randwrite\nbs=4k\nverify=sha3-512"),
+    (
+        "odd_lengths",
+        "rw=randwrite\nbsrange=1k-9k\nbs_unaligned=0\nverify=sha256",
+    ),
+    (
+        "odd_intervals",
+        "rw=randwrite\nbs=6k\nverify_interval=1536\nverify=sha512",
+    ),
     ("meta", "rw=randwrite\nbs=4k\nverify=meta"),
     (
         "seeded",

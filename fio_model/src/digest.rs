@@ -27,19 +27,31 @@ pub enum VerifyType {
     Xxhash,
     /// SHA-1, its words stored little-endian.
     Sha1,
+    /// SHA-256's compression, and little more of it.
+    Sha256,
+    /// The working buffer of SHA-512: no hash at all.
+    Sha512,
+    /// FIPS 202.
+    Sha3_224,
+    /// FIPS 202.
+    Sha3_256,
+    /// FIPS 202.
+    Sha3_384,
+    /// FIPS 202.
+    Sha3_512,
     /// Nothing is written and nothing is checked.
     Null,
 }
 
 /// Bytes of the longest trailer modelled.
-pub const TRAILER_MAX: usize = 20;
+pub const TRAILER_MAX: usize = 128;
 
 /// A trailer's bytes; those beyond the type's own length are zero.
 pub type Trailer = [u8; TRAILER_MAX];
 
 impl VerifyType {
     /// All types, with fio's name and the number that stands in the header.
-    pub const ALL: [(VerifyType, &'static str, u16); 10] = [
+    pub const ALL: [(VerifyType, &'static str, u16); 16] = [
         (VerifyType::Meta, "meta", 1),
         (VerifyType::Md5, "md5", 2),
         (VerifyType::Crc64, "crc64", 3),
@@ -47,6 +59,12 @@ impl VerifyType {
         (VerifyType::Crc32c, "crc32c", 5),
         (VerifyType::Crc16, "crc16", 7),
         (VerifyType::Crc7, "crc7", 8),
+        (VerifyType::Sha256, "sha256", 9),
+        (VerifyType::Sha512, "sha512", 10),
+        (VerifyType::Sha3_224, "sha3-224", 11),
+        (VerifyType::Sha3_256, "sha3-256", 12),
+        (VerifyType::Sha3_384, "sha3-384", 13),
+        (VerifyType::Sha3_512, "sha3-512", 14),
         (VerifyType::Xxhash, "xxhash", 15),
         (VerifyType::Sha1, "sha1", 16),
         (VerifyType::Null, "null", 19),
@@ -91,6 +109,11 @@ impl VerifyType {
             VerifyType::Crc64 => 8,
             VerifyType::Md5 => 16,
             VerifyType::Sha1 => 20,
+            VerifyType::Sha3_224 => 28,
+            VerifyType::Sha3_256 => 32,
+            VerifyType::Sha3_384 => 48,
+            VerifyType::Sha256 | VerifyType::Sha3_512 => 64,
+            VerifyType::Sha512 => 128,
         }
     }
 
@@ -118,9 +141,19 @@ impl VerifyType {
                     bytes.copy_from_slice(&word.to_le_bytes());
                 }
             }
+            VerifyType::Sha256 => trailer[..64].copy_from_slice(&sums::sha256(payload)),
+            VerifyType::Sha512 => trailer = sums::sha512(payload),
+            VerifyType::Sha3_224 => put(&mut trailer, &sha3::Sha3_224::digest(payload)),
+            VerifyType::Sha3_256 => put(&mut trailer, &sha3::Sha3_256::digest(payload)),
+            VerifyType::Sha3_384 => put(&mut trailer, &sha3::Sha3_384::digest(payload)),
+            VerifyType::Sha3_512 => put(&mut trailer, &sha3::Sha3_512::digest(payload)),
         }
         trailer
     }
+}
+
+fn put(trailer: &mut Trailer, digest: &[u8]) {
+    trailer[..digest.len()].copy_from_slice(digest);
 }
 
 /// fio's CRC-32C: started with all ones and not inverted at the end.

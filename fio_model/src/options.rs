@@ -393,17 +393,6 @@ fn batch_complete(draft: &mut Draft, mut value: Value<'_>) -> Taken {
     )
 }
 
-/// Verify types of fio 3.33 that are not modelled; its `sha256` and `sha512` are no hashes.
-const OTHER_TYPES: &[&str] = &[
-    "sha256",
-    "sha512",
-    "sha3-224",
-    "sha3-256",
-    "sha3-384",
-    "sha3-512",
-    "pattern_hdr",
-];
-
 fn verify(draft: &mut Draft, value: Value<'_>) -> Taken {
     let name = value.text.unwrap_or_default();
     draft.pattern_wanted = name == "pattern";
@@ -413,10 +402,8 @@ fn verify(draft: &mut Draft, value: Value<'_>) -> Taken {
     if name == "0" {
         return put(&mut draft.job.verify, Ok(None));
     }
-    if OTHER_TYPES.contains(&name) {
-        return Err(Refusal::Unsupported(
-            "has md5, sha1, xxhash, meta, null and the CRCs",
-        ));
+    if name == "pattern_hdr" {
+        return Err(Refusal::Unsupported("fills blocks from fio's generator"));
     }
     let list = VerifyType::ALL
         .iter()

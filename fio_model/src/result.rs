@@ -66,7 +66,7 @@ impl Origin {
 }
 
 /// The first thing that went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstFailure {
     /// A request failed.
     Io {

@@ -185,3 +185,41 @@ fn sha1_block(state: &mut [u32; 5], block: &[u8]) {
         *sum = sum.wrapping_add(word);
     }
 }
+/// fio 3.33's `sha256`: of each of the eight words of state it keeps the lowest byte, behind which lies
+/// what its buffer held last. The length is appended as fio has it: in bytes, little-endian.
+pub fn sha256(bytes: &[u8]) -> [u8; 64] {
+    let mut state = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
+    let (blocks, tail) = bytes.as_chunks::<64>();
+    sha2::block_api::compress256(&mut state, blocks);
+    let mut last = [0; 64];
+    last[..tail.len()].copy_from_slice(tail);
+    last[tail.len()] = 0x80;
+    if tail.len() >= 56 {
+        sha2::block_api::compress256(&mut state, &[last]);
+        last = [0; 64];
+    }
+    last[56..].copy_from_slice(&(bytes.len() as u64 * 8).to_le_bytes());
+    sha2::block_api::compress256(&mut state, &[last]);
+    for (byte, word) in last.iter_mut().zip(state) {
+        *byte = word as u8;
+    }
+    last
+}
+
+/// fio 3.33's `sha512`: its buffer, which holds the first 128 bytes, with those behind the last whole
+/// block over them.
+pub fn sha512(bytes: &[u8]) -> [u8; 128] {
+    let (blocks, tail) = bytes.as_chunks::<128>();
+    let mut buffer = blocks.first().copied().unwrap_or([0; 128]);
+    buffer[..tail.len()].copy_from_slice(tail);
+    buffer
+}

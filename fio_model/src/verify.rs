@@ -104,7 +104,7 @@ pub struct Expected {
 }
 
 /// What was wrong with an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The first two bytes are not fio's.
     Magic {
@@ -153,14 +153,14 @@ pub enum Cause {
         /// The type in the header, where fio reports a mismatch.
         media_type: u16,
         /// The trailer on the medium, which fio calls "Expected".
-        expected: Trailer,
+        expected: Box<Trailer>,
         /// The trailer computed, which fio calls "Received".
-        received: Trailer,
+        received: Box<Trailer>,
     },
 }
 
 /// A failed check; its `Display` with a file name is what fio prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyFailure {
     /// What was wrong.
     pub cause: Cause,
@@ -200,7 +200,7 @@ impl fmt::Display for InFile<'_> {
             request_offset,
             request_length,
             flags,
-        } = *self.failure;
+        } = self.failure;
         match cause {
             Cause::Magic { got } => {
                 write!(f, "verify: bad magic header {got:x}, wanted {MAGIC:x}")?;
@@ -245,7 +245,7 @@ impl fmt::Display for InFile<'_> {
         hex(f, &expected[..verify.trailer_len()])?;
         f.write_str("\n       Received CRC: ")?;
         hex(f, &received[..verify.trailer_len()])?;
-        if media_type != verify.number() {
+        if *media_type != verify.number() {
             let given = verify.number();
             write!(
                 f,
@@ -364,8 +364,9 @@ fn check_payload(
     if *media == received[..media.len()] {
         return None;
     }
-    let mut expected = [0; TRAILER_MAX];
+    let mut expected = Box::new([0; TRAILER_MAX]);
     expected[..media.len()].copy_from_slice(media);
+    let received = Box::new(received);
     let media_type = header.verify_type;
     Some(Cause::Payload {
         verify,

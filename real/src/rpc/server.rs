@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -57,10 +58,18 @@ impl RpcSocket {
     /// Listens at `path`. As in SPDK, a lock file beside it tells a socket in use from a stale one, which
     /// is removed.
     ///
+    /// # Divergence from SPDK
+    ///
+    /// SPDK removes whatever is there; here only a socket is.
+    ///
     /// # Errors
     ///
-    /// Somebody listens there, the path is too long for a socket, or the system refuses.
+    /// Somebody listens there, or there is something else; the path is too long for a socket; the system
+    /// refuses.
     pub fn listen(path: &Path) -> io::Result<Self> {
+        // Before anything is touched.
+        SocketAddr::from_pathname(path)?;
+        check_is_socket(path)?;
         let in_use = || io::Error::new(ErrorKind::AddrInUse, "another process listens there");
         let lock = File::options()
             .create(true)
@@ -76,9 +85,8 @@ impl RpcSocket {
         if UnixStream::connect(path).is_ok() {
             return Err(in_use());
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if check_is_socket(path)? {
+            fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
@@ -217,8 +225,49 @@ impl Client {
     }
 }
 
+/// Whether there is a socket at `path`.
+///
+/// # Errors
+///
+/// There is something else.
+fn check_is_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if about.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(io::Error::new(ErrorKind::AlreadyExists, "it is no socket")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn lock_path(path: &Path) -> PathBuf {
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
     lock.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_socket_is_left_alone_and_so_is_its_directory() {
+        let id = std::process::id();
+        let dir = std::env::temp_dir().join(format!("plugfest-rpc-{id}"));
+        fs::create_dir(&dir).expect("a fresh directory");
+        let file = dir.join("file");
+        fs::write(&file, "precious").expect("written");
+        std::os::unix::fs::symlink(&file, dir.join("link")).expect("linked");
+        let long = dir.join("x".repeat(120));
+        for path in [&file, &dir.join("link"), &dir, &long] {
+            let listens = RpcSocket::listen(path);
+            assert!(listens.is_err(), "{}", path.display());
+        }
+        assert_eq!(fs::read_to_string(&file).expect("still there"), "precious");
+        assert_eq!(
+            fs::read_dir(&dir).expect("entries").count(),
+            2,
+            "no lock is left"
+        );
+        fs::remove_dir_all(&dir).expect("ours");
+    }
 }

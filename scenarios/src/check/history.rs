@@ -86,7 +86,9 @@ impl History {
     /// A write came back; `oldest`: when the oldest request in flight was submitted.
     pub fn end(&mut self, block: usize, wrote: u64, good: bool, at: Time, oldest: Time) {
         let here = &mut self.blocks[block];
-        if good && here.flight == wrote && wrote != 0 {
+        // A request that was under way when the last write was acknowledged may return the one before.
+        let forgettable = here.acked_at < oldest || here.before == here.acked;
+        if good && here.flight == wrote && wrote != 0 && forgettable {
             (here.before, here.acked, here.acked_at) = (here.acked, wrote, at);
             here.flight = 0;
             return;
@@ -195,6 +197,18 @@ mod tests {
         assert_eq!(may(&disk, 31), [1, 2]);
         disk.end(0, 2, true, Time(40), EARLY);
         assert_eq!(may(&disk, 41), [2]);
+    }
+
+    #[test]
+    fn a_long_read_may_return_any_write_since_it_was_sent() {
+        let mut disk = disk();
+        for (wrote, at) in [(2, 40), (3, 60), (4, 80)] {
+            disk.begin(0, wrote, Time(at));
+            disk.end(0, wrote, true, Time(at + 10), Time(30));
+        }
+        assert_eq!(may(&disk, 30), [1, 2, 3, 4], "a guest that was paused");
+        assert_eq!(may(&disk, 75), [3, 4]);
+        assert_eq!(may(&disk, 91), [4]);
     }
 
     #[test]
