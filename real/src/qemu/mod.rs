@@ -9,6 +9,7 @@
 //! Knows QEMU and Linux; knows no plan, and of the target nothing but the paths of its sockets.
 
 mod agent;
+mod command;
 mod console;
 mod cpio;
 mod fio_end;

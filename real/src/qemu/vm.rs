@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::agent::{self, Said};
+use super::command::Asker;
 use super::console::{Trouble, trouble};
 use super::fio_end;
 use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
@@ -63,7 +64,7 @@ pub(super) struct Vm {
     generation: u32,
     process: Option<Process>,
     agent: Option<UnixStream>,
-    qmp: Option<Qmp>,
+    pub(super) qmp: Option<Qmp>,
     reader: agent::Reader,
     boots: u32,
     boot_id: String,
@@ -72,7 +73,10 @@ pub(super) struct Vm {
     numbers: u32,
     fios: BTreeMap<FioId, Fio>,
     clocks: Vec<Clock>,
-    commands: BTreeMap<u64, Ticket>,
+    /// Commands that are not answered.
+    pub(super) commands: BTreeMap<u64, Asker>,
+    /// It boots, because it was asked to.
+    booting: bool,
     errors: Vec<String>,
 }
 
@@ -96,6 +100,7 @@ impl Vm {
             fios: BTreeMap::new(),
             clocks: Vec::new(),
             commands: BTreeMap::new(),
+            booting: false,
             errors: Vec::new(),
         }
     }
@@ -122,7 +127,7 @@ impl Vm {
         }
     }
 
-    fn tell(&self, told: Told) {
+    pub(super) fn tell(&self, told: Told) {
         // Nobody listens any more: the run is over.
         let _ = self.shared.tell.send(told);
     }
@@ -138,6 +143,8 @@ impl Vm {
                 let number = self.number();
                 self.say(&format!("disks {number}\n"))
             }
+            // Its agent is not there yet: QEMU is.
+            Ask::Ping if self.booting => self.command("query-status", json!({}), Some(Asker::Ping)),
             Ask::Ping => {
                 let number = self.number();
                 self.say(&format!("ping {number}\n"))
@@ -154,14 +161,14 @@ impl Vm {
                 self.answer_clocks_of_ended();
                 Ok(())
             }
-            Ask::Pause(ticket) => self.command("stop", json!({}), Some(ticket)),
-            Ask::Continue(ticket) => self.command("cont", json!({}), Some(ticket)),
+            Ask::Pause(ticket) => self.command("stop", json!({}), Some(Asker::Action(ticket))),
+            Ask::Continue(ticket) => self.command("cont", json!({}), Some(Asker::Action(ticket))),
             Ask::AddMemory(ticket) => {
                 let id = format!("dimm{ticket}").replace(' ', "");
                 let memory = json!({"qom-type": "memory-backend-memfd", "id": id, "size": 128 << 20, "share": true});
                 self.command("object-add", memory, None)?;
                 let dimm = json!({"driver": "pc-dimm", "memdev": id, "id": format!("d-{id}")});
-                self.command("device_add", dimm, Some(ticket))
+                self.command("device_add", dimm, Some(Asker::Action(ticket)))
             }
             Ask::Kill(ticket) => {
                 self.kill()?;
@@ -185,28 +192,12 @@ impl Vm {
         }
     }
 
-    fn command(
-        &mut self,
-        command: &str,
-        arguments: serde_json::Value,
-        ticket: Option<Ticket>,
-    ) -> io::Result<()> {
-        let Some(qmp) = &mut self.qmp else {
-            if let Some(ticket) = ticket {
-                self.answer(ticket, Err(format!("{} does not run", self.vm)));
-            }
-            return Ok(());
-        };
-        let id = qmp.send(command, arguments)?;
-        self.commands.extend(ticket.map(|ticket| (id, ticket)));
-        Ok(())
-    }
-
-    fn answer(&self, ticket: Ticket, result: Result<u8, String>) {
+    pub(super) fn answer(&self, ticket: Ticket, result: Result<u8, String>) {
         self.see(Observation::Answered { ticket, result });
     }
 
     fn boot(&mut self, hbas: Vec<Hba>) -> io::Result<()> {
+        self.booting = true;
         if self.process.is_none() {
             return self.start(hbas);
         }
@@ -336,9 +327,8 @@ impl Vm {
         self.generation += 1;
         self.process = None;
         (self.agent, self.qmp) = (None, None);
-        for (_, ticket) in std::mem::take(&mut self.commands) {
-            self.answer(ticket, Err(format!("{} has gone", self.vm)));
-        }
+        self.booting = false;
+        self.forget_commands();
         self.down();
     }
 
@@ -363,15 +353,11 @@ impl Vm {
                 Ok(said) => said.into_iter().for_each(|said| self.said(said)),
                 Err(error) => self.tell(Told::Lost(format!("{}: {error}", self.vm))),
             },
-            Line::Qmp(text) => match qmp::read(&text).map_err(io::Error::other)? {
-                qmp::Said::Answer(id, result) => {
-                    if let Some(ticket) = self.commands.remove(&id) {
-                        self.answer(ticket, result.map(|()| 0));
-                    }
+            Line::Qmp(text) => {
+                if self.qmp_said(qmp::read(&text).map_err(io::Error::other)?) {
+                    self.down();
                 }
-                qmp::Said::Event(event) if event == "RESET" => self.down(),
-                qmp::Said::Event(_) | qmp::Said::Hello => {}
-            },
+            }
             Line::Console(text) => self.console(&text),
             Line::Error(text) => {
                 self.errors.push(text);
@@ -480,7 +466,7 @@ impl Vm {
         }
         self.boot_id = boot_id;
         self.boots += 1;
-        (self.up, self.in_trouble) = (true, false);
+        (self.up, self.booting, self.in_trouble) = (true, false, false);
         self.see(Observation::VmReady {
             vm: self.vm,
             boot: self.boots,

@@ -34,7 +34,7 @@ pub enum Ask {
     BootFirmware(Vec<Hba>),
     /// Say which disks there are. Observed: `DisksListed`.
     ListDisks,
-    /// Give a sign of life: [`Told::Alive`].
+    /// Give a sign of life: [`Told::Alive`]. One that boots because it was asked to needs no more than run.
     Ping,
     /// Run a fio. Observed: `FioEnded`, with this guest's jobs.
     StartFio(FioStart),
