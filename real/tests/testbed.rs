@@ -272,6 +272,22 @@ fn a_fio_in_two_guests_begins_and_ends_as_one() {
     assert_eq!(rig.seen(SILENCE), [], "the other has not answered");
     rig.say(Told::Saw(VmId(2), answered.clone()));
     assert_eq!(rig.seen(PATIENCE), [answered]);
+    let ticket = rig.ask(&Action::WaitJobClock {
+        fio: FioId(0),
+        at: Duration::from_secs(9),
+    });
+    let ended = Err("it had ended in VM 2".to_owned());
+    for (vm, result) in [(2, ended.clone()), (1, Ok(0))] {
+        rig.say(Told::Saw(
+            VmId(vm),
+            Observation::Answered { ticket, result },
+        ));
+    }
+    let late = Observation::Answered {
+        ticket,
+        result: ended,
+    };
+    assert_eq!(rig.seen(PATIENCE), [late], "too late for one of them");
     rig.ends(2, 7);
     rig.ask(&Action::Settle);
     assert_eq!(rig.seen(SILENCE), [], "one of them still runs");

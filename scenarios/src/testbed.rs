@@ -67,7 +67,7 @@ pub enum Action {
         on: Vec<(DiskId, Place)>,
     },
     /// Answer (`Answered`) when the clock of a running job says `at`, and its I/O is under way on
-    /// every disk of it; at once if it has ended.
+    /// every disk of it; at once if it has ended, with an error if it has only in some of its VMs.
     WaitJobClock {
         /// The fio.
         fio: FioId,

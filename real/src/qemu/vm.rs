@@ -281,14 +281,14 @@ impl Vm {
         }
     }
 
-    /// Clocks of fios that do not run are answered at once.
+    /// Clocks of fios that do not run are answered at once: they will never say that time.
     fn answer_clocks_of_ended(&mut self) {
         let (wait, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.clocks)
             .into_iter()
             .partition(|clock| self.fios.contains_key(&clock.fio));
         self.clocks = wait;
         for clock in over {
-            self.answer(clock.ticket, Ok(0));
+            self.answer(clock.ticket, Err(format!("it had ended in {}", self.vm)));
         }
     }
 

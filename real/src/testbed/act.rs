@@ -8,7 +8,7 @@ use scenarios::{Action, ControllerId, DiskId, DiskKind, FioId, Place, TestbedErr
 use sim::world::calls::{self, Call};
 
 use super::guests::{Ask, FioStart, Hba};
-use super::{Pending, RealTestbed, jobs};
+use super::{Pending, RealTestbed, Run, jobs};
 
 /// The reason, if an action cannot be done here.
 type Refused = Option<String>;
@@ -223,8 +223,8 @@ impl RealTestbed {
                 },
             ));
         }
-        self.together.start(fio, running);
-        self.runs.insert(fio, job);
+        self.together.start(fio, running.clone());
+        self.runs.insert(fio, Run { job, vms: running });
         for (vm, start) in starts {
             if let Some(reason) = self.guests.ask(vm, Ask::StartFio(start))? {
                 return Ok(Some(reason));
@@ -233,20 +233,19 @@ impl RealTestbed {
         Ok(None)
     }
 
-    /// Asks the guests that run `fio` for its clock; one that does not run it any more answers at once.
+    /// Asks the guests in which `fio` was started for its clock; one in which it has ended says so.
     fn wait_job_clock(
         &mut self,
         ticket: Ticket,
         fio: FioId,
         at: Duration,
     ) -> Result<Refused, TestbedError> {
-        let scale = self.runs.get(&fio).map_or(1.0, |run| run.scale);
-        let at = at.mul_f64(scale);
-        let mut vms = self.together.running(fio);
-        if vms.is_empty() {
+        let (scale, vms) = match self.runs.get(&fio) {
+            Some(run) => (run.job.scale, run.vms.clone()),
             // It has ended: any guest will say so.
-            vms.extend(self.vms.keys().next());
-        }
+            None => (1.0, self.vms.keys().take(1).copied().collect()),
+        };
+        let at = at.mul_f64(scale);
         self.together.expect(ticket, vms.len());
         for vm in vms {
             if let Some(reason) = self.guests.ask(vm, Ask::WaitJobClock { ticket, fio, at })? {

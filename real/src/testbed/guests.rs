@@ -40,8 +40,8 @@ pub enum Ask {
     StartFio(FioStart),
     /// Let a fio begin its I/O that waits for that ([`Told::Armed`]).
     Go(FioId),
-    /// Answer the ticket when it is `at` since all disks of the fio were seen to do I/O, and they still do; at
-    /// once if it has ended.
+    /// Answer the ticket when it is `at` since all disks of the fio were seen to do I/O, and they still do; with
+    /// an error, at once, if it has ended.
     WaitJobClock {
         /// The ticket.
         ticket: Ticket,

@@ -85,6 +85,13 @@ enum Pending {
     Rest,
 }
 
+/// A fio that runs.
+struct Run {
+    job: GuestJob,
+    /// The guests in which it was started.
+    vms: Vec<VmId>,
+}
+
 /// A target and guests on this machine.
 pub struct RealTestbed {
     // Guests go first: a target that ends under them would be a fault.
@@ -103,7 +110,7 @@ pub struct RealTestbed {
     kinds: BTreeMap<DiskId, DiskKind>,
     vms: BTreeMap<VmId, Vec<ControllerId>>,
     together: Together,
-    runs: BTreeMap<FioId, GuestJob>,
+    runs: BTreeMap<FioId, Run>,
     /// The guests in which a fio waits to begin its I/O.
     armed: BTreeMap<FioId, BTreeSet<VmId>>,
     written: BTreeMap<DiskId, Written>,
@@ -187,7 +194,7 @@ impl RealTestbed {
                 let whole = self.together.ended(fio, Some(vm), exit, jobs);
                 if let Some((exit, jobs)) = whole {
                     if let Some(run) = self.runs.remove(&fio) {
-                        jobs::note(&mut self.written, &run, &jobs);
+                        jobs::note(&mut self.written, &run.job, &jobs);
                     }
                     self.armed.remove(&fio);
                     self.see(seen, Observation::FioEnded { fio, exit, jobs });
@@ -196,7 +203,11 @@ impl RealTestbed {
                 }
             }
             Observation::Answered { ticket, result } => {
+                if let Err(text) = &result {
+                    self.failed.entry(ticket).or_insert(text.clone());
+                }
                 if self.together.answered(ticket) {
+                    let result = self.failed.remove(&ticket).map_or(result, Err);
                     self.see(seen, Observation::Answered { ticket, result });
                 }
             }

@@ -324,6 +324,16 @@ impl Runner<'_> {
         if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
             return skipped(reason);
         }
+        let ticket = under_way.tickets.as_ref().and_then(|all| all.first());
+        if let (Action::WaitJobClock { fio, .. }, Some(Err(text))) = (
+            action,
+            ticket.and_then(|ticket| self.known.answers.get(ticket)),
+        ) {
+            // Some of its jobs had ended, so what comes next may come too late for them.
+            let reason = format!("fio's clock never came to that time: {text}");
+            self.late.push(*fio);
+            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
+        }
         let polled = self.answered(under_way, action, "fio's clock comes to that time", None)?;
         // What comes next was to happen during that fio.
         if let (Poll::Done(StepResult::Held { .. }), Action::WaitJobClock { fio, .. }) =
