@@ -179,6 +179,16 @@ fn every_quirk_is_caught() {
 }
 
 #[test]
+fn a_detach_that_comes_too_late_for_a_guest_says_nothing() {
+    let (text, report) = reported(&[Quirk::ClockMissed, Quirk::FioNotices(false)]);
+    assert_eq!(report.verdict(), Verdict::Inconclusive, "{text}");
+    assert!(
+        text.contains("never came to that time: it had ended in VM 1"),
+        "{text}"
+    );
+}
+
+#[test]
 fn data_is_read_back_where_only_fios_report_is_seen() {
     let shown = [Quirk::NoPerIo, Quirk::ChecksReads];
     let (text, report) = reported(&shown);

@@ -40,6 +40,8 @@ pub enum Quirk {
     Breaks,
     /// Requests are not shown.
     NoPerIo,
+    /// A fio has ended in one guest before its clock comes to a time, and notices nothing.
+    ClockMissed,
     /// What is read back is checked where it is read.
     ChecksReads,
     /// A block that is read back is not what was written: fio says so, or an oracle beside it.
@@ -299,6 +301,9 @@ impl Testbed for Fake {
             }
             Action::Insert { .. } | Action::KillVm { .. } => self.answer(Ok(0)),
             Action::StartFio { fio, job, on } => self.start_fio(*fio, job, on),
+            Action::WaitJobClock { .. } if self.is(Quirk::ClockMissed) => {
+                self.answer(Err("it had ended in VM 1".into()));
+            }
             Action::WaitJobClock { .. } => self.answer(Ok(0)),
             Action::RebootVm { .. } if self.is(Quirk::NoReboot) => {
                 return Ok(Performed::NotHere(
