@@ -125,7 +125,9 @@ mod tests {
     #[test]
     fn the_same_payload_is_digested_once() {
         let mut cache = DigestCache::new();
-        let first = cache.get(VerifyType::Md5, 7, 56, 4040, || VerifyType::Md5.digest(b"7"));
+        let first = cache.get(VerifyType::Md5, 7, 56, 4040, || {
+            VerifyType::Md5.digest(b"7")
+        });
         let again = cache.get(VerifyType::Md5, 7, 56, 4040, || unreachable!("a hit"));
         assert_eq!(first, again);
     }
