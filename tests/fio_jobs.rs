@@ -57,6 +57,30 @@ const JOBS: &[(&str, &str)] = &[
         "odd_intervals",
         "rw=randwrite\nbs=6k\nverify_interval=1536\nverify=sha512",
     ),
+    (
+        "header_inside",
+        "rw=randwrite\nbs=4k\nverify=crc32c\nverify_offset=1024",
+    ),
+    (
+        "headers_inside",
+        "rw=write\nbs=16k\nverify=md5\nverify_interval=2k\nverify_offset=512",
+    ),
+    (
+        "bssplit",
+        "rw=randwrite\nbssplit=4k/20:8k/50:32k/30\nverify=crc32c",
+    ),
+    (
+        "bssplit_rest",
+        "rw=randrw\nbssplit=4k/60:16k:8k,4k/50:64k\nverify=crc32c\niodepth=4",
+    ),
+    (
+        "io_size_less",
+        "rw=randwrite\nbs=4k\nio_size=1m\nverify=crc32c",
+    ),
+    (
+        "io_size_more",
+        "rw=randwrite\nbs=4k\nsize=1m\nio_size=5m\nverify=crc32c",
+    ),
     ("meta", "rw=randwrite\nbs=4k\nverify=meta"),
     (
         "seeded",

@@ -124,6 +124,8 @@ pub struct Job {
     pub read_len: (u32, u32),
     /// Shortest and longest write
     pub write_len: (u32, u32),
+    /// `bssplit`, for reads and for writes: lengths, and how many in a hundred; empty is none
+    pub splits: [Vec<(u32, u32)>; 2],
     /// `iodepth`
     pub iodepth: u32,
     /// `iodepth_batch`; 0 is `iodepth`
@@ -144,6 +146,8 @@ pub struct Job {
     pub stonewall: bool,
     /// `size`; `None` is the whole device
     pub size: Option<Span>,
+    /// `io_size`: bytes to move, verify reads included; `None` is `size`
+    pub io_size: Option<Span>,
     /// `offset`
     pub offset: Span,
     /// `time_based`
@@ -162,6 +166,8 @@ pub struct Job {
     pub verify_backlog_batch: u32,
     /// `verify_interval`, 0 is none given
     pub verify_interval: u32,
+    /// `verify_offset`: where in an interval its header stands, 0 is in front
+    pub verify_offset: u32,
     /// `verify_fatal`
     pub verify_fatal: bool,
     /// `norandommap`
@@ -184,6 +190,7 @@ impl Default for Job {
             rwmixread: 50,
             read_len: (4096, 4096),
             write_len: (4096, 4096),
+            splits: [const { Vec::new() }; 2],
             iodepth: 1,
             iodepth_batch: 1,
             iodepth_batch_complete: 1,
@@ -194,6 +201,7 @@ impl Default for Job {
             group_reporting: false,
             stonewall: false,
             size: None,
+            io_size: None,
             offset: Span::Bytes(0),
             time_based: false,
             runtime_ns: 0,
@@ -203,6 +211,7 @@ impl Default for Job {
             verify_backlog: 0,
             verify_backlog_batch: 0,
             verify_interval: 0,
+            verify_offset: 0,
             verify_fatal: false,
             norandommap: false,
             randrepeat: true,

@@ -41,7 +41,7 @@ fn unsupported(option: &'static str, expected: &str) -> Result<(), Found> {
 /// The first option that cannot hold beside the others, and why.
 pub(crate) fn check(draft: &Draft, job: &mut Job, warnings: &mut Vec<String>) -> Result<(), Found> {
     check_verify_kind(draft)?;
-    check_sizes(draft, job)?;
+    check_sizes(job)?;
     if !job.randrepeat && job.randseed.is_none() && !job.allrandrepeat {
         unsupported("randrepeat", "has no entropy: give randseed=")?;
     }
@@ -82,9 +82,12 @@ fn check_verify_kind(draft: &Draft) -> Result<(), Found> {
     Ok(())
 }
 
-fn check_sizes(draft: &Draft, job: &Job) -> Result<(), Found> {
-    if draft.io_size.is_some() && draft.io_size != job.size {
-        unsupported("io_size", "covers exactly size")?;
+fn check_sizes(job: &Job) -> Result<(), Found> {
+    if job.io_size.is_some() && job.norandommap && job.rw.is_random() {
+        unsupported(
+            "io_size",
+            "goes over size once, or in whole passes, of a job with a map",
+        )?;
     }
     if let Some(Span::Bytes(size)) = job.size
         && size > 0
@@ -117,6 +120,13 @@ fn check_verify(verify: VerifyType, job: &Job) -> Result<(), Found> {
         let name = verify.name();
         let why = format!("{interval} bytes do not hold the {header} bytes of {name}'s header");
         contradictory("bs", why)?;
+    }
+    let offset = job.verify_offset;
+    if offset > 0 && (offset < header || interval - header < offset) {
+        let why = format!(
+            "{offset} leaves no room for the {header} bytes of the header in {interval}, or is among them"
+        );
+        contradictory("verify_offset", why)?;
     }
     Ok(())
 }

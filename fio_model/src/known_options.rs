@@ -46,7 +46,6 @@ pub const NEUTRAL: &[(&str, &str)] = &[
     ("unlink", "0"),
     ("verify_async", "0"),
     ("verify_dump", "0"),
-    ("verify_offset", "0"),
     ("verify_state_load", "0"),
     ("verify_state_save", "0"),
 ];
@@ -76,7 +75,7 @@ pub const INERT: &[&str] = &[
 /// Known, and not modelled with any value.
 #[rustfmt::skip]
 pub const UNMODELLED: &[&str] = &[
-    "allow_mounted_write", "atomic", "ba", "block_error_percentiles", "blockalign", "bssplit",
+    "allow_mounted_write", "atomic", "ba", "block_error_percentiles", "blockalign",
     "buffer_compress_chunk", "buffer_compress_percentage", "buffer_pattern", "cgroup",
     "cgroup_nodelete", "cgroup_weight", "clocksource", "cmd_type", "cmdprio", "cmdprio_bssplit",
     "cmdprio_class", "cmdprio_percentage", "cpumask", "cpus_allowed", "cpus_allowed_policy",

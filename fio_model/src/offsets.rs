@@ -31,6 +31,7 @@ pub struct Offsets {
     rw: ReadWrite,
     region: Region,
     lengths: [(u32, u32); 2],
+    splits: [Vec<(u32, u32)>; 2],
     wraps: bool,
     map: Option<RandomMap>,
     position: [u64; 2],
@@ -58,6 +59,7 @@ impl Offsets {
             rw: job.rw,
             region,
             lengths,
+            splits: job.splits.clone(),
             wraps,
             map: mapped.then(|| RandomMap::new(region.size / unit)),
             position: [region.start; 2],
@@ -195,11 +197,37 @@ impl Offsets {
         if place + u64::from(min) > self.region.size {
             return None;
         }
+        if !self.splits[op as usize].is_empty() {
+            return self.split_length(op, place);
+        }
         loop {
             let drawn = u64::from(min) + self.length_draws[op as usize].below(u64::from(max));
             let len = (drawn - drawn % u64::from(min)).min(u64::from(max));
             if place + len <= self.region.size {
                 return Some(len as u32);
+            }
+        }
+    }
+
+    /// A length of `bssplit`, drawn until it fits before the end.
+    fn split_length(&mut self, op: Op, place: u64) -> Option<u32> {
+        let (min, max) = self.lengths[op as usize];
+        loop {
+            let drawn = u64::from(self.length_draws[op as usize].draw());
+            let (mut len, mut share) = (max, 0);
+            for (this, percent) in &self.splits[op as usize] {
+                if *percent == 0 {
+                    continue;
+                }
+                (len, share) = (*this, share + u64::from(*percent));
+                let fits = place + u64::from(len) <= self.region.size;
+                if drawn / share <= u64::from(u32::MAX) / 100 && fits {
+                    break;
+                }
+            }
+            let len = len - len % min;
+            if place + u64::from(len) <= self.region.size {
+                return Some(len);
             }
         }
     }

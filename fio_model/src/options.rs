@@ -18,7 +18,6 @@ pub(crate) struct Draft {
     pub job: Job,
     pub blocks: [Option<u32>; 2],
     pub ranges: [Option<(u32, u32)>; 2],
-    pub io_size: Option<Span>,
     pub kb_base: Option<u32>,
     pub verify_only: bool,
     pub pattern_wanted: bool,
@@ -176,6 +175,7 @@ pub(crate) static SETTERS: &[Setter] = &[
     }),
     setter("bs", "blocksize", blocksize),
     setter("bsrange", "blocksize_range", blocksize_range),
+    setter("bssplit", "bssplit", bssplit),
     setter("iodepth", "iodepth", |d, mut v| {
         set_u32(&mut d.job.iodepth, v.number(1024, 1, DEPTH_MAX))
     }),
@@ -210,7 +210,7 @@ pub(crate) static SETTERS: &[Setter] = &[
     }),
     setter("io_size", "io_limit", |d, mut v| {
         let size = v.span(d.base());
-        put(&mut d.io_size, size.map(Some))
+        put(&mut d.job.io_size, size.map(Some))
     }),
     setter("offset", "fileoffset", |d, mut v| {
         let offset = v.span(d.base());
@@ -248,6 +248,10 @@ pub(crate) static SETTERS: &[Setter] = &[
     setter("verify_interval", "verify_interval", |d, mut v| {
         let value = v.number(d.base(), 80, BLOCK_MAX);
         set_u32(&mut d.job.verify_interval, value)
+    }),
+    setter("verify_offset", "verify_offset", |d, mut v| {
+        let value = v.number(d.base(), 0, BLOCK_MAX);
+        set_u32(&mut d.job.verify_offset, value)
     }),
     setter("verify_fatal", "verify_fatal", |d, v| {
         put(&mut d.job.verify_fatal, v.bool())
@@ -379,6 +383,54 @@ fn blocksize_range(draft: &mut Draft, value: Value<'_>) -> Taken {
         *range = Some((low as u32, high as u32));
     }
     Ok(())
+}
+
+/// `4k/10:64k/50:32k`, for reads, writes and trims; what has no share divides what is left.
+fn bssplit(draft: &mut Draft, value: Value<'_>) -> Taken {
+    let expected = "lengths and how many in a hundred, such as 4k/10:64k/50:32k/40";
+    let text = value.text(expected)?;
+    let parts: Vec<&str> = text.split(',').collect();
+    if parts.len() > 3 {
+        return Err(bad(expected));
+    }
+    for index in 0..2 {
+        let part = parts[index.min(parts.len() - 1)];
+        let split = split(part, draft.base()).ok_or_else(|| bad(expected))?;
+        let lengths = || split.iter().map(|(len, _)| *len);
+        draft.ranges[index] = lengths().min().zip(lengths().max());
+        draft.job.splits[index] = split;
+    }
+    Ok(())
+}
+
+fn split(text: &str, base: u32) -> Option<Vec<(u32, u32)>> {
+    let mut split = Vec::new();
+    for entry in text.split(':') {
+        let (len, share) = match entry.split_once('/') {
+            Some((len, share)) if !share.is_empty() => (len, Some(share.parse().ok()?)),
+            Some((len, _)) => (len, None),
+            None => (entry, None),
+        };
+        let len = numbers::size(len, base).filter(|len| len.ignored.is_empty())?;
+        let len = u32::try_from(len.value).ok()?;
+        if len == 0 || u64::from(len) > BLOCK_MAX {
+            return None;
+        }
+        split.push((len, share));
+    }
+    let given: u32 = split.iter().filter_map(|(_, share)| *share).sum();
+    let open = split.iter().filter(|(_, share)| share.is_none()).count() as u32;
+    if given > 100 {
+        return None;
+    }
+    let rest = (100 - given).checked_div(open).unwrap_or_default();
+    let mut split: Vec<(u32, u32)> = split
+        .into_iter()
+        .map(|(len, share)| (len, share.unwrap_or(rest)))
+        .collect();
+    // fio looks at the rarest first.
+    split.sort_by_key(|(_, share)| *share);
+    Some(split)
 }
 
 fn batch_complete(draft: &mut Draft, mut value: Value<'_>) -> Taken {

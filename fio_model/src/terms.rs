@@ -87,6 +87,8 @@ pub(crate) struct Terms {
     pub backlog_batch: u64,
     pub verify: Option<VerifyType>,
     pub interval: u32,
+    /// Where in an interval its header stands; 0: in front.
+    pub verify_offset: u32,
     pub is_sync: bool,
     pub reads: bool,
     pub writes: bool,
@@ -104,6 +106,8 @@ pub(crate) struct Terms {
     pub len_max: u32,
     /// Bytes to issue before a pass ends, verify reads included.
     pub pass_bytes: u64,
+    /// Bytes after which no pass begins, verify reads included, and no more is written: `io_size`.
+    pub io_bytes: u64,
     pub is_volume: bool,
 }
 
@@ -150,6 +154,7 @@ impl Terms {
             },
             verify: job.verify,
             interval,
+            verify_offset: job.verify_offset,
             is_sync: job.ioengine.is_sync(),
             reads: job.rw.reads(),
             writes,
@@ -172,8 +177,18 @@ impl Terms {
             } else {
                 region.size
             },
+            io_bytes: io_bytes(job, device, region, volume.is_some()),
             is_volume: volume.is_some(),
         })
+    }
+}
+
+/// Bytes after which nothing more is written: of a volume, at most one pass.
+fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
+    match job.io_size {
+        Some(given) if is_volume => given.of(device).min(region.size),
+        Some(given) => given.of(device),
+        None => region.size,
     }
 }
 

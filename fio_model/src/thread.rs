@@ -292,6 +292,7 @@ impl FioThread {
         let stamp = Stamp {
             verify,
             interval: self.terms.interval,
+            header_at: self.terms.verify_offset,
             seed: unit.seed,
             offset: unit.offset,
             now_ns,
@@ -349,7 +350,8 @@ impl FioThread {
     /// How far it has come, as of the last call of [`FioThread::next`].
     pub fn progress(&self) -> Progress {
         let counts = &self.result.counts;
-        let volume = self.terms.region.size / u64::from(self.terms.len_min);
+        let size = self.terms.region.size;
+        let volume = size.min(self.terms.io_bytes) / u64::from(self.terms.len_min);
         let permille = if self.step == Step::Ended {
             1000
         } else if self.terms.runtime_ns > 0 && self.terms.time_based {
@@ -358,7 +360,11 @@ impl FioThread {
         } else {
             let verifies = self.terms.writes && self.terms.verify.is_some() && self.terms.do_verify;
             let passes = self.terms.loops * if verifies { 2 } else { 1 };
-            let whole = u128::from(self.terms.region.size) * u128::from(passes);
+            let whole = if self.terms.io_bytes > size {
+                u128::from(self.terms.io_bytes) * u128::from(self.terms.loops)
+            } else {
+                u128::from(self.terms.io_bytes) * u128::from(passes)
+            };
             (u128::from(self.tally.done) * 1000 / whole).min(1000) as u32
         };
         Progress {

@@ -19,6 +19,8 @@ pub struct Stamp {
     pub verify: VerifyType,
     /// Length of an interval; divides the write.
     pub interval: u32,
+    /// Where in an interval its header stands (`verify_offset`); 0: in front.
+    pub header_at: u32,
     /// Payload seed.
     pub seed: u64,
     /// Where the write goes, in bytes.
@@ -81,7 +83,22 @@ pub fn stamp(stamp: &Stamp, buffer: &mut [u8], digests: &mut DigestCache) -> Hea
             first = header;
         }
     }
+    if stamp.header_at > 0 {
+        swap_headers(stamp.verify, stamp.interval, stamp.header_at, buffer);
+    }
     first
+}
+
+/// Exchanges the header and trailer of every interval with the bytes at `header_at` (`verify_offset`).
+pub fn swap_headers(verify: VerifyType, interval: u32, header_at: u32, buffer: &mut [u8]) {
+    let len = HEADER_LEN + verify.trailer_len();
+    for interval in buffer.chunks_mut(interval as usize) {
+        if let Some((front, behind)) = interval.split_at_mut_checked(header_at as usize)
+            && let (Some(front), Some(behind)) = (front.get_mut(..len), behind.get_mut(..len))
+        {
+            front.swap_with_slice(behind);
+        }
+    }
 }
 
 /// What a verify read is held against.

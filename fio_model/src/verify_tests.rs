@@ -10,6 +10,7 @@ fn stamped(verify: VerifyType, seed: u64) -> Vec<u8> {
     let what = Stamp {
         verify,
         interval,
+        header_at: 0,
         seed,
         offset: OFFSET,
         now_ns,

@@ -81,6 +81,7 @@ fn block(verify: VerifyType, len: usize, interval: u32) -> Vec<u8> {
     let stamped = Stamp {
         verify,
         interval,
+        header_at: 0,
         seed: SEED,
         offset,
         now_ns,

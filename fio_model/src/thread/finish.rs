@@ -138,6 +138,7 @@ impl FioThread {
         let stamp = verify::Stamp {
             verify,
             interval,
+            header_at: self.terms.verify_offset,
             seed: unit.seed,
             offset: unit.offset,
             now_ns: unit.prepared_ns,
@@ -152,6 +153,19 @@ impl FioThread {
     fn finish_verify(&mut self, unit: &Unit, bytes: u32, buffer: &[u8], digests: &mut DigestCache) {
         let Some(verify) = self.terms.verify else {
             return;
+        };
+        let mut straight = Vec::new();
+        let buffer = if self.terms.verify_offset > 0 {
+            straight.extend_from_slice(buffer);
+            verify::swap_headers(
+                verify,
+                self.terms.interval,
+                self.terms.verify_offset,
+                &mut straight,
+            );
+            &straight[..]
+        } else {
+            buffer
         };
         let flags = FLAG_IN_DEPTH | if unit.from_log { FLAG_FROM_LOG } else { 0 };
         let expected = Expected {

@@ -26,7 +26,7 @@ impl FioThread {
     }
 
     fn issue_own(&mut self) -> Step {
-        let limit = self.terms.region.size * self.terms.loops;
+        let limit = self.terms.io_bytes * self.terms.loops;
         if self.tally.issued_bytes >= limit && !self.terms.time_based {
             return self.leave_io();
         }
@@ -216,7 +216,7 @@ impl FioThread {
             self.loops_left -= 1;
             return true;
         }
-        let missing = self.terms.region.size.saturating_sub(self.tally.done);
+        let missing = self.terms.io_bytes.saturating_sub(self.tally.done);
         missing >= u64::from(self.terms.len_max).max(1)
     }
 }
