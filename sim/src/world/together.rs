@@ -42,17 +42,10 @@ impl Together {
             .map_or_else(Vec::new, |spread| spread.running.clone())
     }
 
-    /// All guests in which a fio runs.
+    /// Whether any fio runs.
     #[must_use]
-    pub fn all_running(&self) -> Vec<VmId> {
-        let mut all: Vec<VmId> = self
-            .fios
-            .values()
-            .flat_map(|fio| fio.running.clone())
-            .collect();
-        all.sort();
-        all.dedup();
-        all
+    pub fn is_running(&self) -> bool {
+        !self.fios.is_empty()
     }
 
     /// `vm`'s share of `fio` has ended; the whole's exit status and jobs with the last one.
@@ -109,7 +102,7 @@ mod tests {
             together.ended(FioId(0), Some(VmId(1)), 2, Vec::new()),
             Some((3, Vec::new()))
         );
-        assert_eq!(together.all_running(), []);
+        assert!(!together.is_running());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Knows what belongs together; judges nothing.
 
-use scenarios::{DiskKind, FioId, FioJobEnd, Observation, Seen};
+use scenarios::{DiskKind, FioId, FioJobEnd, Observation, Seen, VmId};
 
 use super::Sim;
 use crate::message::{GuestAct, ToGuest};
@@ -80,11 +80,15 @@ impl Sim {
 
     /// Nothing can happen any more, so no fio that runs will ever end: it has hung. False if none runs.
     pub(super) fn give_up(&mut self) -> bool {
-        let hung = self.together.all_running();
-        for vm in &hung {
-            self.world.tell_guest(*vm, ToGuest::Do(GuestAct::GiveUp));
+        if !self.together.is_running() {
+            return false;
         }
-        !hung.is_empty()
+        // All of them: which of two guests on one controller has ended its share is not known.
+        let guests: Vec<VmId> = self.world.guests().map(|(vm, _)| vm).collect();
+        for vm in guests {
+            self.world.tell_guest(vm, ToGuest::Do(GuestAct::GiveUp));
+        }
+        true
     }
 
     /// Nothing can happen any more, or the limit came: says so to whoever waits for it.
