@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::digest_cache::DigestCache;
 use crate::errno::Errno;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::job::Job;
 use crate::offsets::Offsets;
 use crate::payload;
@@ -271,7 +271,7 @@ impl FioThread {
     /// each request of a batch; it does nothing for a read and for the rest of a short write.
     ///
     /// Returns the fingerprint of what is written: with several headers in a write, that of the
-    /// first interval; without a header, zero.
+    /// first interval; without a header, that of the content.
     pub fn prepare(
         &mut self,
         request: &Request,
@@ -286,7 +286,8 @@ impl FioThread {
         let buffer = &mut buffer[..unit.len as usize];
         let Some(verify) = self.terms.verify else {
             payload::fill(unit.seed, buffer);
-            return Fingerprint::ZEROS;
+            unit.fingerprint = fingerprint(buffer);
+            return unit.fingerprint;
         };
         unit.prepared_ns = now_ns;
         let stamp = Stamp {

@@ -5,6 +5,8 @@
 //! A guest that was not told of an exchange of disks, or not yet, goes on with the old one's name: what
 //! it writes then may be on either, and a read of the new one's data is explained, not violated.
 //!
+//! What a disk that keeps no data returns says nothing, and does not count.
+//!
 //! Requests of one length on a disk are followed; others (a job with several block sizes) are not
 //! looked at, and do not count.
 
@@ -183,7 +185,7 @@ impl Io {
             if exchanged {
                 self.write_elsewhere(io, at, Some(oldest));
             }
-        } else if whole {
+        } else if whole && (exchanged || self.places.get(&io.place) != Some(&None)) {
             for check in [CheckId::I2, CheckId::G5, CheckId::G6] {
                 tally.count(check);
             }

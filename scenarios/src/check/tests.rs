@@ -436,6 +436,33 @@ fn what_moved_while_nobody_listened_is_explained() {
     );
 }
 
+/// A disk in the slot; `None`: one that keeps no data.
+fn holds(disk: Option<u8>) -> Observation {
+    Observation::Attached {
+        place: HERE,
+        device: 7,
+        bdev: "b".into(),
+        disk: disk.map(DiskId),
+    }
+}
+
+#[test]
+fn a_disk_that_keeps_no_data_may_return_anything() {
+    let nothing = |disk| story(&[&[holds(disk)], &write(0, 1, 11), &read(1, 1, 13)]);
+    assert_eq!(violated(&nothing(None)), []);
+    assert_eq!(violated(&nothing(Some(1))), [CheckId::I2]);
+}
+
+#[test]
+fn a_write_to_the_disk_that_was_there_before_may_be_on_the_one_that_is() {
+    let stale = |wrote| {
+        let exchanged = [holds(None), holds(Some(2))];
+        story(&[&exchanged, &write(0, 1, wrote), &read(1, 2, 11)])
+    };
+    assert_eq!(violated(&stale(11)), []);
+    assert_eq!(violated(&stale(12)), [CheckId::I2]);
+}
+
 #[test]
 fn an_answer_that_comes_twice_is_seen() {
     let answer = Observation::Answered {
