@@ -39,7 +39,7 @@ impl Schedules {
         Self::of(Rig::booted(1, 2, &on[..1], "crc32c", volume), on)
     }
 
-    /// A target with two disks attached, and a VM that is off.
+    /// A target with two disks attached, and a VM that has run and is off.
     pub fn off() -> Self {
         let on = places(1, 2);
         let volume = Volume {
@@ -51,6 +51,9 @@ impl Schedules {
             rig.ask_attach(*disk, *place);
             rig.until(|what| matches!(what, Observation::Answered { .. }));
         }
+        rig.boot(0);
+        rig.perform(&Action::KillVm { vm: VmId(1) });
+        rig.until(|what| matches!(what, Observation::Answered { .. }));
         Self::of(rig, on)
     }
 
