@@ -13,6 +13,8 @@ use sim::conform::model_target::TargetMaker;
 use sim::conform::report::{FileReport, Outcome, Report};
 use sim::conform::{conform, differences};
 
+use crate::input::read_text;
+
 /// Every file held.
 const EXIT_HELD: u8 = 0;
 /// One did not.
@@ -90,9 +92,9 @@ fn transcripts(path: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 fn play(path: &Path, deviations: Deviations, options: &ConformOptions) -> FileReport {
-    let text = match std::fs::read_to_string(path) {
+    let text = match read_text(path) {
         Ok(text) => text,
-        Err(error) => return unreadable(path, &error.to_string()),
+        Err(error) => return unreadable(path, &error),
     };
     let file = path.display().to_string();
     let Some(program) = &options.serve else {

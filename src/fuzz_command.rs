@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use plugfest::property::{Hunt, Told};
 use plugfest::{Failure, Property};
+use scenarios::report::shell_quoted;
 
 use crate::cli::FuzzArguments;
 use crate::output::{Stop, print, write_whole};
@@ -71,7 +72,8 @@ fn found(arguments: &FuzzArguments, failure: &Failure) -> Result<u8, Stop> {
     };
     write_whole(&path, repro.text().as_bytes())?;
     print(&failure.to_string())?;
-    print(&format!("again: plugfest replay {}\n", path.display()))?;
+    let path = path.display().to_string();
+    print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))?;
     Ok(EXIT_FAILED)
 }
 

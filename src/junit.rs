@@ -60,7 +60,8 @@ fn test_case(report: &Report, row: &CaseRow) -> TestCase {
         None => TestCaseStatus::success(),
         Some((kind, word)) => {
             let mut status = TestCaseStatus::non_success(kind);
-            status.set_message(first_wrong(row).unwrap_or_else(|| word.to_owned()));
+            let said = first_wrong(row).or(row.reason.map(str::to_owned));
+            status.set_message(said.unwrap_or_else(|| word.to_owned()));
             status.set_description(explanation(report, row));
             status
         }

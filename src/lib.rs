@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 mod conform_command;
+pub mod input;
 pub mod interrupt;
 pub mod property;
 pub mod repro;
@@ -58,7 +59,7 @@ pub use conform_command::{ConformOptions, conform_command};
 pub use property::{Failure, Property};
 pub use run::{
     Behaviour, GuestKind, JobText, Outputs, QemuOptions, RunError, RunOptions, Schedule, Volume,
-    run, run_with,
+    check, run, run_with,
 };
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};

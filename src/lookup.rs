@@ -1,8 +1,8 @@
 //! From `PLAN[/CASE]` to a plan, and from `--job FILE` to a job.
 
-use std::fs;
 use std::path::Path;
 
+use plugfest::input::read_text;
 use plugfest::{JobText, Plan, parse};
 use scenarios::plan::nearest;
 use scenarios::shipped::{DOCUMENTED, PLANS};
@@ -25,18 +25,56 @@ pub fn targets(arguments: &[String]) -> Result<Vec<Target>, Stop> {
     if arguments.is_empty() {
         return DOCUMENTED.iter().map(|name| target(name)).collect();
     }
-    arguments.iter().map(|argument| target(argument)).collect()
+    let mut targets: Vec<Target> = Vec::new();
+    for argument in arguments {
+        let target = target(argument)?;
+        if let Some(other) = targets.iter().find(|other| target.overlaps(other)) {
+            let (this, other) = (target.shown(), other.shown());
+            return Err(Stop::Error(if this == other {
+                format!("{this} is named twice\n  = expected each plan or case once")
+            } else {
+                format!("{other} and {this} share a case\n  = expected each plan or case once")
+            }));
+        }
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+impl Target {
+    /// Whether it came from a file of the user's.
+    pub fn is_file(&self) -> bool {
+        is_path(&self.argument)
+    }
+
+    /// Whether a case belongs to both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let apart = |(a, b): (&String, &String)| a != b;
+        self.plan == other.plan
+            && !self
+                .only
+                .as_ref()
+                .zip(other.only.as_ref())
+                .is_some_and(apart)
+    }
+
+    /// As it was named.
+    fn shown(&self) -> String {
+        match &self.only {
+            Some(case) => format!("{}/{case}", self.argument),
+            None => self.argument.clone(),
+        }
+    }
 }
 
 fn target(argument: &str) -> Result<Target, Stop> {
     let (name, case) = split(argument);
     let plan = if is_path(name) {
-        let path = Path::new(name);
-        let text = fs::read_to_string(path)
+        let text = read_text(Path::new(name))
             .map_err(|error| Stop::Error(format!("cannot read {name}: {error}")))?;
         parse(name, &text).map_err(Stop::error)?
     } else {
-        shipped(name)?
+        shipped(name, argument)?
     };
     if let Some(case) = case
         && !plan.cases.iter().any(|known| known.id == case)
@@ -47,24 +85,37 @@ fn target(argument: &str) -> Result<Target, Stop> {
             known.join(", ")
         )));
     }
+    // Whoever pastes the command that repeats it means no option.
+    let dash = if name.starts_with('-') { "./" } else { "" };
     Ok(Target {
-        argument: name.to_owned(),
+        argument: format!("{dash}{name}"),
         plan,
         only: case.map(str::to_owned),
     })
 }
 
-fn shipped(name: &str) -> Result<Plan, Stop> {
+/// The plan that ships as `name`, which is all of `argument` or what stands before the case.
+fn shipped(name: &str, argument: &str) -> Result<Plan, Stop> {
     let names: Vec<&str> = PLANS.iter().map(|plan| plan.name).collect();
-    let Some(plan) = PLANS.iter().find(|plan| plan.name == name) else {
-        let near = nearest(name, &names);
-        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        return Err(Stop::Error(format!(
-            "there is no plan {name:?}\n  = expected one of {}, or a path that ends in .kdl{near}",
-            names.join(", ")
-        )));
+    if let Some(plan) = PLANS.iter().find(|plan| plan.name == name) {
+        return parse(plan.file, plan.text).map_err(Stop::error);
+    }
+    let path = Path::new(argument);
+    let wrong = if path.is_dir() {
+        format!("{argument} is a directory, not a plan")
+    } else if path.exists() {
+        format!("{argument} is not a plan: its name does not end in .kdl")
+    } else if argument.starts_with(['.', '/', '~']) {
+        format!("there is no file {argument}")
+    } else {
+        format!("there is no plan {name:?}")
     };
-    parse(plan.file, plan.text).map_err(Stop::error)
+    let near = nearest(name, &names);
+    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    Err(Stop::Error(format!(
+        "{wrong}\n  = expected one of {}, or a path that ends in .kdl{near}",
+        names.join(", ")
+    )))
 }
 
 fn is_path(name: &str) -> bool {
@@ -85,8 +136,8 @@ fn split(argument: &str) -> (&str, Option<&str>) {
 /// The text of a job file.
 pub fn job(path: &Path) -> Result<JobText, Stop> {
     let file = path.display().to_string();
-    let text = fs::read_to_string(path)
-        .map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
+    let text =
+        read_text(path).map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
     Ok(JobText { file, text })
 }
 

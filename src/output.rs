@@ -42,6 +42,29 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
     })
 }
 
+/// Whether writing both would mix them up; a device takes what comes.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let is_device = |path: &Path| path.exists() && !path.is_file();
+    // What does not exist yet is known by its directory and its name.
+    let place = |path: &Path| {
+        let whole = path.canonicalize();
+        whole.or_else(|error| match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) if parent == Path::new("") => {
+                Path::new(".").canonicalize().map(|at| at.join(name))
+            }
+            (Some(parent), Some(name)) => parent.canonicalize().map(|at| at.join(name)),
+            _ => Err(error),
+        })
+    };
+    if is_device(one) || is_device(other) {
+        return false;
+    }
+    match (place(one), place(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
 /// Writes text to standard output at once.
 pub fn print(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use plugfest::input::read_text;
 use plugfest::property::{finding_lines, story_lines};
 use plugfest::repro::{Repro, What};
 
@@ -51,7 +52,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
 
 fn read(path: &Path) -> Result<Repro, Stop> {
     let wrong = |error: String| Stop::Error(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = read_text(path).map_err(wrong)?;
     Repro::parse(&text).map_err(|error| wrong(error.to_string()))
 }
 

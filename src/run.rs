@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use scenarios::concretise::{Concrete, Options, concretise};
-use scenarios::plan::Plan;
-use scenarios::report::{Report, RunHeader};
+use scenarios::plan::{NamedJob, Plan, nearest};
+use scenarios::report::{Report, RunHeader, shell_quoted};
 use scenarios::run::Progress;
 use scenarios::shipped::JOBS;
 use scenarios::testbed::Testbed;
@@ -239,7 +239,31 @@ pub fn run_with(
     Ok(report)
 }
 
+/// Whether `plan` can be carried out as `options` say: every job that it names is there and can be read,
+/// and what it asks for is possible. [`run`] does the same before anything else.
+///
+/// # Errors
+///
+/// The first thing that is wrong, with its place.
+pub fn check(plan: &Plan, options: &RunOptions) -> Result<(), RunError> {
+    concrete(plan, options)?;
+    testbed::parse_jobs(&options.jobs).map(|_| ())
+}
+
 pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {
+    let unknown = |job: &NamedJob<'_>| !options.jobs.contains_key(job.name);
+    if let Some(NamedJob { name, at }) = plan.jobs().into_iter().find(unknown) {
+        let file = options.plan_argument.as_ref().unwrap_or(&plan.name);
+        let known: Vec<&str> = options.jobs.keys().map(String::as_str).collect();
+        let near =
+            nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        return Err(RunError(format!(
+            "{file}:{}:{}: there is no job {name:?}\n  = expected one of {}{near}",
+            at.line,
+            at.column,
+            known.join(", ")
+        )));
+    }
     let only = options.only.clone();
     concretise(plan, options.seed, &Options { only }).map_err(|error| RunError(error.to_string()))
 }
@@ -273,7 +297,8 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
             volume = format!("{seconds} s a job");
         }
         if let Some(image) = &qemu.image {
-            repeat_options += &format!(" --guest-image {}", image.display());
+            let image = image.display().to_string();
+            repeat_options += &format!(" --guest-image {}", shell_quoted(&image));
         }
         if qemu.emulate {
             repeat_options += " --emulate";

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, render, run_with};
-use scenarios::report::{case_json, progress_line};
+use scenarios::report::{case_json, progress_line, shell_quoted};
 use scenarios::run::Progress;
 
 use plugfest::interrupt::asked;
@@ -15,12 +15,13 @@ use crate::campaign;
 use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, print, write_whole};
+use crate::output::{Stop, is_same_file, print, write_whole};
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let targets = lookup::targets(&arguments.plans)?;
     let guests = guests(arguments)?;
+    apart(arguments, &targets)?;
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
     let options = |target: &Target, seed: u64| {
         let mut options = RunOptions {
@@ -36,11 +37,14 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             ..RunOptions::default()
         };
         if let Some(job) = &job {
-            options.repeat_more = format!(" --job {}", job.file);
+            options.repeat_more = format!(" --job {}", shell_quoted(&job.file));
             options.jobs.insert(target.plan.job.clone(), job.clone());
         }
         options
     };
+    for target in &targets {
+        plugfest::check(&target.plan, &options(target, arguments.seed)).map_err(Stop::error)?;
+    }
     if let Some(seeds) = &arguments.seeds {
         return campaign::run(&targets, seeds.clone(), &options, arguments);
     }
@@ -114,6 +118,33 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
     }
 }
 
+/// That each file that is written is one of its own, and none that is read.
+fn apart(arguments: &RunArguments, targets: &[Target]) -> Result<(), Stop> {
+    let plans = targets.iter().filter(|target| target.is_file());
+    let plans = plans.map(|target| Path::new(&target.argument));
+    let mut taken: Vec<(&str, &Path)> = plans.map(|path| ("the plan", path)).collect();
+    taken.extend(arguments.job.as_deref().map(|path| ("--job", path)));
+    let written = [
+        ("--trace", &arguments.trace),
+        ("--turns", &arguments.turns),
+        ("--junit", &arguments.junit),
+        ("--repro", &arguments.repro),
+    ];
+    for (option, path) in written {
+        let Some(path) = path.as_deref() else {
+            continue;
+        };
+        if let Some((other, _)) = taken.iter().find(|(_, taken)| is_same_file(taken, path)) {
+            return Err(Stop::Error(format!(
+                "{option} and {other} name the same file, {}\n  = expected a file of its own for each",
+                path.display()
+            )));
+        }
+        taken.push((option, path));
+    }
+    Ok(())
+}
+
 /// Carries out one plan with one seed, and prints what there is to say on the way.
 fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Result<Report, Stop> {
     let mut printed = Ok(());
@@ -146,7 +177,8 @@ pub fn keep(target: &Target, options: &RunOptions, arguments: &RunArguments) -> 
     };
     let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
     write_whole(path, repro.text().as_bytes())?;
-    print(&format!("again: plugfest replay {}\n", path.display()))
+    let path = path.display().to_string();
+    print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))
 }
 
 /// That an output file is asked for with one plan only.

@@ -38,6 +38,37 @@ fn a_full_disk_is_an_error_and_not_a_verdict() {
 }
 
 #[test]
+fn the_command_that_repeats_a_run_can_be_pasted() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("a dir with 'quotes'");
+    std::fs::create_dir_all(&directory).unwrap();
+    let (plan, job) = (
+        directory.join("my plan.kdl"),
+        directory.join("no check.fio"),
+    );
+    std::fs::copy("scenarios/plans/hotattach.kdl", &plan).unwrap();
+    std::fs::write(&job, "[global]\nioengine=libaio\nrw=randwrite\nbs=4k\n").unwrap();
+    let case = format!("{}/1", plan.display());
+    let said = plugfest(&[
+        "run",
+        &case,
+        "--volume",
+        "quick",
+        "--job",
+        job.to_str().unwrap(),
+    ]);
+    assert!(said.ends_with("exit 1\n"), "{said}");
+    let command = said.lines().rev().nth(1).unwrap();
+    let words = command.strip_prefix("plugfest ").unwrap();
+    let shell = format!(
+        "{} {words}",
+        env!("CARGO_BIN_EXE_plugfest").replace(' ', "\\ ")
+    );
+    let again = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    let again = String::from_utf8(again.stdout).unwrap();
+    assert!(said.contains(&again) && again.len() > 1000, "{said}{again}");
+}
+
+#[test]
 fn wrong_arguments_are_one_clear_error_each() {
     let said: Vec<String> = [
         &["run", "nonsense"][..],
@@ -46,6 +77,30 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "nowhere.kdl"],
         &["run", "tests/plans/malformed.kdl"],
         &["run", "tests/plans/impossible.kdl/1"],
+        &["run", "tests/plans/unknown_job.kdl"],
+        &["run", "/tmp"],
+        &["run", "./"],
+        &["run", "./README.md"],
+        &["run", "./nowhere"],
+        &["run", ""],
+        &["run", "/dev/zero"],
+        &["run", "hotattach", "hotattach"],
+        &["run", "hotattach/1", "hotattach"],
+        &["run", "hotattach", "--trace", "same", "--turns", "./same"],
+        &[
+            "run",
+            "tests/plans/unknown_job.kdl",
+            "--junit",
+            "tests/plans/unknown_job.kdl",
+        ],
+        &[
+            "run",
+            "hotattach",
+            "--job",
+            "same.fio",
+            "--repro",
+            "same.fio",
+        ],
         &["run", "--job", "nowhere.fio"],
         &["run", "--job", "tests/jobs/unknown.fio"],
         &["run", "--job", "tests/jobs/unsupported.fio"],

@@ -164,6 +164,7 @@ fn every_quirk_is_caught() {
         Quirk::FioNotices(false),
         Quirk::FioEndsEarly,
         Quirk::BlockMissing,
+        Quirk::VerifiesNothing,
         Quirk::NoReboot,
         Quirk::RebootIsFaked,
         Quirk::AttachRefused,
@@ -200,6 +201,77 @@ fn data_is_read_back_where_only_fios_report_is_seen() {
             "failed: disk 1 kept its data\n  expected its blocks are there as they were written";
         assert!(caught.contains(kept), "{caught}");
     }
+}
+
+/// A plan of one VM, one controller and two disks, whose one case has these steps.
+fn short_plan(steps: &str) -> Plan {
+    let text = format!(
+        r#"plan "short" {{
+            about "a plan for tests"
+            controllers 1
+            disks 2 from="any"
+            job "default_integrity"
+            vm 1 controllers="1"
+            prerequisites {{
+                attach disk=1 controller=1
+                attach disk=2 controller=1
+                boot vm=1
+            }}
+            case "1" "as it says" {{ {steps} }}
+        }}"#
+    );
+    parse("short.kdl", &text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn only_a_disk_that_was_written_to_keeps_its_data() {
+    for quirks in [&[][..], &[Quirk::NoPerIo, Quirk::ChecksReads]] {
+        for (disk, verdict, words) in [
+            (1, Verdict::Passed, "64 "),
+            (2, Verdict::Inconclusive, "nothing was written to disk 2"),
+        ] {
+            let steps = format!(
+                r#"fio "one" on="disk 1" expect="pass"
+                kept disk={disk}"#
+            );
+            let plan = short_plan(&steps);
+            let (mut text, outcome) = carry_out(&plan, &mut Fake::new(quirks)).unwrap();
+            let report = Report::new(header(&plan), outcome);
+            text += &render(std::slice::from_ref(&report));
+            assert_eq!(report.verdict(), verdict, "{text}");
+            let kept = text.lines().find(|line| line.contains("kept its data"));
+            assert!(kept.is_some_and(|line| line.contains(words)), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_case_whose_fios_verified_nothing_says_nothing() {
+    let detached = r#"fio "all" on="disk 1" expect="gone" { after "3s"; detach disk=1; }"#;
+    let plan = short_plan(detached);
+    let idle = [Quirk::VerifiesNothing];
+    let (_, outcome) = carry_out(&plan, &mut Fake::new(&idle)).unwrap();
+    let report = Report::new(header(&plan), outcome);
+    assert_eq!(report.verdict(), Verdict::Inconclusive);
+    let reason = "its fios verified no block";
+    assert!(
+        case_json(&report, &report.rows[0])["reason"]
+            .as_str()
+            .unwrap()
+            .contains(reason)
+    );
+    assert!(render(&[report]).contains(reason));
+    // Where a disk has to pass, its volume is missing.
+    let passing = short_plan(&detached.replace("disk 1", "attached"));
+    let (_, outcome) = carry_out(&passing, &mut Fake::new(&idle)).unwrap();
+    let verdict = Report::new(header(&passing), outcome).verdict();
+    assert_eq!(verdict, Verdict::Failed);
+    let (text, outcome) = carry_out(&plan, &mut Fake::new(&[])).unwrap();
+    assert_eq!(
+        Report::new(header(&plan), outcome).verdict(),
+        Verdict::Passed,
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod describe;
 mod error;
+mod jobs;
 mod node;
 mod parse;
 mod parse_step;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{ControllerId, DiskId, Place, TargetId, VmId};
 
 pub use error::{PlanError, Position, nearest};
+pub use jobs::NamedJob;
 pub use parse::parse;
 pub use selector::{Base, Selector};
 
@@ -41,6 +43,8 @@ pub struct Plan {
     pub job: String,
     /// Where the line on the job comes from.
     pub job_source: Source,
+    /// Where that line stands in the plan file.
+    pub job_at: Position,
     /// The VMs it knows; they run only once a step boots them.
     pub vms: Vec<PlanVm>,
     /// Done once, before the first case.

@@ -13,7 +13,7 @@ use kdl::{KdlDocument, KdlNode};
 use super::error::{PlanError, Text, one_of};
 use super::node::Node;
 use super::parse_step::Steps;
-use super::{Case, DiskSource, Plan, PlanVm, Source, Step};
+use super::{Case, DiskSource, Plan, PlanVm, Position, Source, Step};
 use crate::concretise::{Options, concretise};
 use crate::names::{ControllerId, VmId};
 
@@ -98,7 +98,7 @@ struct Parts {
     about: Option<String>,
     controllers: Option<(u8, Source)>,
     disks: Option<(u8, DiskSource, Source)>,
-    job: Option<(String, Source)>,
+    job: Option<(String, Source, Position)>,
     vms: Vec<PlanVm>,
     prerequisites: Option<Vec<Step>>,
     cases: Vec<Case>,
@@ -125,7 +125,7 @@ fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {
     let (disks, disks_from, disks_source) = parts
         .disks
         .ok_or_else(|| header.missing_node("disks", "disks 16 from=\"nvme\" line=19"))?;
-    let (job, job_source) = parts
+    let (job, job_source, job_at) = parts
         .job
         .ok_or_else(|| header.missing_node("job", "job \"default_integrity\" line=10"))?;
     if parts.cases.is_empty() {
@@ -143,6 +143,7 @@ fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {
         disks_source,
         job,
         job_source,
+        job_at,
         vms: parts.vms,
         prerequisites: parts.prerequisites.unwrap_or_default(),
         cases: parts.cases,
@@ -180,7 +181,8 @@ impl Parts {
                 node.childless()?;
                 let job = node.text_argument("the name of a job")?;
                 let source = node.source()?;
-                once(&node, &mut self.job, (job, source))?;
+                let at = node.at();
+                once(&node, &mut self.job, (job, source, at))?;
             }
             "vm" => self.vm(&mut node)?,
             "prerequisites" => {
@@ -244,7 +246,7 @@ impl Parts {
         let Some((disks, ..)) = self.disks else {
             return Err(node.error("steps before `disks`", "say first how many disks there are"));
         };
-        let Some((job, _)) = &self.job else {
+        let Some((job, _, _)) = &self.job else {
             return Err(node.error("steps before `job`", "say first which job fio runs"));
         };
         Ok(Steps {

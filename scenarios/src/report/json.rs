@@ -23,6 +23,7 @@ pub fn case_json(report: &Report, row: &CaseRow) -> Value {
         "behaviour": header.behaviour,
         "volume": header.volume,
         "verdict": row.verdict.word(),
+        "reason": row.reason,
         "trace_hash": format!("{:016x}", row.ending.trace_hash),
         "order_hash": format!("{:016x}", row.ending.order_hash),
         "turns": row.ending.turns,

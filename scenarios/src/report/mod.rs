@@ -3,6 +3,7 @@
 //! Knows what the steps and the checks said, never how they came to it.
 
 mod json;
+mod shell;
 mod text;
 
 use crate::check::CheckId;
@@ -12,6 +13,7 @@ use crate::run::{
 use crate::testbed::Ending;
 
 pub use json::case_json;
+pub use shell::shell_quoted;
 pub use text::{progress_line, render, row_line, step_lines};
 
 /// What a run was made from, as far as a report repeats it.
@@ -59,6 +61,8 @@ pub struct CaseRow {
     pub fios: Vec<FioRun>,
     /// Whether it passed.
     pub verdict: Verdict,
+    /// Why it shows nothing, though nothing is wrong with any step or check.
+    pub reason: Option<&'static str>,
     /// Hashes and counts when it ended.
     pub ending: Ending,
 }
@@ -132,9 +136,10 @@ impl Report {
             repeat_options,
             ..
         } = &self.header;
+        let target = format!("{plan_argument}/{}", row.case);
+        let target = shell_quoted(&target);
         Some(format!(
-            "plugfest run {plan_argument}/{} --seed {seed}{repeat_options}",
-            row.case
+            "plugfest run {target} --seed {seed}{repeat_options}"
         ))
     }
 }
@@ -144,7 +149,12 @@ fn row(case: CaseOutcome, lost: bool) -> CaseRow {
     checks.retain(|check| check.id != CheckId::Plan);
     checks.push(plan_check(&case.steps));
     checks.sort_by_key(|check| check.id);
-    let verdict = verdict(&case.steps, &checks, lost);
+    let (verdict, reason) = match verdict(&case.steps, &checks, lost) {
+        Verdict::Passed if verified_nothing(&case.fios) => {
+            (Verdict::Inconclusive, Some(NOTHING_VERIFIED))
+        }
+        verdict => (verdict, None),
+    };
     CaseRow {
         case: case.id,
         title: case.title,
@@ -152,8 +162,18 @@ fn row(case: CaseOutcome, lost: bool) -> CaseRow {
         checks,
         fios: case.fios,
         verdict,
+        reason,
         ending: case.ending,
     }
+}
+
+/// Why a case whose steps and checks all hold can be inconclusive.
+const NOTHING_VERIFIED: &str = "its fios verified no block: whether data are right was not seen";
+
+/// Whether fios ran, and none of them read back a single block of what was written.
+fn verified_nothing(fios: &[FioRun]) -> bool {
+    let mut own = fios.iter().filter(|fio| !fio.reads_back).peekable();
+    own.peek().is_some() && own.flat_map(|fio| &fio.jobs).all(|job| job.verified == 0)
 }
 
 /// The steps' expectations, as one check.

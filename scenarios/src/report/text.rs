@@ -66,7 +66,9 @@ pub fn row_line(report: &Report, row: &CaseRow) -> String {
             _ => None,
         })
         .or_else(|| checked_nothing(row).then(|| format!(": {NOTHING_CHECKED}")))
+        .or_else(|| row.reason.map(|reason| format!(": {reason}")))
         .or_else(|| report.lost.as_ref().map(|lost| format!(": {lost}")))
+        .or_else(|| open_step(row))
         .unwrap_or_default();
     let header = &report.header;
     format!(
@@ -76,6 +78,16 @@ pub fn row_line(report: &Report, row: &CaseRow) -> String {
         row.case,
         row.verdict.word()
     )
+}
+
+/// The first step that says nothing, and why.
+fn open_step(row: &CaseRow) -> Option<String> {
+    row.steps.iter().find_map(|step| match &step.result {
+        StepResult::Skipped { reason } | StepResult::Inconclusive { reason } => {
+            Some(format!(": {}: {reason}", step.text))
+        }
+        _ => None,
+    })
 }
 
 /// The end of the report on several plans: violations of checks, the table, the verdict, and, alone
@@ -99,6 +111,9 @@ fn violations(text: &mut String, report: &Report, row: &CaseRow) {
     if checked_nothing(row) {
         let name = format!("{}/{}", report.header.plan, row.case);
         let _ = writeln!(text, "\n{name}: {NOTHING_CHECKED}");
+    }
+    if let Some(reason) = row.reason {
+        let _ = writeln!(text, "\n{}/{}: {reason}", report.header.plan, row.case);
     }
     for check in &row.checks {
         match &check.outcome {

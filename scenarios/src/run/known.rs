@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what was expected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::{DiskId, FioId, Place, Ticket, VmId};
 use crate::observation::{FioJobEnd, Observation, Seen};
@@ -24,8 +24,21 @@ pub(super) struct Known {
     pub(super) quiet: (u32, bool, Vec<String>),
     /// Who died, and how.
     pub(super) crashed: Vec<(String, String)>,
-    /// Reads of fios that read back, if the testbed shows them: done, failed.
-    pub(super) read_back: BTreeMap<FioId, (u64, u64)>,
+    /// Reads of fios that read back, if the testbed shows them.
+    pub(super) read_back: BTreeMap<FioId, ReadBack>,
+    /// Disks to which something was written, and acknowledged.
+    pub(super) written: BTreeSet<DiskId>,
+}
+
+/// What a fio read back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReadBack {
+    /// Reads that came back.
+    pub(super) done: u64,
+    /// Those that failed.
+    pub(super) failed: u64,
+    /// Those that held anything but zeros.
+    pub(super) held: u64,
 }
 
 impl Known {
@@ -46,20 +59,27 @@ impl Known {
                 self.lists.insert(*vm, (before + 1, listed));
             }
             Observation::FioEnded { fio, exit, jobs } => {
+                let wrote = jobs.iter().filter(|end| end.written > 0);
+                self.written.extend(wrote.map(|end| end.disk));
                 self.fios.insert(*fio, (*exit, jobs.clone()));
             }
             Observation::Quiet { settled, left } => {
                 self.quiet = (self.quiet.0 + 1, *settled, left.clone());
             }
             Observation::Crashed { who, how } => self.crashed.push((who.clone(), how.clone())),
-            Observation::IoDone { io, result, .. } => {
+            Observation::IoDone {
+                io, result, read, ..
+            } => {
                 // Every request passes here: look up only while somebody reads back.
-                if !self.read_back.is_empty()
-                    && !io.write
-                    && let Some((done, failed)) = self.read_back.get_mut(&io.fio)
-                {
-                    *done += 1;
-                    *failed += u64::from(result.is_err());
+                if self.read_back.is_empty() {
+                    return;
+                }
+                if io.write && result.is_ok() {
+                    self.written.insert(io.disk);
+                } else if let Some(back) = self.read_back.get_mut(&io.fio) {
+                    back.done += 1;
+                    back.failed += u64::from(result.is_err());
+                    back.held += u64::from(result.is_ok() && *read != 0);
                 }
             }
             Observation::Connected { .. }

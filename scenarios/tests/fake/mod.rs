@@ -24,6 +24,8 @@ pub enum Quirk {
     FioEndsEarly,
     /// fio verifies one block too few.
     BlockMissing,
+    /// No fio verifies anything.
+    VerifiesNothing,
     /// A reboot is not possible here.
     NoReboot,
     /// A reboot is confirmed without having happened.
@@ -166,7 +168,11 @@ impl Fake {
                         error,
                         hung: false,
                         written: if fio.reads { 0 } else { VOLUME },
-                        verified: if gone || unseen { 0 } else { VOLUME - short },
+                        verified: match gone {
+                            _ if unseen || self.is(Quirk::VerifiesNothing) => 0,
+                            true => VOLUME / 2,
+                            false => VOLUME - short,
+                        },
                         volume: VOLUME,
                         messages: if gone {
                             vec!["Input/output error".into()]

@@ -12,6 +12,10 @@ use super::transcript::from_object;
 const PATIENCE_MS: u64 = 250;
 /// The silence that ended a step, unless it said otherwise: milliseconds.
 const QUIET_MS: u64 = 30;
+/// The longest wait that a transcript may ask for, four times the longest recorded: milliseconds.
+const WAIT_MAX_MS: u64 = 60_000;
+/// The most commands that a stimulus may send.
+const COUNT_MAX: u32 = 65_536;
 
 /// How long the recorder waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,10 @@ impl Timing {
             None => Ok(default),
             Some(value) => value
                 .as_u64()
-                .ok_or_else(|| format!("`{name}` must be a number of milliseconds")),
+                .filter(|ms| *ms <= WAIT_MAX_MS)
+                .ok_or_else(|| {
+                    format!("`{name}` must be a number of milliseconds from 0 to {WAIT_MAX_MS}")
+                }),
         };
         let patience_ms = number("patience_ms", PATIENCE_MS)?;
         let quiet_ms = number("quiet_ms", QUIET_MS)?;
@@ -326,13 +333,27 @@ impl Stimulus {
             if scsi.every_ms.is_some() != (pace == ScsiPace::Steady) {
                 return Err(format!("`{kind}`: only a steady has an interval"));
             }
+            let count = scsi.count.unwrap_or(1);
+            at_most(kind, "count", count.into(), COUNT_MAX.into())?;
+            at_most(kind, "tag", scsi.tag, u64::MAX - u64::from(count))?;
+            let every_ms = scsi.every_ms.unwrap_or(0);
+            at_most(
+                kind,
+                "every_ms",
+                every_ms,
+                WAIT_MAX_MS / u64::from(count.max(1)),
+            )?;
             Ok(Self::Scsi(pace, scsi))
         };
         Ok(match kind {
             "rpc" => Self::Rpc(from_object(kind, body)?),
             "rpc_raw" => Self::RpcRaw(from_object(kind, body)?),
             "rpc_close" => Self::RpcClose(from_object(kind, body)?),
-            "rpc_until" => Self::RpcUntil(from_object(kind, body)?),
+            "rpc_until" => {
+                let until: RpcUntil = from_object(kind, body)?;
+                at_most(kind, "every_us", until.every_us, WAIT_MAX_MS * 1000)?;
+                Self::RpcUntil(until)
+            }
             "connect" => Self::Connect(from_object(kind, body)?),
             "disconnect" => Self::Disconnect(from_object(kind, body)?),
             "start" => Self::Start(from_object(kind, body)?),
@@ -355,15 +376,61 @@ impl Stimulus {
             "freeze" => Self::Freeze(from_object(kind, body)?),
             "thaw" => Self::Thaw(from_object(kind, body)?),
             "peer_restart" if body.is_empty() => Self::PeerRestart,
-            "settle" => Self::Settle(from_object(kind, body)?),
+            "settle" => {
+                let settle: Settle = from_object(kind, body)?;
+                at_most(kind, "ms", settle.ms, WAIT_MAX_MS)?;
+                Self::Settle(settle)
+            }
             _ => return Err(format!("no such stimulus: `{kind}`")),
         })
     }
 }
 
+/// A number that has no sense beyond a bound, and would keep the player for ever.
+fn at_most(kind: &str, name: &str, number: u64, max: u64) -> Result<(), String> {
+    if number <= max {
+        return Ok(());
+    }
+    Err(format!(
+        "`{kind}`: `{name}` is {number}, expected at most {max}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_never_end_is_refused() {
+        let scsi = r#""frontend":"f0","queue":2,"lun":"01","cdb":"00""#;
+        let huge = u64::MAX;
+        let rows = [
+            ("settle", format!(r#"{{"ms":{huge}}}"#), "`ms`"),
+            ("settle", r#"{"ms":60001}"#.to_owned(), "at most 60000"),
+            (
+                "rpc_until",
+                format!(r#"{{"method":"x","every_us":{huge}}}"#),
+                "`every_us`",
+            ),
+            (
+                "burst",
+                format!(r#"{{{scsi},"tag":1,"count":4294967295}}"#),
+                "`count`",
+            ),
+            ("scsi", format!(r#"{{{scsi},"tag":{huge}}}"#), "`tag`"),
+            (
+                "steady",
+                format!(r#"{{{scsi},"tag":1,"count":9,"every_ms":6667}}"#),
+                "`every_ms`",
+            ),
+        ];
+        for (kind, body, words) in rows {
+            let error = Stimulus::read(kind, serde_json::from_str(&body).unwrap()).unwrap_err();
+            assert!(error.contains(words), "{kind} {body}: {error}");
+        }
+        let mut body = serde_json::from_str(r#"{"patience_ms":60001}"#).unwrap();
+        assert!(Timing::take(&mut body).unwrap_err().contains("to 60000"));
+    }
 
     #[test]
     fn timing_is_taken_out_of_the_stimulus() {

@@ -2,12 +2,14 @@
 //!
 //! Where single requests are seen, each block is compared with the last write that was acknowledged (check
 //! I2). Where only fio's report is, the blocks were checked as they were read: each must be whole, in its
-//! place, and as many as were written. Knows no testbed.
+//! place, and as many as were written. A disk to which nothing was written has nothing to keep: that is
+//! said, and is no verdict. Knows no testbed.
 
 use super::{Poll, Polled, UnderWay, held, skipped, violated};
 use crate::concretise::Job;
 use crate::names::FioId;
 use crate::observation::FioJobEnd;
+use crate::run::known::ReadBack;
 use crate::run::{FioRun, Runner, StepResult, limits};
 use crate::testbed::{Action, Evidence};
 
@@ -45,6 +47,13 @@ impl Runner<'_> {
         let Some(end) = end.filter(|end| !end.hung) else {
             return violated("its blocks can be read", "fio never ended");
         };
+        if !self.known.written.contains(&job.disk) {
+            let reason = format!(
+                "nothing was written to {}: it has nothing to keep",
+                job.disk
+            );
+            return inconclusive(reason);
+        }
         if per_io {
             compared(&end, counted)
         } else {
@@ -53,14 +62,27 @@ impl Runner<'_> {
     }
 }
 
-/// Single requests were seen: so many reads were done, so many of them failed.
-fn compared(end: &FioJobEnd, (done, failed): (u64, u64)) -> Polled {
+/// Single requests were seen.
+fn compared(end: &FioJobEnd, back: ReadBack) -> Polled {
+    let ReadBack {
+        done,
+        failed,
+        held: whole,
+    } = back;
     if end.error != 0 || failed > 0 || done == 0 {
         let error = end.error;
         let seen = format!("{done} blocks read, {failed} failed, fio's error {error}");
         return violated("its blocks can be read", seen);
     }
-    held(format!("{done} blocks read back, compared under I2"))
+    if whole == 0 {
+        // Lost, or written elsewhere: I2 knows which, block by block.
+        return inconclusive(format!(
+            "none of the {done} blocks that were read holds anything"
+        ));
+    }
+    held(format!(
+        "{whole} written blocks read back, compared under I2"
+    ))
 }
 
 /// fio's report was seen.
@@ -83,7 +105,11 @@ fn checked(end: &FioJobEnd) -> Polled {
 }
 
 fn unseen() -> Polled {
+    inconclusive("this testbed does not show what is read")
+}
+
+fn inconclusive(reason: impl Into<String>) -> Polled {
     Ok(Poll::Done(StepResult::Inconclusive {
-        reason: "this testbed does not show what is read".into(),
+        reason: reason.into(),
     }))
 }
