@@ -9,6 +9,8 @@ use crate::rig::{Rig, Start, places, verified};
 const HOTPLUGS: usize = 10;
 /// Blocks that its fio writes and verifies.
 const BLOCKS: u64 = 200;
+/// Depth, batch and backlog are divided by this: the quick volume's, which campaigns take.
+const SCALE: u32 = 8;
 
 /// A simulation that goes back to a snapshot before every schedule.
 pub struct Schedules {
@@ -34,7 +36,7 @@ impl Schedules {
         let on = places(1, 2);
         let volume = Volume {
             blocks: BLOCKS,
-            scale: 32,
+            scale: SCALE,
         };
         Self::of(Rig::booted(1, 2, &on[..1], "crc32c", volume), on)
     }
@@ -44,7 +46,7 @@ impl Schedules {
         let on = places(1, 2);
         let volume = Volume {
             blocks: 1,
-            scale: 32,
+            scale: SCALE,
         };
         let mut rig = Rig::new(1, 2, "crc32c", volume);
         for (disk, place) in &on {
