@@ -18,6 +18,7 @@ use sim::{Deviation, Deviations};
 
 use crate::interrupt::Interruptible;
 use crate::testbed::{self, Turns};
+use real::testbed::disks::{Bdevs, MALLOC_MIB};
 
 /// What a run is made from, besides the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub disturb_at: Option<u64>,
     /// Who the guests are.
     pub guests: GuestKind,
+    /// What the target is.
+    pub target: TargetKind,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, JobText>,
     /// What names the plan on a command line, if not its name.
@@ -65,6 +68,7 @@ impl Default for RunOptions {
             schedule: Schedule::Timed,
             disturb_at: None,
             guests: GuestKind::Model,
+            target: TargetKind::Model,
             jobs: shipped.collect(),
             plan_argument: None,
             repeat_more: String::new(),
@@ -80,6 +84,60 @@ pub enum GuestKind {
     /// Linux in QEMU, on the model target behind real sockets. Volume, schedule and disturbance are the
     /// simulator's, and mean nothing here.
     Qemu(QemuOptions),
+}
+
+/// What the target of a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// The model, in this process: in the simulator, or behind sockets for real guests.
+    Model,
+    /// One that runs, on sockets. Model guests are then on sockets too, and go by the wall clock.
+    Spdk(SpdkOptions),
+}
+
+/// Where a target is that runs, and what the disks are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpdkOptions {
+    /// Where it listens for JSON-RPC.
+    pub rpc_socket: PathBuf,
+    /// Where its controllers' vhost-user sockets appear.
+    pub vhost_sockets: PathBuf,
+    /// What the plan's disks are.
+    pub bdevs: Bdevs,
+}
+
+impl Default for SpdkOptions {
+    /// SPDK's own places, and disks in its memory.
+    fn default() -> Self {
+        Self {
+            rpc_socket: "/var/tmp/spdk.sock".into(),
+            vhost_sockets: "/var/tmp".into(),
+            bdevs: Bdevs::Malloc(MALLOC_MIB),
+        }
+    }
+}
+
+impl SpdkOptions {
+    /// As a command line says them, with a space before each.
+    pub(crate) fn arguments(&self) -> String {
+        let quoted = |path: &PathBuf| shell_quoted(&path.display().to_string()).into_owned();
+        let mut text = " --target spdk".to_owned();
+        let default = Self::default();
+        if self.rpc_socket != default.rpc_socket {
+            text += &format!(" --rpc-socket {}", quoted(&self.rpc_socket));
+        }
+        if self.vhost_sockets != default.vhost_sockets {
+            text += &format!(" --vhost-sockets {}", quoted(&self.vhost_sockets));
+        }
+        if self.bdevs != default.bdevs {
+            text += &format!(" --bdevs {}", shell_quoted(&self.bdevs.to_string()));
+        }
+        if !self.bdevs.erased().is_empty() {
+            let erased = self.bdevs.erased().join(",");
+            text += &format!(" --erase {}", shell_quoted(&erased));
+        }
+        text
+    }
 }
 
 /// What real guests are to be.
@@ -303,6 +361,9 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         if qemu.emulate {
             repeat_options += " --emulate";
         }
+    }
+    if let TargetKind::Spdk(spdk) = &options.target {
+        repeat_options += &spdk.arguments();
     }
     if options.volume != Volume::Default {
         repeat_options += &format!(" --volume {}", options.volume.word());
