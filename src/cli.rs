@@ -105,7 +105,7 @@ pub struct RunArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// With --guest qemu: seconds that a time-based job runs, and waits inside it shortened alike
+    /// On sockets: seconds that a time-based job runs, and waits inside it shortened alike
     /// [default: as the job says]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub runtime: Option<u32>,

@@ -33,16 +33,13 @@ pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
     let dir = Arc::new(RunDir::create().map_err(broken)?);
     let (tell, told) = mpsc::channel();
     let serials = Serials::default();
-    let mut runtime = None;
+    let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
     let guests: Box<dyn Guests> = match &options.guests {
-        GuestKind::Qemu(qemu) => {
-            runtime = qemu.runtime_s.map(|s| Duration::from_secs(s.into()));
-            Box::new(in_qemu(qemu, &dir, &serials, &tell)?)
-        }
+        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, &dir, &serials, &tell)?),
         GuestKind::Model => {
             let shared = real::model::Shared {
                 seed: options.seed,
-                volume: volume(options.volume),
+                volume: volume(options.volume).filter(|_| runtime.is_none()),
                 serials: serials.clone(),
                 tell: tell.clone(),
             };

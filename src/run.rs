@@ -41,6 +41,9 @@ pub struct RunOptions {
     pub guests: GuestKind,
     /// What the target is.
     pub target: TargetKind,
+    /// On sockets: seconds that a time-based job runs, and its clock with it; as it is written, if not given.
+    /// Model guests then go by time, and not by the volume.
+    pub runtime_s: Option<u32>,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, JobText>,
     /// What names the plan on a command line, if not its name.
@@ -69,6 +72,7 @@ impl Default for RunOptions {
             disturb_at: None,
             guests: GuestKind::Model,
             target: TargetKind::Model,
+            runtime_s: None,
             jobs: shipped.collect(),
             plan_argument: None,
             repeat_more: String::new(),
@@ -143,8 +147,6 @@ impl SpdkOptions {
 /// What real guests are to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuOptions {
-    /// Seconds that a time-based job runs, and its clock with it; as it is written, if not given.
-    pub runtime_s: Option<u32>,
     /// A directory that `plugfest guest build --output` filled; the user's cache, if not given.
     pub image: Option<PathBuf>,
     /// Emulate even where the CPU could run guests.
@@ -350,10 +352,6 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     if let GuestKind::Qemu(qemu) = &options.guests {
         repeat_options += " --guest qemu";
         volume = "as long as the job says".to_owned();
-        if let Some(seconds) = qemu.runtime_s {
-            repeat_options += &format!(" --runtime {seconds}");
-            volume = format!("{seconds} s a job");
-        }
         if let Some(image) = &qemu.image {
             let image = image.display().to_string();
             repeat_options += &format!(" --guest-image {}", shell_quoted(&image));
@@ -361,6 +359,10 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         if qemu.emulate {
             repeat_options += " --emulate";
         }
+    }
+    if let Some(seconds) = options.runtime_s {
+        repeat_options += &format!(" --runtime {seconds}");
+        volume = format!("{seconds} s a job");
     }
     if let TargetKind::Spdk(spdk) = &options.target {
         repeat_options += &spdk.arguments();

@@ -36,6 +36,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             disturb_at: arguments.disturb_at,
             guests: guests.clone(),
             target: kind.clone(),
+            runtime_s: arguments.runtime,
             plan_argument: Some(target.argument.clone()),
             ..RunOptions::default()
         };
@@ -91,7 +92,10 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
 /// Who the guests are; an option that means nothing with them is an error.
 fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
     let real = [
-        ("--runtime", arguments.runtime.is_some()),
+        (
+            "--runtime",
+            arguments.runtime.is_some() && arguments.target.target == TargetWord::Model,
+        ),
         ("--guest-image", arguments.guest_image.is_some()),
         ("--emulate", arguments.emulate),
     ];
@@ -116,7 +120,6 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         GuestWord::Model => (GuestKind::Model, &real[..], "qemu"),
         GuestWord::Qemu => {
             let qemu = QemuOptions {
-                runtime_s: arguments.runtime,
                 image: arguments.guest_image.clone(),
                 emulate: arguments.emulate,
             };

@@ -177,6 +177,7 @@ impl Rig {
             volume: 0,
             messages: Vec::new(),
             strict: Vec::new(),
+            no_data: Vec::new(),
         };
         let ended = Observation::FioEnded {
             fio: FioId(0),

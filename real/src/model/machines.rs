@@ -187,6 +187,15 @@ impl Machines {
                 Observation::DisksListed { .. } if seat.listings.pop_front() == Some(true) => {
                     Told::Alive(seat.vm)
                 }
+                // How much a job does in its time is the machine's, and nobody asked for so much.
+                Observation::FioEnded {
+                    fio,
+                    exit,
+                    mut jobs,
+                } if self.shared.volume.is_none() => {
+                    jobs.iter_mut().for_each(|job| job.volume = 0);
+                    Told::Saw(seat.vm, Observation::FioEnded { fio, exit, jobs })
+                }
                 what => Told::Saw(seat.vm, what),
             };
             // The run is over if nobody hears it.

@@ -288,8 +288,11 @@ impl Disks for GivenDisks {
     }
 
     fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
-        let mut calls = match kind {
-            DiskKind::Null => Vec::new(),
+        let mut calls = match (kind, &self.of) {
+            (DiskKind::Null, _) => Vec::new(),
+            (_, Bdevs::Malloc(_)) => {
+                return Err("a bdev_malloc that was removed has lost its data".to_owned());
+            }
             _ => self.make(self.removable(disk)?),
         };
         calls.extend(self.more(disk, kind));

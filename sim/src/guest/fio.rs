@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fio_model::{
     Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
-    exit_status, fingerprint,
+    StrictKind, StrictViolation, exit_status, fingerprint,
 };
 use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
 use vm_memory::GuestAddress;
@@ -383,8 +383,13 @@ impl Guest {
             return;
         };
         let messages = result.messages.iter().take(MESSAGES_MAX).cloned().collect();
-        let strict = result.strict_violations.iter().map(ToString::to_string);
-        let strict: Vec<String> = strict.take(MESSAGES_MAX).collect();
+        let found = result.strict_violations.iter();
+        let (no_data, strict): (Vec<_>, Vec<_>) =
+            found.partition(|found| found.kind == StrictKind::NoData);
+        let text = |found: Vec<&StrictViolation>| {
+            let some = found.iter().take(MESSAGES_MAX);
+            some.map(ToString::to_string).collect()
+        };
         run.ends.push(FioJobEnd {
             disk,
             place,
@@ -394,7 +399,8 @@ impl Guest {
             verified: result.counts.verified,
             volume,
             messages,
-            strict,
+            strict: text(strict),
+            no_data: text(no_data),
         });
         run.results.push(result);
     }
