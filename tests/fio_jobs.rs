@@ -83,6 +83,30 @@ const JOBS: &[(&str, &str)] = &[
     ),
     ("meta", "rw=randwrite\nbs=4k\nverify=meta"),
     (
+        "pattern",
+        "rw=randwrite\nbs=4k\nverify=pattern\nverify_pattern=0xdeadbeef",
+    ),
+    (
+        "pattern_offset",
+        "rw=randwrite\nbsrange=4k-32k\nverify=pattern\nverify_pattern=\"ab\"%o-12",
+    ),
+    (
+        "pattern_header",
+        "rw=randwrite\nbs=4k\nverify_pattern=0x12345\niodepth=8",
+    ),
+    (
+        "pattern_header_inside",
+        "rw=write\nbs=8k\nverify_pattern=\"fio\"0xff%o\nverify_offset=1024\nloops=2",
+    ),
+    (
+        "pattern_md5",
+        "rw=randwrite\nbs=4k\nverify=md5\nverify_pattern=%o305419896\nverify_interval=512",
+    ),
+    (
+        "pattern_meta",
+        "rw=randrw\nbs=4k\nverify=meta\nverify_pattern=%o\"meta\"\nverify_backlog=32",
+    ),
+    (
         "seeded",
         "rw=randwrite\nbs=4k\nrandseed=7\nverify=crc32c-intel",
     ),
@@ -103,6 +127,48 @@ fn blank(image: &mut [u8]) {
         if image[at..at + 2] == [0xca, 0xac] {
             image[at + 24..at + 32].fill(0);
             image[at + 36..at + 40].fill(0);
+        }
+    }
+}
+
+/// What both say of a byte that is not as it was written: every line about the verification.
+fn complaints(text: &str) -> Vec<String> {
+    let ours = |line: &&str| {
+        ["verify", "pattern", " CRC: "]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    text.lines().filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn a_changed_byte_of_a_pattern_is_rejected_with_fios_words() {
+    let jobs = JOBS.iter().filter(|(name, _)| name.contains("pattern"));
+    for (name, more) in jobs {
+        let (directory, file) = place(&format!("changed-{name}"));
+        let mut image = vec![0; SIZE];
+        let written = model_fio(&job_text(&file, more), &file, &mut image);
+        assert!(written.strictly_passed(), "{name}: {:?}", written.messages);
+        let more = more.replace("rw=randwrite", "rw=randread");
+        let more = more.replace("rw=randrw", "rw=randread");
+        let reading = job_text(&file, &more.replace("rw=write", "rw=read"));
+        for byte in [0, 3 * 4096 + 2000] {
+            image[byte] ^= 5;
+            fs::write(&file, &image).expect("the changed image");
+            let output = real_fio(&directory, &reading);
+            let fios = complaints(&String::from_utf8_lossy(&output.stderr));
+            let result = model_fio(&reading, &file, &mut image);
+            // Of several intervals in a read, the last one decides.
+            let exit = output.status.code();
+            assert_eq!(exit == Some(1), result.error.0 == 84, "{name}, byte {byte}");
+            assert!(!fios.is_empty(), "{name}, byte {byte}");
+            assert_eq!(
+                complaints(&result.messages.join("\n")),
+                fios,
+                "{name}, byte {byte}"
+            );
+            image[byte] ^= 5;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! out (`thread`).
 
 use crate::digest::VerifyType;
+use crate::pattern::Pattern;
 
 /// Which directions a job moves data in, and in which order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,6 +169,8 @@ pub struct Job {
     pub verify_interval: u32,
     /// `verify_offset`: where in an interval its header stands, 0 is in front
     pub verify_offset: u32,
+    /// `verify_pattern`
+    pub verify_pattern: Option<Pattern>,
     /// `verify_fatal`
     pub verify_fatal: bool,
     /// `norandommap`
@@ -212,6 +215,7 @@ impl Default for Job {
             verify_backlog_batch: 0,
             verify_interval: 0,
             verify_offset: 0,
+            verify_pattern: None,
             verify_fatal: false,
             norandommap: false,
             randrepeat: true,

@@ -6,6 +6,7 @@
 use crate::digest::VerifyType;
 use crate::job::{IoEngine, Job, ReadWrite, Span};
 use crate::numbers;
+use crate::pattern::Pattern;
 
 /// Longest block: what the model's buffers and tables are made for.
 const BLOCK_MAX: u64 = 64 << 20;
@@ -20,8 +21,8 @@ pub(crate) struct Draft {
     pub ranges: [Option<(u32, u32)>; 2],
     pub kb_base: Option<u32>,
     pub verify_only: bool,
-    pub pattern_wanted: bool,
-    pub pattern_given: bool,
+    /// `verify` was set, to whatever: a pattern alone does not imply a type then.
+    pub verify_given: bool,
 }
 
 impl Draft {
@@ -37,6 +38,9 @@ impl Draft {
         for (index, len) in lengths.into_iter().enumerate() {
             let fixed = self.blocks[index].unwrap_or(4096);
             *len = self.ranges[index].unwrap_or((fixed, fixed));
+        }
+        if job.verify_pattern.is_some() && !self.verify_given {
+            job.verify = Some(VerifyType::Pattern);
         }
         job
     }
@@ -259,9 +263,7 @@ pub(crate) static SETTERS: &[Setter] = &[
     setter("verify_only", "verify_only", |d, v| {
         put(&mut d.verify_only, v.flag())
     }),
-    setter("verify_pattern", "verify_pattern", |d, v| {
-        put(&mut d.pattern_given, v.text("a pattern").map(|_| true))
-    }),
+    setter("verify_pattern", "verify_pattern", verify_pattern),
     setter("norandommap", "norandommap", |d, v| {
         put(&mut d.job.norandommap, v.flag())
     }),
@@ -418,7 +420,10 @@ fn split(text: &str, base: u32) -> Option<Vec<(u32, u32)>> {
         }
         split.push((len, share));
     }
-    let given: u32 = split.iter().filter_map(|(_, share)| *share).sum();
+    let shares = split
+        .iter()
+        .filter_map(|(_, share): &(u32, Option<u32>)| *share);
+    let given = shares.fold(0u32, u32::saturating_add);
     let open = split.iter().filter(|(_, share)| share.is_none()).count() as u32;
     if given > 100 {
         return None;
@@ -447,15 +452,9 @@ fn batch_complete(draft: &mut Draft, mut value: Value<'_>) -> Taken {
 
 fn verify(draft: &mut Draft, value: Value<'_>) -> Taken {
     let name = value.text.unwrap_or_default();
-    draft.pattern_wanted = name == "pattern";
-    if draft.pattern_wanted {
-        return Ok(());
-    }
+    draft.verify_given = true;
     if name == "0" {
         return put(&mut draft.job.verify, Ok(None));
-    }
-    if name == "pattern_hdr" {
-        return Err(Refusal::Unsupported("fills blocks from fio's generator"));
     }
     let list = VerifyType::ALL
         .iter()
@@ -466,4 +465,14 @@ fn verify(draft: &mut Draft, value: Value<'_>) -> Taken {
         &mut draft.job.verify,
         VerifyType::named(name).map(Some).ok_or_else(|| bad(list)),
     )
+}
+
+fn verify_pattern(draft: &mut Draft, value: Value<'_>) -> Taken {
+    let expected = "bytes such as 0xdeadbeef, 123, \"text\" or %o, up to 512 of them";
+    let text = value.text(expected)?;
+    if text.contains('\'') {
+        return Err(Refusal::Unsupported("reads no files: write the bytes"));
+    }
+    let pattern = Pattern::parse(text).ok_or_else(|| bad(expected))?;
+    put(&mut draft.job.verify_pattern, Ok(Some(pattern)))
 }

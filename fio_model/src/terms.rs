@@ -6,9 +6,9 @@
 use std::fmt;
 
 use crate::digest::VerifyType;
-use crate::header::HEADER_LEN;
 use crate::job::{Job, Span};
 use crate::offsets::Region;
+use crate::pattern::Pattern;
 use crate::result::Origin;
 
 /// How much of a disk a job covers in the simulator, in place of its run time.
@@ -87,8 +87,9 @@ pub(crate) struct Terms {
     pub backlog_batch: u64,
     pub verify: Option<VerifyType>,
     pub interval: u32,
-    /// Where in an interval its header stands; 0: in front.
+    /// Where in an interval its header stands; 0: in front, or there is none.
     pub verify_offset: u32,
+    pub pattern: Option<Pattern>,
     pub is_sync: bool,
     pub reads: bool,
     pub writes: bool,
@@ -154,7 +155,11 @@ impl Terms {
             },
             verify: job.verify,
             interval,
-            verify_offset: job.verify_offset,
+            verify_offset: match job.verify {
+                Some(verify) if verify.has_header() => job.verify_offset,
+                _ => 0,
+            },
+            pattern: job.verify_pattern.clone(),
             is_sync: job.ioengine.is_sync(),
             reads: job.rw.reads(),
             writes,
@@ -195,8 +200,8 @@ fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
 /// Bytes of an interval, which must hold a header and a checksum.
 fn interval(job: &Job) -> Result<u32, SetupError> {
     let interval = job.interval();
-    if let Some(verify) = job.verify.filter(|verify| *verify != VerifyType::Null) {
-        let header = (HEADER_LEN + verify.trailer_len()) as u32;
+    if let Some(verify) = job.verify {
+        let header = verify.header_len() as u32;
         if interval < header {
             return Err(SetupError::BlocksizeTooSmall { interval, header });
         }

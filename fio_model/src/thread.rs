@@ -271,7 +271,7 @@ impl FioThread {
     /// each request of a batch; it does nothing for a read and for the rest of a short write.
     ///
     /// Returns the fingerprint of what is written: with several headers in a write, that of the
-    /// first interval; without a header, that of the content.
+    /// first interval; without a header in front, that of the content.
     pub fn prepare(
         &mut self,
         request: &Request,
@@ -295,15 +295,19 @@ impl FioThread {
             interval: self.terms.interval,
             header_at: self.terms.verify_offset,
             seed: unit.seed,
+            pattern: self.terms.pattern.as_ref(),
             offset: unit.offset,
             now_ns,
             thread: self.thread_number as u16,
             numberio: unit.numberio,
         };
         let header = verify::stamp(&stamp, buffer, digests);
-        if header.magic != 0 {
-            unit.fingerprint = Fingerprint::of_header(&header);
-        }
+        let is_in_front = header.magic != 0 && self.terms.verify_offset == 0;
+        unit.fingerprint = if is_in_front {
+            Fingerprint::of_header(&header)
+        } else {
+            fingerprint(buffer)
+        };
         unit.fingerprint
     }
 

@@ -1,9 +1,9 @@
 //! What a fio thread does with a completion: counts, checks, errors.
 
 use super::FioThread;
-use crate::digest::VerifyType;
 use crate::digest_cache::DigestCache;
 use crate::errno::Errno;
+use crate::fingerprint::fingerprint;
 use crate::request::{Completion, Op, UnitId};
 use crate::result::{FirstFailure, Origin};
 use crate::units::Unit;
@@ -130,22 +130,36 @@ impl FioThread {
         let (Some(oracle), Some(verify)) = (&mut self.oracle, self.terms.verify) else {
             return;
         };
-        if verify == VerifyType::Null {
+        let interval = self.terms.interval;
+        if !verify.has_header() {
+            // What a pattern puts there, interval by interval; nothing is known of `verify=null`.
+            let Some(pattern) = &self.terms.pattern else {
+                return;
+            };
+            let mut content = vec![0; unit.len as usize];
+            pattern.fill(unit.offset, &mut content);
+            let blocks = content.chunks(interval as usize);
+            for (at, block) in (0u64..).step_by(interval as usize).zip(blocks) {
+                oracle.written(unit.offset + at, fingerprint(block));
+            }
             return;
         }
-        oracle.written(unit.offset, unit.fingerprint);
-        let interval = self.terms.interval;
         let stamp = verify::Stamp {
             verify,
             interval,
             header_at: self.terms.verify_offset,
             seed: unit.seed,
+            pattern: None,
             offset: unit.offset,
             now_ns: unit.prepared_ns,
             thread: self.thread_number as u16,
             numberio: unit.numberio,
         };
-        for at in (interval..unit.len).step_by(interval as usize) {
+        for at in (0..unit.len).step_by(interval as usize) {
+            if at == 0 && self.terms.verify_offset == 0 {
+                oracle.written(unit.offset, unit.fingerprint);
+                continue;
+            }
             oracle.written(unit.offset + u64::from(at), stamp.fingerprint(at));
         }
     }
@@ -173,6 +187,7 @@ impl FioThread {
             interval: self.terms.interval.min(unit.len),
             offset: unit.offset,
             seed: self.terms.checks_seed.then_some(unit.seed),
+            pattern: self.terms.pattern.as_ref(),
             numberio: self.terms.checks_numberio.then_some(unit.numberio),
             fatal: self.terms.verify_fatal,
             flags,

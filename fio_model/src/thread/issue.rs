@@ -59,6 +59,7 @@ impl FioThread {
         let logs = op == Op::Write && self.terms.verify.is_some() && self.terms.do_verify;
         let verifies = op == Op::Read && self.terms.verify.is_some() && !self.terms.writes;
         let seed = match (op, self.terms.verify) {
+            _ if self.terms.pattern.is_some() => 0,
             (Op::Write, Some(verify)) if verify != VerifyType::Null => {
                 self.payload_seeds.draw_seed()
             }
@@ -121,7 +122,10 @@ impl FioThread {
     }
 
     fn queue_logged(&mut self, unit: UnitId, logged: Logged) -> Step {
-        let seed = self.payload_seeds.draw_seed();
+        let seed = match self.terms.pattern {
+            Some(_) => 0,
+            None => self.payload_seeds.draw_seed(),
+        };
         let Logged {
             offset,
             len,
