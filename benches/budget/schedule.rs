@@ -9,6 +9,8 @@ use crate::rig::{Rig, Start, places, verified};
 const HOTPLUGS: usize = 10;
 /// Blocks that its fio writes and verifies.
 const BLOCKS: u64 = 200;
+/// Depth, batch and backlog are divided by this: the quick volume's, which campaigns take.
+const SCALE: u32 = 8;
 
 /// A simulation that goes back to a snapshot before every schedule.
 pub struct Schedules {
@@ -34,23 +36,26 @@ impl Schedules {
         let on = places(1, 2);
         let volume = Volume {
             blocks: BLOCKS,
-            scale: 32,
+            scale: SCALE,
         };
         Self::of(Rig::booted(1, 2, &on[..1], "crc32c", volume), on)
     }
 
-    /// A target with two disks attached, and a VM that is off.
+    /// A target with two disks attached, and a VM that has run and is off.
     pub fn off() -> Self {
         let on = places(1, 2);
         let volume = Volume {
             blocks: 1,
-            scale: 32,
+            scale: SCALE,
         };
         let mut rig = Rig::new(1, 2, "crc32c", volume);
         for (disk, place) in &on {
             rig.ask_attach(*disk, *place);
             rig.until(|what| matches!(what, Observation::Answered { .. }));
         }
+        rig.boot(0);
+        rig.perform(&Action::KillVm { vm: VmId(1) });
+        rig.until(|what| matches!(what, Observation::Answered { .. }));
         Self::of(rig, on)
     }
 

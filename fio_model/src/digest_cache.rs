@@ -15,8 +15,8 @@ const ENTRIES_DEFAULT: usize = 1 << 16;
 
 /// A table of digests by verify type, payload seed, place in the write, and length.
 ///
-/// Memory is bounded and allocated at once (2.5 MiB by default, touched as it fills); when a set is
-/// full, its entries are replaced in turn. What it holds never changes a verdict, only its price.
+/// Memory is bounded and allocated with the first digest (2.5 MiB by default, touched as it fills); when a
+/// set is full, its entries are replaced in turn. What it holds never changes a verdict, only its price.
 #[derive(Clone, Debug)]
 pub struct DigestCache {
     words: Vec<u64>,
@@ -40,7 +40,7 @@ impl DigestCache {
     pub fn with_entries(entries_min: usize) -> DigestCache {
         let sets = entries_min.div_ceil(WAYS).next_power_of_two();
         DigestCache {
-            words: vec![0; sets * WAYS * ENTRY],
+            words: Vec::new(),
             set_mask: sets - 1,
             turn: 0,
         }
@@ -59,6 +59,9 @@ impl DigestCache {
         // A CRC-32C costs less than a look at an entry that is in no cache of the CPU.
         if verify == VerifyType::Crc32c || verify.trailer_len() > CACHED {
             return compute();
+        }
+        if self.words.is_empty() {
+            self.words = vec![0; (self.set_mask + 1) * WAYS * ENTRY];
         }
         // Verify numbers are at least 1, so no key is that of an empty entry.
         let what = u64::from(verify.number()) << 56 | (len as u64) << 28 | at as u64;

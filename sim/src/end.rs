@@ -17,7 +17,9 @@ pub type GuestMemory = GuestMemoryMmap<Touched>;
 /// A guest's memory. In *sim* anonymous; behind sockets the peer's file descriptors.
 pub type Memory = Arc<GuestMemory>;
 
-/// Actors an end can have; the world numbers those of all ends together, up to this many.
+/// Actors an end can have: their numbers fit a bit set.
+pub const END_ACTORS_MAX: usize = 64;
+/// Actors of all ends of a world together.
 pub const ACTORS_MAX: usize = 128;
 
 /// What can run in an end: a thread, a device, a work item.
@@ -82,11 +84,12 @@ pub trait End {
     /// When `actor` can take a turn. O(1).
     fn when(&self, actor: ActorId) -> When;
 
-    /// How many actors there are: `ActorId(0)` up to this, exclusively. Constant over a run.
+    /// How many actors there are, up to [`END_ACTORS_MAX`]: `ActorId(0)` up to this, exclusively. Constant
+    /// over a run.
     fn actors(&self) -> u8;
 
     /// The actors whose `when` may have changed since this was last called, as a bit set.
-    fn changed(&mut self) -> u128;
+    fn changed(&mut self) -> u64;
 
     /// Lets `actor` take one turn: a step to the next point where another thread could have run.
     ///

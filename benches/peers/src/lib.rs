@@ -95,7 +95,7 @@ struct Producer {
 
 struct Producers {
     all: Vec<Producer>,
-    changed: u128,
+    changed: u64,
     sleeps: bool,
 }
 
@@ -119,7 +119,7 @@ impl End for Producers {
         self.all.len() as u8
     }
 
-    fn changed(&mut self) -> u128 {
+    fn changed(&mut self) -> u64 {
         std::mem::take(&mut self.changed)
     }
 
@@ -182,8 +182,8 @@ impl End for Server {
         1
     }
 
-    fn changed(&mut self) -> u128 {
-        u128::from(std::mem::take(&mut self.touched))
+    fn changed(&mut self) -> u64 {
+        u64::from(std::mem::take(&mut self.touched))
     }
 
     fn turn(&mut self, _: ActorId, cx: &mut Cx<'_, Answer>) -> ToyTurn {
@@ -230,7 +230,7 @@ fn ends(seed: u64, sleeps: bool) -> (Producers, Server) {
     });
     let producers = Producers {
         all: all.collect(),
-        changed: u128::MAX,
+        changed: (1 << PRODUCERS) - 1,
         sleeps,
     };
     let server = Server {
@@ -242,6 +242,16 @@ fn ends(seed: u64, sleeps: bool) -> (Producers, Server) {
         sleeps,
     };
     (producers, server)
+}
+
+/// Takes over from an end when its actors can go, as the world does; `first` is the first of them.
+fn refresh(end: &mut impl End, first: usize, schedule: &mut Schedule) {
+    let mut changed = end.changed();
+    while changed != 0 {
+        let actor = changed.trailing_zeros() as u8;
+        changed &= changed - 1;
+        schedule.set(first + usize::from(actor), end.when(ActorId(actor)));
+    }
 }
 
 /// Runs the workload with `seed`: the hash of all turns, and the virtual time at the end.
@@ -259,9 +269,7 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
     let (mut producers, mut server) = ends(seed, sleeps);
     let mut schedule = Schedule::default();
     schedule.add(PRODUCERS as usize + 1);
-    for actor in 0..PRODUCERS as usize {
-        schedule.set(actor, producers.when(ActorId(actor as u8)));
-    }
+    refresh(&mut producers, 0, &mut schedule);
     let mut dice = Dice::new(seed, 1);
     let (mut hash, mut now) = (RunHash::default(), Time::ZERO);
     let (mut questions, mut answers, mut saw) = (Vec::new(), Vec::new(), Vec::new());
@@ -270,38 +278,43 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
         now = now.max(ready);
         schedule.went(actor);
         let (dice, saw) = (&mut dice, &mut saw);
+        // What came of the turn goes straight to the other end, as in the world.
         let words = if actor == server_actor {
-            let mut cx = Cx {
-                now,
-                dice,
-                out: &mut answers,
-                saw,
-            };
-            server.turn(ActorId(0), &mut cx).words()
+            let out = &mut answers;
+            let turn = server.turn(
+                ActorId(0),
+                &mut Cx {
+                    now,
+                    dice,
+                    out,
+                    saw,
+                },
+            );
+            refresh(&mut server, server_actor, &mut schedule);
+            for answer in answers.drain(..) {
+                producers.input(now, answer);
+                refresh(&mut producers, 0, &mut schedule);
+            }
+            turn.words()
         } else {
-            let mut cx = Cx {
-                now,
-                dice,
-                out: &mut questions,
-                saw,
-            };
-            producers.turn(ActorId(actor as u8), &mut cx).words()
+            let id = ActorId(actor as u8);
+            let out = &mut questions;
+            let turn = producers.turn(
+                id,
+                &mut Cx {
+                    now,
+                    dice,
+                    out,
+                    saw,
+                },
+            );
+            refresh(&mut producers, 0, &mut schedule);
+            for question in questions.drain(..) {
+                server.input(now, question);
+                refresh(&mut server, server_actor, &mut schedule);
+            }
+            turn.words()
         };
-        questions
-            .drain(..)
-            .for_each(|question| server.input(now, question));
-        answers
-            .drain(..)
-            .for_each(|answer| producers.input(now, answer));
-        if server.changed() != 0 {
-            schedule.set(server_actor, server.when(ActorId(0)));
-        }
-        let mut changed = producers.changed() & ((1 << PRODUCERS) - 1);
-        while changed != 0 {
-            let actor = changed.trailing_zeros() as usize;
-            changed &= changed - 1;
-            schedule.set(actor, producers.when(ActorId(actor as u8)));
-        }
         hash.fold((actor as u64) << 56 ^ now.0);
         words.into_iter().for_each(|word| hash.fold(word));
     }

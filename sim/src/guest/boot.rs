@@ -99,7 +99,7 @@ impl Guest {
             GuestAct::Pause if self.power == Power::Off || self.paused => {}
             GuestAct::Pause => {
                 self.paused = true;
-                self.changed = u128::MAX >> (128 - self.ready.len());
+                self.changed = u64::MAX >> (64 - self.ready.len());
                 let started = self.started();
                 self.qemu.pausing.extend(started.map(BootStep::Stop));
             }
@@ -190,7 +190,7 @@ impl Guest {
             }
             BootStep::Running => {
                 self.paused = false;
-                self.changed = u128::MAX >> (128 - self.ready.len());
+                self.changed = u64::MAX >> (64 - self.ready.len());
             }
         }
         soon

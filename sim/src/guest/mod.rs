@@ -177,7 +177,7 @@ pub struct Guest {
     digests: Digests,
     scratch: Vec<u8>,
     ready: Vec<When>,
-    changed: u128,
+    changed: u64,
 }
 
 impl Guest {
@@ -449,7 +449,7 @@ impl End for Guest {
         self.ready.len() as u8
     }
 
-    fn changed(&mut self) -> u128 {
+    fn changed(&mut self) -> u64 {
         std::mem::take(&mut self.changed)
     }
 

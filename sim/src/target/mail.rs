@@ -136,8 +136,8 @@ pub struct Agenda {
     due: Vec<Time>,
     messages: Vec<Stamp>,
     /// The actors that have a message.
-    mail: u128,
-    changed: u128,
+    mail: u64,
+    changed: u64,
     one_reactor: bool,
     stalled: Time,
 }
@@ -155,6 +155,11 @@ impl Agenda {
         }
     }
 
+    /// When `actor` was last said to be due.
+    pub fn due(&self, actor: usize) -> Time {
+        self.due[actor]
+    }
+
     /// Notes when `actor` is due: at all, and for a message.
     pub fn set(&mut self, actor: usize, due: Time, message: Stamp) {
         if self.due[actor] == due && self.messages[actor] == message {
@@ -163,10 +168,10 @@ impl Agenda {
         self.due[actor] = due;
         if self.messages[actor] != message {
             if self.one_reactor {
-                self.changed = u128::MAX;
+                self.changed = u64::MAX;
             }
             self.mail &= !(1 << actor);
-            self.mail |= u128::from(message != NO_MESSAGE) << actor;
+            self.mail |= u64::from(message != NO_MESSAGE) << actor;
             self.messages[actor] = message;
         }
         self.changed |= 1 << actor;
@@ -175,7 +180,7 @@ impl Agenda {
     /// The reactor of the app thread stands still until `until`.
     pub fn stall(&mut self, until: Time) {
         self.stalled = self.stalled.max(until);
-        self.changed = u128::MAX;
+        self.changed = u64::MAX;
     }
 
     /// When `actor` can take a turn.
@@ -203,8 +208,8 @@ impl Agenda {
     }
 
     /// The actors whose time may have changed since the last call.
-    pub fn take_changed(&mut self) -> u128 {
-        let all = (1u128 << self.due.len()) - 1;
+    pub fn take_changed(&mut self) -> u64 {
+        let all = u64::MAX >> (64 - self.due.len());
         std::mem::take(&mut self.changed) & all
     }
 }

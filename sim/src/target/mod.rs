@@ -116,7 +116,7 @@ pub struct Target {
     /// The actor whose turn it is.
     running: usize,
     agenda: Agenda,
-    touched: u128,
+    touched: u64,
     sent: u64,
 
     rpc: RpcServer,
@@ -155,12 +155,12 @@ impl Target {
     ///
     /// # Panics
     ///
-    /// If `controllers_max` does not fit the actors that a world can number.
+    /// If `controllers_max` makes more actors than an end can have.
     #[must_use]
     pub fn new(config: TargetConfig) -> Self {
         let actors = VDEV + usize::from(config.controllers_max);
         assert!(
-            actors < crate::end::ACTORS_MAX,
+            actors <= crate::end::END_ACTORS_MAX,
             "{actors} actors are too many"
         );
         Self {
@@ -307,6 +307,10 @@ impl Target {
             self.touched |= 1 << DPDK;
         }
         let mut touched = std::mem::take(&mut self.touched);
+        let due = self.bdevs.engine.due();
+        if !self.dead && due != self.agenda.due(BDEV) {
+            self.agenda.set(BDEV, due, NO_MESSAGE);
+        }
         while touched != 0 {
             let actor = touched.trailing_zeros() as usize;
             touched &= touched - 1;
@@ -314,7 +318,7 @@ impl Target {
                 _ if self.dead => (Time::NEVER, NO_MESSAGE),
                 APP => self.app_due(),
                 DPDK => (self.dpdk.due(), NO_MESSAGE),
-                BDEV => (self.bdevs.engine.due(), NO_MESSAGE),
+                BDEV => continue,
                 vdev => match self.ctl.get(vdev - VDEV) {
                     Some(Some(ctl)) => {
                         let message = ctl.inbox.first();
@@ -395,7 +399,7 @@ impl End for Target {
         (VDEV + self.ctl.len()) as u8
     }
 
-    fn changed(&mut self) -> u128 {
+    fn changed(&mut self) -> u64 {
         self.agenda.take_changed()
     }
 
@@ -407,7 +411,7 @@ impl End for Target {
         self.now = self.now.max(cx.now);
         let actor = usize::from(actor.0);
         self.running = actor;
-        self.touched |= 1 << actor | 1 << BDEV;
+        self.touched |= 1 << actor;
         let turn = match actor {
             APP => self.app_turn(cx),
             DPDK => self.dpdk_turn(cx),
@@ -415,7 +419,7 @@ impl End for Target {
             vdev => self.vdev_turn(cx, vdev - VDEV),
         };
         if self.dead {
-            self.touched = u128::MAX >> (128 - (VDEV + self.ctl.len()));
+            self.touched = u64::MAX >> (64 - (VDEV + self.ctl.len()));
         }
         self.refresh();
         turn

@@ -306,9 +306,9 @@ impl World {
     ///
     /// If somebody can take one before `until`.
     pub fn pass(&mut self, until: Time) {
-        let first = self.schedule.earliest();
+        let first = self.schedule.soonest();
         assert!(
-            first.is_none_or(|(_, ready)| ready >= until),
+            first.is_none_or(|first| first >= until),
             "a turn at {first:?} comes before {until}"
         );
         self.now = self.now.max(until);

@@ -22,7 +22,7 @@ use super::together::Together;
 use super::{Choices, Record, Step, Strategy, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
-use crate::end::{ACTORS_MAX, End as _};
+use crate::end::{ACTORS_MAX, END_ACTORS_MAX, End as _};
 use crate::guest::{Guest, GuestConfig};
 use crate::message::{GuestAct, ToGuest};
 use crate::target::{Latencies, Target, TargetConfig};
@@ -254,7 +254,7 @@ impl Sim {
             .collect();
         let guest = Guest::new(config);
         let actors = self.world.actors() + usize::from(guest.actors());
-        if actors > ACTORS_MAX {
+        if actors > ACTORS_MAX || usize::from(guest.actors()) > END_ACTORS_MAX {
             let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
             return Err(TestbedError(limit));
         }

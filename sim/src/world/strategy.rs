@@ -75,21 +75,25 @@ impl Strategy {
 
     /// Who goes next, not later than `limit`, or why nobody does.
     pub(super) fn pick(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Pick {
-        let Some((first, since)) = schedule.earliest() else {
+        let Some(soonest) = schedule.soonest() else {
             return Pick::AtRest;
         };
-        if since > limit {
+        if soonest > limit {
             return Pick::Later;
         }
+        let timed = || {
+            let next = schedule.next_at(soonest);
+            next.map_or(Pick::AtRest, |actor| Pick::Goes(actor, soonest))
+        };
         match self {
-            Self::Timed => Pick::Goes(first, since),
+            Self::Timed => timed(),
             Self::Random { slack, dice } => {
-                let horizon = now.max(since).0.saturating_add(*slack).min(limit.0);
+                let horizon = now.max(soonest).0.saturating_add(*slack).min(limit.0);
                 let (actor, since) = schedule.any_until(Time(horizon), dice);
                 Pick::Goes(actor, since)
             }
             Self::Replay(choices) => match choices.next() {
-                None => Pick::Goes(first, since),
+                None => timed(),
                 Some(actor) => match schedule.ready(usize::from(actor)) {
                     Some(since) => Pick::Goes(usize::from(actor), since),
                     None => Pick::Strayed,
