@@ -101,5 +101,8 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let mut text = Vec::new();
     let exit = conform_command(&arguments.paths, options, &mut text).map_err(Stop::error)?;
     print(&String::from_utf8_lossy(&text))?;
+    if plugfest::interrupt::asked() {
+        eprintln!("interrupted: what was played by then is above");
+    }
     Ok(exit)
 }

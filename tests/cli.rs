@@ -198,6 +198,98 @@ fn ctrl_c_leaves_a_partial_report() {
 }
 
 #[test]
+fn conform_can_be_interrupted() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["conform", "--serve", "tests/transcripts"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // All of them take a minute; a process of its own is soon ready for a signal.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let id = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &id]).status();
+    assert!(kill.unwrap().success());
+    let said = child.wait_with_output().unwrap();
+    let err = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(3), "{err}");
+    assert!(err.contains("interrupted"), "{err}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_known_before_the_work() {
+    let run = ["run", "hotattach", "--volume", "full"];
+    let fuzz = ["fuzz", "--target-behaviour", "head"];
+    for (command, option) in [
+        (&run[..], "--junit"),
+        (&run[..], "--repro"),
+        (&fuzz[..], "--repro"),
+    ] {
+        for (place, why) in [
+            ("/nonexistent/x", "No such file"),
+            ("tests", "is a directory"),
+        ] {
+            let said = plugfest(&[command, &[option, place]].concat());
+            assert!(said.ends_with("exit 2\n"), "{said}");
+            assert!(
+                said.contains(&format!("cannot write {place}: {why}")),
+                "{said}"
+            );
+            assert_eq!(said.lines().count(), 3, "nothing was done: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_was_found_is_told_even_if_its_file_cannot_be_written() {
+    let fuzz = ["fuzz", "--target-behaviour", "head", "--repro", "/dev/full"];
+    let said = plugfest(&fuzz);
+    assert!(said.contains("\nFAIL I"), "{said}");
+    assert!(
+        said.contains("cannot write /dev/full: No space left"),
+        "{said}"
+    );
+    assert!(said.ends_with("exit 2\n"), "{said}");
+    let last = u64::MAX.to_string();
+    let said = plugfest(&["fuzz", "--seed", &last, "--stories", "2"]);
+    assert!(said.contains("there are no 2 seeds from"), "{said}");
+    assert!(said.ends_with("exit 2\n"), "{said}");
+}
+
+#[test]
+fn nobody_who_reads_is_no_crash() {
+    for arguments in [
+        &["run", "hotattach/1", "--volume", "quick"][..],
+        &[
+            "run",
+            "hotattach/1",
+            "--volume",
+            "quick",
+            "--seeds",
+            "0..20",
+            "--format",
+            "json",
+        ],
+        &["fuzz"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        drop(out);
+        let said = child.wait_with_output().unwrap();
+        assert_eq!(said.status.code(), Some(3), "{arguments:?}");
+        let err = String::from_utf8(said.stderr).unwrap();
+        assert!(!err.contains("panicked"), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
 fn junit_has_a_case_a_case_and_seed_and_says_what_failed() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("junit.xml");
     let file = path.to_str().unwrap();

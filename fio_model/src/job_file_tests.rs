@@ -87,6 +87,13 @@ fn each_kind_of_wrong_says_which_it_is_and_where() {
         ("[x\nbs=4k\n", "x.fio:1", ""),
         ("[x]\niodepth=0\n", "x.fio:2", "0"),
         ("[x]\ndirect=yes\n", "x.fio:2", "0 or 1"),
+    ];
+    refused(&rows);
+}
+
+#[test]
+fn patterns_splits_and_places_are_refused_where_fio_or_the_model_would_not_take_them() {
+    let rows = [
         (
             "[x]\nrw=write\nverify=pattern\n",
             "x.fio:3",
@@ -143,6 +150,11 @@ fn each_kind_of_wrong_says_which_it_is_and_where() {
             "unsupported",
         ),
     ];
+    refused(&rows);
+}
+
+/// That each text is one error, which begins with its place and has these words.
+fn refused(rows: &[(&str, &str, &str)]) {
     for (text, place, words) in rows {
         let said = error(text);
         assert!(said.starts_with(place), "{text:?}: {said}");

@@ -155,10 +155,7 @@ impl Terms {
             },
             verify: job.verify,
             interval,
-            verify_offset: match job.verify {
-                Some(verify) if verify.has_header() => job.verify_offset,
-                _ => 0,
-            },
+            verify_offset: header_at(job),
             pattern: job.verify_pattern.clone(),
             is_sync: job.ioengine.is_sync(),
             reads: job.rw.reads(),
@@ -195,6 +192,12 @@ fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
         Some(given) => given.of(device),
         None => region.size,
     }
+}
+
+/// Where headers stand, if there are any.
+fn header_at(job: &Job) -> u32 {
+    let verify = job.verify.filter(|verify| verify.has_header());
+    verify.map_or(0, |_| job.verify_offset)
 }
 
 /// Bytes of an interval, which must hold a header and a checksum.

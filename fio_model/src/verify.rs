@@ -237,44 +237,7 @@ impl fmt::Display for InFile<'_> {
             request_length,
             flags,
         } = self.failure;
-        match cause {
-            Cause::Magic { got } => {
-                write!(f, "verify: bad magic header {got:x}, wanted {MAGIC:x}")?;
-            }
-            Cause::Length { got, wanted } => {
-                write!(f, "verify: bad header length {got}, wanted {wanted}")?;
-            }
-            Cause::RandSeed { got, wanted } => {
-                write!(f, "verify: bad header rand_seed {got}, wanted {wanted}")?;
-            }
-            Cause::Offset { got, wanted } => {
-                write!(f, "verify: bad header offset {got}, wanted {wanted}")?;
-            }
-            Cause::Numberio { got, wanted } => {
-                write!(f, "verify: bad header numberio {got}, wanted {wanted}")?;
-            }
-            Cause::HeaderCrc { got, calculated } => {
-                write!(
-                    f,
-                    "verify: bad header crc {got:x}, calculated {calculated:x}"
-                )?;
-            }
-            Cause::Payload { verify, .. } => {
-                write!(f, "{:.8}: verify failed", verify.name())?;
-            }
-            Cause::Pattern {
-                mismatch: Mismatch { at, got, wanted },
-                ..
-            } => {
-                let bits = (got ^ wanted).count_ones();
-                writeln!(
-                    f,
-                    "fio: got pattern '{got:02x}', wanted '{wanted:02x}'. Bad bits {bits}"
-                )?;
-                writeln!(f, "fio: bad pattern block offset {at}")?;
-                f.write_str("pattern: verify failed")?;
-            }
-        }
+        cause.what(f)?;
         write!(f, " at file {} offset {offset}, length {length}", self.file)?;
         write!(
             f,
@@ -307,6 +270,48 @@ impl fmt::Display for InFile<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Cause {
+    /// What is wrong, in fio's words, without the place.
+    fn what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Magic { got } => {
+                write!(f, "verify: bad magic header {got:x}, wanted {MAGIC:x}")
+            }
+            Cause::Length { got, wanted } => {
+                write!(f, "verify: bad header length {got}, wanted {wanted}")
+            }
+            Cause::RandSeed { got, wanted } => {
+                write!(f, "verify: bad header rand_seed {got}, wanted {wanted}")
+            }
+            Cause::Offset { got, wanted } => {
+                write!(f, "verify: bad header offset {got}, wanted {wanted}")
+            }
+            Cause::Numberio { got, wanted } => {
+                write!(f, "verify: bad header numberio {got}, wanted {wanted}")
+            }
+            Cause::HeaderCrc { got, calculated } => {
+                write!(
+                    f,
+                    "verify: bad header crc {got:x}, calculated {calculated:x}"
+                )
+            }
+            Cause::Payload { verify, .. } => write!(f, "{:.8}: verify failed", verify.name()),
+            Cause::Pattern {
+                mismatch: Mismatch { at, got, wanted },
+                ..
+            } => {
+                let bits = (got ^ wanted).count_ones();
+                writeln!(
+                    f,
+                    "fio: got pattern '{got:02x}', wanted '{wanted:02x}'. Bad bits {bits}"
+                )?;
+                writeln!(f, "fio: bad pattern block offset {at}")?;
+                f.write_str("pattern: verify failed")
+            }
+        }
     }
 }
 
