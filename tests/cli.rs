@@ -199,7 +199,7 @@ fn ctrl_c_leaves_a_partial_report() {
 
 #[test]
 fn conform_can_be_interrupted() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+    let child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
         .args(["conform", "--serve", "tests/transcripts"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdout(Stdio::piped())

@@ -175,6 +175,39 @@ fn a_changed_byte_of_a_pattern_is_rejected_with_fios_words() {
 
 #[test]
 #[ignore = "needs fio 3.33: apt-get install fio"]
+fn errors_that_do_not_end_a_job_are_counted_as_fio_counts_them() {
+    let (directory, file) = place("continue");
+    let mut image = vec![0; SIZE];
+    let job = job_text(&file, "rw=randwrite\nbs=4k\nverify=md5\niodepth=4");
+    assert!(model_fio(&job, &file, &mut image).strictly_passed());
+    for block in [5, 77, 900] {
+        image[block * 4096 + 1000] ^= 1;
+    }
+    fs::write(&file, &image).expect("the changed image");
+    for (option, exit) in [("verify", 0), ("all", 0), ("io", 1)] {
+        let more = format!("continue_on_error={option}\n");
+        let reading = job.replace("rw=randwrite", "rw=randread") + &more;
+        let output = real_fio(&directory, &reading);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let result = model_fio(&reading, &file, &mut image);
+        assert_eq!(output.status.code(), Some(exit), "{option}: {said}");
+        assert_eq!(fio_model::exit_status(&[result.clone()]), Some(exit as u8));
+        let head = result.to_string();
+        assert!(
+            said.lines().any(|line| line.starts_with(&head)),
+            "{head}: {said}"
+        );
+        let counted = said.lines().find(|line| line.contains("errors    : "));
+        let wanted = result.continued_line();
+        let wanted = wanted.unwrap_or("errors    : total=0, first_error=0/<Success>".into());
+        assert_eq!(counted.map(str::trim), Some(wanted.as_str()), "{option}");
+        let fios = complaints(&String::from_utf8_lossy(&output.stderr));
+        assert_eq!(complaints(&result.messages.join("\n")), fios, "{option}");
+    }
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
 fn the_model_writes_what_fio_writes() {
     let mut wrong = Vec::new();
     for (name, more) in JOBS {

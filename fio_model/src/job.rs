@@ -3,6 +3,7 @@
 //! Knows nothing of the text it came from (`job_file`, `options`) and nothing of how it is carried
 //! out (`thread`).
 
+use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::pattern::Pattern;
 
@@ -173,6 +174,8 @@ pub struct Job {
     pub verify_pattern: Option<Pattern>,
     /// `verify_fatal`
     pub verify_fatal: bool,
+    /// `continue_on_error`
+    pub continue_on_error: ContinueOnError,
     /// `norandommap`
     pub norandommap: bool,
     /// `randrepeat`
@@ -217,6 +220,7 @@ impl Default for Job {
             verify_offset: 0,
             verify_pattern: None,
             verify_fatal: false,
+            continue_on_error: ContinueOnError::default(),
             norandommap: false,
             randrepeat: true,
             allrandrepeat: false,

@@ -41,6 +41,13 @@ fn unsupported(option: &'static str, expected: &str) -> Result<(), Found> {
 pub(crate) fn check(draft: &Draft, job: &mut Job, warnings: &mut Vec<String>) -> Result<(), Found> {
     check_verify_kind(draft)?;
     check_pattern(job)?;
+    let goes_on = job.continue_on_error;
+    if job.ioengine.is_sync() && (goes_on.read || goes_on.write) {
+        unsupported(
+            "continue_on_error",
+            "goes on after failed I/O with libaio and io_uring only",
+        )?;
+    }
     check_sizes(job)?;
     if !job.randrepeat && job.randseed.is_none() && !job.allrandrepeat {
         unsupported("randrepeat", "has no entropy: give randseed=")?;

@@ -6,6 +6,7 @@
 //! header's time; what fio would not notice, [`strict`](StrictOracle) notices beside it.
 #![forbid(unsafe_code)]
 
+mod continue_on_error;
 mod errno;
 mod job;
 mod job_check;
@@ -36,6 +37,7 @@ mod thread;
 mod units;
 mod write_log;
 
+pub use continue_on_error::ContinueOnError;
 pub use digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
 pub use digest_cache::DigestCache;
 pub use errno::Errno;

@@ -3,8 +3,10 @@
 //! Knows nothing of files, sections and lines, and nothing of which options go together
 //! (`job_check`).
 
+use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::job::{IoEngine, Job, ReadWrite, Span};
+use crate::known_options::OTHER_ENGINES;
 use crate::numbers;
 use crate::pattern::Pattern;
 
@@ -264,6 +266,10 @@ pub(crate) static SETTERS: &[Setter] = &[
         put(&mut d.verify_only, v.flag())
     }),
     setter("verify_pattern", "verify_pattern", verify_pattern),
+    setter("continue_on_error", "continue_on_error", |d, v| {
+        let which = v.named(&ContinueOnError::NAMES);
+        put(&mut d.job.continue_on_error, which)
+    }),
     setter("norandommap", "norandommap", |d, v| {
         put(&mut d.job.norandommap, v.flag())
     }),
@@ -301,38 +307,6 @@ fn filename(draft: &mut Draft, value: Value<'_>) -> Taken {
     draft.job.filename = Some(text.to_owned());
     Ok(())
 }
-
-/// Other engines that fio 3.33 has on Linux.
-const OTHER_ENGINES: &[&str] = &[
-    "pvsync",
-    "pvsync2",
-    "vsync",
-    "posixaio",
-    "mmap",
-    "splice",
-    "sg",
-    "null",
-    "net",
-    "netsplice",
-    "cpuio",
-    "rdma",
-    "falloc",
-    "e4defrag",
-    "rbd",
-    "http",
-    "nbd",
-    "nvme",
-    "io_uring_cmd",
-    "external",
-    "spdk",
-    "spdk_bdev",
-    "exec",
-    "ftruncate",
-    "filecreate",
-    "filestat",
-    "filedelete",
-    "libzbc",
-];
 
 fn ioengine(draft: &mut Draft, value: Value<'_>) -> Taken {
     let name = value.text.unwrap_or_default();

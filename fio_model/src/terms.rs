@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::job::{Job, Span};
 use crate::offsets::Region;
@@ -101,6 +102,7 @@ pub(crate) struct Terms {
     pub loops: u64,
     pub do_verify: bool,
     pub verify_fatal: bool,
+    pub continue_on_error: ContinueOnError,
     pub checks_seed: bool,
     pub checks_numberio: bool,
     pub len_min: u32,
@@ -170,6 +172,7 @@ impl Terms {
             },
             do_verify: job.do_verify,
             verify_fatal: job.verify_fatal,
+            continue_on_error: job.continue_on_error,
             checks_seed: job.rw.is_mixed() && !verifies_inside,
             checks_numberio: writes && fixed_len && !(job.time_based && job.runtime_ns > 0),
             len_min: job.len_min(),

@@ -87,6 +87,10 @@ impl FioThread {
         self.forget_write(unit);
         self.result.counts.failed += 1;
         let op = unit.op;
+        if self.terms.continue_on_error.covers(op, errno) {
+            self.result.go_on_after(errno);
+            return;
+        }
         let (offset, len) = (unit.offset + u64::from(unit.moved), unit.len - unit.moved);
         let file = &self.file;
         self.result.say(|| {
@@ -201,14 +205,19 @@ impl FioThread {
         match first {
             Some(failure) if !good => {
                 self.result.counts.verify_failures += 1;
+                self.terminated |= self.terms.verify_fatal;
+                let goes_on = self.terms.continue_on_error.verify;
                 let origin = if self.terms.is_sync {
                     Origin::SyncComplete
                 } else {
                     Origin::QueuedComplete
                 };
-                self.result
-                    .fail(Errno::EILSEQ, origin, FirstFailure::Verify(failure));
-                self.terminated |= self.terms.verify_fatal;
+                if goes_on {
+                    self.result.go_on_after(Errno::EILSEQ);
+                } else {
+                    let failure = FirstFailure::Verify(failure);
+                    self.result.fail(Errno::EILSEQ, origin, failure);
+                }
                 // A read of nothing, past the end of a disk that went, leaves the buffer as it was. One
                 // that moved data must have moved the right data, whatever fio makes of them.
                 if unit.moved + bytes > 0 {

@@ -382,7 +382,8 @@ impl Guest {
         let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) else {
             return;
         };
-        let messages = result.messages.iter().take(MESSAGES_MAX).cloned().collect();
+        let messages = result.messages.iter().take(MESSAGES_MAX).cloned();
+        let messages = messages.chain(result.continued_line()).collect();
         let strict = result.strict_violations.iter().map(ToString::to_string);
         let strict: Vec<String> = strict.take(MESSAGES_MAX).collect();
         run.ends.push(FioJobEnd {
