@@ -206,10 +206,9 @@ fn conform_can_be_interrupted() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // All of them take a minute; a process of its own is soon ready for a signal.
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    let id = child.id().to_string();
-    let kill = Command::new("kill").args(["-INT", &id]).status();
+    // It prints at its end only, which is a minute away; it is soon ready for a signal.
+    let kill = format!("sleep 1; kill -INT {}", child.id());
+    let kill = Command::new("sh").args(["-c", &kill]).status();
     assert!(kill.unwrap().success());
     let said = child.wait_with_output().unwrap();
     let err = String::from_utf8(said.stderr).unwrap();
