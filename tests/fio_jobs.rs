@@ -6,7 +6,8 @@ mod fio;
 use std::fs;
 use std::path::Path;
 
-use fio::{model_fio, place, real_fio};
+use fio::{model_fio, model_fio_beside, place, real_fio};
+use fio_model::VerifyState;
 
 /// Bytes of the image.
 const SIZE: usize = 4 << 20;
@@ -191,7 +192,10 @@ fn errors_that_do_not_end_a_job_are_counted_as_fio_counts_them() {
         let said = String::from_utf8_lossy(&output.stdout);
         let result = model_fio(&reading, &file, &mut image);
         assert_eq!(output.status.code(), Some(exit), "{option}: {said}");
-        assert_eq!(fio_model::exit_status(&[result.clone()]), Some(exit as u8));
+        assert_eq!(
+            fio_model::exit_status(std::slice::from_ref(&result)),
+            Some(exit as u8)
+        );
         let head = result.to_string();
         assert!(
             said.lines().any(|line| line.starts_with(&head)),
@@ -203,6 +207,85 @@ fn errors_that_do_not_end_a_job_are_counted_as_fio_counts_them() {
         assert_eq!(counted.map(str::trim), Some(wanted.as_str()), "{option}");
         let fios = complaints(&String::from_utf8_lossy(&output.stderr));
         assert_eq!(complaints(&result.messages.join("\n")), fios, "{option}");
+    }
+}
+
+/// Jobs that leave a state file: ended early, several passes, a synchronous engine, fewer writes than depth.
+const LEAVING: [&str; 5] = [
+    "rw=randwrite\nbs=4k\niodepth=4\nverify=md5\nio_size=1m",
+    "rw=randwrite\nbs=8k\niodepth=16\nverify=crc32c\nloops=2",
+    "rw=write\nbs=4k\niodepth=5\nverify=crc64\nio_size=300k",
+    "rw=randwrite\nbs=64k\niodepth=32\nverify_pattern=0xab\nio_size=512k",
+    "rw=randrw\nbs=4k\niodepth=4\nverify=meta\nverify_backlog=16\nioengine=psync",
+];
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn the_state_that_is_left_is_fios_and_is_read_as_fio_reads_it() {
+    for (number, more) in LEAVING.iter().enumerate() {
+        let (directory, file) = place(&format!("state-{number}"));
+        fs::write(&file, vec![0; SIZE]).expect("an empty image");
+        let text = job_text(&file, more).replace("verify_state_save=0\n", "");
+        let output = real_fio(&directory, &text);
+        assert!(output.status.success(), "{more}");
+        let mut image = vec![0; SIZE];
+        let (_, state) = model_fio_beside(&text, &file, &mut image, None);
+        let left = directory.join(VerifyState::file_name("image", 1));
+        let fios = fs::read(&left).expect("fio's state file");
+        assert_eq!(state.as_deref(), Some(&fios[..]), "{more}");
+
+        let reading =
+            ["randwrite", "randrw", "write"]
+                .iter()
+                .fold(more.to_string(), |text, word| {
+                    text.replace(
+                        &format!("rw={word}"),
+                        if *word == "write" {
+                            "rw=read"
+                        } else {
+                            "rw=randread"
+                        },
+                    )
+                });
+        let kept = |line: &&str| !line.starts_with("io_size") && !line.starts_with("loops");
+        let reading: Vec<&str> = reading.lines().filter(kept).collect();
+        let reading = format!("{}\nverify_state_load=1", reading.join("\n"));
+        let text = job_text(&file, &reading);
+        let output = real_fio(&directory, &text);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let (result, _) = model_fio_beside(&text, &file, &mut image, Some(&fios));
+        let exit = fio_model::exit_status(std::slice::from_ref(&result));
+        assert_eq!(
+            output.status.code(),
+            exit.map(i32::from),
+            "{reading}: {said}"
+        );
+        let issued = format!("issued rwts: total={},", result.counts.reads);
+        assert!(said.contains(&issued), "{reading}: {issued} {said}");
+        assert!(result.counts.reads > 0, "{reading}");
+    }
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn a_job_that_only_verifies_makes_one_pass() {
+    let (directory, file) = place("once");
+    let mut image = vec![0; SIZE];
+    let job = job_text(&file, "rw=randwrite\nbs=4k\nverify=md5\niodepth=4");
+    assert!(model_fio(&job, &file, &mut image).strictly_passed());
+    fs::write(&file, &image).expect("the image");
+    for more in [
+        "loops=3",
+        "io_size=9m",
+        "io_size=1m",
+        "time_based\nruntime=2",
+    ] {
+        let reading = job.replace("rw=randwrite", "rw=randread") + more + "\n";
+        let output = real_fio(&directory, &reading);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let reads = model_fio(&reading, &file, &mut image).counts.reads;
+        let issued = format!("issued rwts: total={reads},");
+        assert!(said.contains(&issued), "{more}: {issued} {said}");
     }
 }
 

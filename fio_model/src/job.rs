@@ -174,6 +174,10 @@ pub struct Job {
     pub verify_pattern: Option<Pattern>,
     /// `verify_fatal`
     pub verify_fatal: bool,
+    /// `verify_state_save`
+    pub verify_state_save: bool,
+    /// `verify_state_load`
+    pub verify_state_load: bool,
     /// `continue_on_error`
     pub continue_on_error: ContinueOnError,
     /// `norandommap`
@@ -220,6 +224,8 @@ impl Default for Job {
             verify_offset: 0,
             verify_pattern: None,
             verify_fatal: false,
+            verify_state_save: true,
+            verify_state_load: false,
             continue_on_error: ContinueOnError::default(),
             norandommap: false,
             randrepeat: true,

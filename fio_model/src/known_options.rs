@@ -45,8 +45,6 @@ pub const NEUTRAL: &[(&str, &str)] = &[
     ("unlink", "0"),
     ("verify_async", "0"),
     ("verify_dump", "0"),
-    ("verify_state_load", "0"),
-    ("verify_state_save", "0"),
 ];
 
 /// Known, and accepted with any value: they change fio's reports, or caches that the model has not.

@@ -28,6 +28,7 @@ mod pattern;
 mod payload;
 mod sums;
 mod verify;
+mod verify_state;
 
 mod request;
 mod result;
@@ -58,3 +59,4 @@ pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
 pub use terms::{SetupError, Volume};
 pub use thread::{Device, FioThread, Progress};
 pub use verify::{Cause, Expected, Stamp, VerifyFailure, check, stamp};
+pub use verify_state::{VerifyState, VerifyStateError};

@@ -266,6 +266,12 @@ pub(crate) static SETTERS: &[Setter] = &[
         put(&mut d.verify_only, v.flag())
     }),
     setter("verify_pattern", "verify_pattern", verify_pattern),
+    setter("verify_state_save", "verify_state_save", |d, v| {
+        put(&mut d.job.verify_state_save, v.bool())
+    }),
+    setter("verify_state_load", "verify_state_load", |d, v| {
+        put(&mut d.job.verify_state_load, v.bool())
+    }),
     setter("continue_on_error", "continue_on_error", |d, v| {
         let which = v.named(&ContinueOnError::NAMES);
         put(&mut d.job.continue_on_error, which)

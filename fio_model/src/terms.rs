@@ -11,6 +11,7 @@ use crate::job::{Job, Span};
 use crate::offsets::Region;
 use crate::pattern::Pattern;
 use crate::result::Origin;
+use crate::verify_state::VerifyStateError;
 
 /// How much of a disk a job covers in the simulator, in place of its run time.
 ///
@@ -36,6 +37,8 @@ pub enum SetupError {
         /// Bytes that it must exceed.
         header: u32,
     },
+    /// `verify_state_load`, and the file cannot be used. fio then ends with an exit status of 1.
+    VerifyState(VerifyStateError),
     /// More blocks than fio's 32-bit generator can address; fio then changes to another generator,
     /// which is not modelled.
     TooManyBlocks {
@@ -45,11 +48,12 @@ pub enum SetupError {
 }
 
 impl SetupError {
-    /// Where fio 3.33 finds it.
-    pub fn origin(self) -> Origin {
+    /// Where fio 3.33 finds it; it does not say so of a state file.
+    pub fn origin(self) -> Option<Origin> {
         match self {
-            SetupError::BlocksizeTooSmall { .. } => Origin::BlocksizeTooSmall,
-            SetupError::NoSize | SetupError::TooManyBlocks { .. } => Origin::TotalFileSize,
+            SetupError::BlocksizeTooSmall { .. } => Some(Origin::BlocksizeTooSmall),
+            SetupError::NoSize | SetupError::TooManyBlocks { .. } => Some(Origin::TotalFileSize),
+            SetupError::VerifyState(_) => None,
         }
     }
 }
@@ -57,6 +61,7 @@ impl SetupError {
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SetupError::VerifyState(error) => error.fmt(f),
             SetupError::NoSize => f.write_str("you need to specify size="),
             SetupError::BlocksizeTooSmall { interval, header } => {
                 write!(
@@ -102,6 +107,8 @@ pub(crate) struct Terms {
     pub loops: u64,
     pub do_verify: bool,
     pub verify_fatal: bool,
+    /// Depth as a state file has it, if the job leaves one.
+    pub state_depth: Option<u32>,
     pub continue_on_error: ContinueOnError,
     pub checks_seed: bool,
     pub checks_numberio: bool,
@@ -172,6 +179,7 @@ impl Terms {
             },
             do_verify: job.do_verify,
             verify_fatal: job.verify_fatal,
+            state_depth: state_depth(job, volume.map(|_| depth)),
             continue_on_error: job.continue_on_error,
             checks_seed: job.rw.is_mixed() && !verifies_inside,
             checks_numberio: writes && fixed_len && !(job.time_based && job.runtime_ns > 0),
@@ -195,6 +203,12 @@ fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
         Some(given) => given.of(device),
         None => region.size,
     }
+}
+
+/// `iodepth`, also of a synchronous engine, unless a volume scales it.
+fn state_depth(job: &Job, scaled: Option<u32>) -> Option<u32> {
+    let saves = job.verify_state_save && job.verify.is_some() && job.rw.writes();
+    saves.then(|| scaled.unwrap_or(job.iodepth))
 }
 
 /// Where headers stand, if there are any.

@@ -128,6 +128,13 @@ impl FioThread {
     }
 
     fn finish_write(&mut self, unit: &Unit) {
+        if let Some(depth) = self.terms.state_depth {
+            if self.completed.len() == depth as usize {
+                self.completed.pop_front();
+            }
+            self.completed
+                .push_back(unit.offset + u64::from(unit.moved));
+        }
         if let Some(ticket) = unit.ticket {
             self.log.done(ticket);
         }
