@@ -154,7 +154,8 @@ impl Guest {
             name: node.clone(),
             size_bytes: self.disks[disk].capacity,
         };
-        let file = match FioThread::start(job, number, &device, self.config.volume) {
+        let (volume, state) = (self.config.volume, self.state_file(&job.name, number));
+        let file = match FioThread::resume(job, number, &device, volume, state) {
             Ok(file) => file,
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
@@ -255,6 +256,7 @@ impl Guest {
             let thread = self.threads[slot].take().expect("it ran");
             let (fio, volume) = (thread.fio, thread.file.progress().volume);
             let result = thread.file.result().clone();
+            self.keep_state(&thread.file);
             self.thread_stopped(fio, (thread.id, thread.place), volume, result);
             self.end_fio_if_over(fio, cx);
         } else if self.threads[slot]
