@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
-use cli::{BehaviourWord, Cli, Command, ConformArguments, Format};
+use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
 use output::{Stop, print};
 use plugfest::{ConformOptions, conform_command};
 
@@ -91,7 +91,7 @@ fn manual() -> Result<u8, Stop> {
 fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let options = ConformOptions {
         intended: arguments.target_behaviour == BehaviourWord::Intended,
-        json: arguments.format == Format::Json,
+        json: arguments.format == ConformFormat::Json,
         serve: if arguments.serve {
             Some(std::env::current_exe().map_err(Stop::error)?)
         } else {

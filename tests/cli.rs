@@ -107,6 +107,7 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "--job", "tests/jobs/contradictory.fio"],
         &["run", "--job", "tests/jobs/value.fio"],
         &["run", "--job", "tests/jobs/outside.fio"],
+        &["run", "--job", "tests/jobs/section.fio"],
         &["conform", "nowhere.jsonl"],
         &["run", "--seed", "minus"],
         &["run", "--seeds", "5..5"],
@@ -137,6 +138,10 @@ fn help_is_enough_to_begin() {
         assert!(said.ends_with("exit 0\n"), "{said}");
     }
     assert!(plugfest(&["run", "--help"]).contains("plugfest run hotattach/3"));
+    for command in ["run", "fuzz", "replay", "conform"] {
+        let said = plugfest(&[command, "--help"]);
+        assert!(said.contains("Exit status: 0 "), "{said}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_job_goes_on_after_the_errors_that_it_is_told_to() {
         );
         let line = "errors    : total=1, first_error=5/<Input/output error>";
         assert_eq!(result.continued_line().as_deref(), Some(line));
-        assert_eq!(exit_status(&[result.clone()]), Some(0));
+        assert_eq!(exit_status(std::slice::from_ref(&result)), Some(0));
         assert_eq!(client_exit_status(&[result]), Some(0));
     }
 }
