@@ -83,9 +83,10 @@ pub fn run(
         sum
     })?;
     summary(targets, &sum, arguments)?;
-    if let Some(path) = &arguments.junit {
-        std::mem::take(&mut sum.junit).write(path)?;
-    }
+    let mut kept = match &arguments.junit {
+        Some(path) => std::mem::take(&mut sum.junit).write(path),
+        None => Ok(()),
+    };
     let all = seeds.end - seeds.start;
     if sum.seeds < all {
         eprintln!("interrupted: {} of {all} seeds were carried out", sum.seeds);
@@ -93,8 +94,9 @@ pub fn run(
     }
     if let Some((target, seed)) = sum.failed {
         let target = &targets[target];
-        keep(target, &options(target, seed), arguments)?;
+        kept = kept.and(keep(target, &options(target, seed), arguments));
     }
+    kept?;
     Ok(sum.verdict.exit())
 }
 

@@ -39,8 +39,10 @@ pub enum Command {
     #[command(after_help = FUZZ_EXAMPLES)]
     Fuzz(FuzzArguments),
     /// Do a recorded failure once more, turn by turn.
+    #[command(after_help = REPLAY_EXIT)]
     Replay(ReplayArguments),
     /// Play recordings of a real target to the model target, and compare every answer.
+    #[command(after_help = CONFORM_EXAMPLES)]
     Conform(ConformArguments),
     /// Make what real guests boot.
     Guest {
@@ -61,7 +63,7 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
-    /// Say which testbeds can run on this machine, and what is missing for the others.
+    /// Say which testbeds can run on this machine, and what is missing for the others; the status is 0.
     Doctor(DoctorArguments),
 }
 
@@ -72,7 +74,21 @@ Examples:
   plugfest run mine.kdl                          a plan of your own
   plugfest run --guest qemu --runtime 3          with real guests
   plugfest run --seeds 0..1000 --volume quick    a thousand seeds; prints what failed
-  plugfest run hotplug --format json             one JSON object a case";
+  plugfest run hotplug --format json             one JSON object a case
+
+Exit status: 0 all cases passed, 1 one failed, 2 bad arguments or files, 3 inconclusive, or interrupted (Ctrl-C
+leaves a report of what was done).";
+
+const REPLAY_EXIT: &str = "\
+Exit status: 0 the same run, and no check is broken; 1 the same run, and one is; 2 the file is refused; 3 another run
+than the one recorded.";
+
+const CONFORM_EXAMPLES: &str = "\
+Examples:
+  plugfest conform tests/transcripts             all that are in a directory
+  plugfest conform --serve tests/transcripts     over sockets; takes a minute
+
+Exit status: 0 all hold, 1 one differs, 2 one cannot be read or played, 3 interrupted.";
 
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -81,7 +97,7 @@ pub struct RunArguments {
     #[arg(value_name = "PLAN[/CASE]")]
     pub plans: Vec<String>,
 
-    /// Decides everything that is left to chance: the same seed, the same run
+    /// A number that decides everything that is left to chance: the same seed, the same run
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seeds")]
     pub seed: u64,
 
@@ -89,17 +105,18 @@ pub struct RunArguments {
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     pub seeds: Option<Range<u64>>,
 
-    /// How many seeds run at a time; output and verdicts do not depend on it
+    /// How many of --seeds run at a time, 1 to 256; output and verdicts do not depend on it
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
 
-    /// A fio job file to run instead of each plan's own
+    /// A fio job file to run instead of each plan's own: its [global] section, to which one section a disk
+    /// is added
     #[arg(long, value_name = "FILE")]
     pub job: Option<PathBuf>,
 
     /// Who the guests are
-    #[arg(long, value_enum, default_value = "model")]
+    #[arg(long, value_name = "WHO", value_enum, default_value = "model")]
     pub guest: GuestWord,
 
     #[command(flatten)]
@@ -118,28 +135,28 @@ pub struct RunArguments {
     #[arg(long)]
     pub emulate: bool,
 
-    /// How many blocks each fio writes and verifies on each disk
-    #[arg(long, value_enum, default_value = "default")]
+    /// How many blocks each fio writes and verifies on each disk, of the job's smallest block size
+    #[arg(long, value_name = "HOW_MUCH", value_enum, default_value = "default")]
     pub volume: VolumeWord,
 
     /// How the model target behaves
-    #[arg(long, value_enum, default_value = "head")]
+    #[arg(long, value_name = "HOW", value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
-    /// A deviation beside those, by name or number; can be given several times
+    /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     pub deviation: Vec<Deviation>,
 
     /// Who goes next in the simulator
-    #[arg(long, value_enum, default_value = "timed")]
+    #[arg(long, value_name = "WHO", value_enum, default_value = "timed")]
     pub schedule: ScheduleWord,
 
     /// What is printed
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
 
-    /// Write everything that was asked and seen to this file, as JSON lines; for one plan and one
-    /// seed
+    /// Write everything that was asked and seen to this file, as JSON lines with times in nanoseconds; for
+    /// one plan and one seed
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub trace: Option<PathBuf>,
 
@@ -147,11 +164,11 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub turns: Option<PathBuf>,
 
-    /// Write the report that CI systems read to this file (JUnit XML)
+    /// Write the report that CI systems read to this file (JUnit XML): a test case a case and seed
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 
-    /// Write the first run that fails to this file, for `plugfest replay`
+    /// Write the first run that fails, if one does, to this file, for `plugfest replay`
     #[arg(long, value_name = "FILE")]
     pub repro: Option<PathBuf>,
 
@@ -167,7 +184,9 @@ Examples:
   plugfest fuzz                                  2000 stories on a target as it should be
   plugfest fuzz --deviation early_finish         one that is wrong in one way
   plugfest fuzz --target-behaviour head          SPDK as it is
-  plugfest replay plugfest-I6-12.json            what was found, again";
+  plugfest replay plugfest-I6-12.json            what was found, again
+
+Exit status: 0 no check was broken, 1 one was, 2 bad arguments or files, 3 interrupted.";
 
 #[derive(Debug, Args)]
 pub struct FuzzArguments {
@@ -181,15 +200,15 @@ pub struct FuzzArguments {
     pub stories: u64,
 
     /// How the model target behaves
-    #[arg(long, value_enum, default_value = "intended")]
+    #[arg(long, value_name = "HOW", value_enum, default_value = "intended")]
     pub target_behaviour: BehaviourWord,
 
-    /// A deviation beside those, by name or number; can be given several times
+    /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     pub deviation: Vec<Deviation>,
 
     /// Who goes next in the simulator
-    #[arg(long, value_enum, default_value = "random")]
+    #[arg(long, value_name = "WHO", value_enum, default_value = "random")]
     pub schedule: ScheduleWord,
 
     /// Where the smallest story is written [default: plugfest-CHECK-SEED.json]
@@ -240,20 +259,21 @@ pub struct ConformArguments {
     pub paths: Vec<PathBuf>,
 
     /// How the model target behaves
-    #[arg(long, value_enum, default_value = "head")]
+    #[arg(long, value_name = "HOW", value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
     /// Play them to a process of `plugfest serve` over its sockets, not to the model itself
     #[arg(long, conflicts_with = "target_behaviour")]
     pub serve: bool,
 
-    /// What is printed: a line a file with its first mismatch, or one JSON object a file
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    /// What is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: ConformFormat,
 }
 
 const SERVE_EXAMPLES: &str = "\
-A controller's socket is DIR/NAME from vhost_create_scsi_controller until vhost_delete_controller. Ctrl-C ends it.
+A controller's socket is DIR/NAME from vhost_create_scsi_controller until vhost_delete_controller. Ctrl-C ends it,
+with status 0; where SPDK would crash it dies of the same signal.
 
 Examples:
   plugfest serve --rpc-socket /tmp/spdk.sock --vhost-sockets /tmp
@@ -273,14 +293,14 @@ pub struct ServeArguments {
     pub vhost_sockets: PathBuf,
 
     /// How the model target behaves
-    #[arg(long, value_enum, default_value = "head")]
+    #[arg(long, value_name = "HOW", value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
-    /// A deviation beside those, by name or number; can be given several times
+    /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
     #[arg(long, value_name = "NAME", value_parser = deviation)]
     pub deviation: Vec<Deviation>,
 
-    /// Reactors: with two, the controllers' threads have one of their own
+    /// Reactors, 1 or 2: with two, the controllers' threads have one of their own
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=2))]
     pub cores: u8,
@@ -296,7 +316,7 @@ pub enum VolumeWord {
     Quick,
     /// 4096
     Default,
-    /// As many as fit into the job's run time, in virtual time
+    /// As the job says: as many as fit into its run time, which is virtual; takes minutes
     Full,
 }
 
@@ -350,6 +370,14 @@ impl From<BehaviourWord> for Behaviour {
             BehaviourWord::Intended => Self::Intended,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConformFormat {
+    /// The first mismatch of each file that does not hold, and a table of how many do
+    Text,
+    /// One JSON object a file, one a line
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

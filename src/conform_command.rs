@@ -14,6 +14,7 @@ use sim::conform::report::{FileReport, Outcome, Report};
 use sim::conform::{conform, differences};
 
 use crate::input::read_text;
+use crate::interrupt::asked;
 
 /// Every file held.
 const EXIT_HELD: u8 = 0;
@@ -21,6 +22,8 @@ const EXIT_HELD: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 /// One could not be read, is not a transcript, or could not be played to its end.
 const EXIT_ERROR: u8 = 2;
+/// Somebody wanted it to end: what is printed is what was played by then.
+const EXIT_INTERRUPTED: u8 = 3;
 
 /// How transcripts are played.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,9 +55,16 @@ pub fn conform_command(
     let mut files = Vec::new();
     for path in paths {
         match transcripts(path) {
-            Ok(found) => files.extend(found.iter().map(|file| play(file, deviations, &options))),
+            Ok(found) => {
+                let plays = found.iter().take_while(|_| !asked());
+                files.extend(plays.map(|file| play(file, deviations, &options)));
+            }
             Err(why) => files.push(unreadable(path, &why)),
         }
+    }
+    // What was being played when somebody wanted it to end says nothing; what was before does.
+    if asked() {
+        files.pop();
     }
     let report = Report { files, list };
     let text = if options.json {
@@ -63,7 +73,9 @@ pub fn conform_command(
         report.text()
     };
     out.write_all(text.as_bytes())?;
-    Ok(if report.any_broke() {
+    Ok(if asked() {
+        EXIT_INTERRUPTED
+    } else if report.any_broke() {
         EXIT_ERROR
     } else if report.all_held() {
         EXIT_HELD

@@ -1,13 +1,13 @@
 //! `plugfest fuzz`: stories from seeds, until one breaks a check; then the smallest that does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use plugfest::property::{Hunt, Told};
 use plugfest::{Failure, Property};
 use scenarios::report::shell_quoted;
 
 use crate::cli::FuzzArguments;
-use crate::output::{Stop, print, write_whole};
+use crate::output::{Stop, can_be_written, print, write_whole};
 
 /// No story broke a check.
 const EXIT_HELD: u8 = 0;
@@ -21,8 +21,18 @@ const SIGN_OF_LIFE: u64 = 1_000;
 /// Tells stories, each under the schedule of its seed.
 pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
     let first = arguments.seed;
+    if first.checked_add(arguments.stories).is_none() {
+        let stories = arguments.stories;
+        return Err(Stop::Error(format!(
+            "there are no {stories} seeds from {first} on"
+        )));
+    }
+    can_be_written(match &arguments.repro {
+        Some(path) => path,
+        None => Path::new("plugfest-story.json"),
+    })?;
     let property = Property {
-        seeds: first..first.saturating_add(arguments.stories),
+        seeds: first..first + arguments.stories,
         behaviour: arguments.target_behaviour.into(),
         deviations: arguments.deviation.clone(),
         schedule: arguments.schedule.into(),
@@ -70,8 +80,9 @@ fn found(arguments: &FuzzArguments, failure: &Failure) -> Result<u8, Stop> {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("plugfest-{check}-{seed}.json")),
     };
-    write_whole(&path, repro.text().as_bytes())?;
+    // Whatever becomes of the file, the finding is told.
     print(&failure.to_string())?;
+    write_whole(&path, repro.text().as_bytes())?;
     let path = path.display().to_string();
     print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))?;
     Ok(EXIT_FAILED)

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
-use cli::{BehaviourWord, Cli, Command, ConformArguments, Format};
+use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
 use output::{Stop, print};
 use plugfest::{ConformOptions, conform_command};
 
@@ -92,7 +92,7 @@ fn manual() -> Result<u8, Stop> {
 fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let options = ConformOptions {
         intended: arguments.target_behaviour == BehaviourWord::Intended,
-        json: arguments.format == Format::Json,
+        json: arguments.format == ConformFormat::Json,
         serve: if arguments.serve {
             Some(std::env::current_exe().map_err(Stop::error)?)
         } else {
@@ -102,5 +102,8 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let mut text = Vec::new();
     let exit = conform_command(&arguments.paths, options, &mut text).map_err(Stop::error)?;
     print(&String::from_utf8_lossy(&text))?;
+    if plugfest::interrupt::asked() {
+        eprintln!("interrupted: what was played by then is above");
+    }
     Ok(exit)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a command stops before its end.
 #[derive(Debug)]
@@ -28,8 +28,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
     if path.exists() && !path.is_file() {
         return std::fs::write(path, bytes).map_err(wrong);
     }
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    let part = part(path);
     let written = File::create(&part).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -40,6 +39,27 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
         let _ = std::fs::remove_file(&part);
         wrong(error)
     })
+}
+
+/// Where a file is written until it is whole.
+fn part(path: &Path) -> PathBuf {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    part.into()
+}
+
+/// That [`write_whole`] could write there now: better known before hours of work than after.
+pub fn can_be_written(path: &Path) -> Result<(), Stop> {
+    let wrong = |error| Stop::Error(format!("cannot write {}: {error}", path.display()));
+    if path.is_dir() {
+        return Err(wrong(io::ErrorKind::IsADirectory.into()));
+    }
+    if path.exists() && !path.is_file() {
+        return Ok(());
+    }
+    let part = part(path);
+    let tried = File::create(&part).and_then(|_| std::fs::remove_file(&part));
+    tried.map_err(wrong)
 }
 
 /// Whether writing both would mix them up; a device takes what comes.

@@ -15,7 +15,7 @@ use crate::campaign;
 use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, is_same_file, print, write_whole};
+use crate::output::{Stop, can_be_written, is_same_file, print, write_whole};
 use crate::target_arguments::TargetWord;
 
 /// Carries out what the arguments name.
@@ -55,6 +55,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     one_plan_a_file("--trace", arguments.trace.as_deref(), &targets)?;
     one_plan_a_file("--turns", arguments.turns.as_deref(), &targets)?;
     let mut reports = Vec::new();
+    let mut kept = Ok(());
     for target in &targets {
         if asked() {
             break;
@@ -65,28 +66,27 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             .iter()
             .all(|kept: &Report| kept.verdict() != Verdict::Failed);
         if report.verdict() == Verdict::Failed && unkept {
-            keep(target, &options, arguments)?;
+            kept = keep(target, &options, arguments);
         }
         reports.push(report);
     }
-    if arguments.format == Format::Text {
+    if arguments.format == Format::Text && !reports.is_empty() {
         print(&render(&reports))?;
     }
     if let Some(path) = &arguments.junit {
         let mut junit = Junit::default();
         reports.iter().for_each(|report| junit.add(report));
-        junit.write(path)?;
+        // What was found shall not get lost beside what cannot be written.
+        kept = junit.write(path).and(kept);
     }
+    kept?;
+    let mut verdict = reports.iter().map(Report::verdict).max();
     if reports.len() < targets.len() {
         let (begun, all) = (reports.len(), targets.len());
         eprintln!("interrupted: {begun} of {all} plans were begun");
+        verdict = verdict.max(Some(Verdict::Inconclusive));
     }
-    Ok(reports
-        .iter()
-        .map(Report::verdict)
-        .max()
-        .unwrap_or(Verdict::Failed)
-        .exit())
+    Ok(verdict.unwrap_or(Verdict::Failed).exit())
 }
 
 /// Who the guests are; an option that means nothing with them is an error.
@@ -155,6 +155,9 @@ fn apart(arguments: &RunArguments, targets: &[Target]) -> Result<(), Stop> {
                 "{option} and {other} name the same file, {}\n  = expected a file of its own for each",
                 path.display()
             )));
+        }
+        if matches!(option, "--junit" | "--repro") {
+            can_be_written(path)?;
         }
         taken.push((option, path));
     }
@@ -242,7 +245,8 @@ impl Sink {
 
     fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| {
-            let copy = io::Error::new(error.kind(), error.to_string());
+            let named = format!("{}: {error}", self.path.display());
+            let copy = io::Error::new(error.kind(), named);
             self.failed.get_or_insert(error);
             copy
         })

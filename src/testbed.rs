@@ -118,6 +118,13 @@ pub fn parse_jobs(
 ) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
     let parsed = jobs.iter().map(|(name, job)| {
         let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
+        // A section a disk is added to [global]; what others say would be lost.
+        if let Some(own) = file.jobs.first() {
+            return Err(RunError(format!(
+                "{}: it has a section [{}] of its own\n  = expected [global] only: a section is added for each disk",
+                job.file, own.name
+            )));
+        }
         Ok((name.clone(), Arc::new(file)))
     });
     parsed.collect()

@@ -107,6 +107,7 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "--job", "tests/jobs/contradictory.fio"],
         &["run", "--job", "tests/jobs/value.fio"],
         &["run", "--job", "tests/jobs/outside.fio"],
+        &["run", "--job", "tests/jobs/section.fio"],
         &["conform", "nowhere.jsonl"],
         &["run", "--seed", "minus"],
         &["run", "--seeds", "5..5"],
@@ -137,6 +138,10 @@ fn help_is_enough_to_begin() {
         assert!(said.ends_with("exit 0\n"), "{said}");
     }
     assert!(plugfest(&["run", "--help"]).contains("plugfest run hotattach/3"));
+    for command in ["run", "fuzz", "replay", "conform"] {
+        let said = plugfest(&[command, "--help"]);
+        assert!(said.contains("Exit status: 0 "), "{said}");
+    }
 }
 
 #[test]
@@ -195,6 +200,97 @@ fn ctrl_c_leaves_a_partial_report() {
     assert!(err.contains(" of 1000000 seeds were carried out"), "{err}");
     let xml = std::fs::read_to_string(&path).unwrap();
     assert!(xml.contains("hotattach/1 seed 0"), "what was done is kept");
+}
+
+#[test]
+fn conform_can_be_interrupted() {
+    let child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["conform", "--serve", "tests/transcripts"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It prints at its end only, which is a minute away; it is soon ready for a signal.
+    let kill = format!("sleep 1; kill -INT {}", child.id());
+    let kill = Command::new("sh").args(["-c", &kill]).status();
+    assert!(kill.unwrap().success());
+    let said = child.wait_with_output().unwrap();
+    let err = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(3), "{err}");
+    assert!(err.contains("interrupted"), "{err}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_known_before_the_work() {
+    let run = ["run", "hotattach", "--volume", "full"];
+    let fuzz = ["fuzz", "--target-behaviour", "head"];
+    for (command, option) in [
+        (&run[..], "--junit"),
+        (&run[..], "--repro"),
+        (&fuzz[..], "--repro"),
+    ] {
+        for (place, why) in [
+            ("/nonexistent/x", "No such file"),
+            ("tests", "is a directory"),
+        ] {
+            let said = plugfest(&[command, &[option, place]].concat());
+            assert!(said.ends_with("exit 2\n"), "{said}");
+            assert!(
+                said.contains(&format!("cannot write {place}: {why}")),
+                "{said}"
+            );
+            assert_eq!(said.lines().count(), 3, "nothing was done: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_was_found_is_told_even_if_its_file_cannot_be_written() {
+    let fuzz = ["fuzz", "--target-behaviour", "head", "--repro", "/dev/full"];
+    let said = plugfest(&fuzz);
+    assert!(said.contains("\nFAIL I"), "{said}");
+    assert!(
+        said.contains("cannot write /dev/full: No space left"),
+        "{said}"
+    );
+    assert!(said.ends_with("exit 2\n"), "{said}");
+    let last = u64::MAX.to_string();
+    let said = plugfest(&["fuzz", "--seed", &last, "--stories", "2"]);
+    assert!(said.contains("there are no 2 seeds from"), "{said}");
+    assert!(said.ends_with("exit 2\n"), "{said}");
+}
+
+#[test]
+fn nobody_who_reads_is_no_crash() {
+    for arguments in [
+        &["run", "hotattach/1", "--volume", "quick"][..],
+        &[
+            "run",
+            "hotattach/1",
+            "--volume",
+            "quick",
+            "--seeds",
+            "0..20",
+            "--format",
+            "json",
+        ],
+        &["fuzz"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        drop(out);
+        let said = child.wait_with_output().unwrap();
+        assert_eq!(said.status.code(), Some(3), "{arguments:?}");
+        let err = String::from_utf8(said.stderr).unwrap();
+        assert!(!err.contains("panicked"), "{arguments:?}: {err}");
+    }
 }
 
 #[test]

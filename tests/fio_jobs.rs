@@ -6,7 +6,8 @@ mod fio;
 use std::fs;
 use std::path::Path;
 
-use fio::{model_fio, place, real_fio};
+use fio::{model_fio, model_fio_beside, place, real_fio};
+use fio_model::VerifyState;
 
 /// Bytes of the image.
 const SIZE: usize = 4 << 20;
@@ -83,6 +84,30 @@ const JOBS: &[(&str, &str)] = &[
     ),
     ("meta", "rw=randwrite\nbs=4k\nverify=meta"),
     (
+        "pattern",
+        "rw=randwrite\nbs=4k\nverify=pattern\nverify_pattern=0xdeadbeef",
+    ),
+    (
+        "pattern_offset",
+        "rw=randwrite\nbsrange=4k-32k\nverify=pattern\nverify_pattern=\"ab\"%o-12",
+    ),
+    (
+        "pattern_header",
+        "rw=randwrite\nbs=4k\nverify_pattern=0x12345\niodepth=8",
+    ),
+    (
+        "pattern_header_inside",
+        "rw=write\nbs=8k\nverify_pattern=\"fio\"0xff%o\nverify_offset=1024\nloops=2",
+    ),
+    (
+        "pattern_md5",
+        "rw=randwrite\nbs=4k\nverify=md5\nverify_pattern=%o305419896\nverify_interval=512",
+    ),
+    (
+        "pattern_meta",
+        "rw=randrw\nbs=4k\nverify=meta\nverify_pattern=%o\"meta\"\nverify_backlog=32",
+    ),
+    (
         "seeded",
         "rw=randwrite\nbs=4k\nrandseed=7\nverify=crc32c-intel",
     ),
@@ -104,6 +129,163 @@ fn blank(image: &mut [u8]) {
             image[at + 24..at + 32].fill(0);
             image[at + 36..at + 40].fill(0);
         }
+    }
+}
+
+/// What both say of a byte that is not as it was written: every line about the verification.
+fn complaints(text: &str) -> Vec<String> {
+    let ours = |line: &&str| {
+        ["verify", "pattern", " CRC: "]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    text.lines().filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn a_changed_byte_of_a_pattern_is_rejected_with_fios_words() {
+    let jobs = JOBS.iter().filter(|(name, _)| name.contains("pattern"));
+    for (name, more) in jobs {
+        let (directory, file) = place(&format!("changed-{name}"));
+        let mut image = vec![0; SIZE];
+        let written = model_fio(&job_text(&file, more), &file, &mut image);
+        assert!(written.strictly_passed(), "{name}: {:?}", written.messages);
+        let more = more.replace("rw=randwrite", "rw=randread");
+        let more = more.replace("rw=randrw", "rw=randread");
+        let reading = job_text(&file, &more.replace("rw=write", "rw=read"));
+        for byte in [0, 3 * 4096 + 2000] {
+            image[byte] ^= 5;
+            fs::write(&file, &image).expect("the changed image");
+            let output = real_fio(&directory, &reading);
+            let fios = complaints(&String::from_utf8_lossy(&output.stderr));
+            let result = model_fio(&reading, &file, &mut image);
+            // Of several intervals in a read, the last one decides.
+            let exit = output.status.code();
+            assert_eq!(exit == Some(1), result.error.0 == 84, "{name}, byte {byte}");
+            assert!(!fios.is_empty(), "{name}, byte {byte}");
+            assert_eq!(
+                complaints(&result.messages.join("\n")),
+                fios,
+                "{name}, byte {byte}"
+            );
+            image[byte] ^= 5;
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn errors_that_do_not_end_a_job_are_counted_as_fio_counts_them() {
+    let (directory, file) = place("continue");
+    let mut image = vec![0; SIZE];
+    let job = job_text(&file, "rw=randwrite\nbs=4k\nverify=md5\niodepth=4");
+    assert!(model_fio(&job, &file, &mut image).strictly_passed());
+    for block in [5, 77, 900] {
+        image[block * 4096 + 1000] ^= 1;
+    }
+    fs::write(&file, &image).expect("the changed image");
+    for (option, exit) in [("verify", 0), ("all", 0), ("io", 1)] {
+        let more = format!("continue_on_error={option}\n");
+        let reading = job.replace("rw=randwrite", "rw=randread") + &more;
+        let output = real_fio(&directory, &reading);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let result = model_fio(&reading, &file, &mut image);
+        assert_eq!(output.status.code(), Some(exit), "{option}: {said}");
+        assert_eq!(
+            fio_model::exit_status(std::slice::from_ref(&result)),
+            Some(exit as u8)
+        );
+        let head = result.to_string();
+        assert!(
+            said.lines().any(|line| line.starts_with(&head)),
+            "{head}: {said}"
+        );
+        let counted = said.lines().find(|line| line.contains("errors    : "));
+        let wanted = result.continued_line();
+        let wanted = wanted.unwrap_or("errors    : total=0, first_error=0/<Success>".into());
+        assert_eq!(counted.map(str::trim), Some(wanted.as_str()), "{option}");
+        let fios = complaints(&String::from_utf8_lossy(&output.stderr));
+        assert_eq!(complaints(&result.messages.join("\n")), fios, "{option}");
+    }
+}
+
+/// Jobs that leave a state file: ended early, several passes, a synchronous engine, fewer writes than depth.
+const LEAVING: [&str; 5] = [
+    "rw=randwrite\nbs=4k\niodepth=4\nverify=md5\nio_size=1m",
+    "rw=randwrite\nbs=8k\niodepth=16\nverify=crc32c\nloops=2",
+    "rw=write\nbs=4k\niodepth=5\nverify=crc64\nio_size=300k",
+    "rw=randwrite\nbs=64k\niodepth=32\nverify_pattern=0xab\nio_size=512k",
+    "rw=randrw\nbs=4k\niodepth=4\nverify=meta\nverify_backlog=16\nioengine=psync",
+];
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn the_state_that_is_left_is_fios_and_is_read_as_fio_reads_it() {
+    for (number, more) in LEAVING.iter().enumerate() {
+        let (directory, file) = place(&format!("state-{number}"));
+        fs::write(&file, vec![0; SIZE]).expect("an empty image");
+        let text = job_text(&file, more).replace("verify_state_save=0\n", "");
+        let output = real_fio(&directory, &text);
+        assert!(output.status.success(), "{more}");
+        let mut image = vec![0; SIZE];
+        let (_, state) = model_fio_beside(&text, &file, &mut image, None);
+        let left = directory.join(VerifyState::file_name("image", 1));
+        let fios = fs::read(&left).expect("fio's state file");
+        assert_eq!(state.as_deref(), Some(&fios[..]), "{more}");
+
+        let reading =
+            ["randwrite", "randrw", "write"]
+                .iter()
+                .fold(more.to_string(), |text, word| {
+                    text.replace(
+                        &format!("rw={word}"),
+                        if *word == "write" {
+                            "rw=read"
+                        } else {
+                            "rw=randread"
+                        },
+                    )
+                });
+        let kept = |line: &&str| !line.starts_with("io_size") && !line.starts_with("loops");
+        let reading: Vec<&str> = reading.lines().filter(kept).collect();
+        let reading = format!("{}\nverify_state_load=1", reading.join("\n"));
+        let text = job_text(&file, &reading);
+        let output = real_fio(&directory, &text);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let (result, _) = model_fio_beside(&text, &file, &mut image, Some(&fios));
+        let exit = fio_model::exit_status(std::slice::from_ref(&result));
+        assert_eq!(
+            output.status.code(),
+            exit.map(i32::from),
+            "{reading}: {said}"
+        );
+        let issued = format!("issued rwts: total={},", result.counts.reads);
+        assert!(said.contains(&issued), "{reading}: {issued} {said}");
+        assert!(result.counts.reads > 0, "{reading}");
+    }
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn a_job_that_only_verifies_makes_one_pass() {
+    let (directory, file) = place("once");
+    let mut image = vec![0; SIZE];
+    let job = job_text(&file, "rw=randwrite\nbs=4k\nverify=md5\niodepth=4");
+    assert!(model_fio(&job, &file, &mut image).strictly_passed());
+    fs::write(&file, &image).expect("the image");
+    for more in [
+        "loops=3",
+        "io_size=9m",
+        "io_size=1m",
+        "time_based\nruntime=2",
+    ] {
+        let reading = job.replace("rw=randwrite", "rw=randread") + more + "\n";
+        let output = real_fio(&directory, &reading);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let reads = model_fio(&reading, &file, &mut image).counts.reads;
+        let issued = format!("issued rwts: total={reads},");
+        assert!(said.contains(&issued), "{more}: {issued} {said}");
     }
 }
 

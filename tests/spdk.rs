@@ -1,9 +1,4 @@
 //! `plugfest run --target spdk`: a target that runs in another process, over its real sockets.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "another process answers, by the clock"
-)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;

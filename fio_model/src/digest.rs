@@ -4,6 +4,7 @@
 
 use md5::Digest as _;
 
+use crate::header::HEADER_LEN;
 use crate::sums;
 
 /// What `verify=` asks for: how the payload of each interval is checked.
@@ -39,6 +40,10 @@ pub enum VerifyType {
     Sha3_384,
     /// FIPS 202.
     Sha3_512,
+    /// A header, and the bytes of `verify_pattern` behind it: what that option alone asks for.
+    Pattern,
+    /// The bytes of `verify_pattern` and nothing else: `verify=pattern`.
+    PatternNoHeader,
     /// Nothing is written and nothing is checked.
     Null,
 }
@@ -50,8 +55,8 @@ pub const TRAILER_MAX: usize = 128;
 pub type Trailer = [u8; TRAILER_MAX];
 
 impl VerifyType {
-    /// All types, with fio's name and the number that stands in the header.
-    pub const ALL: [(VerifyType, &'static str, u16); 16] = [
+    /// All types that `verify=` can name, with fio's name and the number that stands in the header.
+    pub const ALL: [(VerifyType, &'static str, u16); 17] = [
         (VerifyType::Meta, "meta", 1),
         (VerifyType::Md5, "md5", 2),
         (VerifyType::Crc64, "crc64", 3),
@@ -67,6 +72,7 @@ impl VerifyType {
         (VerifyType::Sha3_512, "sha3-512", 14),
         (VerifyType::Xxhash, "xxhash", 15),
         (VerifyType::Sha1, "sha1", 16),
+        (VerifyType::PatternNoHeader, "pattern", 18),
         (VerifyType::Null, "null", 19),
     ];
 
@@ -88,7 +94,7 @@ impl VerifyType {
         VerifyType::ALL
             .iter()
             .find(|row| row.0 == self)
-            .map_or("", |row| row.1)
+            .map_or("pattern", |row| row.1)
     }
 
     /// The number that stands in the header on the medium.
@@ -96,13 +102,34 @@ impl VerifyType {
         VerifyType::ALL
             .iter()
             .find(|row| row.0 == self)
-            .map_or(0, |row| row.2)
+            .map_or(17, |row| row.2)
+    }
+
+    /// Whether each interval begins with a header.
+    pub fn has_header(self) -> bool {
+        !matches!(self, VerifyType::PatternNoHeader | VerifyType::Null)
+    }
+
+    /// Bytes of the header and the checksum behind it.
+    pub fn header_len(self) -> usize {
+        if self.has_header() {
+            HEADER_LEN + self.trailer_len()
+        } else {
+            0
+        }
+    }
+
+    /// Whether the payload itself is compared with the pattern, if the job has one.
+    pub fn compares_pattern(self) -> bool {
+        use VerifyType::{Meta, Pattern, PatternNoHeader};
+        matches!(self, Meta | Pattern | PatternNoHeader)
     }
 
     /// Bytes of the checksum between header and payload.
     pub fn trailer_len(self) -> usize {
         match self {
-            VerifyType::Meta | VerifyType::Null => 0,
+            VerifyType::Meta | VerifyType::Pattern => 0,
+            VerifyType::PatternNoHeader | VerifyType::Null => 0,
             VerifyType::Crc7 => 1,
             VerifyType::Crc16 => 2,
             VerifyType::Crc32 | VerifyType::Crc32c | VerifyType::Xxhash => 4,
@@ -119,14 +146,15 @@ impl VerifyType {
 
     /// Whether a checksum costs more than to regenerate and compare what it covers.
     pub fn is_costly(self) -> bool {
-        !matches!(self, VerifyType::Meta | VerifyType::Null)
+        self.trailer_len() > 0
     }
 
     /// The trailer of `payload`.
     pub fn digest(self, payload: &[u8]) -> Trailer {
         let mut trailer = [0; TRAILER_MAX];
         match self {
-            VerifyType::Meta | VerifyType::Null => {}
+            VerifyType::Meta | VerifyType::Pattern => {}
+            VerifyType::PatternNoHeader | VerifyType::Null => {}
             VerifyType::Md5 => trailer[..16].copy_from_slice(&md5::Md5::digest(payload)),
             VerifyType::Crc64 => trailer[..8].copy_from_slice(&sums::crc64(payload).to_le_bytes()),
             VerifyType::Crc32 => trailer[..4].copy_from_slice(&sums::crc32(payload).to_le_bytes()),

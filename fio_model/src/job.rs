@@ -3,7 +3,9 @@
 //! Knows nothing of the text it came from (`job_file`, `options`) and nothing of how it is carried
 //! out (`thread`).
 
+use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
+use crate::pattern::Pattern;
 
 /// Which directions a job moves data in, and in which order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,8 +170,16 @@ pub struct Job {
     pub verify_interval: u32,
     /// `verify_offset`: where in an interval its header stands, 0 is in front
     pub verify_offset: u32,
+    /// `verify_pattern`
+    pub verify_pattern: Option<Pattern>,
     /// `verify_fatal`
     pub verify_fatal: bool,
+    /// `verify_state_save`
+    pub verify_state_save: bool,
+    /// `verify_state_load`
+    pub verify_state_load: bool,
+    /// `continue_on_error`
+    pub continue_on_error: ContinueOnError,
     /// `norandommap`
     pub norandommap: bool,
     /// `randrepeat`
@@ -212,7 +222,11 @@ impl Default for Job {
             verify_backlog_batch: 0,
             verify_interval: 0,
             verify_offset: 0,
+            verify_pattern: None,
             verify_fatal: false,
+            verify_state_save: true,
+            verify_state_load: false,
+            continue_on_error: ContinueOnError::default(),
             norandommap: false,
             randrepeat: true,
             allrandrepeat: false,

@@ -3,7 +3,6 @@
 //! Knows nothing of how options are read.
 
 use crate::digest::VerifyType;
-use crate::header::HEADER_LEN;
 use crate::job::{Job, Span};
 use crate::job_error::JobErrorKind;
 use crate::options::Draft;
@@ -41,6 +40,14 @@ fn unsupported(option: &'static str, expected: &str) -> Result<(), Found> {
 /// The first option that cannot hold beside the others, and why.
 pub(crate) fn check(draft: &Draft, job: &mut Job, warnings: &mut Vec<String>) -> Result<(), Found> {
     check_verify_kind(draft)?;
+    check_pattern(job)?;
+    let goes_on = job.continue_on_error;
+    if job.ioengine.is_sync() && (goes_on.read || goes_on.write) {
+        unsupported(
+            "continue_on_error",
+            "goes on after failed I/O with libaio and io_uring only",
+        )?;
+    }
     check_sizes(job)?;
     if !job.randrepeat && job.randseed.is_none() && !job.allrandrepeat {
         unsupported("randrepeat", "has no entropy: give randseed=")?;
@@ -68,18 +75,26 @@ fn check_verify_kind(draft: &Draft) -> Result<(), Found> {
             "verifies what it wrote, or reads with rw=read",
         )?;
     }
-    if draft.pattern_wanted && !draft.pattern_given {
-        contradictory("verify", "verify=pattern needs verify_pattern")?;
-    }
-    if draft.pattern_wanted || draft.pattern_given {
-        let option = if draft.pattern_given {
-            "verify_pattern"
-        } else {
-            "verify"
-        };
-        unsupported(option, "fills blocks from fio's generator")?;
-    }
     Ok(())
+}
+
+fn check_pattern(job: &Job) -> Result<(), Found> {
+    let verify = job.verify;
+    match (&job.verify_pattern, verify) {
+        (None, Some(VerifyType::PatternNoHeader)) => {
+            contradictory("verify", "verify=pattern needs verify_pattern")
+        }
+        (Some(_), None | Some(VerifyType::Null)) => unsupported(
+            "verify_pattern",
+            "writes a pattern where verify= asks for a check of it",
+        ),
+        // It does not fill a buffer again that holds the pattern, and swaps an old header into the data.
+        (Some(pattern), _) if job.verify_offset > 0 && !pattern.has_format() => unsupported(
+            "verify_offset",
+            "does without: fio 3.33 spoils its own pattern, unless there is a %o in it",
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn check_sizes(job: &Job) -> Result<(), Found> {
@@ -114,7 +129,7 @@ fn check_verify(verify: VerifyType, job: &Job) -> Result<(), Found> {
         };
         contradictory("verify_interval", why)?;
     }
-    let header = (HEADER_LEN + verify.trailer_len()) as u32;
+    let header = verify.header_len() as u32;
     let interval = job.interval();
     if interval < header {
         let name = verify.name();
@@ -122,7 +137,7 @@ fn check_verify(verify: VerifyType, job: &Job) -> Result<(), Found> {
         contradictory("bs", why)?;
     }
     let offset = job.verify_offset;
-    if offset > 0 && (offset < header || interval - header < offset) {
+    if offset > 0 && verify.has_header() && (offset < header || interval - header < offset) {
         let why = format!(
             "{offset} leaves no room for the {header} bytes of the header in {interval}, or is among them"
         );

@@ -88,6 +88,73 @@ fn each_kind_of_wrong_says_which_it_is_and_where() {
         ("[x]\niodepth=0\n", "x.fio:2", "0"),
         ("[x]\ndirect=yes\n", "x.fio:2", "0 or 1"),
     ];
+    refused(&rows);
+}
+
+#[test]
+fn patterns_splits_and_places_are_refused_where_fio_or_the_model_would_not_take_them() {
+    let rows = [
+        (
+            "[x]\nrw=write\nverify=pattern\n",
+            "x.fio:3",
+            "needs verify_pattern",
+        ),
+        ("[x]\nverify=pattern_hdr\n", "x.fio:2", "bad value"),
+        ("[x]\nverify_pattern=zz\n", "x.fio:2", "0xdeadbeef"),
+        ("[x]\nverify_pattern='f'\n", "x.fio:2", "reads no files"),
+        (
+            "[x]\nverify_pattern=1\nverify=null\n",
+            "x.fio:2",
+            "unsupported",
+        ),
+        (
+            "[x]\nrw=write\nverify_pattern=1\nverify_offset=512\n",
+            "x.fio:4",
+            "%o",
+        ),
+        (
+            "[x]\nbssplit=4k/60:8k/50\n",
+            "x.fio:2",
+            "how many in a hundred",
+        ),
+        ("[x]\nbssplit=4k/x\n", "x.fio:2", "bad value"),
+        ("[x]\nbssplit=0/10\n", "x.fio:2", "bad value"),
+        (
+            "[x]\nbssplit=4k/4294967295:8k/4294967295\n",
+            "x.fio:2",
+            "bad value",
+        ),
+        ("[x]\nbssplit=1k:1k,2k,3k,4k\n", "x.fio:2", "bad value"),
+        ("[x]\nbssplit=\n", "x.fio:2", "bad value"),
+        ("[x]\nverify_offset=-1\n", "x.fio:2", "a number from 0"),
+        (
+            "[x]\nrw=write\nverify=md5\nverify_offset=20\n",
+            "x.fio:4",
+            "among them",
+        ),
+        (
+            "[x]\nrw=write\nverify=md5\nverify_offset=4050\n",
+            "x.fio:4",
+            "leaves no room",
+        ),
+        (
+            "[x]\nrw=write\nverify=md5\nverify_offset=4294967295\n",
+            "x.fio:4",
+            "bad value",
+        ),
+        ("[x]\nio_size=much\n", "x.fio:2", "a number from 0"),
+        ("[x]\nio_size=\n", "x.fio:2", "a number from 0"),
+        (
+            "[x]\nrw=randwrite\nnorandommap\nio_size=1m\n",
+            "x.fio:4",
+            "unsupported",
+        ),
+    ];
+    refused(&rows);
+}
+
+/// That each text is one error, which begins with its place and has these words.
+fn refused(rows: &[(&str, &str, &str)]) {
     for (text, place, words) in rows {
         let said = error(text);
         assert!(said.starts_with(place), "{text:?}: {said}");

@@ -10,7 +10,6 @@ pub const NEUTRAL: &[(&str, &str)] = &[
     ("blocksize_unaligned", "0"),
     ("bs_is_seq_rand", "0"),
     ("bs_unaligned", "0"),
-    ("continue_on_error", "none"),
     ("create_only", "0"),
     ("end_fsync", "0"),
     ("exitall", "0"),
@@ -46,8 +45,6 @@ pub const NEUTRAL: &[(&str, &str)] = &[
     ("unlink", "0"),
     ("verify_async", "0"),
     ("verify_dump", "0"),
-    ("verify_state_load", "0"),
-    ("verify_state_save", "0"),
 ];
 
 /// Known, and accepted with any value: they change fio's reports, or caches that the model has not.
@@ -107,4 +104,13 @@ pub const UNMODELLED: &[&str] = &[
     "write_iolog", "write_iops_log", "write_lat_log", "writefua", "zero_buffers",
     "zone_reset_frequency", "zone_reset_threshold", "zonecapacity", "zonemode", "zonerange",
     "zonesize", "zoneskip",
+];
+
+/// Engines that fio 3.33 has on Linux beside those that the model has.
+#[rustfmt::skip]
+pub const OTHER_ENGINES: &[&str] = &[
+    "pvsync", "pvsync2", "vsync", "posixaio", "mmap", "splice", "sg", "null", "net", "netsplice",
+    "cpuio", "rdma", "falloc", "e4defrag", "rbd", "http", "nbd", "nvme", "io_uring_cmd",
+    "external", "spdk", "spdk_bdev", "exec", "ftruncate", "filecreate", "filestat", "filedelete",
+    "libzbc",
 ];

@@ -6,6 +6,7 @@
 //! header's time; what fio would not notice, [`strict`](StrictOracle) notices beside it.
 #![forbid(unsafe_code)]
 
+mod continue_on_error;
 mod errno;
 mod job;
 mod job_check;
@@ -23,9 +24,11 @@ mod digest;
 mod digest_cache;
 mod fingerprint;
 mod header;
+mod pattern;
 mod payload;
 mod sums;
 mod verify;
+mod verify_state;
 
 mod request;
 mod result;
@@ -35,6 +38,7 @@ mod thread;
 mod units;
 mod write_log;
 
+pub use continue_on_error::ContinueOnError;
 pub use digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
 pub use digest_cache::DigestCache;
 pub use errno::Errno;
@@ -43,6 +47,7 @@ pub use header::{HEADER_LEN, Header, MAGIC};
 pub use job::{IoEngine, Job, ReadWrite, Span};
 pub use job_error::{JobError, JobErrorKind};
 pub use job_file::JobFile;
+pub use pattern::{Mismatch, PATTERN_MAX, Pattern};
 pub use payload::fill;
 pub use random::{SeedTable, Taus88};
 pub use request::{Completion, Next, Op, Request, UnitId};
@@ -54,3 +59,4 @@ pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
 pub use terms::{SetupError, Volume};
 pub use thread::{Device, FioThread, Progress};
 pub use verify::{Cause, Expected, Stamp, VerifyFailure, check, stamp};
+pub use verify_state::{VerifyState, VerifyStateError};

@@ -76,6 +76,15 @@ impl Offsets {
         offsets
     }
 
+    /// The generator of offsets, as it stands; a sequential job never seeds it.
+    pub fn draws(&self) -> Taus88 {
+        if self.rw.is_random() {
+            self.offset_draws
+        } else {
+            Taus88::from_words([0; 3])
+        }
+    }
+
     /// Starts the generators anew.
     pub fn reseed(&mut self, seeds: &SeedTable, verifies: bool) {
         self.offset_draws = Taus88::new(seeds.offsets());

@@ -3,9 +3,12 @@
 //! Knows nothing of files, sections and lines, and nothing of which options go together
 //! (`job_check`).
 
+use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::job::{IoEngine, Job, ReadWrite, Span};
+use crate::known_options::OTHER_ENGINES;
 use crate::numbers;
+use crate::pattern::Pattern;
 
 /// Longest block: what the model's buffers and tables are made for.
 const BLOCK_MAX: u64 = 64 << 20;
@@ -20,8 +23,8 @@ pub(crate) struct Draft {
     pub ranges: [Option<(u32, u32)>; 2],
     pub kb_base: Option<u32>,
     pub verify_only: bool,
-    pub pattern_wanted: bool,
-    pub pattern_given: bool,
+    /// `verify` was set, to whatever: a pattern alone does not imply a type then.
+    pub verify_given: bool,
 }
 
 impl Draft {
@@ -37,6 +40,9 @@ impl Draft {
         for (index, len) in lengths.into_iter().enumerate() {
             let fixed = self.blocks[index].unwrap_or(4096);
             *len = self.ranges[index].unwrap_or((fixed, fixed));
+        }
+        if job.verify_pattern.is_some() && !self.verify_given {
+            job.verify = Some(VerifyType::Pattern);
         }
         job
     }
@@ -259,8 +265,16 @@ pub(crate) static SETTERS: &[Setter] = &[
     setter("verify_only", "verify_only", |d, v| {
         put(&mut d.verify_only, v.flag())
     }),
-    setter("verify_pattern", "verify_pattern", |d, v| {
-        put(&mut d.pattern_given, v.text("a pattern").map(|_| true))
+    setter("verify_pattern", "verify_pattern", verify_pattern),
+    setter("verify_state_save", "verify_state_save", |d, v| {
+        put(&mut d.job.verify_state_save, v.bool())
+    }),
+    setter("verify_state_load", "verify_state_load", |d, v| {
+        put(&mut d.job.verify_state_load, v.bool())
+    }),
+    setter("continue_on_error", "continue_on_error", |d, v| {
+        let which = v.named(&ContinueOnError::NAMES);
+        put(&mut d.job.continue_on_error, which)
     }),
     setter("norandommap", "norandommap", |d, v| {
         put(&mut d.job.norandommap, v.flag())
@@ -299,38 +313,6 @@ fn filename(draft: &mut Draft, value: Value<'_>) -> Taken {
     draft.job.filename = Some(text.to_owned());
     Ok(())
 }
-
-/// Other engines that fio 3.33 has on Linux.
-const OTHER_ENGINES: &[&str] = &[
-    "pvsync",
-    "pvsync2",
-    "vsync",
-    "posixaio",
-    "mmap",
-    "splice",
-    "sg",
-    "null",
-    "net",
-    "netsplice",
-    "cpuio",
-    "rdma",
-    "falloc",
-    "e4defrag",
-    "rbd",
-    "http",
-    "nbd",
-    "nvme",
-    "io_uring_cmd",
-    "external",
-    "spdk",
-    "spdk_bdev",
-    "exec",
-    "ftruncate",
-    "filecreate",
-    "filestat",
-    "filedelete",
-    "libzbc",
-];
 
 fn ioengine(draft: &mut Draft, value: Value<'_>) -> Taken {
     let name = value.text.unwrap_or_default();
@@ -418,7 +400,10 @@ fn split(text: &str, base: u32) -> Option<Vec<(u32, u32)>> {
         }
         split.push((len, share));
     }
-    let given: u32 = split.iter().filter_map(|(_, share)| *share).sum();
+    let shares = split
+        .iter()
+        .filter_map(|(_, share): &(u32, Option<u32>)| *share);
+    let given = shares.fold(0u32, u32::saturating_add);
     let open = split.iter().filter(|(_, share)| share.is_none()).count() as u32;
     if given > 100 {
         return None;
@@ -447,15 +432,9 @@ fn batch_complete(draft: &mut Draft, mut value: Value<'_>) -> Taken {
 
 fn verify(draft: &mut Draft, value: Value<'_>) -> Taken {
     let name = value.text.unwrap_or_default();
-    draft.pattern_wanted = name == "pattern";
-    if draft.pattern_wanted {
-        return Ok(());
-    }
+    draft.verify_given = true;
     if name == "0" {
         return put(&mut draft.job.verify, Ok(None));
-    }
-    if name == "pattern_hdr" {
-        return Err(Refusal::Unsupported("fills blocks from fio's generator"));
     }
     let list = VerifyType::ALL
         .iter()
@@ -466,4 +445,14 @@ fn verify(draft: &mut Draft, value: Value<'_>) -> Taken {
         &mut draft.job.verify,
         VerifyType::named(name).map(Some).ok_or_else(|| bad(list)),
     )
+}
+
+fn verify_pattern(draft: &mut Draft, value: Value<'_>) -> Taken {
+    let expected = "bytes such as 0xdeadbeef, 123, \"text\" or %o, up to 512 of them";
+    let text = value.text(expected)?;
+    if text.contains('\'') {
+        return Err(Refusal::Unsupported("reads no files: write the bytes"));
+    }
+    let pattern = Pattern::parse(text).ok_or_else(|| bad(expected))?;
+    put(&mut draft.job.verify_pattern, Ok(Some(pattern)))
 }

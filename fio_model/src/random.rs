@@ -29,6 +29,16 @@ impl Taus88 {
         taus
     }
 
+    /// A generator that goes on where another one stood.
+    pub(crate) fn from_words(words: [u32; 3]) -> Taus88 {
+        Taus88 { words }
+    }
+
+    /// Where it stands.
+    pub(crate) fn words(&self) -> [u32; 3] {
+        self.words
+    }
+
     /// The next 32 bits.
     pub fn draw(&mut self) -> u32 {
         let [a, b, c] = self.words;

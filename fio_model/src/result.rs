@@ -129,6 +129,10 @@ pub struct JobResult {
     pub error: Errno,
     /// Where fio found it.
     pub origin: Option<Origin>,
+    /// How many errors `continue_on_error` has let pass: fio's `total_err`.
+    pub continued: u64,
+    /// The first of them.
+    pub first_error: Errno,
     /// What exactly went wrong first.
     pub first_failure: Option<FirstFailure>,
     /// Counts.
@@ -154,6 +158,8 @@ impl JobResult {
             device: device.to_owned(),
             error: Errno::OK,
             origin: None,
+            continued: 0,
+            first_error: Errno::OK,
             first_failure: None,
             counts: IoCounts::default(),
             messages: Vec::new(),
@@ -200,6 +206,36 @@ impl JobResult {
         }
     }
 
+    /// Counts an error that does not end the job.
+    pub(crate) fn go_on_after(&mut self, errno: Errno) {
+        self.continued += 1;
+        if self.continued == 1 {
+            self.first_error = errno;
+        }
+    }
+
+    /// The error that fio's reports show: unlike [`error`](JobResult::error), with an exit status of 0 beside
+    /// it if `continue_on_error` let it pass.
+    pub fn reported_error(&self) -> Errno {
+        if self.error.is_ok() {
+            self.first_error
+        } else {
+            self.error
+        }
+    }
+
+    /// The line of fio's summary about errors that `continue_on_error` has let pass, if there were any.
+    pub fn continued_line(&self) -> Option<String> {
+        let (total, first) = (self.continued, self.first_error);
+        let line = || {
+            format!(
+                "errors    : total={total}, first_error={}/<{first}>",
+                first.0
+            )
+        };
+        (total > 0).then(line)
+    }
+
     /// Ends the job with `errno`, unless it has an error already.
     pub(crate) fn fail(&mut self, errno: Errno, origin: Origin, failure: FirstFailure) {
         if !self.error.is_ok() {
@@ -228,7 +264,8 @@ impl JobResult {
     /// What fio's summary shows behind `err=`: the number and, if there is one, its origin.
     fn err_field(&self) -> String {
         let Some(origin) = self.origin else {
-            return format!("{:2}", self.error.0);
+            let cause = if self.continued > 0 { " ()" } else { "" };
+            return format!("{:2}{cause}", self.reported_error().0);
         };
         let (err, place, func) = (self.error.0, origin.place(), origin.func(&self.device));
         format!("{err:2} (file:{place}, func={func}, error={})", self.error)
@@ -276,7 +313,9 @@ impl GroupSummary {
     /// Sums up `results`, which must not be empty, as fio does: the first job's name, the first
     /// error in job order.
     pub fn new(group_id: u32, results: &[JobResult]) -> GroupSummary {
-        let failed = results.iter().find(|result| !result.error.is_ok());
+        let failed = results
+            .iter()
+            .find(|result| !result.reported_error().is_ok());
         let shown = failed.unwrap_or(&results[0]);
         let mut counts = IoCounts::default();
         for part in results.iter().map(|result| &result.counts) {
@@ -295,7 +334,7 @@ impl GroupSummary {
             group_id,
             jobs: results.len(),
             err_field: shown.err_field(),
-            error: shown.error,
+            error: shown.reported_error(),
             counts,
         }
     }

@@ -5,11 +5,13 @@
 
 use std::fmt;
 
+use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
-use crate::header::HEADER_LEN;
 use crate::job::{Job, Span};
 use crate::offsets::Region;
+use crate::pattern::Pattern;
 use crate::result::Origin;
+use crate::verify_state::VerifyStateError;
 
 /// How much of a disk a job covers in the simulator, in place of its run time.
 ///
@@ -35,6 +37,8 @@ pub enum SetupError {
         /// Bytes that it must exceed.
         header: u32,
     },
+    /// `verify_state_load`, and the file cannot be used. fio then ends with an exit status of 1.
+    VerifyState(VerifyStateError),
     /// More blocks than fio's 32-bit generator can address; fio then changes to another generator,
     /// which is not modelled.
     TooManyBlocks {
@@ -44,11 +48,12 @@ pub enum SetupError {
 }
 
 impl SetupError {
-    /// Where fio 3.33 finds it.
-    pub fn origin(self) -> Origin {
+    /// Where fio 3.33 finds it; it does not say so of a state file.
+    pub fn origin(self) -> Option<Origin> {
         match self {
-            SetupError::BlocksizeTooSmall { .. } => Origin::BlocksizeTooSmall,
-            SetupError::NoSize | SetupError::TooManyBlocks { .. } => Origin::TotalFileSize,
+            SetupError::BlocksizeTooSmall { .. } => Some(Origin::BlocksizeTooSmall),
+            SetupError::NoSize | SetupError::TooManyBlocks { .. } => Some(Origin::TotalFileSize),
+            SetupError::VerifyState(_) => None,
         }
     }
 }
@@ -56,6 +61,7 @@ impl SetupError {
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SetupError::VerifyState(error) => error.fmt(f),
             SetupError::NoSize => f.write_str("you need to specify size="),
             SetupError::BlocksizeTooSmall { interval, header } => {
                 write!(
@@ -87,8 +93,9 @@ pub(crate) struct Terms {
     pub backlog_batch: u64,
     pub verify: Option<VerifyType>,
     pub interval: u32,
-    /// Where in an interval its header stands; 0: in front.
+    /// Where in an interval its header stands; 0: in front, or there is none.
     pub verify_offset: u32,
+    pub pattern: Option<Pattern>,
     pub is_sync: bool,
     pub reads: bool,
     pub writes: bool,
@@ -100,6 +107,9 @@ pub(crate) struct Terms {
     pub loops: u64,
     pub do_verify: bool,
     pub verify_fatal: bool,
+    /// Depth as a state file has it, if the job leaves one.
+    pub state_depth: Option<u32>,
+    pub continue_on_error: ContinueOnError,
     pub checks_seed: bool,
     pub checks_numberio: bool,
     pub len_min: u32,
@@ -154,7 +164,8 @@ impl Terms {
             },
             verify: job.verify,
             interval,
-            verify_offset: job.verify_offset,
+            verify_offset: header_at(job),
+            pattern: job.verify_pattern.clone(),
             is_sync: job.ioengine.is_sync(),
             reads: job.rw.reads(),
             writes,
@@ -168,6 +179,8 @@ impl Terms {
             },
             do_verify: job.do_verify,
             verify_fatal: job.verify_fatal,
+            state_depth: state_depth(job, volume.map(|_| depth)),
+            continue_on_error: job.continue_on_error,
             checks_seed: job.rw.is_mixed() && !verifies_inside,
             checks_numberio: writes && fixed_len && !(job.time_based && job.runtime_ns > 0),
             len_min: job.len_min(),
@@ -192,11 +205,23 @@ fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
     }
 }
 
+/// `iodepth`, also of a synchronous engine, unless a volume scales it.
+fn state_depth(job: &Job, scaled: Option<u32>) -> Option<u32> {
+    let saves = job.verify_state_save && job.verify.is_some() && job.rw.writes();
+    saves.then(|| scaled.unwrap_or(job.iodepth))
+}
+
+/// Where headers stand, if there are any.
+fn header_at(job: &Job) -> u32 {
+    let verify = job.verify.filter(|verify| verify.has_header());
+    verify.map_or(0, |_| job.verify_offset)
+}
+
 /// Bytes of an interval, which must hold a header and a checksum.
 fn interval(job: &Job) -> Result<u32, SetupError> {
     let interval = job.interval();
-    if let Some(verify) = job.verify.filter(|verify| *verify != VerifyType::Null) {
-        let header = (HEADER_LEN + verify.trailer_len()) as u32;
+    if let Some(verify) = job.verify {
+        let header = verify.header_len() as u32;
         if interval < header {
             return Err(SetupError::BlocksizeTooSmall { interval, header });
         }

@@ -11,6 +11,7 @@
 mod finish;
 mod issue;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::digest_cache::DigestCache;
@@ -26,6 +27,7 @@ use crate::strict::StrictOracle;
 use crate::terms::{SetupError, Terms, Volume};
 use crate::units::Units;
 use crate::verify::{self, Stamp};
+use crate::verify_state::{VerifyState, VerifyStateError};
 use crate::write_log::WriteLog;
 
 /// The disk that a thread works on.
@@ -128,6 +130,10 @@ pub struct FioThread {
     terminated: bool,
     started_ns: Option<u64>,
     now_ns: u64,
+    /// The end of an earlier run's writes, where this one stops to verify.
+    state: Option<VerifyState>,
+    /// Offsets of the last writes that completed, oldest first, if a state file will name them.
+    completed: VecDeque<u64>,
     result: JobResult,
 }
 
@@ -138,13 +144,35 @@ impl FioThread {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] where fio gives up before the first I/O, with `EINVAL`.
+    /// [`SetupError`] where fio gives up before the first I/O, with `EINVAL`; a job with
+    /// `verify_state_load` finds no file here ([`FioThread::resume`]).
     pub fn start(
         job: &Job,
         thread_number: u32,
         device: &Device,
         volume: Option<Volume>,
     ) -> Result<FioThread, SetupError> {
+        FioThread::resume(job, thread_number, device, volume, None)
+    }
+
+    /// Like [`FioThread::start`], beside the file that an earlier run left: the bytes of
+    /// [`VerifyState::file_name`], looked at only with `verify_state_load`.
+    ///
+    /// # Errors
+    ///
+    /// As [`FioThread::start`], and if the file is wanted and is no good.
+    pub fn resume(
+        job: &Job,
+        thread_number: u32,
+        device: &Device,
+        volume: Option<Volume>,
+        state_file: Option<&[u8]>,
+    ) -> Result<FioThread, SetupError> {
+        let state = job.verify_state_load.then(|| {
+            let bytes = state_file.ok_or(VerifyStateError::Missing)?;
+            VerifyState::decode(bytes)
+        });
+        let state = state.transpose().map_err(SetupError::VerifyState)?;
         let terms = Terms::new(job, device.size_bytes, volume)?;
         let seeds = if job.allrandrepeat {
             SeedTable::all_repeatable(thread_number)
@@ -195,6 +223,8 @@ impl FioThread {
             terminated: false,
             started_ns: None,
             now_ns: 0,
+            state,
+            completed: VecDeque::with_capacity(terms.state_depth.unwrap_or(0) as usize),
             result: JobResult::new(&job.name, thread_number, &device.name),
             terms,
         })
@@ -271,7 +301,7 @@ impl FioThread {
     /// each request of a batch; it does nothing for a read and for the rest of a short write.
     ///
     /// Returns the fingerprint of what is written: with several headers in a write, that of the
-    /// first interval; without a header, that of the content.
+    /// first interval; without a header in front, that of the content.
     pub fn prepare(
         &mut self,
         request: &Request,
@@ -295,15 +325,19 @@ impl FioThread {
             interval: self.terms.interval,
             header_at: self.terms.verify_offset,
             seed: unit.seed,
+            pattern: self.terms.pattern.as_ref(),
             offset: unit.offset,
             now_ns,
             thread: self.thread_number as u16,
             numberio: unit.numberio,
         };
         let header = verify::stamp(&stamp, buffer, digests);
-        if header.magic != 0 {
-            unit.fingerprint = Fingerprint::of_header(&header);
-        }
+        let is_in_front = header.magic != 0 && self.terms.verify_offset == 0;
+        unit.fingerprint = if is_in_front {
+            Fingerprint::of_header(&header)
+        } else {
+            fingerprint(buffer)
+        };
         unit.fingerprint
     }
 
@@ -389,6 +423,21 @@ impl FioThread {
     /// Bytes that each unit's buffer must hold.
     pub fn buffer_len(&self) -> u32 {
         self.terms.len_max
+    }
+
+    /// The bytes of the state file that fio leaves at the end, if `verify_state_save` asks for one: only a
+    /// job that writes and verifies does.
+    pub fn verify_state(&self) -> Option<Vec<u8>> {
+        let depth = self.terms.state_depth?;
+        let state = VerifyState {
+            name: self.result.name.clone(),
+            index: u64::from(self.thread_number) - 1,
+            depth,
+            numberio: self.tally.issued[Op::Write as usize],
+            offset_draws: self.offsets.draws(),
+            completed: self.completed.iter().rev().copied().collect(),
+        };
+        Some(state.encode())
     }
 
     /// How the job stands, and, after [`Next::Ended`], how it ended.

@@ -10,19 +10,22 @@ use crate::digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
 use crate::digest_cache::DigestCache;
 use crate::fingerprint::Fingerprint;
 use crate::header::{HEADER_LEN, Header, MAGIC};
+use crate::pattern::{Mismatch, Pattern};
 use crate::payload;
 
 /// What a write stamps on its intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Stamp<'a> {
     /// The job's verify type.
     pub verify: VerifyType,
     /// Length of an interval; divides the write.
     pub interval: u32,
     /// Where in an interval its header stands (`verify_offset`); 0: in front.
     pub header_at: u32,
-    /// Payload seed.
+    /// Payload seed; 0 with a pattern.
     pub seed: u64,
+    /// What is written in place of the payload (`verify_pattern`).
+    pub pattern: Option<&'a Pattern>,
     /// Where the write goes, in bytes.
     pub offset: u64,
     /// When it was prepared, in nanoseconds.
@@ -33,7 +36,7 @@ pub struct Stamp {
     pub numberio: u16,
 }
 
-impl Stamp {
+impl Stamp<'_> {
     /// The header of the interval at byte `at` of the write, without its CRC.
     fn header(&self, at: u32, len: u32) -> Header {
         Header {
@@ -60,21 +63,26 @@ impl Stamp {
 
 /// Fills `buffer` with payload, headers and trailers. Returns the header of the first interval.
 ///
-/// `verify=null` writes no header; the header returned is then the default one.
-pub fn stamp(stamp: &Stamp, buffer: &mut [u8], digests: &mut DigestCache) -> Header {
-    payload::fill(stamp.seed, buffer);
+/// Without headers (`verify=null`, `verify=pattern`) the one returned is the default one.
+pub fn stamp(stamp: &Stamp<'_>, buffer: &mut [u8], digests: &mut DigestCache) -> Header {
+    match stamp.pattern {
+        Some(pattern) => pattern.fill(stamp.offset, buffer),
+        None => payload::fill(stamp.seed, buffer),
+    }
     let mut first = Header::default();
-    if stamp.verify == VerifyType::Null {
+    if !stamp.verify.has_header() {
         return first;
     }
-    let start = HEADER_LEN + stamp.verify.trailer_len();
+    let start = stamp.verify.header_len();
     for (index, interval) in buffer.chunks_mut(stamp.interval as usize).enumerate() {
         let at = index * stamp.interval as usize;
         let len = interval.len();
         if stamp.verify.is_costly() {
-            let trailer = digests.get(stamp.verify, stamp.seed, at + start, len - start, || {
-                stamp.verify.digest(&interval[start..])
-            });
+            let compute = || stamp.verify.digest(&interval[start..]);
+            let trailer = match stamp.pattern {
+                Some(_) => compute(),
+                None => digests.get(stamp.verify, stamp.seed, at + start, len - start, compute),
+            };
             interval[HEADER_LEN..start].copy_from_slice(&trailer[..start - HEADER_LEN]);
         }
         let mut header = stamp.header(at as u32, len as u32);
@@ -91,7 +99,7 @@ pub fn stamp(stamp: &Stamp, buffer: &mut [u8], digests: &mut DigestCache) -> Hea
 
 /// Exchanges the header and trailer of every interval with the bytes at `header_at` (`verify_offset`).
 pub fn swap_headers(verify: VerifyType, interval: u32, header_at: u32, buffer: &mut [u8]) {
-    let len = HEADER_LEN + verify.trailer_len();
+    let len = verify.header_len();
     for interval in buffer.chunks_mut(interval as usize) {
         if let Some((front, behind)) = interval.split_at_mut_checked(header_at as usize)
             && let (Some(front), Some(behind)) = (front.get_mut(..len), behind.get_mut(..len))
@@ -103,7 +111,7 @@ pub fn swap_headers(verify: VerifyType, interval: u32, header_at: u32, buffer: &
 
 /// What a verify read is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
+pub struct Expected<'a> {
     /// The job's verify type; that on the medium is only reported.
     pub verify: VerifyType,
     /// Length of an interval.
@@ -112,6 +120,8 @@ pub struct Expected {
     pub offset: u64,
     /// The seed, if this job is one that compares it.
     pub seed: Option<u64>,
+    /// What stands in place of the payload (`verify_pattern`).
+    pub pattern: Option<&'a Pattern>,
     /// The count of writes, if this job is one that compares it.
     pub numberio: Option<u16>,
     /// Whether the first failure ends the check (`verify_fatal`).
@@ -174,6 +184,15 @@ pub enum Cause {
         /// The trailer computed, which fio calls "Received".
         received: Box<Trailer>,
     },
+    /// The payload is not the pattern.
+    Pattern {
+        /// The job's verify type.
+        verify: VerifyType,
+        /// The type in the header, or what stands in its place.
+        media_type: u16,
+        /// The first byte that differs.
+        mismatch: Mismatch,
+    },
 }
 
 /// A failed check; its `Display` with a file name is what fio prints.
@@ -218,50 +237,31 @@ impl fmt::Display for InFile<'_> {
             request_length,
             flags,
         } = self.failure;
-        match cause {
-            Cause::Magic { got } => {
-                write!(f, "verify: bad magic header {got:x}, wanted {MAGIC:x}")?;
-            }
-            Cause::Length { got, wanted } => {
-                write!(f, "verify: bad header length {got}, wanted {wanted}")?;
-            }
-            Cause::RandSeed { got, wanted } => {
-                write!(f, "verify: bad header rand_seed {got}, wanted {wanted}")?;
-            }
-            Cause::Offset { got, wanted } => {
-                write!(f, "verify: bad header offset {got}, wanted {wanted}")?;
-            }
-            Cause::Numberio { got, wanted } => {
-                write!(f, "verify: bad header numberio {got}, wanted {wanted}")?;
-            }
-            Cause::HeaderCrc { got, calculated } => {
-                write!(
-                    f,
-                    "verify: bad header crc {got:x}, calculated {calculated:x}"
-                )?;
-            }
-            Cause::Payload { verify, .. } => {
-                write!(f, "{:.8}: verify failed", verify.name())?;
-            }
-        }
+        cause.what(f)?;
         write!(f, " at file {} offset {offset}, length {length}", self.file)?;
         write!(
             f,
             " (requested block: offset={request_offset}, length={request_length}"
         )?;
-        let Cause::Payload {
-            verify,
-            media_type,
-            expected,
-            received,
-        } = cause
+        let (Cause::Payload {
+            verify, media_type, ..
+        }
+        | Cause::Pattern {
+            verify, media_type, ..
+        }) = cause
         else {
             return f.write_str(")");
         };
-        write!(f, ", flags={flags:x})\n       Expected CRC: ")?;
-        hex(f, &expected[..verify.trailer_len()])?;
-        f.write_str("\n       Received CRC: ")?;
-        hex(f, &received[..verify.trailer_len()])?;
+        write!(f, ", flags={flags:x})")?;
+        if let Cause::Payload {
+            expected, received, ..
+        } = cause
+        {
+            f.write_str("\n       Expected CRC: ")?;
+            hex(f, &expected[..verify.trailer_len()])?;
+            f.write_str("\n       Received CRC: ")?;
+            hex(f, &received[..verify.trailer_len()])?;
+        }
         if *media_type != verify.number() {
             let given = verify.number();
             write!(
@@ -270,6 +270,48 @@ impl fmt::Display for InFile<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Cause {
+    /// What is wrong, in fio's words, without the place.
+    fn what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Magic { got } => {
+                write!(f, "verify: bad magic header {got:x}, wanted {MAGIC:x}")
+            }
+            Cause::Length { got, wanted } => {
+                write!(f, "verify: bad header length {got}, wanted {wanted}")
+            }
+            Cause::RandSeed { got, wanted } => {
+                write!(f, "verify: bad header rand_seed {got}, wanted {wanted}")
+            }
+            Cause::Offset { got, wanted } => {
+                write!(f, "verify: bad header offset {got}, wanted {wanted}")
+            }
+            Cause::Numberio { got, wanted } => {
+                write!(f, "verify: bad header numberio {got}, wanted {wanted}")
+            }
+            Cause::HeaderCrc { got, calculated } => {
+                write!(
+                    f,
+                    "verify: bad header crc {got:x}, calculated {calculated:x}"
+                )
+            }
+            Cause::Payload { verify, .. } => write!(f, "{:.8}: verify failed", verify.name()),
+            Cause::Pattern {
+                mismatch: Mismatch { at, got, wanted },
+                ..
+            } => {
+                let bits = (got ^ wanted).count_ones();
+                writeln!(
+                    f,
+                    "fio: got pattern '{got:02x}', wanted '{wanted:02x}'. Bad bits {bits}"
+                )?;
+                writeln!(f, "fio: bad pattern block offset {at}")?;
+                f.write_str("pattern: verify failed")
+            }
+        }
     }
 }
 
@@ -283,7 +325,7 @@ fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 /// fio, a bad header ends the check, while after a bad payload the *last* interval's verdict is
 /// the one that counts, unless `fatal`.
 pub fn check(
-    expected: &Expected,
+    expected: &Expected<'_>,
     buffer: &[u8],
     digests: &mut DigestCache,
     mut report: impl FnMut(VerifyFailure),
@@ -297,20 +339,27 @@ pub fn check(
             break;
         }
         let at = index * expected.interval as usize;
-        let failure = |cause, length| VerifyFailure {
+        let failure = |cause, length: u32| VerifyFailure {
             cause,
-            offset: expected.offset + at as u64,
+            // fio multiplies 32 bits, by the length that stands on the medium.
+            offset: expected.offset + u64::from((index as u32).wrapping_mul(length)),
             length,
             request_offset: expected.offset,
             request_length: buffer.len() as u32,
             flags: expected.flags,
         };
-        let header = Header::decode(interval);
-        if let Some(cause) = check_header(expected, &header, at as u64, interval) {
+        // Without a header, fio's messages show what stands in its place.
+        let header = match interval.len() {
+            HEADER_LEN.. => Header::decode(interval),
+            _ => Header::default(),
+        };
+        if expected.verify.has_header()
+            && let Some(cause) = check_header(expected, &header, at as u64, interval)
+        {
             report(failure(cause, expected.interval));
             return false;
         }
-        let cause = check_payload(expected.verify, &header, at, interval, digests);
+        let cause = check_payload(expected, &header, at, interval, digests);
         good = cause.is_none();
         if let Some(cause) = cause {
             report(failure(cause, header.len));
@@ -320,7 +369,7 @@ pub fn check(
 }
 
 /// Magic, length, seed, offset, numberio, CRC: the first that is wrong.
-fn check_header(expected: &Expected, header: &Header, at: u64, bytes: &[u8]) -> Option<Cause> {
+fn check_header(expected: &Expected<'_>, header: &Header, at: u64, bytes: &[u8]) -> Option<Cause> {
     if header.magic != MAGIC {
         return Some(Cause::Magic { got: header.magic });
     }
@@ -359,24 +408,32 @@ fn check_header(expected: &Expected, header: &Header, at: u64, bytes: &[u8]) -> 
 }
 
 fn check_payload(
-    verify: VerifyType,
+    expected: &Expected<'_>,
     header: &Header,
     at: usize,
     interval: &[u8],
     digests: &mut DigestCache,
 ) -> Option<Cause> {
-    if !verify.is_costly() {
-        return None;
-    }
-    let start = HEADER_LEN + verify.trailer_len();
+    let (verify, media_type) = (expected.verify, header.verify_type);
+    let start = verify.header_len();
     let body = &interval[start..];
-    let received = if payload::is_pristine(header.rand_seed, at + start, body) {
-        digests.get(verify, header.rand_seed, at + start, body.len(), || {
+    if verify.compares_pattern() {
+        let pattern = expected.pattern?;
+        let mismatch = pattern.mismatch(expected.offset, at + start, body)?;
+        return Some(Cause::Pattern {
+            verify,
+            media_type,
+            mismatch,
+        });
+    }
+    let received =
+        if expected.pattern.is_none() && payload::is_pristine(header.rand_seed, at + start, body) {
+            digests.get(verify, header.rand_seed, at + start, body.len(), || {
+                verify.digest(body)
+            })
+        } else {
             verify.digest(body)
-        })
-    } else {
-        verify.digest(body)
-    };
+        };
     let media = &interval[HEADER_LEN..start];
     if *media == received[..media.len()] {
         return None;
@@ -384,7 +441,6 @@ fn check_payload(
     let mut expected = Box::new([0; TRAILER_MAX]);
     expected[..media.len()].copy_from_slice(media);
     let received = Box::new(received);
-    let media_type = header.verify_type;
     Some(Cause::Payload {
         verify,
         media_type,

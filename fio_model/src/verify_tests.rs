@@ -12,6 +12,7 @@ fn stamped(verify: VerifyType, seed: u64) -> Vec<u8> {
         interval,
         header_at: 0,
         seed,
+        pattern: None,
         offset: OFFSET,
         now_ns,
         thread,
@@ -21,13 +22,14 @@ fn stamped(verify: VerifyType, seed: u64) -> Vec<u8> {
     block
 }
 
-fn expected(verify: VerifyType) -> Expected {
+fn expected(verify: VerifyType) -> Expected<'static> {
     let (seed, numberio, fatal, flags) = (None, None, false, 0x88);
     Expected {
         verify,
         interval: 4096,
         offset: OFFSET,
         seed,
+        pattern: None,
         numberio,
         fatal,
         flags,

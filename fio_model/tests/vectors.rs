@@ -83,6 +83,7 @@ fn block(verify: VerifyType, len: usize, interval: u32) -> Vec<u8> {
         interval,
         header_at: 0,
         seed: SEED,
+        pattern: None,
         offset,
         now_ns,
         thread,

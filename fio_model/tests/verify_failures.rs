@@ -1,15 +1,30 @@
-//! A verify read that fails: nothing was read, or the wrong thing was.
+//! A verify read that fails: nothing was read, or the wrong thing was; and a job that goes on after errors.
 //!
 //! fio says EILSEQ to both. The strict oracle objects only to data that were moved and are wrong.
 
-use fio_model::{Completion, Device, DigestCache, Errno, FioThread, JobFile, JobResult, Next, Op};
+use fio_model::{
+    Completion, Device, DigestCache, Errno, FioThread, JobFile, JobResult, Next, Op, Request,
+    client_exit_status, exit_status,
+};
 
 const SIZE: u64 = 64 << 10;
 
 /// Writes and verifies a disk; each verify read moves `bytes` of zeroes.
 fn run(bytes: u32) -> JobResult {
-    let text = "[x]\nfilename=/dev/x\nioengine=libaio\niodepth=1\nrw=write\nbs=4k\nverify=crc32c\n";
-    let file = JobFile::parse("x.fio", text).expect("a job of the model");
+    run_with("", |request| Completion::Done {
+        bytes: match request.op {
+            Op::Write => request.len,
+            Op::Read => bytes,
+        },
+    })
+}
+
+/// Writes and verifies a disk of zeroes that keeps what `answer` says was moved.
+fn run_with(more: &str, mut answer: impl FnMut(&Request) -> Completion) -> JobResult {
+    let text = format!(
+        "[x]\nfilename=/dev/x\nioengine=libaio\niodepth=1\nrw=write\nbs=4k\nverify=crc32c\n{more}\n"
+    );
+    let file = JobFile::parse("x.fio", &text).expect("a job of the model");
     let device = Device {
         name: "/dev/x".into(),
         size_bytes: SIZE,
@@ -17,29 +32,79 @@ fn run(bytes: u32) -> JobResult {
     let mut fio = FioThread::start(&file.jobs[0], 1, &device, None).expect("it starts");
     let mut digests = DigestCache::new();
     let mut in_flight = Vec::new();
+    let mut disk = vec![0; SIZE as usize];
     loop {
         match fio.next(0) {
             Next::Submit => {
-                let batch = fio.batch().to_vec();
-                for request in &batch {
+                for request in fio.batch().to_vec() {
                     let mut buffer = vec![0; request.len as usize];
-                    fio.prepare(request, 0, &mut buffer, &mut digests);
+                    fio.prepare(&request, 0, &mut buffer, &mut digests);
+                    in_flight.push((request, buffer));
                 }
-                in_flight.extend(batch);
             }
             Next::Reap { .. } => {
-                let request = in_flight.remove(0);
-                let bytes = match request.op {
-                    Op::Write => request.len,
-                    Op::Read => bytes,
-                };
-                let content = vec![0; request.len as usize];
-                let done = Completion::Done { bytes };
-                fio.complete(request.unit, done, &content, &mut digests);
+                let (request, buffer) = in_flight.remove(0);
+                let done = answer(&request);
+                let at = request.offset as usize..request.offset as usize + request.len as usize;
+                let is_kept = more.contains("continue") && matches!(done, Completion::Done { .. });
+                if is_kept && request.op == Op::Write {
+                    disk[at.clone()].copy_from_slice(&buffer);
+                }
+                fio.complete(request.unit, done, &disk[at], &mut digests);
             }
             Next::Reopen => fio.reopened(Ok(())),
             Next::Ended => return fio.result().clone(),
         }
+    }
+}
+
+/// The request at the third block that goes in this direction fails.
+fn third_fails(op: Op, errno: Errno) -> impl FnMut(&Request) -> Completion {
+    move |request| {
+        if request.op == op && request.offset == 2 * 4096 {
+            Completion::Failed { errno }
+        } else {
+            Completion::Done { bytes: request.len }
+        }
+    }
+}
+
+#[test]
+fn a_job_goes_on_after_the_errors_that_it_is_told_to() {
+    let blocks = SIZE / 4096;
+    for (option, op) in [("write", Op::Write), ("io", Op::Read), ("all", Op::Write)] {
+        let more = format!("continue_on_error={option}");
+        let result = run_with(&more, third_fails(op, Errno::EIO));
+        assert!(result.strictly_passed(), "{option}: {:?}", result.messages);
+        assert_eq!(result.counts.verified, blocks - 1, "{option}");
+        assert_eq!((result.continued, result.counts.failed), (1, 1), "{option}");
+        assert_eq!(result.reported_error(), Errno::EIO);
+        assert_eq!(result.to_string(), "x: (groupid=0, jobs=1): err= 5 ()");
+        assert_eq!(
+            result.messages.len(),
+            0,
+            "fio says nothing until its summary"
+        );
+        let line = "errors    : total=1, first_error=5/<Input/output error>";
+        assert_eq!(result.continued_line().as_deref(), Some(line));
+        assert_eq!(exit_status(std::slice::from_ref(&result)), Some(0));
+        assert_eq!(client_exit_status(&[result]), Some(0));
+    }
+}
+
+#[test]
+fn other_errors_end_the_job_all_the_same() {
+    for (option, op, errno) in [
+        ("read", Op::Write, Errno::EIO),
+        ("verify", Op::Write, Errno::EIO),
+        ("write", Op::Read, Errno::EIO),
+        ("all", Op::Write, Errno(19)),
+    ] {
+        let more = format!("continue_on_error={option}");
+        let result = run_with(&more, third_fails(op, errno));
+        assert_eq!(result.error, errno, "{option}");
+        assert_eq!(result.continued, 0, "{option}");
+        assert_eq!(exit_status(&[result]), Some(1));
     }
 }
 

@@ -388,7 +388,14 @@ impl Lab {
         let mut seen = Vec::new();
         self.world.take_seen(&mut seen);
         let mut found = false;
-        for seen in &seen {
+        for seen in &mut seen {
+            // All of these disks keep their data, and only the lab knows which bdev is which.
+            if let Observation::Attached {
+                bdev: name, disk, ..
+            } = &mut seen.what
+            {
+                *disk = (1..=LAST.0).map(DiskId).find(|disk| bdev(*disk) == *name);
+            }
             self.judge.see(seen);
             found |= is(seen);
         }

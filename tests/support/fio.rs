@@ -28,11 +28,21 @@ pub fn real_fio(directory: &Path, text: &str) -> Output {
 
 /// Runs the model on an image in memory: requests complete in the order of their submission.
 pub fn model_fio(text: &str, file: &Path, image: &mut [u8]) -> JobResult {
+    model_fio_beside(text, file, image, None).0
+}
+
+/// The same, beside the state file of an earlier run; and the one that this run leaves.
+pub fn model_fio_beside(
+    text: &str,
+    file: &Path,
+    image: &mut [u8],
+    state: Option<&[u8]>,
+) -> (JobResult, Option<Vec<u8>>) {
     let device = Device {
         name: file.display().to_string(),
         size_bytes: image.len() as u64,
     };
-    let mut fio = FioThread::start(&model_job(text), 1, &device, None).expect("it starts");
+    let mut fio = FioThread::resume(&model_job(text), 1, &device, None, state).expect("it starts");
     let mut digests = DigestCache::new();
     let mut buffers = vec![vec![0; fio.buffer_len() as usize]; fio.depth() as usize];
     let mut in_flight = std::collections::VecDeque::<Request>::new();
@@ -65,7 +75,7 @@ pub fn model_fio(text: &str, file: &Path, image: &mut [u8]) -> JobResult {
                 fio.complete(request.unit, done, content, &mut digests);
             }
             Next::Reopen => fio.reopened(Ok(())),
-            Next::Ended => return fio.result().clone(),
+            Next::Ended => return (fio.result().clone(), fio.verify_state()),
         }
     }
 }

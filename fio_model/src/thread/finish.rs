@@ -1,9 +1,9 @@
 //! What a fio thread does with a completion: counts, checks, errors.
 
 use super::FioThread;
-use crate::digest::VerifyType;
 use crate::digest_cache::DigestCache;
 use crate::errno::Errno;
+use crate::fingerprint::fingerprint;
 use crate::request::{Completion, Op, UnitId};
 use crate::result::{FirstFailure, Origin};
 use crate::units::Unit;
@@ -87,6 +87,10 @@ impl FioThread {
         self.forget_write(unit);
         self.result.counts.failed += 1;
         let op = unit.op;
+        if self.terms.continue_on_error.covers(op, errno) {
+            self.result.go_on_after(errno);
+            return;
+        }
         let (offset, len) = (unit.offset + u64::from(unit.moved), unit.len - unit.moved);
         let file = &self.file;
         self.result.say(|| {
@@ -124,28 +128,49 @@ impl FioThread {
     }
 
     fn finish_write(&mut self, unit: &Unit) {
+        if let Some(depth) = self.terms.state_depth {
+            if self.completed.len() == depth as usize {
+                self.completed.pop_front();
+            }
+            self.completed
+                .push_back(unit.offset + u64::from(unit.moved));
+        }
         if let Some(ticket) = unit.ticket {
             self.log.done(ticket);
         }
         let (Some(oracle), Some(verify)) = (&mut self.oracle, self.terms.verify) else {
             return;
         };
-        if verify == VerifyType::Null {
+        let interval = self.terms.interval;
+        if !verify.has_header() {
+            // What a pattern puts there, interval by interval; nothing is known of `verify=null`.
+            let Some(pattern) = &self.terms.pattern else {
+                return;
+            };
+            let mut content = vec![0; unit.len as usize];
+            pattern.fill(unit.offset, &mut content);
+            let blocks = content.chunks(interval as usize);
+            for (at, block) in (0u64..).step_by(interval as usize).zip(blocks) {
+                oracle.written(unit.offset + at, fingerprint(block));
+            }
             return;
         }
-        oracle.written(unit.offset, unit.fingerprint);
-        let interval = self.terms.interval;
         let stamp = verify::Stamp {
             verify,
             interval,
             header_at: self.terms.verify_offset,
             seed: unit.seed,
+            pattern: None,
             offset: unit.offset,
             now_ns: unit.prepared_ns,
             thread: self.thread_number as u16,
             numberio: unit.numberio,
         };
-        for at in (interval..unit.len).step_by(interval as usize) {
+        for at in (0..unit.len).step_by(interval as usize) {
+            if at == 0 && self.terms.verify_offset == 0 {
+                oracle.written(unit.offset, unit.fingerprint);
+                continue;
+            }
             oracle.written(unit.offset + u64::from(at), stamp.fingerprint(at));
         }
     }
@@ -173,6 +198,7 @@ impl FioThread {
             interval: self.terms.interval.min(unit.len),
             offset: unit.offset,
             seed: self.terms.checks_seed.then_some(unit.seed),
+            pattern: self.terms.pattern.as_ref(),
             numberio: self.terms.checks_numberio.then_some(unit.numberio),
             fatal: self.terms.verify_fatal,
             flags,
@@ -186,14 +212,19 @@ impl FioThread {
         match first {
             Some(failure) if !good => {
                 self.result.counts.verify_failures += 1;
+                self.terminated |= self.terms.verify_fatal;
+                let goes_on = self.terms.continue_on_error.verify;
                 let origin = if self.terms.is_sync {
                     Origin::SyncComplete
                 } else {
                     Origin::QueuedComplete
                 };
-                self.result
-                    .fail(Errno::EILSEQ, origin, FirstFailure::Verify(failure));
-                self.terminated |= self.terms.verify_fatal;
+                if goes_on {
+                    self.result.go_on_after(Errno::EILSEQ);
+                } else {
+                    let failure = FirstFailure::Verify(failure);
+                    self.result.fail(Errno::EILSEQ, origin, failure);
+                }
                 // A read of nothing, past the end of a disk that went, leaves the buffer as it was. One
                 // that moved data must have moved the right data, whatever fio makes of them.
                 if unit.moved + bytes > 0 {

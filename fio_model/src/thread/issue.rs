@@ -58,7 +58,12 @@ impl FioThread {
         };
         let logs = op == Op::Write && self.terms.verify.is_some() && self.terms.do_verify;
         let verifies = op == Op::Read && self.terms.verify.is_some() && !self.terms.writes;
+        if verifies && self.should_stop(extent.offset) {
+            self.units.give_back(unit);
+            return Step::Drain;
+        }
         let seed = match (op, self.terms.verify) {
+            _ if self.terms.pattern.is_some() => 0,
             (Op::Write, Some(verify)) if verify != VerifyType::Null => {
                 self.payload_seeds.draw_seed()
             }
@@ -120,8 +125,22 @@ impl FioThread {
         self.burst > 0
     }
 
+    /// Whether a loaded state says that what follows was not written.
+    fn should_stop(&self, offset: u64) -> bool {
+        let reads = self.result.counts.reads;
+        let state = self.state.as_ref();
+        state.is_some_and(|state| state.should_stop(reads, offset))
+    }
+
     fn queue_logged(&mut self, unit: UnitId, logged: Logged) -> Step {
-        let seed = self.payload_seeds.draw_seed();
+        if self.should_stop(logged.offset) {
+            self.units.give_back(unit);
+            return Step::Drain;
+        }
+        let seed = match self.terms.pattern {
+            Some(_) => 0,
+            None => self.payload_seeds.draw_seed(),
+        };
         let Logged {
             offset,
             len,
@@ -165,7 +184,10 @@ impl FioThread {
     pub(super) fn end_of_phase(&mut self) -> Step {
         let failed = !self.result.error.is_ok();
         let nothing_done = self.phase == Phase::Io && self.tally.pass_done == 0;
-        if failed || self.terminated || nothing_done {
+        // What such a job reads counts as verified, not as done: after a pass, fio finds that nothing was
+        // done (`io_u_update_bytes_done`), whatever `loops`, `io_size` and `time_based` say.
+        let only_verifies = !self.terms.writes && self.terms.verify.is_some();
+        if failed || self.terminated || nothing_done || only_verifies {
             return Step::Ended;
         }
         let verifies = self.terms.do_verify && self.terms.verify.is_some();

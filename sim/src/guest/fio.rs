@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fio_model::{
     Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
-    StrictKind, StrictViolation, exit_status, fingerprint,
+    StrictKind, exit_status, fingerprint,
 };
 use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
 use vm_memory::GuestAddress;
@@ -154,7 +154,8 @@ impl Guest {
             name: node.clone(),
             size_bytes: self.disks[disk].capacity,
         };
-        let file = match FioThread::start(job, number, &device, self.config.volume) {
+        let (volume, state) = (self.config.volume, self.state_file(&job.name, number));
+        let file = match FioThread::resume(job, number, &device, volume, state) {
             Ok(file) => file,
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
@@ -255,6 +256,7 @@ impl Guest {
             let thread = self.threads[slot].take().expect("it ran");
             let (fio, volume) = (thread.fio, thread.file.progress().volume);
             let result = thread.file.result().clone();
+            self.keep_state(&thread.file);
             self.thread_stopped(fio, (thread.id, thread.place), volume, result);
             self.end_fio_if_over(fio, cx);
         } else if self.threads[slot]
@@ -382,13 +384,12 @@ impl Guest {
         let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) else {
             return;
         };
-        let messages = result.messages.iter().take(MESSAGES_MAX).cloned().collect();
-        let found = result.strict_violations.iter();
-        let (no_data, strict): (Vec<_>, Vec<_>) =
-            found.partition(|found| found.kind == StrictKind::NoData);
-        let text = |found: Vec<&StrictViolation>| {
-            let some = found.iter().take(MESSAGES_MAX);
-            some.map(ToString::to_string).collect()
+        let messages = result.messages.iter().take(MESSAGES_MAX).cloned();
+        let messages = messages.chain(result.continued_line()).collect();
+        let found = |no_data: bool| {
+            let found = result.strict_violations.iter();
+            let such = found.filter(|found| (found.kind == StrictKind::NoData) == no_data);
+            such.take(MESSAGES_MAX).map(ToString::to_string).collect()
         };
         run.ends.push(FioJobEnd {
             disk,
@@ -399,8 +400,8 @@ impl Guest {
             verified: result.counts.verified,
             volume,
             messages,
-            strict: text(strict),
-            no_data: text(no_data),
+            strict: found(false),
+            no_data: found(true),
         });
         run.results.push(result);
     }

@@ -38,6 +38,7 @@ mod ring;
 mod scan;
 mod script;
 mod sd;
+mod state_files;
 #[cfg(test)]
 mod tests;
 mod tmf;
@@ -172,6 +173,7 @@ pub struct Guest {
     io_count: u64,
     threads: Vec<Option<Thread>>,
     fios: Vec<FioRun>,
+    state_files: state_files::StateFiles,
     waits: Vec<ClockWait>,
     /// LUN RESETs that are not answered yet.
     resets: Vec<LunReset>,
@@ -229,6 +231,7 @@ impl Guest {
             io_count: 0,
             threads: (0..THREADS_MAX).map(|_| None).collect(),
             fios: Vec::new(),
+            state_files: state_files::StateFiles::default(),
             waits: Vec::new(),
             resets: Vec::new(),
             digests: config.digests.clone(),
