@@ -38,9 +38,9 @@ pub enum Command {
     /// Tell stories drawn from seeds, until one breaks a check; keep the smallest that does.
     #[command(after_help = FUZZ_EXAMPLES)]
     Fuzz(FuzzArguments),
-    /// Do a recorded failure once more, turn by turn.
+    /// Do a recorded failure once more: turn by turn in the simulator, or in its order on a target that runs.
     #[command(after_help = REPLAY_EXIT)]
-    Replay(ReplayArguments),
+    Replay(Box<ReplayArguments>),
     /// Play recordings of a real target to the model target, and compare every answer.
     #[command(after_help = CONFORM_EXAMPLES)]
     Conform(ConformArguments),
@@ -80,8 +80,15 @@ Exit status: 0 all cases passed, 1 one failed, 2 bad arguments or files, 3 incon
 leaves a report of what was done).";
 
 const REPLAY_EXIT: &str = "\
-Exit status: 0 the same run, and no check is broken; 1 the same run, and one is; 2 the file is refused; 3 another run
-than the one recorded.";
+On a target that runs, each action waits for the answers that came before it in the recording, and for as many
+requests of applications; for what was not answered then, it does not wait.
+
+Exit status: 0 the same run (or order), and no check is broken; 1 one is; 2 the file is refused; 3 another run (or
+order) than the one recorded.
+
+Examples:
+  plugfest replay plugfest-I6-12.json
+  plugfest replay plugfest-I11-8010.json --target spdk --times 10";
 
 const CONFORM_EXAMPLES: &str = "\
 Examples:
@@ -221,6 +228,14 @@ pub struct ReplayArguments {
     /// What `fuzz` or `run --repro` wrote
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// With --target spdk: how often. Between two times it waits for a target that has died to be started
+    /// again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub times: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -28,6 +28,20 @@ use crate::testbed::{deviations, parse_jobs, volume};
 ///
 /// A job file is wrong, or the testbed does not come up.
 pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
+    let volume = volume(options.volume).filter(|_| options.runtime_s.is_none());
+    Ok(Box::new(testbed(options, volume, false)?))
+}
+
+/// The same with another volume. `closing_is_death`: see [`RealOptions`].
+///
+/// # Errors
+///
+/// As [`make`].
+pub fn testbed(
+    options: &RunOptions,
+    volume: Option<fio_model::Volume>,
+    closing_is_death: bool,
+) -> Result<RealTestbed, RunError> {
     let jobs = parse_jobs(&options.jobs)?;
     // First, for it removes what killed runs left.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
@@ -39,7 +53,7 @@ pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
         GuestKind::Model => {
             let shared = real::model::Shared {
                 seed: options.seed,
-                volume: volume(options.volume).filter(|_| runtime.is_none()),
+                volume,
                 serials: serials.clone(),
                 tell: tell.clone(),
             };
@@ -65,8 +79,9 @@ pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
         runtime,
         alive_max: ALIVE_MAX,
         asked_to_end: crate::interrupt::asked,
+        closing_is_death,
     };
-    Ok(Box::new(RealTestbed::new(parts, more)))
+    Ok(RealTestbed::new(parts, more))
 }
 
 fn broken(error: impl Display) -> RunError {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use plugfest::input::read_text;
 use plugfest::property::{finding_lines, story_lines};
+use plugfest::replay_on_target::OnTarget;
 use plugfest::repro::{Repro, What};
+use plugfest::{SpdkOptions, TargetKind};
 
 use crate::cli::ReplayArguments;
 use crate::output::{Stop, print};
@@ -20,6 +22,14 @@ const EXIT_INCONCLUSIVE: u8 = 3;
 pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     let repro = read(&arguments.file)?;
     let file = arguments.file.display();
+    match arguments.target.kind()? {
+        TargetKind::Spdk(spdk) => return on_target(arguments, &repro, &spdk),
+        TargetKind::Model if arguments.times.is_some() => {
+            let strange = "--times means something with --target spdk only";
+            return Err(Stop::Error(strange.to_owned()));
+        }
+        TargetKind::Model => {}
+    }
     let wrong = |error| Stop::Error(format!("{file}: {error}"));
     let again = repro.replay().map_err(wrong)?;
     print(&format!("{file}: {}\n", summary(&repro)))?;
@@ -47,6 +57,35 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
         EXIT_HELD
     } else {
         EXIT_FAILED
+    })
+}
+
+/// Imposes the order of `repro` on a target that runs, and says how often that showed it.
+fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> Result<u8, Stop> {
+    let file = arguments.file.display();
+    let wrong = |error| Stop::Error(format!("{file}: {error}"));
+    print(&format!("{file}: {}\n", summary(repro)))?;
+    if let What::Story(story) = &repro.what {
+        print(&story_lines(story))?;
+    }
+    let on_target = OnTarget::new(repro).map_err(wrong)?;
+    let times = arguments.times.unwrap_or(1);
+    let (mut shown, mut enforced) = (0, 0);
+    for time in 1..=times {
+        let once = on_target.once(spdk).map_err(wrong)?;
+        shown += u32::from(once.shown);
+        enforced += u32::from(once.enforced.0 == once.enforced.1);
+        print(&format!("{time}. {once}\n"))?;
+    }
+    print(&format!(
+        "shown {shown} of {times} times; its whole order was enforced {enforced} times\n"
+    ))?;
+    Ok(if shown > 0 {
+        EXIT_FAILED
+    } else if enforced == times {
+        EXIT_HELD
+    } else {
+        EXIT_INCONCLUSIVE
     })
 }
 

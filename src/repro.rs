@@ -79,6 +79,23 @@ pub struct PlanSteps {
     pub jobs: BTreeMap<String, (String, String)>,
 }
 
+impl PlanSteps {
+    /// The job files.
+    pub(crate) fn job_texts(&self) -> BTreeMap<String, JobText> {
+        let jobs = self.jobs.iter().map(|(name, (file, text))| {
+            let (file, text) = (file.clone(), text.clone());
+            (name.clone(), JobText { file, text })
+        });
+        jobs.collect()
+    }
+
+    /// What each disk of a job covers.
+    pub(crate) fn volume(&self) -> Option<fio_model::Volume> {
+        let (blocks, scale) = self.volume?;
+        Some(fio_model::Volume { blocks, scale })
+    }
+}
+
 /// What came of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
@@ -93,7 +110,7 @@ pub struct Replayed {
 }
 
 /// The violations among results.
-fn findings<'a>(checks: impl IntoIterator<Item = &'a CheckResult>) -> Vec<Finding> {
+pub(crate) fn findings<'a>(checks: impl IntoIterator<Item = &'a CheckResult>) -> Vec<Finding> {
     let violated = checks.into_iter().filter_map(|check| match &check.outcome {
         CheckOutcome::Violated { expected, seen, .. } => Some(Finding {
             check: check.id,
@@ -160,13 +177,27 @@ impl Repro {
     ///
     /// A deviation that this program does not know, or choices that are none.
     pub fn replay(&self) -> Result<Replayed, RunError> {
-        let choices = Choices::parse(&self.choices);
-        let choices = choices.map_err(|error| RunError(format!("choices: {error}")))?;
-        let strategy = Strategy::Replay(choices);
+        let strategy = Strategy::Replay(self.parsed_choices()?);
         carry_out(&self.what, self.deviations()?, self.seed, strategy)
     }
 
-    fn deviations(&self) -> Result<Deviations, RunError> {
+    pub(crate) fn parsed_choices(&self) -> Result<Choices, RunError> {
+        let choices = Choices::parse(&self.choices);
+        choices.map_err(|error| RunError(format!("choices: {error}")))
+    }
+
+    /// The VMs, and their controllers.
+    pub(crate) fn vms(&self) -> Vec<(VmId, Vec<ControllerId>)> {
+        match &self.what {
+            What::Story(story) => {
+                let vms = story.vms.iter();
+                vms.map(|vm| (vm.vm, vm.controllers.clone())).collect()
+            }
+            What::Plan(plan) => plan.vms.clone(),
+        }
+    }
+
+    pub(crate) fn deviations(&self) -> Result<Deviations, RunError> {
         let mut all = Deviations::INTENDED;
         for name in &self.deviations {
             let unknown = || RunError(format!("deviations: no deviation is called {name:?}"));
@@ -252,41 +283,62 @@ fn carry_out(
     }
 }
 
-fn carry_out_plan(
-    plan: &PlanSteps,
-    deviations: Deviations,
-    seed: u64,
-    strategy: Strategy,
-) -> Result<Replayed, RunError> {
-    let jobs = plan.jobs.iter().map(|(name, (file, text))| {
-        let (file, text) = (file.clone(), text.clone());
-        (name.clone(), JobText { file, text })
-    });
-    let jobs = parse_jobs(&jobs.collect())?;
-    let mut sim = Sim::new(SimOptions {
-        seed,
-        deviations,
-        volume: plan
-            .volume
-            .map(|(blocks, scale)| fio_model::Volume { blocks, scale }),
-        jobs,
-        strategy,
-        per_io: true,
-        disturb_at: None,
-    });
-    sim.record_choices();
-    let mut judge = testbed::judge(sim.evidence(), plan.vms.clone(), deviations);
-    let outcome = scenarios::run::run(&plan.steps, &mut sim, &mut judge, &mut |_| {});
-    let outcome = outcome.map_err(|error| RunError(error.to_string()))?;
-    let header = RunHeader {
+/// What a report of a plan's steps is about.
+pub(crate) fn header(plan: &PlanSteps, seed: u64) -> RunHeader {
+    RunHeader {
         plan: plan.steps.plan.clone(),
         plan_argument: plan.steps.plan.clone(),
         seed,
         behaviour: String::new(),
         volume: String::new(),
         repeat_options: String::new(),
+    }
+}
+
+/// The simulator on which `what` was done.
+pub(crate) fn sim_of(
+    what: &What,
+    deviations: Deviations,
+    seed: u64,
+    strategy: Strategy,
+) -> Result<Sim, RunError> {
+    let (jobs, volume) = match what {
+        What::Story(_) => (RunOptions::default().jobs, None),
+        What::Plan(plan) => (plan.job_texts(), plan.volume()),
     };
-    let report = Report::new(header, outcome);
+    simulator(jobs, volume, deviations, seed, strategy)
+}
+
+fn simulator(
+    jobs: BTreeMap<String, JobText>,
+    volume: Option<fio_model::Volume>,
+    deviations: Deviations,
+    seed: u64,
+    strategy: Strategy,
+) -> Result<Sim, RunError> {
+    Ok(Sim::new(SimOptions {
+        seed,
+        deviations,
+        volume,
+        jobs: parse_jobs(&jobs)?,
+        strategy,
+        per_io: true,
+        disturb_at: None,
+    }))
+}
+
+fn carry_out_plan(
+    plan: &PlanSteps,
+    deviations: Deviations,
+    seed: u64,
+    strategy: Strategy,
+) -> Result<Replayed, RunError> {
+    let mut sim = simulator(plan.job_texts(), plan.volume(), deviations, seed, strategy)?;
+    sim.record_choices();
+    let mut judge = testbed::judge(sim.evidence(), plan.vms.clone(), deviations);
+    let outcome = scenarios::run::run(&plan.steps, &mut sim, &mut judge, &mut |_| {});
+    let outcome = outcome.map_err(|error| RunError(error.to_string()))?;
+    let report = Report::new(header(plan, seed), outcome);
     Ok(Replayed {
         findings: findings(report.rows.iter().flat_map(|row| &row.checks)),
         ending: report.ending,

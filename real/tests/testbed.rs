@@ -104,6 +104,7 @@ impl Rig {
                 runtime,
                 alive_max: ALIVE_MAX,
                 asked_to_end,
+                closing_is_death: false,
             },
         );
         Self {

@@ -69,6 +69,9 @@ pub struct RealOptions {
     pub alive_max: Duration,
     /// Whether somebody wants the run to end.
     pub asked_to_end: fn() -> bool,
+    /// A target that is not ours and closes its JSON-RPC socket has died: for runs that are to show just
+    /// that. Otherwise nothing is learned, since somebody may have stopped it.
+    pub closing_is_death: bool,
 }
 
 /// What waits for an answer of the target.
@@ -278,6 +281,7 @@ impl RealTestbed {
         let how = match self.target.why_closed(DEATH_MAX) {
             Some(Ended::Died(crash)) => format!("{} in {}", crash.signal, crash.place),
             Some(Ended::Failed(why)) => return Err(TestbedError(why)),
+            None if self.options.closing_is_death => "it has closed its JSON-RPC socket".to_owned(),
             Some(Ended::Stopped) | None => {
                 let closed = "the target has closed its JSON-RPC socket";
                 return Err(TestbedError(closed.to_owned()));

@@ -15,7 +15,7 @@ use crate::names::{ControllerId, DiskId, VmId};
 use crate::testbed::{Action, DiskKind};
 
 pub use choose::{BeatBytes, ShapeBytes, choose};
-pub use run::{StoryOutcome, run};
+pub use run::{StoryOutcome, is_answer, run};
 
 /// The jobs that a story runs: one that verifies, and one for disks that keep no data.
 pub const VERIFY_JOB: &str = "story";

@@ -75,7 +75,8 @@ struct Teller<'a> {
 }
 
 /// Whether `seen` is what an action with `ticket` comes to.
-fn is_answer(seen: &Observation, action: &Action, ticket: Ticket) -> bool {
+#[must_use]
+pub fn is_answer(seen: &Observation, action: &Action, ticket: Ticket) -> bool {
     match (action, seen) {
         (Action::StartFio { fio, .. }, Observation::FioEnded { fio: ended, .. }) => fio == ended,
         (Action::RebootVm { vm }, Observation::VmReady { vm: ready, .. }) => vm == ready,

@@ -1,0 +1,189 @@
+//! The order in which actions are asked for and answered: noted on one testbed, imposed on another.
+//!
+//! An order point is an action: those before it that had been answered, and how many requests of
+//! applications had been submitted. Knows no story and no plan.
+
+use std::time::Duration;
+
+use scenarios::story::is_answer;
+use scenarios::testbed::{Evidence, Testbed, TestbedError};
+use scenarios::{Action, Ending, Observation, Performed, Seen, Ticket, Time};
+
+/// The longest time between two actions that is kept: what a real target is to do between them takes
+/// less.
+const GAP_MAX: Duration = Duration::from_secs(1);
+/// What has to come first comes within this, or the point is not enforced.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An action, and what came before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The action.
+    pub action: Action,
+    /// When it was asked for.
+    pub at: Time,
+    /// Which of the points before it had been answered.
+    pub answered: Vec<bool>,
+    /// Requests of applications that had been submitted.
+    pub submitted: u64,
+}
+
+impl Point {
+    /// Whether `other` came after as much as this one, and before as much.
+    #[must_use]
+    pub fn is_kept_by(&self, other: &Self) -> bool {
+        self.action == other.action
+            && self.answered == other.answered
+            && other.submitted >= self.submitted
+    }
+}
+
+/// A testbed whose order is noted, and imposed if there is one to impose.
+pub struct Ordered<'a> {
+    inner: &'a mut dyn Testbed,
+    wanted: &'a [Point],
+    points: Vec<Point>,
+    tickets: Vec<Ticket>,
+    answered: Vec<bool>,
+    submitted: u64,
+    /// Seen while an action had to wait, and not handed on yet.
+    unread: Vec<Seen>,
+    died: bool,
+}
+
+impl<'a> Ordered<'a> {
+    /// Notes the order on `inner`, and imposes that of `wanted`.
+    pub fn new(inner: &'a mut dyn Testbed, wanted: &'a [Point]) -> Self {
+        Self {
+            inner,
+            wanted,
+            points: Vec::new(),
+            tickets: Vec::new(),
+            answered: Vec::new(),
+            submitted: 0,
+            unread: Vec::new(),
+            died: false,
+        }
+    }
+
+    /// What was noted.
+    #[must_use]
+    pub fn into_points(self) -> Vec<Point> {
+        self.points
+    }
+
+    /// Waits for what came before the next action in the order that is imposed.
+    fn wait(&mut self) -> Result<(), TestbedError> {
+        let wanted = self.wanted;
+        let next = self.points.len();
+        let Some(point) = wanted.get(next) else {
+            return Ok(());
+        };
+        let before = next.checked_sub(1).map(|last| {
+            let gap = point.at.since(wanted[last].at).min(GAP_MAX);
+            self.points[last].at + gap
+        });
+        let begin = before.unwrap_or(Time::ZERO);
+        while self.inner.now() < begin && !self.died {
+            self.look(begin)?;
+        }
+        let deadline = self.inner.now() + PATIENCE;
+        let missing = |of: &Self| {
+            let answers = point.answered.iter().zip(&of.answered);
+            of.submitted < point.submitted || answers.clone().any(|(then, now)| *then && !now)
+        };
+        while missing(self) && self.inner.now() < deadline && !self.died {
+            self.look(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, deadline: Time) -> Result<(), TestbedError> {
+        let before = self.unread.len();
+        let mut unread = std::mem::take(&mut self.unread);
+        let observed = self.inner.observe(deadline, &mut unread);
+        self.unread = unread;
+        self.note(before);
+        observed
+    }
+
+    /// Notes what was seen from number `from` on.
+    fn note(&mut self, from: usize) {
+        for seen in &self.unread[from..] {
+            match &seen.what {
+                Observation::IoSubmitted(_) => self.submitted += 1,
+                Observation::Crashed { .. } => self.died = true,
+                what => {
+                    let points = self.points.iter().zip(&self.tickets);
+                    for ((point, ticket), answered) in points.zip(&mut self.answered) {
+                        *answered |= is_answer(what, &point.action, *ticket);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether an action is one whose order counts: questions are asked as often as somebody is curious.
+fn counts(action: &Action) -> bool {
+    !matches!(
+        action,
+        Action::ListDisks { .. }
+            | Action::CheckAlive
+            | Action::Settle
+            | Action::WaitJobClock { .. }
+    )
+}
+
+impl Testbed for Ordered<'_> {
+    fn evidence(&self) -> Evidence {
+        self.inner.evidence()
+    }
+
+    fn now(&self) -> Time {
+        self.inner.now()
+    }
+
+    fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
+        if matches!(action, Action::Settle) && self.died {
+            // A target that has died leaves everything as it was.
+            self.unread.push(Seen {
+                at: self.now(),
+                what: Observation::Quiet {
+                    settled: false,
+                    left: Vec::new(),
+                },
+            });
+            return Ok(Performed::Asked(Ticket(u32::MAX)));
+        }
+        if !counts(action) {
+            return self.inner.perform(action);
+        }
+        self.wait()?;
+        self.points.push(Point {
+            action: action.clone(),
+            at: self.inner.now(),
+            answered: self.answered.clone(),
+            submitted: self.submitted,
+        });
+        self.answered.push(false);
+        let performed = self.inner.perform(action)?;
+        self.tickets.push(match performed {
+            Performed::Asked(ticket) => ticket,
+            Performed::NotHere(_) => Ticket(u32::MAX),
+        });
+        Ok(performed)
+    }
+
+    fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+        if self.unread.is_empty() {
+            self.look(deadline)?;
+        }
+        seen.append(&mut self.unread);
+        Ok(())
+    }
+
+    fn ending(&self) -> Ending {
+        self.inner.ending()
+    }
+}

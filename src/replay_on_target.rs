@@ -1,0 +1,162 @@
+//! A repro on a target that runs: its order is imposed, again and again.
+//!
+//! The means are those that a real target gives: requests held in a `bdev_error`, an action that waits for an
+//! answer or for requests to be in flight, and one that does not wait.
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use real::testbed::RealTestbed;
+use scenarios::CheckId;
+use scenarios::report::Report;
+use scenarios::story;
+use scenarios::testbed::Testbed;
+use sim::Deviations;
+use sim::world::Strategy;
+
+use crate::on_sockets;
+use crate::ordered::{Ordered, Point};
+use crate::repro::{Finding, Repro, What, findings, header, sim_of};
+use crate::run::{RunError, RunOptions, SpdkOptions, TargetKind};
+use crate::testbed as make;
+
+/// Between two looks whether a target that has died was started again.
+const LOOK: Duration = Duration::from_millis(100);
+/// So many looks: twenty seconds.
+const LOOKS_MAX: u32 = 200;
+
+/// A repro, ready to be imposed on targets.
+pub struct OnTarget<'a> {
+    repro: &'a Repro,
+    deviations: Deviations,
+    points: Vec<Point>,
+}
+
+/// What came of one time.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// What the checks said.
+    pub findings: Vec<Finding>,
+    /// Order points that were enforced, of how many.
+    pub enforced: (usize, usize),
+    /// Whether a check was broken that the repro broke.
+    pub shown: bool,
+}
+
+impl fmt::Display for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kept, all) = self.enforced;
+        write!(f, "{kept} of {all} order points enforced; ")?;
+        match self.findings.first() {
+            Some(finding) => write!(f, "{}: {}", finding.check, finding.seen),
+            None => write!(f, "no check was broken"),
+        }
+    }
+}
+
+impl<'a> OnTarget<'a> {
+    /// Replays `repro` in the simulator, and notes its order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repro::replay`], and if nothing that it broke could be seen on sockets.
+    pub fn new(repro: &'a Repro) -> Result<Self, RunError> {
+        let (deviations, choices) = (repro.deviations()?, repro.parsed_choices()?);
+        let mut sim = sim_of(
+            &repro.what,
+            deviations,
+            repro.seed,
+            Strategy::Replay(choices),
+        )?;
+        let mut ordered = Ordered::new(&mut sim, &[]);
+        carry_out(repro, &repro.what, deviations, &mut ordered)?;
+        let points = ordered.into_points();
+        Ok(Self {
+            repro,
+            deviations,
+            points,
+        })
+    }
+
+    /// Does it once on the target at `spdk`, for whose coming back it waits.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or the testbed is lost.
+    pub fn once(&self, spdk: &SpdkOptions) -> Result<Once, RunError> {
+        let mut options = RunOptions {
+            seed: self.repro.seed,
+            target: TargetKind::Spdk(spdk.clone()),
+            ..RunOptions::default()
+        };
+        let mut volume = None;
+        let mut what = self.repro.what.clone();
+        match &mut what {
+            What::Story(story) => {
+                for beat in &mut story.beats {
+                    // The order says what to wait for.
+                    (beat.after, beat.awaited) = (0, false);
+                }
+            }
+            What::Plan(plan) => {
+                options.jobs = plan.job_texts();
+                volume = plan.volume();
+            }
+        }
+        let mut testbed = came_back(&options, volume)?;
+        let mut ordered = Ordered::new(&mut testbed, &self.points);
+        let findings = carry_out(self.repro, &what, self.deviations, &mut ordered)?;
+        let points = ordered.into_points();
+        let kept = self.points.iter().zip(&points);
+        let kept = kept.filter(|(then, now)| then.is_kept_by(now)).count();
+        let broken: Vec<CheckId> = self.repro.findings.iter().map(|f| f.check).collect();
+        let shown = findings.iter().any(|found| broken.contains(&found.check));
+        Ok(Once {
+            findings,
+            enforced: (kept, self.points.len()),
+            shown,
+        })
+    }
+}
+
+/// The testbed, once its target listens.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "another process starts, and says so to nobody"
+)]
+fn came_back(
+    options: &RunOptions,
+    volume: Option<fio_model::Volume>,
+) -> Result<RealTestbed, RunError> {
+    for _ in 1..LOOKS_MAX {
+        match on_sockets::testbed(options, volume, true) {
+            Err(_) if !crate::interrupt::asked() => thread::sleep(LOOK),
+            made => return made,
+        }
+    }
+    on_sockets::testbed(options, volume, true)
+}
+
+/// Carries `what` out on `testbed`: what was broken.
+fn carry_out(
+    repro: &Repro,
+    what: &What,
+    deviations: Deviations,
+    testbed: &mut dyn Testbed,
+) -> Result<Vec<Finding>, RunError> {
+    let mut judge = make::judge(testbed.evidence(), repro.vms(), deviations);
+    let lost = |error: scenarios::TestbedError| RunError(error.to_string());
+    match what {
+        What::Story(story) => {
+            let told = story::run(story, testbed, &mut judge).map_err(lost)?;
+            Ok(findings(&told.checks))
+        }
+        What::Plan(plan) => {
+            let done = scenarios::run::run(&plan.steps, testbed, &mut judge, &mut |_| {});
+            let done = done.map_err(|error| RunError(error.to_string()))?;
+            let report = Report::new(header(plan, repro.seed), done);
+            Ok(findings(report.rows.iter().flat_map(|row| &row.checks)))
+        }
+    }
+}
