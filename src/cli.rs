@@ -11,6 +11,8 @@ use sim::Deviation;
 
 use plugfest::{Behaviour, Schedule, Volume};
 
+use crate::target_arguments::TargetArguments;
+
 /// Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, such as SPDK's, with no
 /// hardware: guests write and verify while disks come and go, in an order that a seed decides.
 #[derive(Debug, Parser)]
@@ -32,7 +34,7 @@ Exit status: 0 all passed, 1 something failed, 2 bad arguments or files, 3 incon
 pub enum Command {
     /// Carry out plans, and judge them.
     #[command(after_help = RUN_EXAMPLES)]
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Tell stories drawn from seeds, until one breaks a check; keep the smallest that does.
     #[command(after_help = FUZZ_EXAMPLES)]
     Fuzz(FuzzArguments),
@@ -117,7 +119,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "WHO", value_enum, default_value = "model")]
     pub guest: GuestWord,
 
-    /// With --guest qemu: seconds that a time-based job runs, and waits inside it shortened alike
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// On sockets: seconds that a time-based job runs, and waits inside it shortened alike
     /// [default: as the job says]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub runtime: Option<u32>,
@@ -327,9 +332,9 @@ impl From<VolumeWord> for Volume {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GuestWord {
-    /// A model of Linux and fio, in a simulator with virtual time
+    /// A model of Linux and fio: in a simulator with virtual time; on sockets with --target spdk
     Model,
-    /// Linux and fio in QEMU, on the model target behind real sockets
+    /// Linux and fio in QEMU, on real sockets
     Qemu,
 }
 

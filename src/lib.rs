@@ -48,6 +48,7 @@
 mod conform_command;
 pub mod input;
 pub mod interrupt;
+mod on_sockets;
 pub mod property;
 pub mod repro;
 mod run;
@@ -57,9 +58,10 @@ mod testbed;
 
 pub use conform_command::{ConformOptions, conform_command};
 pub use property::{Failure, Property};
+pub use real::testbed::disks::Bdevs;
 pub use run::{
-    Behaviour, GuestKind, JobText, Outputs, QemuOptions, RunError, RunOptions, Schedule, Volume,
-    check, run, run_with,
+    Behaviour, GuestKind, JobText, Outputs, QemuOptions, RunError, RunOptions, Schedule,
+    SpdkOptions, TargetKind, Volume, check, run, run_with,
 };
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};

@@ -16,6 +16,7 @@ mod progress;
 mod replay_command;
 mod run_command;
 mod serve_command;
+mod target_arguments;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,7 @@ use sim::{Deviation, Deviations};
 
 use crate::interrupt::Interruptible;
 use crate::testbed::{self, Turns};
+use real::testbed::disks::{Bdevs, MALLOC_MIB};
 
 /// What a run is made from, besides the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,11 @@ pub struct RunOptions {
     pub disturb_at: Option<u64>,
     /// Who the guests are.
     pub guests: GuestKind,
+    /// What the target is.
+    pub target: TargetKind,
+    /// On sockets: seconds that a time-based job runs, and its clock with it; as it is written, if not given.
+    /// Model guests then go by time, and not by the volume.
+    pub runtime_s: Option<u32>,
     /// The job files, by the names that plans use.
     pub jobs: BTreeMap<String, JobText>,
     /// What names the plan on a command line, if not its name.
@@ -65,6 +71,8 @@ impl Default for RunOptions {
             schedule: Schedule::Timed,
             disturb_at: None,
             guests: GuestKind::Model,
+            target: TargetKind::Model,
+            runtime_s: None,
             jobs: shipped.collect(),
             plan_argument: None,
             repeat_more: String::new(),
@@ -82,11 +90,63 @@ pub enum GuestKind {
     Qemu(QemuOptions),
 }
 
+/// What the target of a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// The model, in this process: in the simulator, or behind sockets for real guests.
+    Model,
+    /// One that runs, on sockets. Model guests are then on sockets too, and go by the wall clock.
+    Spdk(SpdkOptions),
+}
+
+/// Where a target is that runs, and what the disks are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpdkOptions {
+    /// Where it listens for JSON-RPC.
+    pub rpc_socket: PathBuf,
+    /// Where its controllers' vhost-user sockets appear.
+    pub vhost_sockets: PathBuf,
+    /// What the plan's disks are.
+    pub bdevs: Bdevs,
+}
+
+impl Default for SpdkOptions {
+    /// SPDK's own places, and disks in its memory.
+    fn default() -> Self {
+        Self {
+            rpc_socket: "/var/tmp/spdk.sock".into(),
+            vhost_sockets: "/var/tmp".into(),
+            bdevs: Bdevs::Malloc(MALLOC_MIB),
+        }
+    }
+}
+
+impl SpdkOptions {
+    /// As a command line says them, with a space before each.
+    pub(crate) fn arguments(&self) -> String {
+        let quoted = |path: &PathBuf| shell_quoted(&path.display().to_string()).into_owned();
+        let mut text = " --target spdk".to_owned();
+        let default = Self::default();
+        if self.rpc_socket != default.rpc_socket {
+            text += &format!(" --rpc-socket {}", quoted(&self.rpc_socket));
+        }
+        if self.vhost_sockets != default.vhost_sockets {
+            text += &format!(" --vhost-sockets {}", quoted(&self.vhost_sockets));
+        }
+        if self.bdevs != default.bdevs {
+            text += &format!(" --bdevs {}", shell_quoted(&self.bdevs.to_string()));
+        }
+        if !self.bdevs.erased().is_empty() {
+            let erased = self.bdevs.erased().join(",");
+            text += &format!(" --erase {}", shell_quoted(&erased));
+        }
+        text
+    }
+}
+
 /// What real guests are to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuOptions {
-    /// Seconds that a time-based job runs, and its clock with it; as it is written, if not given.
-    pub runtime_s: Option<u32>,
     /// A directory that `plugfest guest build --output` filled; the user's cache, if not given.
     pub image: Option<PathBuf>,
     /// Emulate even where the CPU could run guests.
@@ -292,10 +352,6 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     if let GuestKind::Qemu(qemu) = &options.guests {
         repeat_options += " --guest qemu";
         volume = "as long as the job says".to_owned();
-        if let Some(seconds) = qemu.runtime_s {
-            repeat_options += &format!(" --runtime {seconds}");
-            volume = format!("{seconds} s a job");
-        }
         if let Some(image) = &qemu.image {
             let image = image.display().to_string();
             repeat_options += &format!(" --guest-image {}", shell_quoted(&image));
@@ -303,6 +359,13 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         if qemu.emulate {
             repeat_options += " --emulate";
         }
+    }
+    if let Some(seconds) = options.runtime_s {
+        repeat_options += &format!(" --runtime {seconds}");
+        volume = format!("{seconds} s a job");
+    }
+    if let TargetKind::Spdk(spdk) = &options.target {
+        repeat_options += &spdk.arguments();
     }
     if options.volume != Volume::Default {
         repeat_options += &format!(" --volume {}", options.volume.word());

@@ -16,11 +16,13 @@ use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
 use crate::output::{Stop, can_be_written, is_same_file, print, write_whole};
+use crate::target_arguments::TargetWord;
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let targets = lookup::targets(&arguments.plans)?;
     let guests = guests(arguments)?;
+    let kind = arguments.target.kind()?;
     apart(arguments, &targets)?;
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
     let options = |target: &Target, seed: u64| {
@@ -33,6 +35,8 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             schedule: arguments.schedule.into(),
             disturb_at: arguments.disturb_at,
             guests: guests.clone(),
+            target: kind.clone(),
+            runtime_s: arguments.runtime,
             plan_argument: Some(target.argument.clone()),
             ..RunOptions::default()
         };
@@ -88,7 +92,10 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
 /// Who the guests are; an option that means nothing with them is an error.
 fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
     let real = [
-        ("--runtime", arguments.runtime.is_some()),
+        (
+            "--runtime",
+            arguments.runtime.is_some() && arguments.target.target == TargetWord::Model,
+        ),
         ("--guest-image", arguments.guest_image.is_some()),
         ("--emulate", arguments.emulate),
     ];
@@ -99,11 +106,20 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         ("--repro", arguments.repro.is_some()),
         ("--disturb-at", arguments.disturb_at.is_some()),
     ];
+    let sockets = arguments.target.target == TargetWord::Spdk;
+    if let Some((option, _)) = simulated[1..].iter().find(|(_, given)| *given && sockets) {
+        return Err(Stop::Error(format!(
+            "{option} means something with --target model only"
+        )));
+    }
+    if sockets && arguments.jobs > 1 {
+        let one = "--jobs: one run at a time on a target that runs";
+        return Err(Stop::Error(one.to_owned()));
+    }
     let (guests, strange, other) = match arguments.guest {
         GuestWord::Model => (GuestKind::Model, &real[..], "qemu"),
         GuestWord::Qemu => {
             let qemu = QemuOptions {
-                runtime_s: arguments.runtime,
                 image: arguments.guest_image.clone(),
                 emulate: arguments.emulate,
             };

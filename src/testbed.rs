@@ -2,27 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fio_model::JobFile;
-use real::qemu::{
-    Accelerator, Image, ImageOptions, QemuGuests, Serials, Shared, accelerator, image,
-};
-use real::serve::ServeOptions;
-use real::testbed::run_dir::RunDir;
-use real::testbed::target::{ModelledDisks, Target};
-use real::testbed::{ALIVE_MAX, Parts, RealOptions, RealTestbed};
 use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
-use sim::target::TargetConfig;
-use sim::world::calls::nvme_devices;
 use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
 use sim::{Deviation, Deviations};
 
-use crate::run::{GuestKind, JobText, QemuOptions, RunError, RunOptions, Schedule, Volume};
+use crate::on_sockets;
+use crate::run::{GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -66,65 +57,10 @@ impl Turns {
 ///
 /// A job file is wrong, or the testbed does not come up.
 pub fn make(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    match &options.guests {
-        GuestKind::Model => simulator(options, turns),
-        GuestKind::Qemu(qemu) => served(options, qemu),
+    match (&options.target, &options.guests) {
+        (TargetKind::Model, GuestKind::Model) => simulator(options, turns),
+        _ => on_sockets::make(options),
     }
-}
-
-/// The model target behind sockets in this process, and guests in QEMU.
-fn served(options: &RunOptions, qemu: &QemuOptions) -> Result<Box<dyn Testbed>, RunError> {
-    fn broken(error: impl std::fmt::Display) -> RunError {
-        RunError(error.to_string())
-    }
-    let jobs = parse_jobs(&options.jobs)?;
-    // First, for it removes what killed runs left.
-    let dir = Arc::new(RunDir::create().map_err(broken)?);
-    let image = match &qemu.image {
-        Some(dir) => Image::in_dir(dir),
-        None => image::build(&ImageOptions::default()),
-    };
-    let image = image.map_err(broken)?;
-    let (tell, told) = mpsc::channel();
-    let serve = ServeOptions {
-        rpc_socket: dir.path().join("rpc"),
-        vhost_sockets: dir.path().to_owned(),
-        target: TargetConfig {
-            deviations: deviations(options),
-            nvme: nvme_devices(),
-            ..TargetConfig::default()
-        },
-        seed: options.seed,
-    };
-    let target = Target::model(serve, &tell).map_err(broken)?;
-    let serials = Serials::default();
-    let guests = QemuGuests::new(Shared {
-        image,
-        accelerator: if qemu.emulate {
-            Accelerator::Tcg
-        } else {
-            accelerator()
-        },
-        dir,
-        serials: serials.clone(),
-        tell,
-    });
-    let parts = Parts {
-        target,
-        disks: Box::new(ModelledDisks),
-        guests: Box::new(guests),
-        told,
-        serials,
-    };
-    let runtime = qemu.runtime_s.map(|s| Duration::from_secs(s.into()));
-    let asked_to_end = crate::interrupt::asked;
-    let more = RealOptions {
-        jobs,
-        runtime,
-        alive_max: ALIVE_MAX,
-        asked_to_end,
-    };
-    Ok(Box::new(RealTestbed::new(parts, more)))
 }
 
 /// The simulator: model target, model guest, virtual time. Writes each turn to `turns`, a line each.

@@ -34,10 +34,10 @@ fn passes(plan: &str, only: Option<&str>) {
     let options = RunOptions {
         only: only.map(str::to_owned),
         guests: GuestKind::Qemu(QemuOptions {
-            runtime_s: Some(RUNTIME_S),
             emulate: true,
             ..QemuOptions::default()
         }),
+        runtime_s: Some(RUNTIME_S),
         ..RunOptions::default()
     };
     let plan = shipped(plan).expect("it ships");

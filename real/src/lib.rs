@@ -1,10 +1,12 @@
 //! Everything that touches the machine: what it has (`doctor`), the model target behind sockets (`serve`),
-//! vhost-user and JSON-RPC on sockets, recordings played over them (`socket_peer`), guests in QEMU (`qemu`), and the testbed that these make (`testbed`).
+//! vhost-user and JSON-RPC on sockets, recordings played over them (`socket_peer`), guests in QEMU (`qemu`) and
+//! modelled ones on sockets (`model`), and the testbed that these make (`testbed`).
 //!
 //! Knows nothing of how schedules are chosen.
 #![deny(unsafe_code)]
 
 pub mod doctor;
+pub mod model;
 pub mod qemu;
 pub mod rpc;
 pub mod serve;

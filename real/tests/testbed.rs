@@ -9,9 +9,10 @@ use std::time::Duration;
 use fio_model::JobFile;
 use real::qemu::Serials;
 use real::serve::{News, ServeOptions};
+use real::testbed::disks::ModelledDisks;
 use real::testbed::guests::{Ask, Guests, Tell, Told};
 use real::testbed::run_dir::RunDir;
-use real::testbed::target::{ModelledDisks, Target};
+use real::testbed::target::Target;
 use real::testbed::{Parts, RealOptions, RealTestbed};
 use scenarios::shipped::JOBS;
 use scenarios::{
@@ -176,6 +177,7 @@ impl Rig {
             volume: 0,
             messages: Vec::new(),
             strict: Vec::new(),
+            no_data: Vec::new(),
         };
         let ended = Observation::FioEnded {
             fio: FioId(0),

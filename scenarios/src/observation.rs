@@ -184,6 +184,19 @@ pub struct FioJobEnd {
     pub messages: Vec<String>,
     /// What the strict oracle found that fio cannot see (lost or stale writes).
     pub strict: Vec<String>,
+    /// Reads of nothing that fio took for the data that its buffer held before. Linux reads nothing from a
+    /// disk that has gone (`set_capacity(0)`); from any other it is a violation.
+    #[serde(default)]
+    pub no_data: Vec<String>,
+}
+
+impl FioJobEnd {
+    /// The first thing that fio could not see; a disk that was to go may read nothing.
+    #[must_use]
+    pub fn unseen_by_fio(&self, to_go: bool) -> Option<&str> {
+        let no_data = self.no_data.iter().filter(|_| !to_go);
+        self.strict.iter().chain(no_data).next().map(String::as_str)
+    }
 }
 
 /// The state of a target slot, in the controller's view or in a session's.

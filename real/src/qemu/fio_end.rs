@@ -30,6 +30,7 @@ pub fn all(start: &FioStart, error: u16, message: &str) -> Vec<FioJobEnd> {
         volume: 0,
         messages: vec![message.to_owned()],
         strict: Vec::new(),
+        no_data: Vec::new(),
     });
     jobs.collect()
 }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use scenarios::{Action, ControllerId, DiskId, DiskKind, FioId, Place, TestbedError, Ticket, VmId};
+use scenarios::{
+    Action, ControllerId, DiskId, DiskKind, Evidence, FioId, Place, TestbedError, Ticket, VmId,
+};
 use sim::world::calls::{self, Call};
 
 use super::guests::{Ask, FioStart, Hba};
@@ -54,6 +56,7 @@ impl RealTestbed {
 
     fn ask_target(&mut self, ticket: Ticket, action: &Action) -> Result<Refused, TestbedError> {
         let kind = |disk: &DiskId| self.kinds.get(disk).copied().unwrap_or_default();
+        let name = |disk: &DiskId| self.disks.bdev(*disk, kind(disk));
         let calls = match action {
             Action::Attach {
                 disk,
@@ -61,8 +64,7 @@ impl RealTestbed {
                 target,
             } => {
                 let target = target.map_or(-1, |target| i64::from(target.0));
-                let bdev = self.disks.bdev(*disk, kind(disk));
-                let call = calls::attach_bdev(&bdev, *controller, target);
+                let call = calls::attach_bdev(&name(disk), *controller, target);
                 self.unanswered += 1;
                 self.call(call, Pending::Attach { ticket })?;
                 return Ok(None);
@@ -80,21 +82,21 @@ impl RealTestbed {
                 Ok(calls) => calls,
                 Err(reason) => return Ok(Some(reason)),
             },
-            Action::Resize { disk, mib } => vec![calls::resize(*disk, kind(disk), *mib)],
+            Action::Resize { disk, mib } => vec![calls::resize(&name(disk), *mib)],
             Action::Hold { disk, requests } => {
-                vec![calls::inject(*disk, kind(disk), "pending", *requests)]
+                vec![calls::inject(&name(disk), "pending", *requests)]
             }
             Action::Fail { disk, requests } => {
-                vec![calls::inject(*disk, kind(disk), "failure", *requests)]
+                vec![calls::inject(&name(disk), "failure", *requests)]
             }
             Action::Release { disk } => {
-                let kind = kind(disk);
-                vec![
-                    calls::inject(*disk, kind, "clear", 0),
-                    calls::resume(*disk, kind),
-                ]
+                let name = name(disk);
+                vec![calls::inject(&name, "clear", 0), calls::resume(&name)]
             }
-            Action::CreateController { controller } => vec![calls::create(*controller)],
+            Action::CreateController { controller } => {
+                self.target.undo_later([calls::delete(*controller)]);
+                vec![calls::create(*controller)]
+            }
             Action::DeleteController { controller } => vec![calls::delete(*controller)],
             Action::SaveConfig => vec![calls::save_config()],
             guest => unreachable!("{guest:?} is asked of guests"),
@@ -111,24 +113,24 @@ impl RealTestbed {
     ) -> Result<Refused, TestbedError> {
         self.kinds = disks.iter().map(|disk| (*disk, DiskKind::Nvme)).collect();
         self.kinds.extend(kinds.iter().copied());
-        let mut calls = Vec::new();
+        let all: Vec<_> = self
+            .kinds
+            .iter()
+            .map(|(disk, kind)| (*disk, *kind))
+            .collect();
+        let mut calls = self.disks.prepare(&all).map_err(TestbedError)?;
+        self.target.undo_later(self.disks.undo().into_iter().rev());
         let mut serials = self
             .serials
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         for (disk, kind) in &self.kinds {
-            match self.disks.insert(*disk, *kind) {
-                Ok(more) => calls.extend(more),
-                Err(reason) => return Err(TestbedError(reason)),
-            }
             serials.insert(self.disks.bdev(*disk, *kind), *disk);
         }
         drop(serials);
-        calls.extend(
-            controllers
-                .iter()
-                .map(|controller| calls::create(*controller)),
-        );
+        calls.extend(controllers.iter().map(|of| calls::create(*of)));
+        self.target
+            .undo_later(controllers.iter().map(|of| calls::delete(*of)));
         self.call_all(ticket, calls)
     }
 
@@ -185,7 +187,9 @@ impl RealTestbed {
     ) -> Result<Refused, TestbedError> {
         let file = self.options.jobs.get(job).cloned();
         let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
-        let reads_back = jobs::reads_back(&file);
+        // Who sees every request needs no other job to know what was read.
+        let reads_back =
+            jobs::reads_back(&file) && !self.guests.evidence().covers(Evidence::PER_IO);
         let job = if reads_back {
             let written = on.iter().find_map(|(disk, _)| self.written.get(disk));
             let Some(written) = written else {

@@ -205,6 +205,7 @@ mod tests {
             volume: 0,
             messages: Vec::new(),
             strict: Vec::new(),
+            no_data: Vec::new(),
         };
         let mut written = BTreeMap::new();
         for blocks in [0, 7, 3] {

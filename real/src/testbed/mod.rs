@@ -1,7 +1,7 @@
 //! The testbed on this machine: a target and guests that are processes or threads, and the wall clock.
 //!
 //! ```text
-//!  Action ─▶ RealTestbed ─▶ JSON-RPC ─▶ target        (target, `Disks` says how disks are made)
+//!  Action ─▶ RealTestbed ─▶ JSON-RPC ─▶ target        (target; disks: how disks are made)
 //!                  └──────▶ Ask ──────▶ guests        (guests)
 //!  Observation ◀── one channel ◀── what both say
 //! ```
@@ -10,6 +10,7 @@
 //! and no check, and not what kind of target and guests it holds.
 
 mod act;
+pub mod disks;
 pub mod guests;
 mod jobs;
 mod rest;
@@ -32,11 +33,12 @@ use sim::world::together::Together;
 
 use crate::qemu::Serials;
 use crate::serve::{Ended, News};
+use disks::Disks;
 use guests::{Ask, Guests, Told};
 use jobs::{GuestJob, Written};
 pub use rest::ALIVE_MAX;
 use rest::{Alive, Settling};
-use target::{Disks, Target};
+use target::Target;
 
 /// How often it is looked whether somebody wants the run to end.
 const ASK_PERIOD: Duration = Duration::from_millis(100);

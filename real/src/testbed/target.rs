@@ -1,4 +1,4 @@
-//! The target's end of a real testbed: whoever speaks SPDK's JSON-RPC, and how its disks are made.
+//! The target's end of a real testbed: whoever speaks SPDK's JSON-RPC.
 //!
 //! Knows sockets and names; knows no plan.
 
@@ -9,58 +9,32 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use scenarios::{ControllerId, DiskId, DiskKind};
-use sim::world::DISK_BYTES;
+use scenarios::ControllerId;
 use sim::world::calls::{self, Call};
 
 use super::guests::{Tell, Told};
+use crate::rpc::client::{RpcClient, RpcError};
 use crate::serve::{Ended, ServeOptions, Server};
 
-/// How the disks of a plan are made on a target.
-pub trait Disks {
-    /// What makes a disk; the reason, if this target cannot.
-    ///
-    /// # Errors
-    ///
-    /// It has no such disk.
-    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String>;
-
-    /// What takes a disk away.
-    ///
-    /// # Errors
-    ///
-    /// It cannot.
-    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String>;
-
-    /// The name of its bdev, which is the serial number that guests see (SPDK's `bdev_scsi_inquiry`).
-    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String;
-}
-
-/// The modelled NVMe devices, named as in *sim*.
-#[derive(Clone, Copy, Debug)]
-pub struct ModelledDisks;
-
-impl Disks for ModelledDisks {
-    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
-        Ok(calls::insert(disk, kind, DISK_BYTES))
-    }
-
-    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String> {
-        Ok(calls::remove(disk, kind))
-    }
-
-    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String {
-        calls::bdev(disk, kind)
-    }
-}
+/// An answer of the target takes less.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// `EBUSY`, as SPDK's `spdk_strerror` has it.
+const BUSY: &str = "resource busy";
+/// How often it is tried again what is refused so.
+const TRIES_MAX: u32 = 200;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// A target that runs.
 #[derive(Debug)]
 pub struct Target {
     rpc: UnixStream,
+    rpc_socket: PathBuf,
     vhost_sockets: PathBuf,
     /// The model, if it is ours.
     server: Option<Server>,
+    /// What takes away what was made on one that is not ours, the last first.
+    undo: Vec<Call>,
 }
 
 impl Target {
@@ -78,17 +52,17 @@ impl Target {
             let _ = news.send(Told::Target(what));
         });
         let server = server.map_err(|error| io::Error::other(error.to_string()))?;
-        let mut target = Self::connect(&rpc, vhost, tell)?;
+        let mut target = Self::connect(&rpc, &vhost, tell)?;
         target.server = Some(server);
         Ok(target)
     }
 
-    /// Connects to one that runs.
+    /// Connects to one that runs, whose controllers' sockets are made in `vhost_sockets`.
     ///
     /// # Errors
     ///
     /// Nobody listens at `rpc_socket`.
-    fn connect(rpc_socket: &Path, vhost_sockets: PathBuf, tell: &Tell) -> io::Result<Self> {
+    pub fn connect(rpc_socket: &Path, vhost_sockets: &Path, tell: &Tell) -> io::Result<Self> {
         let rpc = UnixStream::connect(rpc_socket)?;
         let (mut theirs, tell) = (rpc.try_clone()?, tell.clone());
         let read = move || {
@@ -104,8 +78,10 @@ impl Target {
         thread::Builder::new().name("rpc".to_owned()).spawn(read)?;
         Ok(Self {
             rpc,
-            vhost_sockets,
+            rpc_socket: rpc_socket.to_owned(),
+            vhost_sockets: vhost_sockets.to_owned(),
             server: None,
+            undo: Vec::new(),
         })
     }
 
@@ -124,6 +100,35 @@ impl Target {
         self.vhost_sockets.join(calls::controller(controller))
     }
 
+    /// Notes what takes away again what is about to be made: it is done at the end, if the target goes on
+    /// without us.
+    pub fn undo_later(&mut self, calls: impl IntoIterator<Item = Call>) {
+        self.undo.extend(calls);
+    }
+
+    /// Takes away what was made.
+    fn clean(&mut self) -> Result<(), RpcError> {
+        let mut client = RpcClient::connect(&self.rpc_socket, PATIENCE).map_err(RpcError::Io)?;
+        for (method, params) in std::mem::take(&mut self.undo).into_iter().rev() {
+            let mut tries = 0;
+            loop {
+                match client.call(method, params.clone()) {
+                    // A session that has just ended keeps its controller for a moment.
+                    Err(RpcError::Refused { message, .. })
+                        if message.contains(BUSY) && tries < TRIES_MAX =>
+                    {
+                        tries += 1;
+                        thread::sleep(PAUSE);
+                    }
+                    // It may have been taken away before.
+                    Ok(_) | Err(RpcError::Refused { .. }) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Why it has closed its connection, as far as that can be known.
     #[must_use]
     pub fn why_closed(&self, patience: Duration) -> Option<Ended> {
@@ -138,6 +143,10 @@ impl Drop for Target {
         if let Some(server) = self.server.take() {
             // How it ends is of no more interest.
             let _ = server.stop();
+        } else if !self.undo.is_empty()
+            && let Err(error) = self.clean()
+        {
+            eprintln!("the target keeps what was made on it: {error}");
         }
     }
 }

@@ -104,6 +104,7 @@ fn fio_json(fio: &FioRun) -> Value {
                 "volume": job.volume,
                 "messages": job.messages,
                 "strict": job.strict,
+                "no_data": job.no_data,
             })
         })
         .collect();

@@ -74,7 +74,7 @@ fn wrong(must: JobMust, end: &FioJobEnd) -> Option<String> {
         }
         return Some(said);
     }
-    if let Some(strict) = end.strict.first() {
+    if let Some(strict) = end.unseen_by_fio(must == JobMust::FailGone) {
         return Some(format!("strict oracle: {strict}"));
     }
     let enough = end.volume.max(1);
@@ -101,4 +101,33 @@ fn sum_up(jobs: &[Job], fine: &[&FioJobEnd]) -> String {
         }
     }
     parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{ControllerId, DiskId, Place, TargetId};
+
+    #[test]
+    fn only_a_disk_that_was_to_go_may_read_nothing() {
+        let end = |error, strict: &[&str], no_data: &[&str]| FioJobEnd {
+            disk: DiskId(9),
+            place: Place {
+                controller: ControllerId(5),
+                target: TargetId(0),
+            },
+            error,
+            hung: false,
+            written: 7,
+            verified: 7,
+            volume: 7,
+            messages: Vec::new(),
+            strict: strict.iter().map(ToString::to_string).collect(),
+            no_data: no_data.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(wrong(JobMust::FailGone, &end(5, &[], &["nothing"])), None);
+        assert!(wrong(JobMust::FailGone, &end(5, &["stale"], &[])).is_some());
+        assert_eq!(wrong(JobMust::Pass, &end(0, &[], &[])), None);
+        assert!(wrong(JobMust::Pass, &end(0, &[], &["nothing"])).is_some());
+    }
 }

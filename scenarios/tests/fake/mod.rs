@@ -180,6 +180,7 @@ impl Fake {
                             Vec::new()
                         },
                         strict: lost.then(|| "a block is lost".into()).into_iter().collect(),
+                        no_data: Vec::new(),
                     }
                 })
                 .collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fio_model::{
     Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
-    exit_status, fingerprint,
+    StrictKind, exit_status, fingerprint,
 };
 use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
 use vm_memory::GuestAddress;
@@ -386,8 +386,11 @@ impl Guest {
         };
         let messages = result.messages.iter().take(MESSAGES_MAX).cloned();
         let messages = messages.chain(result.continued_line()).collect();
-        let strict = result.strict_violations.iter().map(ToString::to_string);
-        let strict: Vec<String> = strict.take(MESSAGES_MAX).collect();
+        let found = |no_data: bool| {
+            let found = result.strict_violations.iter();
+            let such = found.filter(|found| (found.kind == StrictKind::NoData) == no_data);
+            such.take(MESSAGES_MAX).map(ToString::to_string).collect()
+        };
         run.ends.push(FioJobEnd {
             disk,
             place,
@@ -397,7 +400,8 @@ impl Guest {
             verified: result.blocks_verified(),
             volume,
             messages,
-            strict,
+            strict: found(false),
+            no_data: found(true),
         });
         run.results.push(result);
     }

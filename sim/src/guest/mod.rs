@@ -62,6 +62,7 @@ use fio::{ClockWait, FioRun, Thread};
 use flow::Flow;
 use hba::Hba;
 use io::AppIo;
+pub use layout::RINGS;
 use layout::THREADS_MAX;
 use qemu::Qemu;
 use script::Scripted;
@@ -190,10 +191,22 @@ impl Guest {
     /// If its memory cannot be mapped: the simulator cannot run here.
     #[must_use]
     pub fn new(config: GuestConfig) -> Self {
-        let hbas = config.controllers.len();
-        let bytes = layout::memory_bytes(hbas) as usize;
+        let bytes = Self::memory_bytes(&config);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes)]);
         let memory = Arc::new(memory.expect("address space for a guest's memory"));
+        Self::over(memory, config)
+    }
+
+    /// Bytes of memory, from address 0 on, that a guest needs.
+    #[must_use]
+    pub fn memory_bytes(config: &GuestConfig) -> usize {
+        layout::memory_bytes(config.controllers.len()) as usize
+    }
+
+    /// A guest that is powered off, in this memory: [`Guest::memory_bytes`] of zeroes.
+    #[must_use]
+    pub fn over(memory: Memory, config: GuestConfig) -> Self {
+        let hbas = config.controllers.len();
         let actors = CPU + CPUS + 2 * hbas + THREADS_MAX;
         let numbered = config.controllers.iter().enumerate();
         Self {
@@ -339,10 +352,7 @@ impl Guest {
         while calls != 0 {
             let bit = calls.trailing_zeros() as usize;
             calls &= calls - 1;
-            let (hba, vring) = (
-                bit / usize::from(layout::RINGS),
-                bit % usize::from(layout::RINGS),
-            );
+            let (hba, vring) = (bit / usize::from(RINGS), bit % usize::from(RINGS));
             let vring = VringIndex(vring as u16);
             if vring == EVENTQ {
                 popped = Some(GuestTurn::Events(hba as u8, self.pop_events(hba, cx)));
@@ -428,7 +438,7 @@ impl End for Guest {
             }
             ToGuest::Call { hba, vring } => {
                 let cpu = usize::from(vring.0.saturating_sub(REQUESTQ.0)) % CPUS;
-                let bit = u64::from(hba.0) * u64::from(layout::RINGS) + u64::from(vring.0);
+                let bit = u64::from(hba.0) * u64::from(RINGS) + u64::from(vring.0);
                 self.cpus[cpu].calls |= 1 << bit;
                 self.wake(CPU + cpu, Time(now.0 + IRQ_NS));
             }

@@ -85,25 +85,25 @@ pub fn remove(disk: DiskId, kind: DiskKind) -> Call {
     }
 }
 
-/// What resizes a disk.
-pub fn resize(disk: DiskId, kind: DiskKind, mib: u32) -> Call {
-    let params = json!({"name": bdev(disk, kind), "new_size": mib});
+/// What resizes a bdev.
+pub fn resize(bdev: &str, mib: u32) -> Call {
+    let params = json!({"name": bdev, "new_size": mib});
     ("bdev_null_resize", Some(params))
 }
 
-/// What makes the next requests of a disk "pending" or a "failure", or "clear"s that.
-pub fn inject(disk: DiskId, kind: DiskKind, what: &str, requests: u32) -> Call {
+/// What makes the next requests of a bdev "pending" or a "failure", or "clear"s that.
+pub fn inject(bdev: &str, what: &str, requests: u32) -> Call {
     let io_type = if what == "clear" { "clear" } else { "all" };
     let error_type = if what == "clear" { "failure" } else { what };
     let params = json!({
-        "name": bdev(disk, kind), "io_type": io_type, "error_type": error_type, "num": requests,
+        "name": bdev, "io_type": io_type, "error_type": error_type, "num": requests,
     });
     ("bdev_error_inject_error", Some(params))
 }
 
-/// What lets a disk's held requests go.
-pub fn resume(disk: DiskId, kind: DiskKind) -> Call {
-    let params = json!({"name": bdev(disk, kind)});
+/// What lets a bdev's held requests go.
+pub fn resume(bdev: &str) -> Call {
+    let params = json!({"name": bdev});
     ("bdev_error_resume_pending", Some(params))
 }
 

@@ -88,14 +88,14 @@ fn compared(end: &FioJobEnd, back: ReadBack) -> Polled {
 /// fio's report was seen.
 fn checked(end: &FioJobEnd) -> Polled {
     let done = end.verified;
-    let wrong = match (end.error, end.strict.first()) {
+    let wrong = match (end.error, end.unseen_by_fio(false)) {
         (0, None) if done == 0 => return unseen(),
         (0, None) => {
             return held(format!(
                 "{done} blocks read back, each whole and in its place"
             ));
         }
-        (0, Some(strict)) => strict.clone(),
+        (0, Some(strict)) => strict.to_owned(),
         (error, _) => match end.messages.first() {
             Some(message) => format!("fio's error {error} ({message})"),
             None => format!("fio's error {error}"),

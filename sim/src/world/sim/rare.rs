@@ -16,25 +16,23 @@ impl Sim {
         action: &Action,
     ) -> Result<(), TestbedError> {
         let kind = |disk: &DiskId| self.kind(*disk);
+        let name = |disk: &DiskId| calls::bdev(*disk, kind(disk));
         let calls = match action {
             Action::Remove { disk } => vec![calls::remove(*disk, kind(disk))],
             Action::Insert { disk } => calls::insert(*disk, kind(disk), DISK_BYTES),
-            Action::Resize { disk, mib } => vec![calls::resize(*disk, kind(disk), *mib)],
+            Action::Resize { disk, mib } => vec![calls::resize(&name(disk), *mib)],
             Action::Hold { disk, requests } => {
-                let call = calls::inject(*disk, kind(disk), "pending", *requests);
+                let call = calls::inject(&name(disk), "pending", *requests);
                 self.held.insert(Held::Disk(*disk));
                 vec![call]
             }
             Action::Fail { disk, requests } => {
-                vec![calls::inject(*disk, kind(disk), "failure", *requests)]
+                vec![calls::inject(&name(disk), "failure", *requests)]
             }
             Action::Release { disk } => {
-                let kind = kind(disk);
+                let name = name(disk);
                 self.held.remove(&Held::Disk(*disk));
-                vec![
-                    calls::inject(*disk, kind, "clear", 0),
-                    calls::resume(*disk, kind),
-                ]
+                vec![calls::inject(&name, "clear", 0), calls::resume(&name)]
             }
             Action::CreateController { controller } => vec![calls::create(*controller)],
             Action::DeleteController { controller } => vec![calls::delete(*controller)],

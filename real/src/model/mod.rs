@@ -1,0 +1,110 @@
+//! Model guests on real sockets: the simulator's guest, in shared memory, by the wall clock.
+//!
+//! ```text
+//!  Ask ─▶ machines (one thread, all guests) ──kick, call──▶ target
+//!              └─▶ main_loop (a thread a machine) ──vhost-user──▶ target
+//! ```
+//!
+//! Knows sockets and the guest's messages; knows no plan, and of the target nothing but its sockets.
+//!
+//! # Divergence from Linux
+//!
+//! What the guest's parts take, a reading of the wall clock decides: the modelled latencies are the least
+//! that passes, and a busy machine adds to them.
+
+mod machines;
+mod main_loop;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+
+use fio_model::Volume;
+use scenarios::{Evidence, TestbedError, VmId};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::qemu::Serials;
+use crate::testbed::guests::{Ask, Guests, Tell};
+use machines::{Machines, Mail};
+
+/// What all model guests of a run share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Decides what the guests leave to chance.
+    pub seed: u64,
+    /// Blocks that each disk of a job covers; `None`: as the job says.
+    pub volume: Option<Volume>,
+    /// How their disks are known.
+    pub serials: Serials,
+    /// Where what they see goes.
+    pub tell: Tell,
+}
+
+/// Model guests.
+#[derive(Debug)]
+pub struct ModelGuests {
+    post: Post,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Sends letters to the guests' thread, and wakes it.
+#[derive(Clone, Debug)]
+struct Post {
+    letters: Sender<Mail>,
+    bell: Arc<EventFd>,
+}
+
+impl Post {
+    /// Sends a letter; `false` if the thread has ended.
+    fn send(&self, mail: Mail) -> bool {
+        let sent = self.letters.send(mail).is_ok();
+        // A counter that is full wakes as well.
+        let _ = self.bell.write(1);
+        sent
+    }
+}
+
+impl ModelGuests {
+    /// No machine runs yet.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn new(shared: Shared) -> io::Result<Self> {
+        let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+        let (letters, inbox) = mpsc::channel();
+        let post = Post { letters, bell };
+        let machines = Machines::new(shared, post.clone(), inbox)?;
+        let named = thread::Builder::new().name("guests".to_owned());
+        let thread = named.spawn(move || machines.run())?;
+        Ok(Self {
+            post,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Guests for ModelGuests {
+    fn evidence(&self) -> Evidence {
+        let seen = Evidence::GUEST_DISKS.and(Evidence::FIO_REPORT);
+        seen.and(Evidence::PER_IO)
+    }
+
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
+        if self.post.send(Mail::Ask(vm, ask)) {
+            return Ok(None);
+        }
+        Err(TestbedError("the guests' thread has ended".to_owned()))
+    }
+}
+
+impl Drop for ModelGuests {
+    fn drop(&mut self) {
+        self.post.send(Mail::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic of it was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! How the disks of a plan are made on a target.
+//!
+//! Knows the methods and names of bdevs; sends nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use scenarios::{DiskId, DiskKind};
+use serde_json::json;
+use sim::world::DISK_BYTES;
+use sim::world::calls::{self, BLOCK_BYTES, Call};
+
+/// How the disks of a plan are made on a target, and what they are called there.
+pub trait Disks {
+    /// What makes all disks of a plan.
+    ///
+    /// # Errors
+    ///
+    /// The target has no such disk.
+    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String>;
+
+    /// What takes away what [`Disks::prepare`] has made, on a target that goes on without us.
+    fn undo(&self) -> Vec<Call>;
+
+    /// What brings a disk back that was removed.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be brought back.
+    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String>;
+
+    /// What takes a disk away, in use or not.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be taken away.
+    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String>;
+
+    /// The name of its bdev, which is the serial number that guests see (SPDK's `bdev_scsi_inquiry`).
+    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String;
+}
+
+/// The modelled NVMe devices, named as in *sim*.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelledDisks;
+
+impl Disks for ModelledDisks {
+    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String> {
+        let all = disks.iter();
+        Ok(all
+            .flat_map(|(disk, kind)| calls::insert(*disk, *kind, DISK_BYTES))
+            .collect())
+    }
+
+    fn undo(&self) -> Vec<Call> {
+        // The target ends with the run.
+        Vec::new()
+    }
+
+    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
+        Ok(calls::insert(disk, kind, DISK_BYTES))
+    }
+
+    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String> {
+        Ok(calls::remove(disk, kind))
+    }
+
+    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String {
+        calls::bdev(disk, kind)
+    }
+}
+
+/// What the disks of a plan are made of on a target that was there before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bdevs {
+    /// Memory of the target: a `bdev_malloc` a disk, of so many MiB.
+    Malloc(u32),
+    /// Bdevs that the target has. What is on them is lost.
+    Names(Vec<String>),
+    /// NVMe controllers by PCI address, their first namespaces. What is on them is lost.
+    Nvme(Vec<String>),
+}
+
+/// MiB of a `bdev_malloc` if nobody says how many.
+pub const MALLOC_MIB: u32 = 32;
+
+impl Bdevs {
+    /// What loses its data in a run: the names or addresses.
+    #[must_use]
+    pub fn erased(&self) -> &[String] {
+        match self {
+            Self::Malloc(_) => &[],
+            Self::Names(list) | Self::Nvme(list) => list,
+        }
+    }
+}
+
+impl FromStr for Bdevs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected malloc, malloc:MIB, names:BDEV,… or nvme:PCI-ADDRESS,…";
+        let wrong = || format!("{text:?}: {expected}");
+        let (word, rest) = text.split_once(':').unwrap_or((text, ""));
+        let list = || {
+            let list: Vec<String> = rest.split(',').map(str::to_owned).collect();
+            let repeated = (1..list.len()).find(|n| list[..*n].contains(&list[*n]));
+            match repeated {
+                _ if list.iter().any(String::is_empty) => Err(wrong()),
+                Some(n) => Err(format!("{text:?}: {} is named twice", list[n])),
+                None => Ok(list),
+            }
+        };
+        match word {
+            "malloc" if !text.contains(':') => Ok(Self::Malloc(MALLOC_MIB)),
+            "malloc" => match rest.parse() {
+                Ok(mib) if mib > 0 => Ok(Self::Malloc(mib)),
+                _ => Err(wrong()),
+            },
+            "names" => list().map(Self::Names),
+            "nvme" => list().map(Self::Nvme),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Bdevs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malloc(mib) => write!(f, "malloc:{mib}"),
+            Self::Names(list) => write!(f, "names:{}", list.join(",")),
+            Self::Nvme(list) => write!(f, "nvme:{}", list.join(",")),
+        }
+    }
+}
+
+/// Disks on a target that was there before.
+#[derive(Clone, Debug)]
+pub struct GivenDisks {
+    of: Bdevs,
+    /// Where each disk is, by its number among the disks of the plan.
+    places: BTreeMap<DiskId, usize>,
+    kinds: BTreeMap<DiskId, DiskKind>,
+    /// Disks that share a bdev, split; 1: none do.
+    parts: usize,
+}
+
+impl GivenDisks {
+    /// Disks made of `of`.
+    #[must_use]
+    pub fn new(of: Bdevs) -> Self {
+        Self {
+            of,
+            places: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            parts: 1,
+        }
+    }
+
+    /// The NVMe controller or the bdev of this number, before it is split.
+    fn whole(&self, number: usize) -> String {
+        match &self.of {
+            Bdevs::Malloc(_) => format!("Plugfest{number}"),
+            Bdevs::Names(names) => names[number].clone(),
+            Bdevs::Nvme(_) => format!("Plugfest{number}n1"),
+        }
+    }
+
+    /// The bdev of a disk, but for what is on top of it.
+    fn base(&self, disk: DiskId) -> String {
+        let place = self.places.get(&disk).copied().unwrap_or_default();
+        if self.parts == 1 {
+            return self.whole(place);
+        }
+        format!("{}p{}", self.whole(place / self.parts), place % self.parts)
+    }
+
+    /// What makes the whole bdev of this number.
+    fn make(&self, number: usize) -> Vec<Call> {
+        match &self.of {
+            Bdevs::Malloc(mib) => {
+                let blocks = (u64::from(*mib) << 20) / u64::from(BLOCK_BYTES);
+                let name = self.whole(number);
+                let params = json!({"name": name, "num_blocks": blocks, "block_size": BLOCK_BYTES});
+                vec![("bdev_malloc_create", Some(params))]
+            }
+            Bdevs::Names(_) => Vec::new(),
+            Bdevs::Nvme(addresses) => {
+                let (name, traddr) = (format!("Plugfest{number}"), &addresses[number]);
+                let params = json!({"name": name, "trtype": "PCIe", "traddr": traddr});
+                vec![("bdev_nvme_attach_controller", Some(params))]
+            }
+        }
+    }
+
+    /// What takes the whole bdev of this number away; `None`: it is not ours.
+    fn unmake(&self, number: usize) -> Option<Call> {
+        match &self.of {
+            Bdevs::Malloc(_) => {
+                let params = json!({"name": self.whole(number)});
+                Some(("bdev_malloc_delete", Some(params)))
+            }
+            Bdevs::Names(_) => None,
+            Bdevs::Nvme(_) => {
+                let params = json!({"name": format!("Plugfest{number}")});
+                Some(("bdev_nvme_detach_controller", Some(params)))
+            }
+        }
+    }
+
+    /// The number of a disk's whole bdev, if it is one of its own that we can take away.
+    fn removable(&self, disk: DiskId) -> Result<usize, String> {
+        if self.parts > 1 {
+            return Err(format!("{disk} is a part of a split bdev"));
+        }
+        let place = self.places.get(&disk).copied().unwrap_or_default();
+        match self.of {
+            Bdevs::Names(_) => Err(format!("{} was there before", self.whole(place))),
+            Bdevs::Malloc(_) | Bdevs::Nvme(_) => Ok(place),
+        }
+    }
+
+    fn null(disk: DiskId) -> String {
+        format!("PlugfestNull{}", disk.0)
+    }
+
+    /// What stands beside or on top of a disk's base.
+    fn more(&self, disk: DiskId, kind: DiskKind) -> Option<Call> {
+        match kind {
+            DiskKind::Nvme => None,
+            DiskKind::Faulty => {
+                let params = json!({"base_name": self.base(disk)});
+                Some(("bdev_error_create", Some(params)))
+            }
+            DiskKind::Null => {
+                let blocks = DISK_BYTES / u64::from(BLOCK_BYTES);
+                let name = Self::null(disk);
+                let params = json!({"name": name, "num_blocks": blocks, "block_size": BLOCK_BYTES});
+                Some(("bdev_null_create", Some(params)))
+            }
+        }
+    }
+}
+
+impl Disks for GivenDisks {
+    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String> {
+        let kept = disks.iter().filter(|(_, kind)| *kind != DiskKind::Null);
+        self.places = kept.map(|(disk, _)| *disk).zip(0..).collect();
+        self.kinds = disks.iter().copied().collect();
+        let count = self.places.len();
+        let wholes = match &self.of {
+            Bdevs::Malloc(_) => count,
+            Bdevs::Names(list) | Bdevs::Nvme(list) => list.len().min(count),
+        };
+        self.parts = count.div_ceil(wholes.max(1)).max(1);
+        let mut calls: Vec<Call> = (0..wholes).flat_map(|number| self.make(number)).collect();
+        if self.parts > 1 {
+            for number in 0..wholes {
+                let params = json!({"base_bdev": self.whole(number), "split_count": self.parts});
+                calls.push(("bdev_split_create", Some(params)));
+            }
+        }
+        let more = disks.iter();
+        calls.extend(more.filter_map(|(disk, kind)| self.more(*disk, *kind)));
+        Ok(calls)
+    }
+
+    fn undo(&self) -> Vec<Call> {
+        let mut calls: Vec<Call> = Vec::new();
+        for (disk, kind) in &self.kinds {
+            let name = self.bdev(*disk, *kind);
+            match kind {
+                DiskKind::Nvme => {}
+                DiskKind::Faulty => calls.push(("bdev_error_delete", Some(json!({"name": name})))),
+                DiskKind::Null => calls.push(("bdev_null_delete", Some(json!({"name": name})))),
+            }
+        }
+        let wholes = self.places.len().div_ceil(self.parts);
+        if self.parts > 1 {
+            for number in 0..wholes {
+                let params = json!({"base_bdev": self.whole(number)});
+                calls.push(("bdev_split_delete", Some(params)));
+            }
+        }
+        calls.extend((0..wholes).filter_map(|number| self.unmake(number)));
+        calls
+    }
+
+    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
+        let mut calls = match (kind, &self.of) {
+            (DiskKind::Null, _) => Vec::new(),
+            (_, Bdevs::Malloc(_)) => {
+                return Err("a bdev_malloc that was removed has lost its data".to_owned());
+            }
+            _ => self.make(self.removable(disk)?),
+        };
+        calls.extend(self.more(disk, kind));
+        Ok(calls)
+    }
+
+    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String> {
+        if kind == DiskKind::Null {
+            let params = json!({"name": Self::null(disk)});
+            return Ok(("bdev_null_delete", Some(params)));
+        }
+        let number = self.removable(disk)?;
+        self.unmake(number)
+            .ok_or_else(|| format!("{disk} was there before"))
+    }
+
+    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String {
+        match kind {
+            DiskKind::Nvme => self.base(disk),
+            DiskKind::Faulty => format!("EE_{}", self.base(disk)),
+            DiskKind::Null => Self::null(disk),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disks(count: u8) -> Vec<(DiskId, DiskKind)> {
+        (1..=count).map(|n| (DiskId(n), DiskKind::Nvme)).collect()
+    }
+
+    fn words(calls: &[Call]) -> Vec<String> {
+        let word = |(method, params): &Call| match params {
+            Some(params) => format!("{method} {params}"),
+            None => (*method).to_owned(),
+        };
+        calls.iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_bdev_is_split_when_there_are_too_few_and_whole_again_at_the_end() {
+        let mut given = GivenDisks::new("names:A,B".parse().expect("two bdevs"));
+        let made = given.prepare(&disks(3)).expect("they are made");
+        assert_eq!(
+            words(&made),
+            [
+                r#"bdev_split_create {"base_bdev":"A","split_count":2}"#,
+                r#"bdev_split_create {"base_bdev":"B","split_count":2}"#,
+            ]
+        );
+        let names = [1, 2, 3].map(|disk| given.bdev(DiskId(disk), DiskKind::Nvme));
+        assert_eq!(names, ["Ap0", "Ap1", "Bp0"]);
+        assert_eq!(
+            words(&given.undo()),
+            [
+                r#"bdev_split_delete {"base_bdev":"A"}"#,
+                r#"bdev_split_delete {"base_bdev":"B"}"#,
+            ]
+        );
+        assert!(given.remove(DiskId(1), DiskKind::Nvme).is_err());
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_taken_away() {
+        let mut given = GivenDisks::new("names:A,B,C".parse().expect("three bdevs"));
+        assert_eq!(given.prepare(&disks(2)), Ok(Vec::new()));
+        assert_eq!(given.bdev(DiskId(2), DiskKind::Nvme), "B");
+        assert!(given.undo().is_empty());
+        let why = given.remove(DiskId(2), DiskKind::Nvme);
+        assert_eq!(why, Err("B was there before".to_owned()));
+    }
+
+    #[test]
+    fn what_was_made_is_taken_away_the_top_first() {
+        let mut given = GivenDisks::new("malloc:1".parse().expect("memory"));
+        let kinds = [(DiskId(4), DiskKind::Faulty), (DiskId(7), DiskKind::Null)];
+        let made = words(&given.prepare(&kinds).expect("they are made"));
+        assert_eq!(
+            made[..2],
+            [
+                r#"bdev_malloc_create {"block_size":512,"name":"Plugfest0","num_blocks":2048}"#,
+                r#"bdev_error_create {"base_name":"Plugfest0"}"#,
+            ]
+        );
+        assert_eq!(
+            words(&given.undo()),
+            [
+                r#"bdev_error_delete {"name":"EE_Plugfest0"}"#,
+                r#"bdev_null_delete {"name":"PlugfestNull7"}"#,
+                r#"bdev_malloc_delete {"name":"Plugfest0"}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_list_of_bdevs_is_refused() {
+        for wrong in [
+            "",
+            "malloc:",
+            "malloc:0",
+            "names:",
+            "names:A,,B",
+            "disk:1",
+            "nvme",
+        ] {
+            let read: Result<Bdevs, String> = wrong.parse();
+            assert!(read.is_err_and(|why| why.contains("expected")), "{wrong}");
+        }
+        let twice: Result<Bdevs, String> = "nvme:0000:01:00.0,0000:01:00.0".parse();
+        assert!(twice.is_err_and(|why| why.contains("0000:01:00.0 is named twice")));
+        let kept: Bdevs = "names:A,B".parse().expect("two bdevs");
+        assert_eq!(
+            (kept.to_string().as_str(), kept.erased().len()),
+            ("names:A,B", 2)
+        );
+    }
+}

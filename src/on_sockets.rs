@@ -1,0 +1,124 @@
+//! Makes testbeds on sockets: a target in this process or one that runs, guests in QEMU or modelled.
+
+use std::fmt::Display;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use real::model::ModelGuests;
+use real::qemu::{
+    Accelerator, Image, ImageOptions, QemuGuests, Serials, Shared, accelerator, image,
+};
+use real::serve::ServeOptions;
+use real::testbed::disks::{Disks, GivenDisks, ModelledDisks};
+use real::testbed::guests::{Guests, Tell};
+use real::testbed::run_dir::RunDir;
+use real::testbed::target::Target;
+use real::testbed::{ALIVE_MAX, Parts, RealOptions, RealTestbed};
+use real::vhost_user::cut;
+use scenarios::testbed::Testbed;
+use sim::target::TargetConfig;
+use sim::world::calls::nvme_devices;
+
+use crate::run::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
+use crate::testbed::{deviations, parse_jobs, volume};
+
+/// The testbed that `options` name.
+///
+/// # Errors
+///
+/// A job file is wrong, or the testbed does not come up.
+pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
+    let jobs = parse_jobs(&options.jobs)?;
+    // First, for it removes what killed runs left.
+    let dir = Arc::new(RunDir::create().map_err(broken)?);
+    let (tell, told) = mpsc::channel();
+    let serials = Serials::default();
+    let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
+    let guests: Box<dyn Guests> = match &options.guests {
+        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, &dir, &serials, &tell)?),
+        GuestKind::Model => {
+            let shared = real::model::Shared {
+                seed: options.seed,
+                volume: volume(options.volume).filter(|_| runtime.is_none()),
+                serials: serials.clone(),
+                tell: tell.clone(),
+            };
+            Box::new(ModelGuests::new(shared).map_err(broken)?)
+        }
+    };
+    let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
+        TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
+        TargetKind::Spdk(spdk) => {
+            let disks = GivenDisks::new(spdk.bdevs.clone());
+            (connected(spdk, &tell)?, Box::new(disks))
+        }
+    };
+    let parts = Parts {
+        target,
+        disks,
+        guests,
+        told,
+        serials,
+    };
+    let more = RealOptions {
+        jobs,
+        runtime,
+        alive_max: ALIVE_MAX,
+        asked_to_end: crate::interrupt::asked,
+    };
+    Ok(Box::new(RealTestbed::new(parts, more)))
+}
+
+fn broken(error: impl Display) -> RunError {
+    RunError(error.to_string())
+}
+
+/// The model target behind sockets in this process.
+fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, RunError> {
+    let serve = ServeOptions {
+        rpc_socket: dir.path().join("rpc"),
+        vhost_sockets: dir.path().to_owned(),
+        target: TargetConfig {
+            deviations: deviations(options),
+            nvme: nvme_devices(),
+            ..TargetConfig::default()
+        },
+        seed: options.seed,
+    };
+    Target::model(serve, tell).map_err(broken)
+}
+
+/// A target that runs.
+fn connected(spdk: &SpdkOptions, tell: &Tell) -> Result<Target, RunError> {
+    cut::survive().map_err(broken)?;
+    let socket = &spdk.rpc_socket;
+    Target::connect(socket, &spdk.vhost_sockets, tell).map_err(|error| {
+        let socket = socket.display();
+        RunError(format!(
+            "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
+        ))
+    })
+}
+
+fn in_qemu(
+    qemu: &QemuOptions,
+    dir: &Arc<RunDir>,
+    serials: &Serials,
+    tell: &Tell,
+) -> Result<QemuGuests, RunError> {
+    let image = match &qemu.image {
+        Some(dir) => Image::in_dir(dir),
+        None => image::build(&ImageOptions::default()),
+    };
+    Ok(QemuGuests::new(Shared {
+        image: image.map_err(broken)?,
+        accelerator: if qemu.emulate {
+            Accelerator::Tcg
+        } else {
+            accelerator()
+        },
+        dir: dir.clone(),
+        serials: serials.clone(),
+        tell: tell.clone(),
+    }))
+}

@@ -1,0 +1,92 @@
+//! Which target a run is about, as arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use plugfest::{Bdevs, SpdkOptions, TargetKind};
+
+use crate::output::Stop;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TargetWord {
+    /// The model of SPDK's
+    Model,
+    /// One that runs, such as SPDK or `plugfest serve`
+    Spdk,
+}
+
+#[derive(Debug, Args)]
+pub struct TargetArguments {
+    /// What the target is
+    #[arg(long, value_enum, default_value = "model")]
+    pub target: TargetWord,
+
+    /// With --target spdk: where it listens for JSON-RPC [default: /var/tmp/spdk.sock]
+    #[arg(long, value_name = "PATH")]
+    pub rpc_socket: Option<PathBuf>,
+
+    /// With --target spdk: where its controllers' vhost-user sockets appear [default: /var/tmp]
+    #[arg(long, value_name = "DIR")]
+    pub vhost_sockets: Option<PathBuf>,
+
+    /// With --target spdk: what the plan's disks are: malloc[:MIB], its memory; names:BDEV,… that it has;
+    /// nvme:PCI-ADDRESS,…; split if they are too few [default: malloc:32]
+    #[arg(long, value_name = "SPEC")]
+    pub bdevs: Option<Bdevs>,
+
+    /// What --bdevs names once more, since all its data is lost: BDEV,… or PCI-ADDRESS,…
+    #[arg(long, value_name = "LIST")]
+    pub erase: Option<String>,
+}
+
+impl TargetArguments {
+    /// The target.
+    ///
+    /// # Errors
+    ///
+    /// An option that means nothing with it, or data that would be lost and is not said to be.
+    pub fn kind(&self) -> Result<TargetKind, Stop> {
+        if self.target == TargetWord::Spdk {
+            return self.spdk().map(TargetKind::Spdk);
+        }
+        let given = [
+            ("--rpc-socket", self.rpc_socket.is_some()),
+            ("--vhost-sockets", self.vhost_sockets.is_some()),
+            ("--bdevs", self.bdevs.is_some()),
+            ("--erase", self.erase.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Stop::Error(format!(
+                "{option} means something with --target spdk only"
+            ))),
+            None => Ok(TargetKind::Model),
+        }
+    }
+
+    fn spdk(&self) -> Result<SpdkOptions, Stop> {
+        let default = SpdkOptions::default();
+        let bdevs = self.bdevs.clone().unwrap_or(default.bdevs);
+        let (erased, said) = (bdevs.erased().join(","), self.erase.as_deref());
+        match said {
+            None if !erased.is_empty() => Err(Stop::Error(format!(
+                "the run writes to {erased}: all data there is lost\n  = if that is meant, say --erase {erased}"
+            ))),
+            Some(_) if erased.is_empty() => Err(Stop::Error(format!(
+                "--erase: nothing is lost with --bdevs {bdevs}"
+            ))),
+            Some(said) if said != erased => Err(Stop::Error(format!(
+                "--erase {said}\n  = expected what --bdevs names: --erase {erased}"
+            ))),
+            _ => {
+                if !erased.is_empty() {
+                    eprintln!("erasing: {erased}");
+                }
+                Ok(SpdkOptions {
+                    rpc_socket: self.rpc_socket.clone().unwrap_or(default.rpc_socket),
+                    vhost_sockets: self.vhost_sockets.clone().unwrap_or(default.vhost_sockets),
+                    bdevs,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `plugfest run --target spdk`: a target that runs in another process, over its real sockets.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use real::rpc::client::RpcClient;
+use real::socket_peer::fresh_dir;
+
+const PLUGFEST: &str = env!("CARGO_BIN_EXE_plugfest");
+
+/// `plugfest serve`, which somebody else has started.
+struct Served {
+    process: Child,
+    dir: PathBuf,
+}
+
+impl Served {
+    fn start() -> Self {
+        let dir = fresh_dir("spdk-test").expect("a directory");
+        let mut process = Command::new(PLUGFEST)
+            .args(["serve", "--rpc-socket"])
+            .arg(dir.join("rpc"))
+            .arg("--vhost-sockets")
+            .arg(&dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it is built");
+        let mut line = String::new();
+        let out = process.stdout.take().expect("its output is ours");
+        let read = BufReader::new(out).read_line(&mut line);
+        assert!(read.is_ok() && !line.is_empty(), "it does not start");
+        Self { process, dir }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PLUGFEST);
+        command.arg("run").args(arguments);
+        command.args(["--target", "spdk", "--rpc-socket"]);
+        command.arg(self.dir.join("rpc"));
+        command.arg("--vhost-sockets").arg(&self.dir);
+        command
+    }
+
+    /// What the target has: controllers and bdevs.
+    fn has(&self) -> [serde_json::Value; 2] {
+        let path = self.dir.join("rpc");
+        let mut rpc = RpcClient::connect(&path, Duration::from_secs(5)).expect("it runs");
+        ["vhost_get_controllers", "bdev_get_bdevs"]
+            .map(|method| rpc.call(method, None).expect("it answers"))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        // A directory of our own.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn text(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+#[test]
+fn disks_come_to_model_guests_on_sockets_and_nothing_stays_behind() {
+    let served = Served::start();
+    let output = served.run(&["hotattach/2", "--volume", "quick"]).output();
+    let output = output.expect("it runs");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains(r#"hotattach/2 "both": 1=256 2=256"#),
+        "{said}"
+    );
+    let nothing = serde_json::json!([]);
+    assert_eq!(served.has(), [nothing.clone(), nothing]);
+}
+
+#[test]
+#[ignore = "needs a minute, and two CPUs for itself"]
+fn the_documented_plan_passes_on_a_target_that_runs() {
+    let served = Served::start();
+    let run = served
+        .run(&["hotattach", "hotdetach", "--runtime", "1"])
+        .output();
+    let output = run.expect("it runs");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("9 of 9 cases passed"), "{said}");
+    let nothing = serde_json::json!([]);
+    assert_eq!(served.has(), [nothing.clone(), nothing]);
+}
+
+#[test]
+fn a_target_that_is_killed_says_nothing_of_it() {
+    let mut served = Served::start();
+    let run = served.run(&["hotattach/1", "--runtime", "60"]);
+    let mut run = { run }
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is built");
+    let mut lines = BufReader::new(run.stdout.take().expect("its output is ours")).lines();
+    let started = lines
+        .by_ref()
+        .any(|line| line.is_ok_and(|line| line.contains("start fio")));
+    assert!(started, "no fio was started");
+    served.process.kill().expect("it runs");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let status = run.wait().expect("it ends");
+    assert_eq!(status.code(), Some(3), "{rest:#?}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_one_error_before_anything_is_touched() {
+    let served = Served::start();
+    let names = ["hotattach/1", "--bdevs", "names:A,B"];
+    for (arguments, expected) in [
+        (&names[..], "say --erase A,B"),
+        (
+            &[names[0], names[1], names[2], "--erase", "A"],
+            "expected what --bdevs names: --erase A,B",
+        ),
+        (
+            &["hotattach/1", "--erase", "A"],
+            "nothing is lost with --bdevs malloc:32",
+        ),
+        (
+            &["hotattach/1", "--bdevs", "disk:1"],
+            "expected malloc, malloc:MIB, names:BDEV",
+        ),
+        (
+            &["hotattach/1", "--schedule", "random"],
+            "--schedule means something with --target model only",
+        ),
+        (
+            &["hotattach/1", "--jobs", "2", "--seeds", "0..2"],
+            "one run at a time",
+        ),
+    ] {
+        let output = served.run(arguments).output().expect("it runs");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    let nothing = serde_json::json!([]);
+    assert_eq!(served.has(), [nothing.clone(), nothing]);
+    let model = Command::new(PLUGFEST)
+        .args(["run", "--bdevs", "malloc"])
+        .output();
+    let said = text(&model.expect("it runs"));
+    assert!(
+        said.contains("--bdevs means something with --target spdk only"),
+        "{said}"
+    );
+}
+
+#[test]
+fn nobody_listens_is_said_with_the_place() {
+    let output = Command::new(PLUGFEST)
+        .args([
+            "run",
+            "hotattach/1",
+            "--target",
+            "spdk",
+            "--rpc-socket",
+            "/nowhere/spdk.sock",
+        ])
+        .output()
+        .expect("it runs");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("no target listens at /nowhere/spdk.sock"),
+        "{said}"
+    );
+}
