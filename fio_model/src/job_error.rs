@@ -73,7 +73,7 @@ impl std::error::Error for JobError {}
 impl fmt::Display for JobErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |value: &Option<String>| match value {
-            Some(value) => format!("={value}"),
+            Some(value) => format!("={}", short(value)),
             None => String::new(),
         };
         match self {
@@ -115,8 +115,19 @@ impl fmt::Display for JobErrorKind {
                 write!(f, "bad value \"{option}{given}\": expected {expected}")
             }
             JobErrorKind::Syntax { found, expected } => {
-                write!(f, "found \"{found}\", expected {expected}")
+                write!(f, "found \"{}\", expected {expected}", short(found))
             }
         }
+    }
+}
+
+/// Characters of what was written that an error shows.
+const SHOWN_MAX: usize = 100;
+
+/// What was written, or the beginning of it.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

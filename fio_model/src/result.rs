@@ -106,6 +106,8 @@ pub struct IoCounts {
     pub read_bytes: u64,
     /// Reads whose content was checked and found good.
     pub verified: u64,
+    /// Bytes of those reads.
+    pub verified_bytes: u64,
     /// Reads whose content was checked and found bad.
     pub verify_failures: u64,
     /// Requests that failed.
@@ -137,6 +139,8 @@ pub struct JobResult {
     pub first_failure: Option<FirstFailure>,
     /// Counts.
     pub counts: IoCounts,
+    /// Bytes of the job's smallest block; 0 of a job that could not begin.
+    pub block_len: u32,
     /// The first [`KEPT_MAX`] messages, as fio prints them.
     pub messages: Vec<String>,
     /// How many messages more there were.
@@ -162,12 +166,28 @@ impl JobResult {
             first_error: Errno::OK,
             first_failure: None,
             counts: IoCounts::default(),
+            block_len: 0,
             messages: Vec::new(),
             messages_dropped: 0,
             strict_violations: Vec::new(),
             strict_count: 0,
             is_hung: false,
         }
+    }
+
+    /// Blocks of the smallest size that were written, however long the writes were.
+    pub fn blocks_written(&self) -> u64 {
+        self.blocks(self.counts.write_bytes)
+    }
+
+    /// Blocks of the smallest size that were checked and found good, however long the reads were.
+    pub fn blocks_verified(&self) -> u64 {
+        self.blocks(self.counts.verified_bytes)
+    }
+
+    fn blocks(&self, bytes: u64) -> u64 {
+        let blocks = bytes.checked_div(u64::from(self.block_len));
+        blocks.unwrap_or(0)
     }
 
     /// Whether fio would count this job as good: it ended, and with no error.
@@ -324,6 +344,7 @@ impl GroupSummary {
             counts.write_bytes += part.write_bytes;
             counts.read_bytes += part.read_bytes;
             counts.verified += part.verified;
+            counts.verified_bytes += part.verified_bytes;
             counts.verify_failures += part.verify_failures;
             counts.failed += part.failed;
             counts.short += part.short;

@@ -225,7 +225,10 @@ impl FioThread {
             now_ns: 0,
             state,
             completed: VecDeque::with_capacity(terms.state_depth.unwrap_or(0) as usize),
-            result: JobResult::new(&job.name, thread_number, &device.name),
+            result: JobResult {
+                block_len: terms.len_min,
+                ..JobResult::new(&job.name, thread_number, &device.name)
+            },
             terms,
         })
     }
@@ -384,7 +387,6 @@ impl FioThread {
 
     /// How far it has come, as of the last call of [`FioThread::next`].
     pub fn progress(&self) -> Progress {
-        let counts = &self.result.counts;
         let size = self.terms.region.size;
         let volume = size.min(self.terms.io_bytes) / u64::from(self.terms.len_min);
         let permille = if self.step == Step::Ended {
@@ -403,8 +405,8 @@ impl FioThread {
             (u128::from(self.tally.done) * 1000 / whole).min(1000) as u32
         };
         Progress {
-            written: counts.writes,
-            verified: counts.verified,
+            written: self.result.blocks_written(),
+            verified: self.result.blocks_verified(),
             volume,
             permille,
         }

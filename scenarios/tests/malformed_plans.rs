@@ -55,6 +55,22 @@ fn text_that_is_no_plan() {
 }
 
 #[test]
+fn what_no_parser_should_see_is_one_short_error() {
+    let deep = "{ a ".repeat(20_000);
+    let comment = "/*".repeat(50_000);
+    let long = format!("plan \"{}\" {{}}", "x".repeat(1_000_000));
+    for (text, what) in [
+        (format!("plan \"p\" {deep}"), "nested more than 64 deep"),
+        (comment, "nested more than 64 deep"),
+        (long, "`plan` is empty"),
+    ] {
+        let error = parse("p.kdl", &text).unwrap_err().to_string();
+        assert!(error.starts_with("p.kdl:1:"), "{error}");
+        assert!(error.contains(what) && error.len() < 400, "{error}");
+    }
+}
+
+#[test]
 fn words_that_are_wrong() {
     let steps = [
         (

@@ -233,6 +233,7 @@ impl FioThread {
             }
             _ => {
                 self.result.counts.verified += 1;
+                self.result.counts.verified_bytes += u64::from(unit.len);
                 self.check_strictly(unit, bytes, buffer);
             }
         }

@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(
             made[..2],
             [
-                r#"bdev_malloc_create {"block_size":512,"name":"Plugfest0","num_blocks":2048}"#,
+                r#"bdev_malloc_create {"name":"Plugfest0","num_blocks":2048,"block_size":512}"#,
                 r#"bdev_error_create {"base_name":"Plugfest0"}"#,
             ]
         );

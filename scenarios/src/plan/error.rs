@@ -4,6 +4,9 @@ use std::fmt;
 
 use miette::SourceSpan;
 
+/// Bytes of a line that an error shows.
+const SHOWN_MAX: usize = 400;
+
 /// A place in a plan file, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -22,7 +25,7 @@ pub struct PlanError {
     pub file: String,
     /// Where in it.
     pub at: Position,
-    /// The line.
+    /// The line; empty if it is too long to be shown.
     pub shown: String,
     /// What is wrong.
     pub what: String,
@@ -38,12 +41,14 @@ impl fmt::Display for PlanError {
             width,
         } = self.at;
         let margin = " ".repeat(line.to_string().len());
-        writeln!(f, "{}:{line}:{column}: {}", self.file, self.what)?;
-        writeln!(f, "{margin} |")?;
-        writeln!(f, "{line} | {}", self.shown)?;
-        let indent = " ".repeat(column as usize - 1);
-        let carets = "^".repeat(width.max(1) as usize);
-        write!(f, "{margin} | {indent}{carets}")?;
+        write!(f, "{}:{line}:{column}: {}", self.file, self.what)?;
+        if !self.shown.is_empty() {
+            writeln!(f, "\n{margin} |")?;
+            writeln!(f, "{line} | {}", self.shown)?;
+            let indent = " ".repeat(column as usize - 1);
+            let carets = "^".repeat(width.max(1) as usize);
+            write!(f, "{margin} | {indent}{carets}")?;
+        }
         if !self.help.is_empty() {
             write!(f, "\n{margin} = {}", self.help)?;
         }
@@ -102,6 +107,7 @@ impl Text<'_> {
             width: at.width,
         };
         let shown = self.text.lines().nth(at.line as usize - 1);
+        let shown = shown.filter(|line| line.len() <= SHOWN_MAX);
         PlanError {
             file: self.file.to_owned(),
             at,

@@ -22,6 +22,9 @@ const CONTROLLERS_MAX: u8 = 32;
 const DISKS_MAX: u8 = 128;
 const VMS_MAX: u8 = 16;
 
+/// Blocks in blocks: a plan, its case, and fios and lanes in each other.
+const DEPTH_MAX: usize = 64;
+
 /// The nodes that a plan may have.
 const NODES: &[&str] = &[
     "about",
@@ -44,6 +47,11 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
         text,
         sourced: false,
     };
+    if let Some(at) = too_deep(text.text) {
+        let at = text.position((at, 1).into());
+        let what = format!("blocks or comments are nested more than {DEPTH_MAX} deep");
+        return Err(text.error(at, what, "expected a plan, which needs five"));
+    }
     let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(&text, &error))?;
     text.sourced = document.nodes().iter().any(is_sourced);
     let text = &text;
@@ -73,6 +81,35 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     concretise(&plan, 0, &Options::default())
         .map_err(|error| text.error(error.at, error.what, error.help))?;
     Ok(plan)
+}
+
+/// Where the text is nested too deep for a parser that calls itself; what looks like a block in a text or a
+/// comment counts too.
+fn too_deep(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0usize);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (step, deeper) = match rest {
+            [b'/', b'*', ..] => (2, true),
+            [b'{', ..] => (1, true),
+            [b'*', b'/', ..] => (2, false),
+            [b'}', ..] => (1, false),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        depth = if deeper {
+            depth + 1
+        } else {
+            depth.saturating_sub(1)
+        };
+        if depth > DEPTH_MAX {
+            return Some(at);
+        }
+        at += step;
+    }
+    None
 }
 
 /// What KDL's own parser complains about, as one of our errors.
