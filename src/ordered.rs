@@ -1,7 +1,7 @@
 //! The order in which actions are asked for and answered: noted on one testbed, imposed on another.
 //!
-//! An order point is an action: those before it that had been answered, and how many requests of
-//! applications had been submitted. Knows no story and no plan.
+//! An order point is an action: those before it that had been answered, how many requests of
+//! applications had been submitted, and how many disks had come to guests or gone. Knows no story and no plan.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use scenarios::{Action, Ending, Observation, Performed, Seen, Ticket, Time};
 /// The longest time between two actions that is kept: what a real target is to do between them takes
 /// less.
 const GAP_MAX: Duration = Duration::from_secs(1);
-/// What has to come first comes within this, or the point is not enforced.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What has to come first comes within this, or the point is not enforced: SPDK gives up waiting for an NVMe
+/// controller to go after 10 s (`bdev_nvme_detach_controller`).
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// An action, and what came before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,15 +27,36 @@ pub struct Point {
     pub answered: Vec<bool>,
     /// Requests of applications that had been submitted.
     pub submitted: u64,
+    /// Disks that had come to guests, or gone from them.
+    pub moved: u64,
 }
 
 impl Point {
-    /// Whether `other` came after as much as this one, and before as much.
+    /// What is not as it was here, if `other` did not come after as much as this one, and before as much.
     #[must_use]
-    pub fn is_kept_by(&self, other: &Self) -> bool {
-        self.action == other.action
-            && self.answered == other.answered
-            && other.submitted >= self.submitted
+    pub fn missed_by(&self, other: Option<&Self>) -> Option<String> {
+        let Some(other) = other.filter(|other| other.action == self.action) else {
+            return Some(format!("{} was not asked for", self.action));
+        };
+        let answered = self.answered.iter().zip(&other.answered);
+        if let Some(n) = answered.clone().position(|(then, now)| then != now) {
+            let was = if self.answered[n] { "after" } else { "before" };
+            return Some(format!("{} {was} the answer to {}", self.action, n + 1));
+        }
+        if other.submitted < self.submitted {
+            let (then, now) = (self.submitted, other.submitted);
+            return Some(format!(
+                "{} with {now} requests submitted, not {then}",
+                self.action
+            ));
+        }
+        (other.moved != self.moved).then(|| {
+            let (then, now) = (self.moved, other.moved);
+            format!(
+                "{} when {now} disks had come or gone, not {then}",
+                self.action
+            )
+        })
     }
 }
 
@@ -46,6 +68,7 @@ pub struct Ordered<'a> {
     tickets: Vec<Ticket>,
     answered: Vec<bool>,
     submitted: u64,
+    moved: u64,
     /// Seen while an action had to wait, and not handed on yet.
     unread: Vec<Seen>,
     died: bool,
@@ -61,6 +84,7 @@ impl<'a> Ordered<'a> {
             tickets: Vec::new(),
             answered: Vec::new(),
             submitted: 0,
+            moved: 0,
             unread: Vec::new(),
             died: false,
         }
@@ -90,7 +114,9 @@ impl<'a> Ordered<'a> {
         let deadline = self.inner.now() + PATIENCE;
         let missing = |of: &Self| {
             let answers = point.answered.iter().zip(&of.answered);
-            of.submitted < point.submitted || answers.clone().any(|(then, now)| *then && !now)
+            of.submitted < point.submitted
+                || of.moved < point.moved
+                || answers.clone().any(|(then, now)| *then && !now)
         };
         while missing(self) && self.inner.now() < deadline && !self.died {
             self.look(deadline)?;
@@ -112,6 +138,7 @@ impl<'a> Ordered<'a> {
         for seen in &self.unread[from..] {
             match &seen.what {
                 Observation::IoSubmitted(_) => self.submitted += 1,
+                Observation::DiskAppeared(_) | Observation::DiskVanished(_) => self.moved += 1,
                 Observation::Crashed { .. } => self.died = true,
                 what => {
                     let points = self.points.iter().zip(&self.tickets);
@@ -159,15 +186,23 @@ impl Testbed for Ordered<'_> {
         if !counts(action) {
             return self.inner.perform(action);
         }
-        self.wait()?;
+        if !self.died {
+            self.wait()?;
+        }
         self.points.push(Point {
             action: action.clone(),
             at: self.inner.now(),
             answered: self.answered.clone(),
             submitted: self.submitted,
+            moved: self.moved,
         });
         self.answered.push(false);
-        let performed = self.inner.perform(action)?;
+        let performed = if self.died {
+            // Nobody waits for what a target that has died does not answer.
+            Performed::NotHere("the target has died".to_owned())
+        } else {
+            self.inner.perform(action)?
+        };
         self.tickets.push(match performed {
             Performed::Asked(ticket) => ticket,
             Performed::NotHere(_) => Ticket(u32::MAX),

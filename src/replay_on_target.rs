@@ -40,6 +40,8 @@ pub struct Once {
     pub findings: Vec<Finding>,
     /// Order points that were enforced, of how many.
     pub enforced: (usize, usize),
+    /// The first of the others.
+    pub missed: Option<String>,
     /// Whether a check was broken that the repro broke.
     pub shown: bool,
 }
@@ -47,7 +49,11 @@ pub struct Once {
 impl fmt::Display for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kept, all) = self.enforced;
-        write!(f, "{kept} of {all} order points enforced; ")?;
+        write!(f, "{kept} of {all} order points enforced")?;
+        if let Some(missed) = &self.missed {
+            write!(f, " (not: {missed})")?;
+        }
+        write!(f, "; ")?;
         match self.findings.first() {
             Some(finding) => write!(f, "{}: {}", finding.check, finding.seen),
             None => write!(f, "no check was broken"),
@@ -108,13 +114,18 @@ impl<'a> OnTarget<'a> {
         let mut ordered = Ordered::new(&mut testbed, &self.points);
         let findings = carry_out(self.repro, &what, self.deviations, &mut ordered)?;
         let points = ordered.into_points();
-        let kept = self.points.iter().zip(&points);
-        let kept = kept.filter(|(then, now)| then.is_kept_by(now)).count();
+        let missed: Vec<String> = self
+            .points
+            .iter()
+            .enumerate()
+            .filter_map(|(n, then)| then.missed_by(points.get(n)))
+            .collect();
         let broken: Vec<CheckId> = self.repro.findings.iter().map(|f| f.check).collect();
         let shown = findings.iter().any(|found| broken.contains(&found.check));
         Ok(Once {
             findings,
-            enforced: (kept, self.points.len()),
+            enforced: (self.points.len() - missed.len(), self.points.len()),
+            missed: missed.into_iter().next(),
             shown,
         })
     }
