@@ -265,6 +265,11 @@ pub struct DoctorArguments {
     /// Where SPDK listens for JSON-RPC
     #[arg(long, value_name = "PATH", default_value = "/var/tmp/spdk.sock")]
     pub rpc_socket: PathBuf,
+
+    /// List what killed runs of yours have left behind instead, which the next run removes; exit status 1 if
+    /// there is any
+    #[arg(long)]
+    pub leftovers: bool,
 }
 
 #[derive(Debug, Args)]

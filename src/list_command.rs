@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use real::doctor;
+use real::testbed::run_dir;
 use scenarios::plan::parse;
 use scenarios::shipped::{DOCUMENTED, JOBS, PLANS};
 use sim::Deviation;
@@ -42,8 +43,29 @@ pub fn list() -> Result<u8, Stop> {
     Ok(0)
 }
 
-/// Prints which testbeds can run here.
+/// Prints what killed runs have left behind.
+fn leftovers() -> Result<u8, Stop> {
+    let left = run_dir::leftovers();
+    let mut text = String::new();
+    for left in &left {
+        let _ = write!(text, "{}", left.dir.display());
+        for process in &left.processes {
+            let _ = write!(text, ", process {}", process.id);
+        }
+        text.push('\n');
+    }
+    if left.is_empty() {
+        text.push_str("nothing is left\n");
+    }
+    print(&text)?;
+    Ok(u8::from(!left.is_empty()))
+}
+
+/// Prints which testbeds can run here, or what killed runs have left behind.
 pub fn doctor(arguments: &DoctorArguments) -> Result<u8, Stop> {
+    if arguments.leftovers {
+        return leftovers();
+    }
     print(&doctor::examine(&arguments.rpc_socket).to_string())?;
     Ok(0)
 }

@@ -119,6 +119,38 @@ fn a_target_that_is_killed_says_nothing_of_it() {
 }
 
 #[test]
+#[ignore = "needs no other run to start meanwhile, which would remove what is left"]
+fn what_a_killed_run_leaves_is_listed_until_the_next_one_starts() {
+    let served = Served::start();
+    let mut run = served.run(&["hotattach/1", "--runtime", "60"]);
+    let mut run = run.stdout(Stdio::piped()).spawn().expect("it is built");
+    let mut lines = BufReader::new(run.stdout.take().expect("its output is ours")).lines();
+    let started = lines.any(|line| line.is_ok_and(|line| line.contains("start fio")));
+    assert!(started, "no fio was started");
+    run.kill().expect("it runs");
+    run.wait().expect("it ends");
+    let mark = format!("/{}-0", run.id());
+    let left = || {
+        let listed = Command::new(PLUGFEST)
+            .args(["doctor", "--leftovers"])
+            .output();
+        let listed = listed.expect("it runs");
+        let is_left = text(&listed).contains(&mark);
+        assert!(
+            !is_left || listed.status.code() == Some(1),
+            "{}",
+            text(&listed)
+        );
+        is_left
+    };
+    assert!(left(), "its directory is listed");
+    let next = Served::start();
+    let output = next.run(&["hotattach/1", "--volume", "quick"]).output();
+    assert_eq!(output.expect("it runs").status.code(), Some(0));
+    assert!(!left(), "nothing is left");
+}
+
+#[test]
 fn what_cannot_be_meant_is_one_error_before_anything_is_touched() {
     let served = Served::start();
     let names = ["hotattach/1", "--bdevs", "names:A,B"];

@@ -56,8 +56,6 @@ pub struct Quadrant {
     pub name: &'static str,
     /// What it consists of.
     pub about: &'static str,
-    /// This version of the program can run it.
-    pub built: bool,
     /// What it cannot do without, and does not have here.
     pub missing: Vec<Need>,
     /// What it could do without, and does not have here.
@@ -114,28 +112,24 @@ pub fn examine(rpc_socket: &Path) -> Doctor {
         Quadrant {
             name: "sim",
             about: "model target, model guest",
-            built: true,
             missing: Vec::new(),
             wanting: Vec::new(),
         },
         Quadrant {
             name: "serve",
             about: "model target, QEMU guest",
-            built: true,
             missing: lacks(&guests),
             wanting: lacks(&[Need::Kvm]),
         },
         Quadrant {
             name: "socket",
             about: "SPDK target, model guest",
-            built: false,
             missing: lacks(&[Need::RpcSocket]),
             wanting: lacks(&[Need::Hugepages]),
         },
         Quadrant {
             name: "full",
             about: "SPDK target, QEMU guest",
-            built: false,
             missing: lacks(&[&guests[..], &[Need::RpcSocket]].concat()),
             wanting: lacks(&[Need::Kvm, Need::Hugepages]),
         },
@@ -157,7 +151,7 @@ fn look_for(what: Need, rpc_socket: &Path) -> Result<String, String> {
         Need::RpcSocket => match UnixStream::connect(rpc_socket) {
             Ok(_) => Ok(format!("{} answers", rpc_socket.display())),
             Err(error) => Err(format!(
-                "{}: {error}; start SPDK's vhost -r PATH, or give --rpc-socket PATH",
+                "{}: {error}; start SPDK's vhost or `plugfest serve`, or say where with --rpc-socket PATH",
                 rpc_socket.display()
             )),
         },
@@ -231,10 +225,10 @@ impl fmt::Display for Doctor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "testbeds:")?;
         for quadrant in &self.quadrants {
-            let state = match (quadrant.built, quadrant.missing.is_empty()) {
-                (true, true) => "ready",
-                (false, _) => "not in this version",
-                (true, false) => "not ready",
+            let state = if quadrant.missing.is_empty() {
+                "ready"
+            } else {
+                "not ready"
             };
             writeln!(f, "  {:<7} {:<26} {state}", quadrant.name, quadrant.about)?;
             if !quadrant.missing.is_empty() {
