@@ -52,6 +52,9 @@ fn leftovers() -> Result<u8, Stop> {
         for process in &left.processes {
             let _ = write!(text, ", process {}", process.id);
         }
+        if let Some(undo) = &left.undo {
+            let _ = write!(text, ", {undo}");
+        }
         text.push('\n');
     }
     if left.is_empty() {

@@ -64,7 +64,7 @@ pub fn testbed(
         TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
         TargetKind::Spdk(spdk) => {
             let disks = GivenDisks::new(spdk.bdevs.clone());
-            (connected(spdk, &tell)?, Box::new(disks))
+            (connected(spdk, &dir, &tell)?, Box::new(disks))
         }
     };
     let parts = Parts {
@@ -104,10 +104,10 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
 }
 
 /// A target that runs.
-fn connected(spdk: &SpdkOptions, tell: &Tell) -> Result<Target, RunError> {
+fn connected(spdk: &SpdkOptions, dir: &Arc<RunDir>, tell: &Tell) -> Result<Target, RunError> {
     cut::survive().map_err(broken)?;
     let socket = &spdk.rpc_socket;
-    Target::connect(socket, &spdk.vhost_sockets, tell).map_err(|error| {
+    Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell).map_err(|error| {
         let socket = socket.display();
         RunError(format!(
             "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"

@@ -129,25 +129,42 @@ fn what_a_killed_run_leaves_is_listed_until_the_next_one_starts() {
     assert!(started, "no fio was started");
     run.kill().expect("it runs");
     run.wait().expect("it ends");
-    let mark = format!("/{}-0", run.id());
-    let left = || {
+    let listed = || {
         let listed = Command::new(PLUGFEST)
             .args(["doctor", "--leftovers"])
             .output();
         let listed = listed.expect("it runs");
-        let is_left = text(&listed).contains(&mark);
-        assert!(
-            !is_left || listed.status.code() == Some(1),
-            "{}",
-            text(&listed)
-        );
-        is_left
+        (listed.status.code(), text(&listed))
     };
-    assert!(left(), "its directory is listed");
-    let next = Served::start();
-    let output = next.run(&["hotattach/1", "--volume", "quick"]).output();
-    assert_eq!(output.expect("it runs").status.code(), Some(0));
-    assert!(!left(), "nothing is left");
+    let (code, left) = listed();
+    assert_eq!(code, Some(1), "{left}");
+    assert!(left.contains("vhost_delete_controller vhost.1"), "{left}");
+    let nothing = serde_json::json!([]);
+    assert_ne!(served.has(), [nothing.clone(), nothing.clone()]);
+    let output = served.run(&["hotattach/1", "--volume", "quick"]).output();
+    let output = output.expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(listed(), (Some(0), "nothing is left\n".to_owned()));
+    assert_eq!(served.has(), [nothing.clone(), nothing]);
+}
+
+#[test]
+fn what_somebody_else_has_made_is_neither_used_nor_taken_away() {
+    let served = Served::start();
+    let path = served.dir.join("rpc");
+    let mut rpc = RpcClient::connect(&path, Duration::from_secs(5)).expect("it runs");
+    let theirs = serde_json::json!({"ctrlr": "vhost.1"});
+    let made = rpc.call("vhost_create_scsi_controller", Some(theirs));
+    made.expect("it is made");
+    let run = served.run(&["hotattach/1", "--volume", "quick"]).output();
+    let output = run.expect("it runs");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("the target has a controller vhost.1 already"),
+        "{said}"
+    );
+    assert_eq!(served.has()[0][0]["ctrlr"], "vhost.1");
 }
 
 #[test]

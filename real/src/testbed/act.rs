@@ -93,10 +93,7 @@ impl RealTestbed {
                 let name = name(disk);
                 vec![calls::inject(&name, "clear", 0), calls::resume(&name)]
             }
-            Action::CreateController { controller } => {
-                self.target.undo_later([calls::delete(*controller)]);
-                vec![calls::create(*controller)]
-            }
+            Action::CreateController { controller } => vec![calls::create(*controller)],
             Action::DeleteController { controller } => vec![calls::delete(*controller)],
             Action::SaveConfig => vec![calls::save_config()],
             guest => unreachable!("{guest:?} is asked of guests"),
@@ -119,7 +116,16 @@ impl RealTestbed {
             .map(|(disk, kind)| (*disk, *kind))
             .collect();
         let mut calls = self.disks.prepare(&all).map_err(TestbedError)?;
-        self.target.undo_later(self.disks.undo().into_iter().rev());
+        let names: Vec<String> = controllers
+            .iter()
+            .map(|of| calls::controller(*of))
+            .collect();
+        let free = self.target.must_not_have(&names, &self.disks.made());
+        free.map_err(TestbedError)?;
+        let undo = self.disks.undo().into_iter().rev();
+        let undo = undo.chain(controllers.iter().map(|of| calls::delete(*of)));
+        let noted = self.target.undo_later(undo);
+        noted.map_err(|error| TestbedError(error.to_string()))?;
         let mut serials = self
             .serials
             .write()
@@ -129,8 +135,6 @@ impl RealTestbed {
         }
         drop(serials);
         calls.extend(controllers.iter().map(|of| calls::create(*of)));
-        self.target
-            .undo_later(controllers.iter().map(|of| calls::delete(*of)));
         self.call_all(ticket, calls)
     }
 

@@ -23,6 +23,9 @@ pub trait Disks {
     /// What takes away what [`Disks::prepare`] has made, on a target that goes on without us.
     fn undo(&self) -> Vec<Call>;
 
+    /// The bdevs that [`Disks::prepare`] makes, on a target that goes on without us.
+    fn made(&self) -> Vec<String>;
+
     /// What brings a disk back that was removed.
     ///
     /// # Errors
@@ -55,6 +58,10 @@ impl Disks for ModelledDisks {
 
     fn undo(&self) -> Vec<Call> {
         // The target ends with the run.
+        Vec::new()
+    }
+
+    fn made(&self) -> Vec<String> {
         Vec::new()
     }
 
@@ -285,6 +292,16 @@ impl Disks for GivenDisks {
         }
         calls.extend((0..wholes).filter_map(|number| self.unmake(number)));
         calls
+    }
+
+    fn made(&self) -> Vec<String> {
+        let all = self.kinds.iter();
+        let bdevs = all.map(|(disk, kind)| self.bdev(*disk, *kind));
+        let given: &[String] = match &self.of {
+            Bdevs::Names(names) => names,
+            Bdevs::Malloc(_) | Bdevs::Nvme(_) => &[],
+        };
+        bdevs.filter(|bdev| !given.contains(bdev)).collect()
     }
 
     fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {

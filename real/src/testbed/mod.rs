@@ -16,6 +16,7 @@ mod jobs;
 mod rest;
 pub mod run_dir;
 pub mod target;
+pub mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

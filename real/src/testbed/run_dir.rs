@@ -13,8 +13,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 
+use super::undo::Undo;
+
 /// The record of who owns a directory.
 const OWNER: &str = "owner";
+/// The record of what was made on a target.
+const UNDO: &str = "undo";
 /// Records of processes end so.
 const RECORD: &str = ".pid";
 
@@ -42,6 +46,8 @@ pub struct Leftover {
     pub dir: PathBuf,
     /// Its processes that still run.
     pub processes: Vec<Process>,
+    /// What it has made on a target.
+    pub undo: Option<Undo>,
 }
 
 impl RunDir {
@@ -87,6 +93,15 @@ impl RunDir {
         self.record_as(&format!("{name}{RECORD}"), id)
     }
 
+    /// Notes what takes away again what this run makes on a target.
+    ///
+    /// # Errors
+    ///
+    /// The record cannot be written.
+    pub fn record_undo(&self, undo: &Undo) -> io::Result<()> {
+        fs::write(self.path.join(UNDO), undo.text())
+    }
+
     fn record_as(&self, file: &str, id: u32) -> io::Result<()> {
         let process = Process::running(id).ok_or(io::ErrorKind::NotFound)?;
         fs::write(
@@ -129,7 +144,7 @@ impl Process {
 }
 
 impl Leftover {
-    /// Ends its processes, and removes its directory.
+    /// Ends its processes, takes away what it made on a target that still runs, and removes its directory.
     ///
     /// # Errors
     ///
@@ -138,6 +153,10 @@ impl Leftover {
         for process in self.processes.iter().filter(|process| process.is_alive()) {
             let id = i32::try_from(process.id).map_err(io::Error::other)?;
             kill(Pid::from_raw(id), Signal::SIGKILL)?;
+        }
+        if let Some(undo) = self.undo.clone() {
+            // A target that has gone has nothing of it.
+            let _ = undo.run();
         }
         match fs::remove_dir_all(&self.dir) {
             // Another run removes it too.
@@ -167,8 +186,10 @@ fn leftovers_in(base: &Path) -> Vec<Leftover> {
             let processes = recorded(&dir)
                 .into_iter()
                 .filter(|process| process.is_alive());
+            let undo = fs::read_to_string(dir.join(UNDO)).ok();
             found.push(Leftover {
                 processes: processes.collect(),
+                undo: undo.and_then(|text| Undo::parse(&text)),
                 dir,
             });
         }

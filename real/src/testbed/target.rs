@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,17 +14,13 @@ use scenarios::ControllerId;
 use sim::world::calls::{self, Call};
 
 use super::guests::{Tell, Told};
-use crate::rpc::client::{RpcClient, RpcError};
+use super::run_dir::RunDir;
+use super::undo::Undo;
+use crate::rpc::client::RpcClient;
 use crate::serve::{Ended, ServeOptions, Server};
 
 /// An answer of the target takes less.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// `EBUSY`, as SPDK's `spdk_strerror` has it.
-const BUSY: &str = "resource busy";
-/// How often it is tried again what is refused so.
-const TRIES_MAX: u32 = 200;
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(25);
 
 /// A target that runs.
 #[derive(Debug)]
@@ -33,8 +30,8 @@ pub struct Target {
     vhost_sockets: PathBuf,
     /// The model, if it is ours.
     server: Option<Server>,
-    /// What takes away what was made on one that is not ours, the last first.
-    undo: Vec<Call>,
+    /// What takes away what was made on one that is not ours, and where that is written down.
+    undo: Option<(Arc<RunDir>, Undo)>,
 }
 
 impl Target {
@@ -57,12 +54,24 @@ impl Target {
         Ok(target)
     }
 
-    /// Connects to one that runs, whose controllers' sockets are made in `vhost_sockets`.
+    /// Connects to one that is not ours, whose controllers' sockets are made in `vhost_sockets`. `dir`: where
+    /// it is written down what is made there.
     ///
     /// # Errors
     ///
     /// Nobody listens at `rpc_socket`.
-    pub fn connect(rpc_socket: &Path, vhost_sockets: &Path, tell: &Tell) -> io::Result<Self> {
+    pub fn given(
+        rpc_socket: &Path,
+        vhost_sockets: &Path,
+        dir: Arc<RunDir>,
+        tell: &Tell,
+    ) -> io::Result<Self> {
+        let mut target = Self::connect(rpc_socket, vhost_sockets, tell)?;
+        target.undo = Some((dir, Undo::new(rpc_socket)));
+        Ok(target)
+    }
+
+    fn connect(rpc_socket: &Path, vhost_sockets: &Path, tell: &Tell) -> io::Result<Self> {
         let rpc = UnixStream::connect(rpc_socket)?;
         let (mut theirs, tell) = (rpc.try_clone()?, tell.clone());
         let read = move || {
@@ -81,7 +90,7 @@ impl Target {
             rpc_socket: rpc_socket.to_owned(),
             vhost_sockets: vhost_sockets.to_owned(),
             server: None,
-            undo: Vec::new(),
+            undo: None,
         })
     }
 
@@ -101,28 +110,45 @@ impl Target {
     }
 
     /// Notes what takes away again what is about to be made: it is done at the end, if the target goes on
-    /// without us.
-    pub fn undo_later(&mut self, calls: impl IntoIterator<Item = Call>) {
-        self.undo.extend(calls);
+    /// without us, or by the next run of this user if this one is killed.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written down.
+    pub fn undo_later(&mut self, calls: impl IntoIterator<Item = Call>) -> io::Result<()> {
+        let Some((dir, undo)) = &mut self.undo else {
+            return Ok(());
+        };
+        for (method, params) in calls {
+            undo.push(method, params);
+        }
+        dir.record_undo(undo)
     }
 
-    /// Takes away what was made.
-    fn clean(&mut self) -> Result<(), RpcError> {
-        let mut client = RpcClient::connect(&self.rpc_socket, PATIENCE).map_err(RpcError::Io)?;
-        for (method, params) in std::mem::take(&mut self.undo).into_iter().rev() {
-            let mut tries = 0;
-            loop {
-                match client.call(method, params.clone()) {
-                    // A session that has just ended keeps its controller for a moment.
-                    Err(RpcError::Refused { message, .. })
-                        if message.contains(BUSY) && tries < TRIES_MAX =>
-                    {
-                        tries += 1;
-                        thread::sleep(PAUSE);
-                    }
-                    // It may have been taken away before.
-                    Ok(_) | Err(RpcError::Refused { .. }) => break,
-                    Err(error) => return Err(error),
+    /// That a target which is not ours has none of these controllers and bdevs, so that nobody else's are
+    /// used or taken away.
+    ///
+    /// # Errors
+    ///
+    /// It has one, or does not answer.
+    pub fn must_not_have(&self, controllers: &[String], bdevs: &[String]) -> Result<(), String> {
+        if self.undo.is_none() {
+            return Ok(());
+        }
+        let client = RpcClient::connect(&self.rpc_socket, PATIENCE);
+        let mut client = client.map_err(|error| error.to_string())?;
+        let asked = [
+            ("vhost_get_controllers", "ctrlr", controllers, "controller"),
+            ("bdev_get_bdevs", "name", bdevs, "bdev"),
+        ];
+        for (method, key, wanted, what) in asked {
+            let has = client.call(method, None).map_err(|e| e.to_string())?;
+            let names = has.as_array().into_iter().flatten();
+            for name in names.filter_map(|one| one[key].as_str()) {
+                if wanted.iter().any(|wanted| wanted == name) {
+                    return Err(format!(
+                        "the target has a {what} {name} already\n  = expected none of that name: take it away first"
+                    ));
                 }
             }
         }
@@ -143,8 +169,9 @@ impl Drop for Target {
         if let Some(server) = self.server.take() {
             // How it ends is of no more interest.
             let _ = server.stop();
-        } else if !self.undo.is_empty()
-            && let Err(error) = self.clean()
+        } else if let Some((_, undo)) = self.undo.take()
+            && !undo.is_empty()
+            && let Err(error) = undo.run()
         {
             eprintln!("the target keeps what was made on it: {error}");
         }
