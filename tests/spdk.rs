@@ -1,12 +1,18 @@
 //! `plugfest run --target spdk`: a target that runs in another process, over its real sockets.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "processes are killed by the clock, as often as somebody asks for"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use real::rpc::client::RpcClient;
 use real::socket_peer::fresh_dir;
+use sim::Dice;
 
 const PLUGFEST: &str = env!("CARGO_BIN_EXE_plugfest");
 
@@ -96,6 +102,70 @@ fn the_documented_plan_passes_on_a_target_that_runs() {
     assert!(said.contains("9 of 9 cases passed"), "{said}");
     let nothing = serde_json::json!([]);
     assert_eq!(served.has(), [nothing.clone(), nothing]);
+}
+
+/// How many kills at drawn moments: `PLUGFEST_KILLS`, or a few.
+fn kills() -> u64 {
+    let asked = std::env::var("PLUGFEST_KILLS").ok();
+    asked.and_then(|asked| asked.parse().ok()).unwrap_or(5)
+}
+
+/// Kills on one target: the model makes 255 controllers in its life, and two runs make sixteen.
+const TARGET_KILLS: u64 = 12;
+
+/// A moment of a run that lasts a minute, most of them in its first seconds.
+fn moment(dice: &mut Dice) -> Duration {
+    Duration::from_millis(u64::from(dice.below(40) * dice.below(40)))
+}
+
+#[test]
+#[ignore = "needs a second a kill: PLUGFEST_KILLS, or 5"]
+fn a_target_that_is_killed_at_any_moment_never_passes() {
+    let mut dice = Dice::new(1, 0);
+    for kill in 0..kills() {
+        let mut served = Served::start();
+        let mut run = served.run(&["hotattach", "--runtime", "60"]);
+        let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let run = run.expect("it is built");
+        let moment = moment(&mut dice);
+        thread::sleep(moment);
+        served.process.kill().expect("it runs");
+        let output = run.wait_with_output().expect("it ends");
+        let code = output.status.code();
+        let said = text(&output);
+        assert!(
+            matches!(code, Some(2 | 3)),
+            "kill {kill} after {moment:?}: {code:?}: {said}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs two seconds a kill: PLUGFEST_KILLS, or 5; and no other run to start meanwhile"]
+fn a_run_that_is_killed_at_any_moment_leaves_nothing_that_stays() {
+    let mut served = Served::start();
+    let mut dice = Dice::new(2, 0);
+    let nothing = serde_json::json!([]);
+    for kill in 0..kills() {
+        if kill % TARGET_KILLS == TARGET_KILLS - 1 {
+            served = Served::start();
+        }
+        let mut run = served.run(&["hotattach", "--runtime", "60"]);
+        let mut run = run.stdout(Stdio::null()).spawn().expect("it is built");
+        let moment = moment(&mut dice);
+        thread::sleep(moment);
+        run.kill().expect("it runs");
+        run.wait().expect("it ends");
+        let next = served.run(&["hotattach/1", "--volume", "quick"]).output();
+        let next = next.expect("it runs");
+        let at = format!("kill {kill} after {moment:?}");
+        assert_eq!(next.status.code(), Some(0), "{at}: {}", text(&next));
+        let left = Command::new(PLUGFEST)
+            .args(["doctor", "--leftovers"])
+            .output();
+        assert_eq!(left.expect("it runs").status.code(), Some(0), "{at}");
+        assert_eq!(served.has(), [nothing.clone(), nothing.clone()], "{at}");
+    }
 }
 
 #[test]
