@@ -175,6 +175,10 @@ fn profile(what: &str, times: u32) {
             let mut booted = Schedules::booted();
             (0..times).for_each(|_| booted.full());
         }
+        "short" => {
+            let mut booted = Schedules::booted();
+            (0..times).for_each(|_| booted.short());
+        }
         "empty" => {
             let mut booted = Schedules::booted();
             (0..times).for_each(|_| booted.empty());
@@ -183,7 +187,7 @@ fn profile(what: &str, times: u32) {
             let mut off = Schedules::off();
             (0..times).for_each(|_| off.boots());
         }
-        other => panic!("no workload is called {other:?}: one, many, full, empty, boots"),
+        other => panic!("no workload is called {other:?}: one, many, full, short, empty, boots"),
     }
 }
 

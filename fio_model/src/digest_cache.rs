@@ -46,6 +46,13 @@ impl DigestCache {
         }
     }
 
+    /// Whether digests of this type are remembered. A CRC-32C costs less than a look at an entry that is
+    /// in no cache of the CPU, and less than to regenerate what it covers.
+    #[must_use]
+    pub fn keeps(verify: VerifyType) -> bool {
+        verify != VerifyType::Crc32c && verify.trailer_len() <= CACHED
+    }
+
     /// The digest of the `len` bytes of the payload of `seed` that start at byte `at` of the write;
     /// `compute` is asked on a miss.
     pub fn get(
@@ -56,8 +63,7 @@ impl DigestCache {
         len: usize,
         compute: impl FnOnce() -> Trailer,
     ) -> Trailer {
-        // A CRC-32C costs less than a look at an entry that is in no cache of the CPU.
-        if verify == VerifyType::Crc32c || verify.trailer_len() > CACHED {
+        if !Self::keeps(verify) {
             return compute();
         }
         if self.words.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use vm_memory::bitmap::BS;
 use vm_memory::{
     ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion,
-    MemoryRegionAddress, VolatileMemory, VolatileSlice,
+    GuestRegionMmap, MemoryRegionAddress, VolatileMemory, VolatileSlice,
 };
 
 use crate::end::GuestMemory;
@@ -35,22 +35,14 @@ pub trait Access {
     /// # Errors
     ///
     /// Some of it is not mapped.
-    fn read_few<const N: usize>(&self, addr: GuestAddress) -> Result<[u8; N], GuestMemoryError>
-    where
-        [u8; N]: ByteValued;
+    fn read_few<F: Few>(&self, addr: GuestAddress) -> Result<F, GuestMemoryError>;
 
     /// Writes a few bytes at `addr`, from registers.
     ///
     /// # Errors
     ///
     /// Some of it is not mapped; the rest may have been written.
-    fn write_few<const N: usize>(
-        &self,
-        bytes: [u8; N],
-        addr: GuestAddress,
-    ) -> Result<(), GuestMemoryError>
-    where
-        [u8; N]: ByteValued;
+    fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), GuestMemoryError>;
 
     /// The little-endian number at `addr`, read at once.
     ///
@@ -67,6 +59,54 @@ pub trait Access {
     fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), GuestMemoryError>;
 }
 
+/// A few bytes that fit into a register.
+///
+/// `vm_memory` reads and writes an array byte by byte, as each access is volatile.
+pub trait Few: Sized {
+    /// The register.
+    type Word: ByteValued;
+
+    /// Into it.
+    fn to_word(self) -> Self::Word;
+
+    /// Out of it.
+    fn from_word(word: Self::Word) -> Self;
+}
+
+macro_rules! few {
+    ($($bytes:literal $word:ty),*) => {$(
+        impl Few for [u8; $bytes] {
+            type Word = $word;
+
+            #[inline]
+            fn to_word(self) -> $word {
+                <$word>::from_ne_bytes(self)
+            }
+
+            #[inline]
+            fn from_word(word: $word) -> Self {
+                word.to_ne_bytes()
+            }
+        }
+    )*};
+}
+
+few!(1 u8, 2 u16, 4 u32, 8 u64, 16 u128);
+
+/// The region that holds `addr`, and where in it. Most guests have one, and most addresses lie in the
+/// first of several.
+#[inline]
+#[must_use]
+pub fn region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<Touched>, u64)> {
+    let first = memory.iter().next()?;
+    let offset = addr.wrapping_sub(first.start_addr().0);
+    if offset < first.len() {
+        return Some((first, offset));
+    }
+    let region = memory.find_region(GuestAddress(addr))?;
+    Some((region, addr - region.start_addr().0))
+}
+
 /// The bytes from `addr` on, if they lie in one region.
 #[inline]
 fn piece(
@@ -74,9 +114,8 @@ fn piece(
     addr: GuestAddress,
     len: usize,
 ) -> Option<VolatileSlice<'_, BS<'_, Touched>>> {
-    let region = memory.find_region(addr)?;
-    let offset = MemoryRegionAddress(addr.0 - region.start_addr().0);
-    region.get_slice(offset, len).ok()
+    let (region, offset) = region(memory, addr.0)?;
+    region.get_slice(MemoryRegionAddress(offset), len).ok()
 }
 
 impl Access for GuestMemory {
@@ -99,31 +138,22 @@ impl Access for GuestMemory {
     }
 
     #[inline]
-    fn read_few<const N: usize>(&self, addr: GuestAddress) -> Result<[u8; N], GuestMemoryError>
-    where
-        [u8; N]: ByteValued,
-    {
-        if let Some(piece) = piece(self, addr, N) {
-            return Ok(piece.get_ref(0)?.load());
+    fn read_few<F: Few>(&self, addr: GuestAddress) -> Result<F, GuestMemoryError> {
+        if let Some(piece) = piece(self, addr, size_of::<F::Word>()) {
+            return Ok(F::from_word(piece.get_ref(0)?.load()));
         }
-        let mut bytes = [0; N];
-        self.read_slice(&mut bytes, addr)?;
-        Ok(bytes)
+        let mut word = F::Word::zeroed();
+        self.read_slice(word.as_mut_slice(), addr)?;
+        Ok(F::from_word(word))
     }
 
     #[inline]
-    fn write_few<const N: usize>(
-        &self,
-        bytes: [u8; N],
-        addr: GuestAddress,
-    ) -> Result<(), GuestMemoryError>
-    where
-        [u8; N]: ByteValued,
-    {
-        let Some(piece) = piece(self, addr, N) else {
-            return self.write_slice(&bytes, addr);
+    fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), GuestMemoryError> {
+        let word = bytes.to_word();
+        let Some(piece) = piece(self, addr, size_of::<F::Word>()) else {
+            return self.write_slice(word.as_slice(), addr);
         };
-        piece.get_ref(0)?.store(bytes);
+        piece.get_ref(0)?.store(word);
         Ok(())
     }
 
@@ -167,7 +197,7 @@ mod tests {
             .expect("it is mapped");
         assert_eq!(memory.read_few(GuestAddress(0xffc)).ok(), Some(*b"\0bcb"));
         assert!(memory.write_few(*b"abcd", GuestAddress(0x1ffe)).is_err());
-        assert!(memory.read_few::<4>(GuestAddress(0x1ffe)).is_err());
+        assert!(memory.read_few::<[u8; 4]>(GuestAddress(0x1ffe)).is_err());
         assert!(memory.write_at(b"abcd", GuestAddress(0x1ffe)).is_err());
         assert!(memory.read_at(&mut bytes, GuestAddress(0x4000)).is_err());
     }

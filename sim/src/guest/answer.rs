@@ -66,25 +66,28 @@ impl Returned {
 /// Makes a response unanswered.
 pub fn clear(memory: &Memory, response: u64) {
     memory
-        .write_few(UNANSWERED, GuestAddress(response))
+        .write_at(&UNANSWERED, GuestAddress(response))
         .expect("responses lie in memory");
 }
 
 /// Reads a response, and makes it unanswered again.
 pub fn take_answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
-    let bytes = memory
-        .read_few(GuestAddress(response))
-        .expect("responses lie in memory");
+    let bytes = answer(memory, response);
     clear(memory, response);
     bytes
 }
 
 /// Whether nobody wrote to a response.
 pub fn is_clear(memory: &Memory, response: u64) -> bool {
-    let bytes: [u8; ANSWER] = memory
-        .read_few(GuestAddress(response))
+    answer(memory, response) == UNANSWERED
+}
+
+fn answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
+    let mut bytes = [0; ANSWER];
+    memory
+        .read_at(&mut bytes, GuestAddress(response))
         .expect("responses lie in memory");
-    bytes == UNANSWERED
+    bytes
 }
 
 /// The answer in a response; whether some of it is missing.

@@ -286,8 +286,8 @@ impl Guest {
             out: false,
         };
         let to = (command.target, command.lun);
-        let memory = self.memory.clone();
-        let sent = self.hbas[hba].send(&memory, vring, to, &command.cdb, data, Owner::Flow(n));
+        let device = &mut self.hbas[hba];
+        let sent = device.send(&self.memory, vring, to, &command.cdb, data, Owner::Flow(n));
         if let Some(head) = sent.spoiled {
             self.spoiled(self.hbas[hba].controller, vring, head, cx);
         }

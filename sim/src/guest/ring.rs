@@ -8,9 +8,9 @@
 //! An interrupt drains the ring in one turn, so NO_INTERRUPT, which Linux sets while it drains, could
 //! not be seen by anybody and is written only where a script asks for it.
 
-use vm_memory::{ByteValued, GuestAddress};
+use vm_memory::GuestAddress;
 
-use crate::access::Access as _;
+use crate::access::{Access as _, Few};
 use crate::end::Memory;
 use crate::wire::ring::{
     AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE,
@@ -88,10 +88,7 @@ impl DriverRing {
         ring
     }
 
-    fn put<const N: usize>(&self, addr: u64, bytes: [u8; N])
-    where
-        [u8; N]: ByteValued,
-    {
+    fn put(&self, addr: u64, bytes: impl Few) {
         self.memory
             .write_few(bytes, GuestAddress(addr))
             .expect("rings lie in guest memory");

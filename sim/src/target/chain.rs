@@ -4,9 +4,9 @@
 //! hides where a chain broke. Sources: `vhost_vq_get_desc`, `vhost_vring_desc_get_next`,
 //! `vhost_vring_desc_payload_to_iov`, `vhost_gpa_to_vva` (lib/vhost/rte_vhost_user.c).
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{GuestAddress, GuestMemoryRegion};
 
-use crate::access::Access as _;
+use crate::access::{Access as _, region};
 use crate::end::GuestMemory;
 use crate::wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc};
 
@@ -29,13 +29,9 @@ pub struct Malformed(pub &'static str);
 /// Whether `len` bytes from `addr` lie in one region (`vhost_gpa_to_vva`).
 #[must_use]
 pub fn contiguous(memory: &GuestMemory, addr: u64, len: u64) -> bool {
-    memory
-        .find_region(GuestAddress(addr))
-        .is_some_and(|region| {
-            len > 0
-                && addr - region.start_addr().0 <= region.len().saturating_sub(len)
-                && len <= region.len()
-        })
+    region(memory, addr).is_some_and(|(region, offset)| {
+        len > 0 && offset <= region.len().saturating_sub(len) && len <= region.len()
+    })
 }
 
 /// Entries of an indirect table that are read at once: those of a request with one buffer.
@@ -145,10 +141,10 @@ impl<'m> Walk<'m> {
             if iovs.len() >= IOVS_MAX {
                 return Err(Malformed("SPDK_VHOST_IOVS_MAX(129) reached"));
             }
-            let Some(region) = self.memory.find_region(GuestAddress(addr)) else {
+            let Some((region, offset)) = region(self.memory, addr) else {
                 return Err(Malformed("the payload is not in guest memory"));
             };
-            let piece = left.min(region.len() - (addr - region.start_addr().0));
+            let piece = left.min(region.len() - offset);
             if piece == 0 {
                 return Err(Malformed("the payload is empty"));
             }

@@ -59,10 +59,9 @@ impl Target {
                 return;
             }
             let late = session.draining;
-            let memory = session.memory.clone();
-            if let (false, Some(memory), Some(task)) = (late, memory, session.task(ended.task)) {
+            if !late && let Some((task, Some(memory))) = session.task_and_memory(ended.task) {
                 match carry_out(
-                    &memory,
+                    memory,
                     &task.iovs,
                     task.io.as_ref(),
                     &ended,

@@ -161,8 +161,16 @@ impl Target {
         self.bdevs.submit(cx.now, request, cx.dice);
     }
 
-    /// A bdev has finished I/O: the task ends (`bdev_scsi_task_complete_cmd`).
-    pub fn io_done(&mut self, cx: &mut Out<'_>, of: TaskRef, kind: IoKind, status: BdevStatus) {
+    /// A bdev has finished I/O: the task ends (`bdev_scsi_task_complete_cmd`). `held` is the memory of a
+    /// session, by its number, and then that of this one.
+    pub fn io_done(
+        &mut self,
+        cx: &mut Out<'_>,
+        of: TaskRef,
+        kind: IoKind,
+        status: BdevStatus,
+        held: &mut Option<(u32, Memory)>,
+    ) {
         if kind == IoKind::Reset {
             self.bdev_reset_done(cx, of);
             return;
@@ -173,7 +181,11 @@ impl Target {
             return;
         };
         let late = session.draining;
-        let (unmapped, memory) = (session.unmapped, session.memory.clone());
+        let unmapped = session.unmapped;
+        if held.as_ref().is_none_or(|(whose, _)| *whose != of.session) {
+            let memory = session.memory.clone();
+            *held = memory.map(|memory| (of.session, memory));
+        }
         let Some(task) = session.task(of) else {
             if again {
                 self.used_again(cx, of);
@@ -214,8 +226,8 @@ impl Target {
                 task.in_flight = false;
             }
             self.task_gone(cx, of);
-        } else if let Some(memory) = memory {
-            self.answer(cx, &memory, of);
+        } else if let Some((_, memory)) = held {
+            self.answer(cx, memory, of);
         }
         if let Some(dev) = dev {
             self.lun_idle(cx.now, dev);

@@ -72,11 +72,13 @@ impl Target {
             .expect("a thread has its controller");
         let controller = ctl.number;
         ctl.poll_at = Time::NEVER;
+        // The memory of the session whose I/O ended last: counted once, not for each of its requests.
+        let mut held = None;
         while let Some(ctl) = self.ctl[vdev].as_mut()
             && let Some((task, kind, status)) = ctl.done.pop_front()
         {
             completions += 1;
-            self.io_done(cx, task, kind, status);
+            self.io_done(cx, task, kind, status, &mut held);
             if self.dead {
                 break;
             }

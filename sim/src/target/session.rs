@@ -156,6 +156,11 @@ impl Session {
 
     /// A task in flight, of the ring's present life or of an earlier one.
     pub fn task(&mut self, of: TaskRef) -> Option<&mut Task> {
+        self.task_and_memory(of).map(|(task, _)| task)
+    }
+
+    /// The same, and the memory of the session, if it has any.
+    pub fn task_and_memory(&mut self, of: TaskRef) -> Option<(&mut Task, Option<&Memory>)> {
         let ring = self.vrings.get_mut(usize::from(of.vring))?;
         let tasks = if ring.life == of.life {
             &mut ring.tasks
@@ -166,9 +171,8 @@ impl Session {
                 .find(|(vring, life, _)| (*vring, *life) == (of.vring, of.life));
             &mut old?.2
         };
-        tasks
-            .get_mut(usize::from(of.head))
-            .filter(|task| task.in_flight)
+        let task = tasks.get_mut(usize::from(of.head))?;
+        task.in_flight.then_some((task, self.memory.as_ref()))
     }
 
     /// The management poller has work: it runs at its next tick.

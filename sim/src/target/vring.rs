@@ -1,13 +1,10 @@
 //! A ring of a session as SPDK holds it, and the tasks of its heads.
 //!
-//! `virtio_queue::Queue` keeps and checks addresses and indices, and reads and writes the available
-//! index and the used flags. Ours are: taking up to 32 entries with one read; the rule that an index
+//! `virtio_queue::Queue` keeps and checks addresses and indices, and writes the used flags. Ours are:
+//! reading the available index, and up to 32 entries with one read; the rule that an index
 //! too far ahead is ignored for ever; and returning heads, as SPDK returns one beyond the table with
 //! the id as given, which `Queue::add_used` refuses. Sources: `vhost_vq_avail_ring_get`,
 //! `vhost_vq_used_ring_enqueue`, `vhost_vq_used_signal` (lib/vhost/rte_vhost_user.c).
-
-use std::num::Wrapping;
-use std::sync::atomic::Ordering;
 
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestAddress;
@@ -15,7 +12,9 @@ use vm_memory::GuestAddress;
 use super::task::Task;
 use crate::access::Access as _;
 use crate::end::GuestMemory;
-use crate::wire::ring::{AVAIL_F_NO_INTERRUPT, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING};
+use crate::wire::ring::{
+    AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING,
+};
 
 /// `SPDK_VHOST_SCSI_…`: rings above this size are refused at the kick (task pool allocation).
 pub const RING_SIZE_MAX: u32 = 1024;
@@ -194,10 +193,11 @@ impl Vring {
 
     /// Entries that are available: none if the index is further ahead than the ring is long.
     pub fn available(&self, memory: &GuestMemory, full_is_empty: bool) -> u16 {
-        let Ok(index) = self.queue.avail_idx(memory, Ordering::Acquire) else {
+        let index_at = self.queue.avail_ring().wrapping_add(AVAIL_IDX);
+        let Ok(index) = memory.load_le16(GuestAddress(index_at)) else {
             return 0;
         };
-        let count = (index - Wrapping(self.queue.next_avail())).0;
+        let count = index.wrapping_sub(self.queue.next_avail());
         if count > self.size() || (full_is_empty && count == self.size()) {
             return 0;
         }
