@@ -8,7 +8,7 @@ use scenarios::{CheckId, Observation, Time};
 
 use super::command::Command;
 use super::disk::{DeviceState, Disk};
-use super::flow::{Flow, Goes, Kind, Wait};
+use super::flow::{Flow, Goes, Kind, Standing, Wait};
 use super::host_scan::HostScan;
 use super::removal::RemoveStage;
 use super::scan::{Found, TargetScan};
@@ -101,7 +101,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         work: &mut Work,
         buffer: u16,
         cx: &mut Cx<'_, FromGuest>,
@@ -206,7 +206,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         scan: &mut TargetScan,
         cx: &mut Cx<'_, FromGuest>,
     ) -> (Goes, bool) {
@@ -248,7 +248,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         missed: &mut Missed,
         cx: &mut Cx<'_, FromGuest>,
     ) -> (Goes, bool) {
@@ -298,7 +298,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         work: &mut Work,
         cx: &mut Cx<'_, FromGuest>,
     ) -> Goes {

@@ -93,6 +93,13 @@ impl Kind {
 pub struct Flow {
     /// What it is.
     pub kind: Kind,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
+/// Where a flow stands: what it sleeps on, and its last command.
+#[derive(Clone, Debug)]
+pub struct Standing {
     /// What it sleeps on.
     pub wait: Wait,
     /// The answer to its last command.
@@ -107,13 +114,13 @@ impl Flow {
     /// A flow that goes on at `at`.
     #[must_use]
     pub fn new(kind: Kind, at: Time) -> Self {
-        Self {
-            kind,
+        let standing = Standing {
             wait: Wait::At(at),
             reply: None,
             wanted: 0,
             unsent: None,
-        }
+        };
+        Self { kind, standing }
     }
 }
 
@@ -141,7 +148,7 @@ impl Guest {
         if free == flows.len() {
             flows.push(None);
         }
-        flows[free] = Some(flow);
+        flows[free] = Some(Box::new(flow));
         self.reschedule_flows(hba);
     }
 
@@ -149,7 +156,7 @@ impl Guest {
     pub(super) fn reschedule_flows(&mut self, hba: usize) {
         let mut earliest = [When::Blocked; 2];
         for flow in self.flows[hba].iter().flatten() {
-            if let Wait::At(at) = flow.wait {
+            if let Wait::At(at) = flow.standing.wait {
                 let slot = &mut earliest[usize::from(!flow.kind.is_event())];
                 match slot {
                     When::At(sooner) if *sooner <= at => {}
@@ -170,7 +177,7 @@ impl Guest {
     ) -> GuestTurn {
         let ready = self.flows[hba].iter().enumerate().filter_map(|(n, flow)| {
             let flow = flow.as_ref().filter(|flow| flow.kind.is_event() != scans)?;
-            match flow.wait {
+            match flow.standing.wait {
                 Wait::At(at) if at <= cx.now => Some((at, n)),
                 _ => None,
             }
@@ -180,20 +187,21 @@ impl Guest {
             return GuestTurn::Idle;
         };
         // Its place stays taken while it steps, for a flow that it starts.
-        let place = Flow {
-            wait: Wait::Reply,
-            ..Flow::new(Kind::host_scan(), cx.now)
-        };
+        let place = self.place_holder.take().unwrap_or_else(|| {
+            let mut place = Flow::new(Kind::host_scan(), Time::ZERO);
+            place.standing.wait = Wait::Reply;
+            Box::new(place)
+        });
         let mut flow = self.flows[hba][n]
             .replace(place)
             .expect("it was just found");
         let step = match self.flow_step(hba, n, &mut flow, cx) {
             Goes::On(step) => {
-                self.flows[hba][n] = Some(flow);
+                self.place_holder = self.flows[hba][n].replace(flow);
                 step
             }
             Goes::Ended(step) => {
-                self.flows[hba][n] = None;
+                self.place_holder = self.flows[hba][n].take();
                 self.flow_ended(hba, n, &flow.kind, cx);
                 step
             }
@@ -209,12 +217,14 @@ impl Guest {
         flow: &mut Flow,
         cx: &mut Cx<'_, FromGuest>,
     ) -> Goes {
+        let Flow {
+            kind,
+            standing: flow,
+        } = flow;
         if let Some(command) = flow.unsent.take() {
             return self.send_command(hba, n, flow, command, cx);
         }
-        // The kind is taken out, so that a step can change both it and the guest.
-        let mut kind = std::mem::replace(&mut flow.kind, Kind::host_scan());
-        let goes = match &mut kind {
+        match kind {
             Kind::Firmware(scan) => {
                 let reply = flow.reply.take();
                 let command = scan.next(reply.as_ref());
@@ -234,16 +244,14 @@ impl Guest {
                 let command = targets.pop().map(Command::synchronize_cache);
                 self.command_or_end(hba, n, flow, command, cx)
             }
-        };
-        flow.kind = kind;
-        goes
+        }
     }
 
     fn command_or_end(
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         command: Option<Command>,
         cx: &mut Cx<'_, FromGuest>,
     ) -> Goes {
@@ -258,16 +266,12 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         command: Command,
         cx: &mut Cx<'_, FromGuest>,
     ) -> Goes {
         let linux = self.hbas[hba].driver == Driver::Linux;
-        let cpu = if linux && !flow.kind.is_event() {
-            n % super::CPUS
-        } else {
-            0
-        };
+        let cpu = if linux { n % super::CPUS } else { 0 };
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
         let step = FlowStep::Command(command.target);
         flow.wanted = command.data_in.min(FLOW_BYTES as u32);
@@ -307,14 +311,25 @@ impl Guest {
     /// A flow's command came back.
     pub(super) fn flow_answered(&mut self, hba: usize, n: usize, reply: Reply, now: Time) {
         if let Some(flow) = self.flows[hba].get_mut(n).and_then(Option::as_mut) {
-            flow.reply = Some(reply);
-            flow.wait = Wait::At(Time(now.0 + STEP_NS));
-            self.reschedule_flows(hba);
+            let at = Time(now.0 + STEP_NS);
+            flow.standing.reply = Some(reply);
+            flow.standing.wait = Wait::At(at);
+            let actor = if flow.kind.is_event() {
+                Self::event_worker(hba)
+            } else {
+                Self::scan_thread(hba)
+            };
+            self.wake(actor, at);
         }
     }
 
     /// Takes the answer to a flow's last command: the reply and its data, in the guest's scratch.
-    pub(super) fn take_answer(&mut self, hba: usize, n: usize, flow: &mut Flow) -> Option<Reply> {
+    pub(super) fn take_answer(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Standing,
+    ) -> Option<Reply> {
         let reply = flow.reply.take()?;
         let len = flow.wanted.saturating_sub(reply.resid) as usize;
         let addr = self.hbas[hba].layout.flow(n);

@@ -4,7 +4,7 @@
 //! Knows the order; what is asked of one target stands in `scan`.
 
 use super::firmware::TARGETS;
-use super::flow::{Flow, Goes};
+use super::flow::{Goes, Standing};
 use super::scan::{Found, TargetScan};
 use super::{FlowStep, Guest};
 use crate::end::Cx;
@@ -27,7 +27,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         host: &mut HostScan,
         cx: &mut Cx<'_, FromGuest>,
     ) -> (Goes, bool) {

@@ -157,7 +157,9 @@ pub struct Guest {
     hbas: Vec<Hba>,
     disks: Vec<Disk>,
     /// Kernel flows by device; a flow's buffer goes with its place.
-    flows: Vec<Vec<Option<Flow>>>,
+    flows: Vec<Vec<Option<Box<Flow>>>>,
+    /// Stands for a flow that takes a step.
+    place_holder: Option<Box<Flow>>,
     /// Disks that a scan found and `sd` has not begun to probe, by device.
     unprobed: Vec<VecDeque<usize>>,
     qemu: Qemu,
@@ -219,6 +221,7 @@ impl Guest {
                 .collect(),
             disks: Vec::new(),
             flows: vec![Vec::new(); hbas],
+            place_holder: None,
             unprobed: vec![VecDeque::new(); hbas],
             qemu: Qemu::new(hbas),
             acts: VecDeque::new(),

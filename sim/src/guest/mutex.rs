@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use scenarios::Time;
 
 use super::Guest;
-use super::flow::{Flow, STEP_NS, WAKE_NS, Wait};
+use super::flow::{STEP_NS, Standing, WAKE_NS, Wait};
 use crate::end::Cx;
 use crate::message::FromGuest;
 
@@ -22,7 +22,7 @@ pub struct ScanMutex {
 
 impl Guest {
     /// Takes the scan mutex for a flow, or puts it to sleep on it.
-    pub(super) fn lock(&mut self, hba: usize, n: usize, flow: &mut Flow, now: Time) -> bool {
+    pub(super) fn lock(&mut self, hba: usize, n: usize, flow: &mut Standing, now: Time) -> bool {
         let mutex = &mut self.hbas[hba].mutex;
         if mutex.owner.is_none() || mutex.owner == Some(n) {
             mutex.owner = Some(n);
@@ -55,7 +55,7 @@ impl Guest {
         if let Some(owner) = mutex.owner
             && let Some(flow) = self.flows[hba].get_mut(owner).and_then(Option::as_mut)
         {
-            flow.wait = Wait::At(Time(cx.now.0 + WAKE_NS));
+            flow.standing.wait = Wait::At(Time(cx.now.0 + WAKE_NS));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use scenarios::{DiskId, Observation, Time};
 
 use super::disk::{DeviceState, Disk};
-use super::flow::{Flow, Goes, Kind, STEP_NS, WAKE_NS, Wait};
+use super::flow::{Flow, Goes, Kind, STEP_NS, Standing, WAKE_NS, Wait};
 use super::sd::SdScript;
 use super::{FlowStep, Guest, Power};
 use crate::end::Cx;
@@ -36,7 +36,7 @@ impl Guest {
 
     /// Starts probes of disks that wait for one.
     pub(super) fn start_probes(&mut self, hba: usize, now: Time) {
-        let running = |flow: &&Option<Flow>| {
+        let running = |flow: &&Option<Box<Flow>>| {
             flow.as_ref()
                 .is_some_and(|flow| matches!(flow.kind, Kind::Probe { .. }))
         };
@@ -79,7 +79,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         disk: usize,
         script: &mut SdScript,
         cx: &mut Cx<'_, FromGuest>,
@@ -110,8 +110,8 @@ impl Guest {
     pub(super) fn probe_over(&mut self, hba: usize, disk: usize, now: Time) {
         self.disks[disk].probing = false;
         for flow in self.flows[hba].iter_mut().flatten() {
-            if flow.wait == Wait::Probe(disk) {
-                flow.wait = Wait::At(Time(now.0 + WAKE_NS));
+            if flow.standing.wait == Wait::Probe(disk) {
+                flow.standing.wait = Wait::At(Time(now.0 + WAKE_NS));
             }
         }
     }

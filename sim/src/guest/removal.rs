@@ -8,7 +8,7 @@ use scenarios::{Observation, Time};
 use super::command::Command;
 use super::disk::DeviceState;
 use super::events::STEP_NS;
-use super::flow::{Flow, Goes, Wait};
+use super::flow::{Goes, Standing, Wait};
 use super::{FlowStep, Guest};
 use crate::end::Cx;
 use crate::message::FromGuest;
@@ -41,7 +41,7 @@ impl Guest {
         &mut self,
         hba: usize,
         n: usize,
-        flow: &mut Flow,
+        flow: &mut Standing,
         disk: usize,
         stage: &mut RemoveStage,
         cx: &mut Cx<'_, FromGuest>,
@@ -120,8 +120,8 @@ impl Guest {
     pub(super) fn drained(&mut self, hba: usize, disk: usize, now: Time) {
         let mut woken = false;
         for flow in self.flows[hba].iter_mut().flatten() {
-            if flow.wait == Wait::Drain(disk) {
-                flow.wait = Wait::At(Time(now.0 + STEP_NS));
+            if flow.standing.wait == Wait::Drain(disk) {
+                flow.standing.wait = Wait::At(Time(now.0 + STEP_NS));
                 woken = true;
             }
         }

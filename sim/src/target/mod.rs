@@ -50,7 +50,7 @@ use scenarios::{CheckId, Time};
 
 use crate::deviation::{Deviation, Deviations};
 use crate::end::{ActorId, Cx, End, Memory, When};
-use crate::message::{ClientId, Crash, FromTarget, ToTarget};
+use crate::message::{ClientId, ConnId, Crash, FromTarget, ToTarget};
 use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
 use controller::Controller;
@@ -140,6 +140,8 @@ pub struct Target {
     unanswerable: u64,
     /// The paths that sockets are bound to.
     sockets: Vec<String>,
+    /// The controller and the place in it of the session that was asked for last.
+    looked: (usize, usize),
     /// Where the last read went (X3).
     cursor: Option<bdev::store::StoreId>,
     data_in: Vec<u8>,
@@ -191,6 +193,7 @@ impl Target {
             bdevs: Bdevs::new(&config.nvme, config.latencies),
             unanswerable: 0,
             sockets: Vec::new(),
+            looked: (0, 0),
             cursor: None,
             data_in: Vec::new(),
             data_out: Vec::new(),
@@ -293,6 +296,25 @@ impl Target {
             .position(|session| session.id == of.session)
     }
 
+    /// The controller and the place in it of the session that a connection made. Most are asked for many
+    /// times in a row.
+    fn place_of(&mut self, conn: ConnId) -> Option<(usize, usize)> {
+        let is = |ctl: &Option<Box<Controller>>, index: usize| {
+            let session = ctl.as_ref().and_then(|ctl| ctl.sessions.get(index));
+            session.is_some_and(|session| session.conn == conn)
+        };
+        let (vdev, index) = self.looked;
+        if is(&self.ctl[vdev], index) {
+            return Some(self.looked);
+        }
+        let found = self.ctl.iter().enumerate().find_map(|(vdev, ctl)| {
+            let mut sessions = 0..ctl.as_ref()?.sessions.len();
+            Some((vdev, sessions.find(|index| is(ctl, *index))?))
+        });
+        self.looked = found.unwrap_or_default();
+        found
+    }
+
     fn rpc_input(&mut self, now: Time, client: ClientId, bytes: Option<Bytes>) {
         if self.input.is_empty() {
             self.input_since = now;
@@ -365,15 +387,9 @@ impl End for Target {
                 .dpdk
                 .push(now, Incoming::Message(conn, message, need_reply)),
             ToTarget::Look { conn, vring } => {
-                let found = self.ctl.iter_mut().enumerate().find_map(|(vdev, ctl)| {
-                    let ctl = ctl.as_mut()?;
-                    let index = ctl
-                        .sessions
-                        .iter()
-                        .position(|session| session.conn == conn)?;
-                    Some((vdev, ctl, index))
-                });
-                if let Some((vdev, ctl, index)) = found {
+                if let Some((vdev, index)) = self.place_of(conn)
+                    && let Some(ctl) = self.ctl[vdev].as_mut()
+                {
                     ctl.look(now, index, vring);
                     self.touch_vdev(vdev);
                 }

@@ -323,9 +323,12 @@ impl Target {
     /// Returns the head of a task, and the task to its array.
     pub fn put(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef) {
         let short = self.dev.has(Deviation::UsedLenZeroOnRead);
-        let Some(session) = self.session(of) else {
+        let Some(index) = self.session_index(of) else {
             return;
         };
+        let vdev = usize::from(of.vdev);
+        let ctl = self.ctl[vdev].as_mut().expect("it has the session");
+        let session = &mut ctl.sessions[index];
         let Some(task) = session.task(of) else {
             return;
         };
@@ -338,15 +341,9 @@ impl Target {
         let ring = &session.vrings[usize::from(of.vring)];
         let old_life = ring.life != of.life;
         let live = ring.live;
-        let index = self.session_index(of);
         // An old completion lands in the new ring, if there is one (N2).
-        if live
-            && !draining
-            && (!old_life || self.dev.has(Deviation::StaleCompletion))
-            && let Some(index) = index
-        {
-            let at = (usize::from(of.vdev), index, of.vring);
-            self.used(cx, memory, at, of.head, len);
+        if live && !draining && (!old_life || self.dev.has(Deviation::StaleCompletion)) {
+            self.used(cx, memory, (vdev, index, of.vring), of.head, len);
         }
         self.task_gone(cx, of);
     }
