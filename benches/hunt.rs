@@ -28,6 +28,8 @@ use sim::{Deviation, Deviations};
 use table::{ROWS, results};
 
 const SCHEDULES: u64 = 20_000;
+/// Deviations that the property has to find by itself.
+const FOUND_IN_STORIES_MIN: usize = 30;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +58,12 @@ fn main() {
         stories + malformed + episodes,
         Deviation::ALL.len()
     );
+    let all = stories + malformed + episodes;
+    if all < Deviation::ALL.len() || stories < FOUND_IN_STORIES_MIN {
+        let expected = format!("all, and {FOUND_IN_STORIES_MIN} of them in stories");
+        eprintln!("expected {expected}, to be found");
+        std::process::exit(1);
+    }
 }
 
 /// Nothing is found where nothing is wrong.

@@ -46,27 +46,38 @@
 #![forbid(unsafe_code)]
 
 mod conform_command;
+#[doc(hidden)]
 pub mod input;
+#[doc(hidden)]
 pub mod interrupt;
 mod on_sockets;
 mod ordered;
+#[doc(hidden)]
 pub mod property;
+#[doc(hidden)]
 pub mod replay_on_target;
+#[doc(hidden)]
 pub mod repro;
 mod run;
 mod shrink;
+#[doc(hidden)]
 pub mod story;
 mod testbed;
 
+#[doc(hidden)]
 pub use conform_command::{ConformOptions, conform_command};
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;
 pub use run::{
-    Behaviour, GuestKind, JobText, Outputs, QemuOptions, RunError, RunOptions, Schedule,
-    SpdkOptions, TargetKind, Volume, check, run, run_with,
+    Behaviour, GuestKind, JobText, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
+    TargetKind, Volume, run,
 };
+#[doc(hidden)]
+pub use run::{Outputs, check, run_with};
+pub use scenarios::CheckId;
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};
+pub use sim::{Deviation, Deviations};
 
 /// The plan that ships under this name: `hotattach`, `hotdetach`, `hotplug` or `hotremove`.
 #[must_use]

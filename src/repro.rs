@@ -209,7 +209,7 @@ impl Repro {
     /// The file's text.
     #[must_use]
     pub fn text(&self) -> String {
-        let body = serde_json::to_value(self).unwrap_or_default();
+        let body = serde_json::to_value(self).expect("a repro is plain data");
         let crc32 = format!("{:08x}", crc32fast::hash(body.to_string().as_bytes()));
         let file = serde_json::json!({
             "plugfest_repro": REPRO_VERSION, "crc32": crc32, "body": body,

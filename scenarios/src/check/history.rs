@@ -38,19 +38,23 @@ struct Write {
 pub struct History {
     /// Bytes of a block; 0: no request yet.
     unit: u32,
+    /// Writes have several lengths: none is followed any more.
+    mixed: bool,
     blocks: Vec<Block>,
     /// What may be on the blocks that are not simple.
     met: BTreeMap<usize, Vec<Write>>,
 }
 
 impl History {
-    /// The block that a request is about, if requests of its length are followed.
-    pub fn block(&mut self, offset: u64, len: u32) -> Option<usize> {
+    /// The block that a request is about, if requests of its length are followed. A write of another
+    /// length ends that: from then on blocks hold what no one write says.
+    pub fn block(&mut self, offset: u64, len: u32, write: bool) -> Option<usize> {
         if self.unit == 0 {
             self.unit = len;
         }
         let unit = u64::from(self.unit);
-        if len == 0 || len != self.unit || !offset.is_multiple_of(unit) {
+        if self.mixed || len == 0 || len != self.unit || !offset.is_multiple_of(unit) {
+            self.mixed |= write && len > 0;
             return None;
         }
         let block = (offset / unit) as usize;
@@ -175,7 +179,7 @@ mod tests {
 
     fn disk() -> History {
         let mut disk = History::default();
-        assert_eq!(disk.block(0, 4096), Some(0));
+        assert_eq!(disk.block(0, 4096, true), Some(0));
         disk.begin(0, 1, Time(10));
         disk.end(0, 1, true, Time(20), EARLY);
         disk
@@ -186,6 +190,15 @@ mod tests {
         wrote
             .filter(|wrote| disk.may_read(0, *wrote, Time(since)))
             .collect()
+    }
+
+    #[test]
+    fn a_write_of_another_length_ends_what_is_known() {
+        let mut disk = disk();
+        assert_eq!(disk.block(0, 8192, false), None, "a read changes nothing");
+        assert_eq!(disk.block(0, 4096, false), Some(0));
+        assert_eq!(disk.block(0, 8192, true), None);
+        assert_eq!(disk.block(0, 4096, false), None);
     }
 
     #[test]

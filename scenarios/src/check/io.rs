@@ -7,8 +7,8 @@
 //!
 //! What a disk that keeps no data returns says nothing, and does not count.
 //!
-//! Requests of one length on a disk are followed; others (a job with several block sizes) are not
-//! looked at, and do not count.
+//! Requests of one length on a disk are followed; from the first write of another length on (a job with
+//! several block sizes) none are looked at, and they do not count: fio and its strict oracle do.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -104,7 +104,7 @@ impl Io {
         flight.requests[place] = Some((at, *io));
         flight.count += 1;
         let disk = history(&mut self.disks, io.disk);
-        if let Some(block) = disk.block(io.offset, io.len)
+        if let Some(block) = disk.block(io.offset, io.len, io.write)
             && io.write
         {
             disk.begin(block, io.wrote, at);
@@ -121,7 +121,7 @@ impl Io {
             return None;
         }
         let disk = history(&mut self.disks, there);
-        let block = disk.block(io.offset, io.len)?;
+        let block = disk.block(io.offset, io.len, io.write)?;
         Some((disk, block))
     }
 
@@ -171,7 +171,7 @@ impl Io {
             return None;
         };
         let disk = history(&mut self.disks, io.disk);
-        let Some(block) = disk.block(io.offset, io.len) else {
+        let Some(block) = disk.block(io.offset, io.len, io.write) else {
             return Some(submitted);
         };
         let whole = result == Ok(io.len);

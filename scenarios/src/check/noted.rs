@@ -63,7 +63,12 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
         }
         Observation::Broken { check, text } => {
             tally.count(*check);
-            tally.violated(*check, seen.at, "no such thing to be noted", text.clone());
+            tally.violated(
+                *check,
+                seen.at,
+                "that no end notes this of itself",
+                text.clone(),
+            );
         }
         _ => {}
     }

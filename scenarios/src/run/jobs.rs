@@ -1,5 +1,7 @@
 //! Compares how fio's jobs ended with how they had to.
 
+use std::collections::BTreeSet;
+
 use crate::concretise::{Job, JobMust};
 use crate::observation::FioJobEnd;
 
@@ -16,26 +18,37 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
     let mut expected = Vec::new();
     let mut seen = Vec::new();
     let mut fine = Vec::new();
+    let mut unverified = Vec::new();
     for job in jobs {
-        let end = ended
-            .iter()
-            .find(|end| end.disk == job.disk && end.place == job.place);
-        let wrong = match end {
-            None => Some("did not run".to_owned()),
-            Some(end) => wrong(job.must, end),
-        };
-        match (wrong, end) {
-            (Some(wrong), _) => {
-                expected.push(format!("{} {}", job.disk, must(job.must)));
-                seen.push(format!("{} {wrong}", job.disk));
-            }
-            (None, Some(end)) => fine.push(end),
-            (None, None) => {}
+        // A job with numjobs= ends as often as it was cloned.
+        let mine = |end: &&FioJobEnd| end.disk == job.disk && end.place == job.place;
+        let mut ends = ended.iter().filter(mine).peekable();
+        let mut wrongs = Vec::new();
+        if ends.peek().is_none() {
+            wrongs.push("did not run".to_owned());
         }
+        for end in ends {
+            match wrong(job.must, end) {
+                Some(wrong) => wrongs.push(wrong),
+                None => fine.push(end),
+            }
+            if job.must == JobMust::Pass && end.error == 0 && end.verified == 0 {
+                unverified.push(job.disk);
+            }
+        }
+        for wrong in wrongs {
+            expected.push(format!("{} {}", job.disk, must(job.must)));
+            seen.push(format!("{} {wrong}", job.disk));
+        }
+    }
+    if seen.is_empty() && !unverified.is_empty() {
+        let disks: Vec<String> = unverified.iter().map(ToString::to_string).collect();
+        let reason = format!("fio verified no block on {}", disks.join(", "));
+        return StepResult::Inconclusive { reason };
     }
     if seen.is_empty() {
         return StepResult::Held {
-            seen: sum_up(jobs, &fine),
+            seen: sum_up(&fine),
         };
     }
     if late && jobs.iter().any(|job| job.must == JobMust::FailGone) {
@@ -77,28 +90,28 @@ fn wrong(must: JobMust, end: &FioJobEnd) -> Option<String> {
     if let Some(strict) = end.unseen_by_fio(must == JobMust::FailGone) {
         return Some(format!("strict oracle: {strict}"));
     }
-    let enough = end.volume.max(1);
-    if must == JobMust::Pass && end.verified < enough {
+    // Of a job that reads, too, some of the volume is reads; one that verifies nothing shows nothing.
+    let enough = end.volume.min(end.written).max(1);
+    if must == JobMust::Pass && end.verified > 0 && end.verified < enough {
         return Some(format!("{} of {enough} blocks verified", end.verified));
     }
     None
 }
 
 /// "4096 blocks verified a disk; disk 9: error 5".
-fn sum_up(jobs: &[Job], fine: &[&FioJobEnd]) -> String {
+fn sum_up(fine: &[&FioJobEnd]) -> String {
     let mut parts = Vec::new();
     let passed = fine.iter().filter(|end| end.error == 0);
     if let Some(least) = passed.clone().map(|end| end.verified).min() {
-        let disks = passed.count();
+        let disks: BTreeSet<_> = passed.map(|end| (end.disk, end.place)).collect();
+        let disks = disks.len();
         let plural = if disks == 1 { "" } else { "s" };
         parts.push(format!(
             "{disks} disk{plural} passed, at least {least} blocks verified on each"
         ));
     }
-    for (job, end) in jobs.iter().zip(fine) {
-        if end.error != 0 {
-            parts.push(format!("{} failed with error {}", job.disk, end.error));
-        }
+    for end in fine.iter().filter(|end| end.error != 0) {
+        parts.push(format!("{} failed with error {}", end.disk, end.error));
     }
     parts.join("; ")
 }
@@ -108,9 +121,8 @@ mod tests {
     use super::*;
     use crate::names::{ControllerId, DiskId, Place, TargetId};
 
-    #[test]
-    fn only_a_disk_that_was_to_go_may_read_nothing() {
-        let end = |error, strict: &[&str], no_data: &[&str]| FioJobEnd {
+    fn end(error: u16, strict: &[&str], no_data: &[&str]) -> FioJobEnd {
+        FioJobEnd {
             disk: DiskId(9),
             place: Place {
                 controller: ControllerId(5),
@@ -124,7 +136,46 @@ mod tests {
             messages: Vec::new(),
             strict: strict.iter().map(ToString::to_string).collect(),
             no_data: no_data.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn passes(ends: &[FioJobEnd]) -> StepResult {
+        let job = Job {
+            disk: DiskId(9),
+            place: ends[0].place,
+            must: JobMust::Pass,
         };
+        compare(&[job], ends, false)
+    }
+
+    #[test]
+    fn every_clone_of_a_job_has_to_hold() {
+        let good = || end(0, &[], &[]);
+        assert!(matches!(passes(&[good(), good()]), StepResult::Held { .. }));
+        let wrong = passes(&[good(), end(0, &["stale"], &[]), good()]);
+        assert!(matches!(wrong, StepResult::Violated { .. }), "{wrong:?}");
+    }
+
+    #[test]
+    fn some_blocks_are_too_few_and_none_show_nothing() {
+        let verified = |verified| FioJobEnd {
+            verified,
+            ..end(0, &[], &[])
+        };
+        let few = passes(&[verified(6)]);
+        assert!(matches!(few, StepResult::Violated { .. }), "{few:?}");
+        let none = passes(&[verified(0)]);
+        assert!(matches!(none, StepResult::Inconclusive { .. }), "{none:?}");
+        // Half of the volume of rw=randrw is reads.
+        let mixed = FioJobEnd {
+            written: 3,
+            ..verified(3)
+        };
+        assert!(matches!(passes(&[mixed]), StepResult::Held { .. }));
+    }
+
+    #[test]
+    fn only_a_disk_that_was_to_go_may_read_nothing() {
         assert_eq!(wrong(JobMust::FailGone, &end(5, &[], &["nothing"])), None);
         assert!(wrong(JobMust::FailGone, &end(5, &["stale"], &[])).is_some());
         assert_eq!(wrong(JobMust::Pass, &end(0, &[], &[])), None);

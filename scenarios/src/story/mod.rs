@@ -6,6 +6,7 @@
 
 mod choose;
 mod run;
+mod untouched;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::untouched::Untouched;
 use super::{Story, StoryVm};
 use crate::names::{DiskId, FioId, Ticket, VmId};
 use crate::observation::{Observation, Seen};
@@ -45,16 +46,20 @@ pub fn run(
         paused: BTreeSet::new(),
         verified: 0,
         skipped: 0,
+        untouched: Untouched::default(),
     };
     teller.set_the_scene(story)?;
     for beat in &story.beats {
         let at = teller.clock + beat.gap();
         teller.until(at, |_| false)?;
+        teller.untouched.act(story, &beat.does);
         teller.act(&beat.does, beat.awaited)?;
     }
     teller.end()?;
+    let mut checks = teller.judge.end_case();
+    checks.extend(teller.untouched.result());
     Ok(StoryOutcome {
-        checks: teller.judge.end_case(),
+        checks,
         skipped: teller.skipped,
         verified: teller.verified,
         ending: teller.testbed.ending(),
@@ -72,6 +77,7 @@ struct Teller<'a> {
     paused: BTreeSet<VmId>,
     verified: u64,
     skipped: usize,
+    untouched: Untouched,
 }
 
 /// Whether `seen` is what an action with `ticket` comes to.
@@ -184,6 +190,7 @@ impl Teller<'_> {
             let mut found = false;
             for seen in &self.batch {
                 self.judge.see(seen);
+                self.untouched.see(seen);
                 found |= is(&seen.what);
                 if let Observation::FioEnded { jobs, .. } = &seen.what {
                     self.verified += jobs.iter().map(|job| job.verified).sum::<u64>();
