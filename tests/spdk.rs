@@ -186,6 +186,13 @@ fn a_target_that_is_killed_says_nothing_of_it() {
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     let status = run.wait().expect("it ends");
     assert_eq!(status.code(), Some(3), "{rest:#?}");
+    // It is said when that was, not when it would have been noticed at the latest.
+    let unknown = rest
+        .iter()
+        .filter_map(|line| line.trim().strip_prefix("???? "));
+    let times = unknown.filter_map(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    let last = times.fold(0.0, f64::max);
+    assert!(last > 0.0 && last < 60.0, "{rest:#?}");
 }
 
 #[test]

@@ -349,7 +349,7 @@ impl Runner<'_> {
             self.known.see(seen);
             self.judge.see(seen);
         }
-        if batch.is_empty() {
+        if batch.is_empty() && observed.is_ok() {
             // The deadline, or nothing can happen any more: either way it will not be earlier.
             self.clock = self.clock.max(deadline);
         }
