@@ -169,12 +169,11 @@ fn a_guest_that_is_killed_at_any_moment_says_nothing() {
 
 /// The last step that was begun, and the verdicts.
 fn fate(said: &str) -> String {
-    let steps = said.lines().filter(|line| line.starts_with("  "));
-    let verdicts = said.lines().filter(|line| line.starts_with("hotattach/1 "));
-    let last = steps.last().unwrap_or_default().trim();
-    let verdict = verdicts
-        .last()
-        .and_then(|line| line.split_whitespace().last());
+    let lines = || said.lines().rev();
+    let last = lines().find(|line| line.starts_with("  "));
+    let verdict = lines().find(|line| line.starts_with("hotattach/1 "));
+    let verdict = verdict.and_then(|line| line.split_whitespace().next_back());
+    let last = last.unwrap_or_default().trim();
     format!("{} ({last})", verdict.unwrap_or("no verdict"))
 }
 
