@@ -56,6 +56,7 @@ fn what_is_no_nvme_controller_is_refused() {
     let tree = Tree::new(None);
     tree.pci("0000:01:00.1", "0x020000", Some("vfio-pci"));
     let said = tree.machine().device(&address("0000:01:00.1"));
+    assert_eq!(tree.machine().controllers(), [address(ADDRESS)]);
     let said = said.expect_err("it is a network card").to_string();
     assert!(
         said.contains("no NVMe controller: its class is 0x020000"),

@@ -81,6 +81,18 @@ impl Machine {
         }
     }
 
+    /// The NVMe controllers that it has.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<PciAddress> {
+        let devices = self.sysfs.join("bus/pci/devices");
+        let is_one = |name: &String| {
+            let class = word(&devices.join(name).join("class"));
+            class.is_some_and(|class| class.starts_with(NVME_CLASS))
+        };
+        let names = names(&devices).into_iter().filter(is_one);
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// What is erased with the NVMe controller at an address.
     ///
     /// # Errors
