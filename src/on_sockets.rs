@@ -1,15 +1,19 @@
 //! Makes testbeds on sockets: a target in this process or one that runs, guests in QEMU or modelled.
 
 use std::fmt::Display;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use real::hardware::Machine;
 use real::model::ModelGuests;
 use real::qemu::{
     Accelerator, Image, ImageOptions, QemuGuests, Serials, Shared, accelerator, image,
 };
 use real::serve::ServeOptions;
 use real::testbed::disks::{Disks, GivenDisks, ModelledDisks};
+use real::testbed::erase::{NotErased, erased};
 use real::testbed::guests::{Guests, Tell};
 use real::testbed::run_dir::RunDir;
 use real::testbed::target::Target;
@@ -29,7 +33,22 @@ use crate::testbed::{deviations, parse_jobs, volume};
 /// A job file is wrong, or the testbed does not come up.
 pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
     let volume = volume(options.volume).filter(|_| options.runtime_s.is_none());
-    Ok(Box::new(testbed(options, volume, false)?))
+    let made = testbed(options, volume, false);
+    Ok(Box::new(made.map_err(|unmade| unmade.error)?))
+}
+
+/// Why there is no testbed.
+pub struct Unmade {
+    pub error: RunError,
+    /// Whether there may be one later, without anybody changing what was asked for.
+    pub passes: bool,
+}
+
+impl From<RunError> for Unmade {
+    fn from(error: RunError) -> Self {
+        let passes = true;
+        Self { error, passes }
+    }
 }
 
 /// The same with another volume. `closing_is_death`: see [`RealOptions`].
@@ -41,10 +60,13 @@ pub fn testbed(
     options: &RunOptions,
     volume: Option<fio_model::Volume>,
     closing_is_death: bool,
-) -> Result<RealTestbed, RunError> {
+) -> Result<RealTestbed, Unmade> {
     let jobs = parse_jobs(&options.jobs)?;
-    // First, for it removes what killed runs left.
+    // First, for it removes what killed runs left, and lets go what they had claimed.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
+    if let TargetKind::Spdk(spdk) = &options.target {
+        announce(spdk)?;
+    }
     let (tell, told) = mpsc::channel();
     let serials = Serials::default();
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
@@ -103,16 +125,39 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
     Target::model(serve, tell).map_err(broken)
 }
 
+/// Says what the run erases.
+fn announce(spdk: &SpdkOptions) -> Result<(), Unmade> {
+    if spdk.bdevs.erased().is_empty() {
+        return Ok(());
+    }
+    let machine = Machine::this().map_err(broken)?;
+    let erased = erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
+        NotErased::NoTarget(error) => Unmade::from(nobody(&spdk.rpc_socket, &error)),
+        NotErased::Unsaid(_) => Unmade::from(broken(why)),
+        NotErased::Refused(refused) => Unmade {
+            error: broken(refused),
+            passes: false,
+        },
+    })?;
+    for one in erased {
+        eprintln!("erasing {one}");
+    }
+    Ok(())
+}
+
+fn nobody(socket: &Path, error: &io::Error) -> RunError {
+    let socket = socket.display();
+    RunError(format!(
+        "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
+    ))
+}
+
 /// A target that runs.
 fn connected(spdk: &SpdkOptions, dir: &Arc<RunDir>, tell: &Tell) -> Result<Target, RunError> {
     cut::survive().map_err(broken)?;
     let socket = &spdk.rpc_socket;
-    Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell).map_err(|error| {
-        let socket = socket.display();
-        RunError(format!(
-            "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
-        ))
-    })
+    let target = Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell);
+    target.map_err(|error| nobody(socket, &error))
 }
 
 fn in_qemu(

@@ -142,11 +142,11 @@ fn came_back(
 ) -> Result<RealTestbed, RunError> {
     for _ in 1..LOOKS_MAX {
         match on_sockets::testbed(options, volume, true) {
-            Err(_) if !crate::interrupt::asked() => thread::sleep(LOOK),
-            made => return made,
+            Err(unmade) if unmade.passes && !crate::interrupt::asked() => thread::sleep(LOOK),
+            made => return made.map_err(|unmade| unmade.error),
         }
     }
-    on_sockets::testbed(options, volume, true)
+    on_sockets::testbed(options, volume, true).map_err(|unmade| unmade.error)
 }
 
 /// Carries `what` out on `testbed`: what was broken.

@@ -77,16 +77,11 @@ impl TargetArguments {
             Some(said) if said != erased => Err(Stop::Error(format!(
                 "--erase {said}\n  = expected what --bdevs names: --erase {erased}"
             ))),
-            _ => {
-                if !erased.is_empty() {
-                    eprintln!("erasing: {erased}");
-                }
-                Ok(SpdkOptions {
-                    rpc_socket: self.rpc_socket.clone().unwrap_or(default.rpc_socket),
-                    vhost_sockets: self.vhost_sockets.clone().unwrap_or(default.vhost_sockets),
-                    bdevs,
-                })
-            }
+            _ => Ok(SpdkOptions {
+                rpc_socket: self.rpc_socket.clone().unwrap_or(default.rpc_socket),
+                vhost_sockets: self.vhost_sockets.clone().unwrap_or(default.vhost_sockets),
+                bdevs,
+            }),
         }
     }
 }

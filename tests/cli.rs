@@ -154,6 +154,49 @@ fn doctor_fits_on_a_screen() {
     assert!(said.lines().count() <= 26, "{said}");
 }
 
+#[test]
+fn doctor_names_what_closes_each_gap() {
+    let said = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["doctor", "--rpc-socket", "/nonexistent/rpc.sock"])
+        .envs(["PATH", "HOME", "XDG_CACHE_HOME"].map(|name| (name, "/nonexistent")))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let (testbeds, machine) = said.split_once("this machine:").expect("two parts");
+    for (name, missing) in [
+        ("serve ", "qemu, "),
+        ("socket ", "SPDK RPC socket"),
+        ("full ", "SPDK RPC socket"),
+    ] {
+        let mut lines = testbeds
+            .lines()
+            .skip_while(|line| !line.trim().starts_with(name));
+        assert!(
+            lines.next().is_some_and(|line| line.ends_with("not ready")),
+            "{said}"
+        );
+        let next = lines.next().unwrap_or_default();
+        assert!(
+            next.contains("missing: ") && next.contains(missing),
+            "{said}"
+        );
+    }
+    let words = testbeds.lines().filter_map(|line| {
+        line.split_once("missing: ")
+            .or(line.split_once("better with: "))
+    });
+    for word in words.flat_map(|(_, words)| words.split(", ")) {
+        let found = machine
+            .lines()
+            .find(|line| line.trim().starts_with(&format!("no  {word} ")));
+        let found = found.unwrap_or_else(|| panic!("{word}: {said}"));
+        assert!(
+            found.contains("apt install ") || found.contains('`'),
+            "{found}"
+        );
+    }
+}
+
 /// Starts `plugfest`, waits until it prints `sign`, and presses Ctrl-C: exit status, output, errors.
 fn interrupted(arguments: &[&str], sign: &str) -> (Option<i32>, String, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_plugfest"))

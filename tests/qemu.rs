@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use plugfest::{GuestKind, QemuOptions, RunOptions, Verdict, render, run, shipped};
 use real::testbed::run_dir;
+use sim::Dice;
 
 /// A short run.
 const RUN: [&str; 7] = [
@@ -77,6 +78,13 @@ fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether the run with this directory has left it behind.
+fn is_left(own: &str) -> bool {
+    let left = run_dir::leftovers();
+    left.iter()
+        .any(|left| left.dir.ends_with(own.trim_matches('/')))
+}
+
 /// Kills a run of plugfest with `signal` once its guests run: nothing of it stays.
 fn leaves_nothing(signal: &str) {
     let mut run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
@@ -96,13 +104,8 @@ fn leaves_nothing(signal: &str) {
     assert!(!status.success(), "{status}");
     let gone = || processes(&own).is_empty();
     until("the guests' end", Duration::from_secs(10), gone);
-    let left = || {
-        run_dir::leftovers()
-            .iter()
-            .any(|left| left.dir.ends_with(own.trim_matches('/')))
-    };
     if signal == "-KILL" {
-        assert!(left(), "its directory is found");
+        assert!(is_left(&own), "its directory is found");
         // The next run removes it.
         let refused = Command::new(env!("CARGO_BIN_EXE_plugfest"))
             .args([
@@ -117,34 +120,61 @@ fn leaves_nothing(signal: &str) {
             .expect("it starts");
         assert_eq!(refused.status.code(), Some(2));
     }
-    assert!(!left(), "nothing is left");
+    assert!(!is_left(&own), "nothing is left");
 }
 
+/// How many kills at drawn moments: `PLUGFEST_KILLS`, or a few.
+fn kills() -> u64 {
+    let asked = std::env::var("PLUGFEST_KILLS").ok();
+    asked.and_then(|asked| asked.parse().ok()).unwrap_or(5)
+}
+
+/// Guests boot, fio starts and fio writes within so many milliseconds; it goes on for as many again.
+const KILLED_WITHIN_MS: u32 = 15_000;
+
 #[test]
-#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel"]
-fn a_guest_that_is_killed_says_nothing() {
-    // While it boots, while fio starts, while fio writes.
-    for seconds in [1, 8, 11] {
+#[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel; fifteen seconds a kill: PLUGFEST_KILLS, or 5"]
+fn a_guest_that_is_killed_at_any_moment_says_nothing() {
+    let mut dice = Dice::new(3, 0);
+    for kill in 0..kills() {
         let run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
             .args(RUN)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let guest = format!("/{}-0/vm2.qmp", run.id());
+        let own = format!("/{}-0/", run.id());
+        let (vm, moment) = (dice.between(1, 2), dice.below(KILLED_WITHIN_MS));
+        let guest = format!("{own}vm{vm}.qmp");
         let runs = || !processes(&guest).is_empty();
         until("a guest", Duration::from_secs(60), runs);
-        thread::sleep(Duration::from_secs(seconds));
-        for process in processes(&guest) {
-            let id = process.file_name().expect("a process").to_owned();
-            let kill = Command::new("kill").arg("-KILL").arg(id).status();
-            assert!(kill.expect("kill runs").success());
-        }
+        thread::sleep(Duration::from_millis(moment.into()));
+        let found = processes(&guest);
+        assert_eq!(found.len(), 1, "kill {kill}: {guest} after {moment} ms");
+        let id = found[0].file_name().expect("a process").to_owned();
+        let sent = Command::new("kill").arg("-KILL").arg(id).status();
+        assert!(sent.expect("kill runs").success());
         let done = run.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&done.stdout);
-        assert_eq!(done.status.code(), Some(3), "after {seconds} s:\n{said}");
-        assert!(said.contains("QEMU ended by itself: SIGKILL"), "{said}");
+        let at = format!("kill {kill}: VM {vm} after {moment} ms");
+        println!("{at}: {}", fate(&said));
+        assert_eq!(done.status.code(), Some(3), "{at}:\n{said}");
+        assert!(
+            said.contains("QEMU ended by itself: SIGKILL"),
+            "{at}:\n{said}"
+        );
+        assert!(processes(&own).is_empty() && !is_left(&own), "{at}");
     }
+}
+
+/// The last step that was begun, and the verdicts.
+fn fate(said: &str) -> String {
+    let lines = || said.lines().rev();
+    let last = lines().find(|line| line.starts_with("  "));
+    let verdict = lines().find(|line| line.starts_with("hotattach/1 "));
+    let verdict = verdict.and_then(|line| line.split_whitespace().next_back());
+    let last = last.unwrap_or_default().trim();
+    format!("{} ({last})", verdict.unwrap_or("no verdict"))
 }
 
 #[test]

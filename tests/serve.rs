@@ -5,6 +5,8 @@
     reason = "another thread or process answers, by the clock"
 )]
 
+#[path = "serve/attack.rs"]
+mod attack;
 #[path = "serve/driver.rs"]
 mod driver;
 #[path = "serve/hostile.rs"]
@@ -23,8 +25,8 @@ use serde_json::json;
 use sim::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
 use sim::{Deviation, Deviations};
 
+use attack::attack;
 use driver::{Driver, READ_10, TEST_UNIT_READY};
-use hostile::Hostile;
 use rig::{Process, Rig};
 
 #[test]
@@ -266,56 +268,6 @@ fn three_thousand_hostile_front_ends_do_no_harm() {
 #[ignore = "a quarter of an hour"]
 fn a_hundred_thousand_hostile_front_ends_do_no_harm() {
     attack(100_000);
-}
-
-/// Lets hostile front-ends at one controller, while the driver of another verifies what it reads.
-fn attack(connections: u64) {
-    let mut process = Process::start(&["--target-behaviour", "intended"]);
-    process.disk("vhost.0", "Malloc0");
-    process.disk("vhost.1", "Malloc1");
-    let mut driver = Driver::start(&process.socket("vhost.1"));
-    assert_eq!(driver.write(0, 0, &[0x5a; 512]).status, 0);
-    let mut hostile = Hostile::new(1);
-    let mut before = None;
-    for connection in 0..connections {
-        hostile.attack(&process.socket("vhost.0"));
-        let answer = driver.command(0, READ_10, 512);
-        assert_eq!(
-            (answer.response, answer.status),
-            (0, 0),
-            "after {connection}"
-        );
-        assert_eq!(answer.data, [0x5a; 512], "after {connection}");
-        if connection % 8 == 0 {
-            process.wait("sessions end", |process| process.sessions(0) < 50);
-        }
-        if connection == 100 {
-            hostile.leave();
-            process.wait("sessions end", |process| process.sessions(0) == 0);
-            before = Some((process.descriptors(), process.resident_kib()));
-        }
-    }
-    hostile.leave();
-    process.wait("sessions end", |process| process.sessions(0) == 0);
-    let (descriptors, resident) = before.expect("more than a hundred");
-    process.wait("descriptors leak", |process| {
-        process.descriptors() <= descriptors
-    });
-    assert!(
-        process.resident_kib() < resident + 16 * 1024,
-        "{resident} KiB grew"
-    );
-    assert!(hostile.messages > 10 * connections, "{hostile:?}");
-    assert!(
-        hostile.cut > 0 && hostile.hung_up < connections,
-        "{hostile:?}"
-    );
-    assert!(
-        process.log().contains("invalid request at index"),
-        "rings were served"
-    );
-    process.signal("-TERM");
-    assert_eq!(process.end(), (Some(0), None));
 }
 
 #[test]

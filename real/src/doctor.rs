@@ -5,12 +5,14 @@
 use std::env;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::qemu::image;
+use crate::hardware::Machine;
 use crate::qemu::kernel::Kernel;
+use crate::qemu::{Accelerator, accelerator, image};
 
 /// What the machine has, for every quadrant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub enum Need {
     Busybox,
     /// Free huge pages.
     Hugepages,
+    /// An NVMe controller that a run may erase.
+    NvmeDevice,
     /// A JSON-RPC socket that somebody listens on.
     RpcSocket,
 }
@@ -64,13 +68,14 @@ pub struct Quadrant {
 
 impl Need {
     /// All.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Qemu,
         Self::Kvm,
         Self::Fio,
         Self::Kernel,
         Self::Busybox,
         Self::Hugepages,
+        Self::NvmeDevice,
         Self::RpcSocket,
     ];
 
@@ -84,6 +89,7 @@ impl Need {
             Self::Kernel => "guest kernel",
             Self::Busybox => "busybox",
             Self::Hugepages => "huge pages",
+            Self::NvmeDevice => "NVMe device",
             Self::RpcSocket => "SPDK RPC socket",
         }
     }
@@ -125,13 +131,13 @@ pub fn examine(rpc_socket: &Path) -> Doctor {
             name: "socket",
             about: "SPDK target, model guest",
             missing: lacks(&[Need::RpcSocket]),
-            wanting: lacks(&[Need::Hugepages]),
+            wanting: lacks(&[Need::Hugepages, Need::NvmeDevice]),
         },
         Quadrant {
             name: "full",
             about: "SPDK target, QEMU guest",
             missing: lacks(&[&guests[..], &[Need::RpcSocket]].concat()),
-            wanting: lacks(&[Need::Kvm, Need::Hugepages]),
+            wanting: lacks(&[Need::Kvm, Need::Hugepages, Need::NvmeDevice]),
         },
     ];
     Doctor {
@@ -148,6 +154,7 @@ fn look_for(what: Need, rpc_socket: &Path) -> Result<String, String> {
         Need::Kernel => kernel(),
         Need::Busybox => program("busybox", &["--help"], "busybox-static"),
         Need::Hugepages => hugepages(),
+        Need::NvmeDevice => nvme_device(),
         Need::RpcSocket => match UnixStream::connect(rpc_socket) {
             Ok(_) => Ok(format!("{} answers", rpc_socket.display())),
             Err(error) => Err(format!(
@@ -184,12 +191,40 @@ fn program(name: &str, arguments: &[&str], package: &str) -> Result<String, Stri
     }
 }
 
+/// Where QEMU works with KVM. A device node alone says little: it may be there, and run no CPU.
 fn kvm() -> Result<String, String> {
     let file = "/dev/kvm";
-    match fs::OpenOptions::new().read(true).write(true).open(file) {
-        Ok(_) => Ok(file.to_owned()),
+    let opened = fs::OpenOptions::new().read(true).write(true).open(file);
+    let slow = "without it guests are emulated, and slow";
+    match opened {
+        Ok(_) if accelerator() == Accelerator::Kvm => {
+            Ok(format!("{file}: QEMU runs a CPU with it"))
+        }
+        Ok(_) => Err(format!(
+            "{file}: no QEMU runs a CPU with it; {slow}; in a VM, its host has to allow that (`modprobe kvm_intel nested=1`)"
+        )),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(format!("{file}: {error}; {slow}; `adduser $USER kvm`"))
+        }
         Err(error) => Err(format!(
-            "{file}: {error}; without it guests are emulated, and slow"
+            "{file}: {error}; {slow}; `modprobe kvm_intel` or `modprobe kvm_amd`"
+        )),
+    }
+}
+
+/// Something for `--bdevs nvme:`.
+fn nvme_device() -> Result<String, String> {
+    let machine = Machine::this().map_err(|error| error.to_string())?;
+    let all = machine.controllers();
+    let looked: Vec<_> = all.iter().map(|address| machine.device(address)).collect();
+    let memory = "without one, disks are memory of the target";
+    let setup = "`lspci -Dd ::0108`, then SPDK's `scripts/setup.sh`";
+    match looked.iter().find_map(|one| one.as_ref().ok()) {
+        Some(erased) => Ok(erased.to_string()),
+        None if looked.is_empty() => Err(format!("none here; {memory}; if one was added: {setup}")),
+        None => Err(format!(
+            "{} here, all in use; {memory}; to free one: {setup}",
+            looked.len()
         )),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Knows vhost-user's and virtio's formats, and how to break them; waits for no answer.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -37,6 +39,21 @@ pub struct Hostile {
     pub hung_up: u64,
     /// Files that were cut off.
     pub cut: u64,
+    /// Messages that were sent in two parts.
+    pub torn: u64,
+    /// The requests that were sent.
+    sent: BTreeSet<u32>,
+}
+
+impl fmt::Display for Hostile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, torn) = (self.messages, self.torn);
+        let (hung_up, cut) = (self.hung_up, self.cut);
+        write!(
+            f,
+            "{messages} messages, {torn} of them torn; hung up on before the last: {hung_up}; files cut off: {cut}"
+        )
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +84,16 @@ impl Hostile {
             messages: 0,
             hung_up: 0,
             cut: 0,
+            torn: 0,
+            sent: BTreeSet::new(),
         }
+    }
+
+    /// The requests of the specification that were not sent.
+    pub fn never_sent(&self) -> Vec<u32> {
+        (1..REQUESTS)
+            .filter(|request| !self.sent.contains(request))
+            .collect()
     }
 
     /// One more connection.
@@ -146,9 +172,15 @@ impl Hostile {
         }
     }
 
-    /// A start as QEMU's, with mistakes.
+    /// A start as QEMU's, with what a driver seldom asks for, and with mistakes.
     fn mutated(&mut self) -> Vec<Message> {
         let mut script = start();
+        let seldom = seldom();
+        for _ in 0..self.dice.below(3) {
+            let what = &seldom[self.dice.below(seldom.len() as u32) as usize];
+            let at = self.dice.below(script.len() as u32) as usize;
+            script.insert(at, what.clone());
+        }
         for _ in 0..self.dice.below(5) {
             let at = self.dice.below(script.len() as u32) as usize;
             match self.dice.below(6) {
@@ -295,19 +327,32 @@ impl Hostile {
         bytes.extend(&message.body);
         self.messages += 1;
         let descriptors: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
-        let sent = stream.send_with_fds(&[bytes.as_slice()], &descriptors);
-        sent.is_ok_and(|sent| sent == bytes.len())
+        self.sent.insert(message.request);
+        // Descriptors come with the first part of a message that is torn.
+        let first = if self.dice.chance(1, 20) {
+            self.torn += 1;
+            self.dice.between(1, bytes.len() as u32) as usize
+        } else {
+            bytes.len()
+        };
+        let (first, rest) = bytes.split_at(first);
+        let sent = stream.send_with_fds(&[first], &descriptors);
+        let whole = sent.is_ok_and(|sent| sent == first.len());
+        whole && (rest.is_empty() || (&*stream).write(rest).is_ok_and(|sent| sent == rest.len()))
+    }
+}
+
+fn message(request: u32, words: &[u64], descriptors: &[Kind]) -> Message {
+    Message {
+        request,
+        flags: 1,
+        body: words.iter().flat_map(|word| word.to_ne_bytes()).collect(),
+        descriptors: descriptors.to_vec(),
     }
 }
 
 /// The messages of a start: negotiation, memory, an inflight buffer, rings.
 fn start() -> Vec<Message> {
-    let message = |request, words: &[u64], descriptors: &[Kind]| Message {
-        request,
-        flags: 1,
-        body: words.iter().flat_map(|word| word.to_ne_bytes()).collect(),
-        descriptors: descriptors.to_vec(),
-    };
     let mut script = vec![
         message(1, &[], &[]),
         message(15, &[], &[]),
@@ -333,4 +378,40 @@ fn start() -> Vec<Message> {
     script.push(message(5, &[1, 0, MEMORY, USER, 0], &[Kind::Memory]));
     script.push(message(11, &[2], &[]));
     script
+}
+
+/// Messages of the right form that come at odd times: an inflight buffer of the front-end's own, a table of
+/// two regions, of which one overlaps the other in half of them, a log, a ring that stops under its requests
+/// and one that moves, and what the target does not offer.
+fn seldom() -> Vec<Message> {
+    let two = |guest| {
+        let words = [2, 0, 0x8000, USER, 0, guest, 0x8000, USER + 0x8000, 0x8000];
+        message(5, &words, &[Kind::Memory, Kind::Memory])
+    };
+    let inflight =
+        |len, offset, rings: u64| message(32, &[len, offset, rings | RING << 16], &[Kind::Memory]);
+    let at = USER + 0x1000;
+    vec![
+        two(0x8000),
+        two(0x4000),
+        inflight(MEMORY, 0, RINGS),
+        inflight(0x1000, 0x1000, RINGS),
+        inflight(2 * MEMORY, 0, RINGS),
+        inflight(MEMORY, 0, 0),
+        message(6, &[0x1000, 0], &[Kind::Memory]),
+        message(7, &[], &[Kind::Event]),
+        message(11, &[2], &[]),
+        message(11, &[0], &[]),
+        message(9, &[2, at, at + 0x600, at + 0x400, 0], &[]),
+        message(10, &[2 | 0x8000 << 32], &[]),
+        message(8, &[2 | 3 << 32], &[]),
+        message(12, &[2 | 1 << 8], &[]),
+        message(18, &[2], &[]),
+        message(21, &[], &[Kind::Socket]),
+        message(37, &[0, 0x10_0000, MEMORY, 2 * USER, 0], &[Kind::Memory]),
+        message(38, &[0, 0, MEMORY, USER, 0], &[]),
+        message(39, &[0], &[]),
+        message(34, &[], &[]),
+        message(4, &[], &[]),
+    ]
 }

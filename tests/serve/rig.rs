@@ -2,6 +2,7 @@
 //!
 //! Knows files and processes; no vhost-user.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
@@ -153,6 +154,27 @@ fn files(dir: &Path) -> Vec<String> {
         .collect()
 }
 
+/// What a process holds of the system.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub descriptors: usize,
+    /// Of memory that has no file: front-ends', and what belongs to them.
+    pub mappings: usize,
+    pub threads: u64,
+    pub resident_kib: u64,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (descriptors, mappings) = (self.descriptors, self.mappings);
+        let (threads, kib) = (self.threads, self.resident_kib);
+        write!(
+            f,
+            "{descriptors} descriptors, {mappings} mappings, {threads} threads, {kib} KiB"
+        )
+    }
+}
+
 /// `plugfest serve`.
 pub struct Process {
     dir: PathBuf,
@@ -220,13 +242,22 @@ impl Process {
         wait(what, || wanted(self));
     }
 
-    /// Memory in use.
-    pub fn resident_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = fs::read_to_string(path).expect("it runs");
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next());
-        kib.expect("a line of its own").parse().expect("a number")
+    /// What it holds of the system.
+    pub fn held(&self) -> Held {
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let status = fs::read_to_string(proc.join("status")).expect("it runs");
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let word = line.and_then(|line| line.split_whitespace().next());
+            word.expect("a line of its own").parse().expect("a number")
+        };
+        let maps = fs::read_to_string(proc.join("maps")).expect("it runs");
+        Held {
+            descriptors: self.descriptors(),
+            mappings: maps.lines().filter(|line| line.contains("memfd:")).count(),
+            threads: number("Threads:"),
+            resident_kib: number("VmRSS:"),
+        }
     }
 
     /// Another one at the same place: its exit status and what it says.

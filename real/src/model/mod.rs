@@ -25,7 +25,7 @@ use scenarios::{Evidence, TestbedError, VmId};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::qemu::Serials;
-use crate::testbed::guests::{Ask, Guests, Tell};
+use crate::testbed::guests::{Ask, Guests, LastWords, Tell};
 use machines::{Machines, Mail};
 
 /// What all model guests of a run share.
@@ -75,9 +75,14 @@ impl ModelGuests {
         let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let (letters, inbox) = mpsc::channel();
         let post = Post { letters, bell };
+        let (who, tell) = ("the guests".to_owned(), shared.tell.clone());
+        let words = LastWords { who, tell };
         let machines = Machines::new(shared, post.clone(), inbox)?;
         let named = thread::Builder::new().name("guests".to_owned());
-        let thread = named.spawn(move || machines.run())?;
+        let thread = named.spawn(move || {
+            let _words = words;
+            machines.run();
+        })?;
         Ok(Self {
             post,
             thread: Some(thread),

@@ -32,7 +32,7 @@ use scenarios::{DiskId, Evidence, TestbedError, VmId};
 pub use image::{Image, ImageOptions};
 pub use process::{Accelerator, accelerator};
 
-use crate::testbed::guests::{Ask, Guests, Tell};
+use crate::testbed::guests::{Ask, Guests, LastWords, Tell};
 use crate::testbed::run_dir::RunDir;
 use vm::{Mail, Vm};
 
@@ -83,7 +83,12 @@ impl QemuGuests {
             let (mail, inbox) = mpsc::channel();
             let vm = Vm::new(id, self.shared.clone(), mail.clone());
             let named = thread::Builder::new().name(id.to_string());
-            let thread = named.spawn(move || vm.run(&inbox));
+            let (who, tell) = (id.to_string(), self.shared.tell.clone());
+            let words = LastWords { who, tell };
+            let thread = named.spawn(move || {
+                let _words = words;
+                vm.run(&inbox);
+            });
             let thread = thread.map_err(|error| TestbedError(error.to_string()))?;
             self.vms.insert(
                 id,

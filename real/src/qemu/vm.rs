@@ -375,8 +375,10 @@ impl Vm {
             return Ok(());
         };
         let status = process.end()?;
-        let said = self.errors.join("; ");
-        let text = format!("QEMU ended by itself: {}: {said}", how(status));
+        let mut text = format!("QEMU ended by itself: {}", how(status));
+        if !self.errors.is_empty() {
+            text += &format!(": {}", self.errors.join("; "));
+        }
         if self.boots == 0 || was_killed(status) {
             self.tell(Told::Lost(format!("{}: {text}", self.vm)));
         } else {

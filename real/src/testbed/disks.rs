@@ -11,6 +11,8 @@ use serde_json::json;
 use sim::world::DISK_BYTES;
 use sim::world::calls::{self, BLOCK_BYTES, Call};
 
+use crate::hardware::PciAddress;
+
 /// How the disks of a plan are made on a target, and what they are called there.
 pub trait Disks {
     /// What makes all disks of a plan.
@@ -86,7 +88,7 @@ pub enum Bdevs {
     /// Bdevs that the target has. What is on them is lost.
     Names(Vec<String>),
     /// NVMe controllers by PCI address, their first namespaces. What is on them is lost.
-    Nvme(Vec<String>),
+    Nvme(Vec<PciAddress>),
 }
 
 /// MiB of a `bdev_malloc` if nobody says how many.
@@ -95,10 +97,11 @@ pub const MALLOC_MIB: u32 = 32;
 impl Bdevs {
     /// What loses its data in a run: the names or addresses.
     #[must_use]
-    pub fn erased(&self) -> &[String] {
+    pub fn erased(&self) -> Vec<String> {
         match self {
-            Self::Malloc(_) => &[],
-            Self::Names(list) | Self::Nvme(list) => list,
+            Self::Malloc(_) => Vec::new(),
+            Self::Names(names) => names.clone(),
+            Self::Nvme(addresses) => addresses.iter().map(PciAddress::to_string).collect(),
         }
     }
 }
@@ -126,7 +129,10 @@ impl FromStr for Bdevs {
                 _ => Err(wrong()),
             },
             "names" => list().map(Self::Names),
-            "nvme" => list().map(Self::Nvme),
+            "nvme" => {
+                let addresses: Result<_, String> = list()?.iter().map(|one| one.parse()).collect();
+                Ok(Self::Nvme(addresses?))
+            }
             _ => Err(wrong()),
         }
     }
@@ -136,8 +142,8 @@ impl fmt::Display for Bdevs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malloc(mib) => write!(f, "malloc:{mib}"),
-            Self::Names(list) => write!(f, "names:{}", list.join(",")),
-            Self::Nvme(list) => write!(f, "nvme:{}", list.join(",")),
+            Self::Names(_) => write!(f, "names:{}", self.erased().join(",")),
+            Self::Nvme(_) => write!(f, "nvme:{}", self.erased().join(",")),
         }
     }
 }
@@ -194,7 +200,7 @@ impl GivenDisks {
             }
             Bdevs::Names(_) => Vec::new(),
             Bdevs::Nvme(addresses) => {
-                let (name, traddr) = (format!("Plugfest{number}"), &addresses[number]);
+                let (name, traddr) = (format!("Plugfest{number}"), addresses[number].to_string());
                 let params = json!({"name": name, "trtype": "PCIe", "traddr": traddr});
                 vec![("bdev_nvme_attach_controller", Some(params))]
             }
@@ -258,7 +264,8 @@ impl Disks for GivenDisks {
         let count = self.places.len();
         let wholes = match &self.of {
             Bdevs::Malloc(_) => count,
-            Bdevs::Names(list) | Bdevs::Nvme(list) => list.len().min(count),
+            Bdevs::Names(list) => list.len().min(count),
+            Bdevs::Nvme(list) => list.len().min(count),
         };
         self.parts = count.div_ceil(wholes.max(1)).max(1);
         let mut calls: Vec<Call> = (0..wholes).flat_map(|number| self.make(number)).collect();
@@ -416,6 +423,8 @@ mod tests {
             "names:A,,B",
             "disk:1",
             "nvme",
+            "nvme:01:00.0",
+            "nvme:0000:01:00.0,disk",
         ] {
             let read: Result<Bdevs, String> = wrong.parse();
             assert!(read.is_err_and(|why| why.contains("expected")), "{wrong}");

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
+use std::thread;
 use std::time::Duration;
 
 use scenarios::{
@@ -106,3 +107,51 @@ pub enum Told {
 
 /// Where [`Told`] goes.
 pub type Tell = Sender<Told>;
+
+/// Says that a guest is lost, if the thread that has this panics: nobody else would.
+#[derive(Debug)]
+pub struct LastWords {
+    /// Who.
+    pub who: String,
+    /// Where to say it.
+    pub tell: Tell,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let who = &self.who;
+            // The run may be over.
+            let _ = self
+                .tell
+                .send(Told::Lost(format!("{who}: its thread panicked")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_says_so_and_one_that_ends_does_not() {
+        for panics in [true, false] {
+            let (tell, told) = mpsc::channel();
+            let who = "VM 1".to_owned();
+            let words = LastWords { who, tell };
+            let thread = thread::spawn(move || {
+                let _words = words;
+                assert!(!panics);
+            });
+            assert_eq!(thread.join().is_err(), panics);
+            let last: Vec<Told> = told.iter().collect();
+            match last.as_slice() {
+                [Told::Lost(why)] if panics => assert_eq!(why, "VM 1: its thread panicked"),
+                [] if !panics => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

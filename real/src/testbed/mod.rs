@@ -11,6 +11,7 @@
 
 mod act;
 pub mod disks;
+pub mod erase;
 pub mod guests;
 mod jobs;
 mod rest;

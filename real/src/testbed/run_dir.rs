@@ -97,9 +97,12 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// The record cannot be written.
+    /// The record cannot be written; the one before is still there.
     pub fn record_undo(&self, undo: &Undo) -> io::Result<()> {
-        fs::write(self.path.join(UNDO), undo.text())
+        // In one step, for the disk may be full, and this process may be killed.
+        let new = self.path.join(format!("{UNDO}.new"));
+        fs::write(&new, undo.text())?;
+        fs::rename(new, self.path.join(UNDO))
     }
 
     fn record_as(&self, file: &str, id: u32) -> io::Result<()> {
@@ -248,6 +251,24 @@ mod tests {
         left[0].remove().expect("it can be removed");
         assert!(!child.wait().expect("it ended").success());
         assert_eq!(leftovers_in(&base), []);
+        fs::remove_dir(&base).expect("nothing is left");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_leaves_the_one_before() {
+        let base = scratch("undo");
+        let dir = RunDir::below(&base).expect("a run directory");
+        let mut undo = Undo::new(Path::new("/run/rpc"));
+        undo.push("bdev_malloc_delete", None);
+        dir.record_undo(&undo).expect("it is written");
+        let before = undo.text();
+        // Nobody can write there.
+        fs::create_dir(dir.path().join("undo.new")).expect("in the way");
+        undo.push("vhost_delete_controller", None);
+        dir.record_undo(&undo).expect_err("there is no place");
+        let kept = fs::read_to_string(dir.path().join(UNDO));
+        assert_eq!(kept.expect("it is there"), before);
+        drop(dir);
         fs::remove_dir(&base).expect("nothing is left");
     }
 

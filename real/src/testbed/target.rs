@@ -16,7 +16,7 @@ use sim::world::calls::{self, Call};
 use super::guests::{Tell, Told};
 use super::run_dir::RunDir;
 use super::undo::Undo;
-use crate::rpc::client::RpcClient;
+use crate::rpc::client::{RpcClient, RpcError};
 use crate::serve::{Ended, ServeOptions, Server};
 
 /// An answer of the target takes less.
@@ -130,19 +130,26 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// It has one, or does not answer.
+    /// It has one, or does not answer. That it has died is not said here: it is seen, or will be.
     pub fn must_not_have(&self, controllers: &[String], bdevs: &[String]) -> Result<(), String> {
         if self.undo.is_none() {
             return Ok(());
         }
-        let client = RpcClient::connect(&self.rpc_socket, PATIENCE);
-        let mut client = client.map_err(|error| error.to_string())?;
+        let mut client = match RpcClient::connect(&self.rpc_socket, PATIENCE) {
+            Ok(client) => client,
+            Err(error) if has_gone(&error) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
         let asked = [
             ("vhost_get_controllers", "ctrlr", controllers, "controller"),
             ("bdev_get_bdevs", "name", bdevs, "bdev"),
         ];
         for (method, key, wanted, what) in asked {
-            let has = client.call(method, None).map_err(|e| e.to_string())?;
+            let has = match client.call(method, None) {
+                Ok(has) => has,
+                Err(RpcError::Io(error)) if has_gone(&error) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            };
             let names = has.as_array().into_iter().flatten();
             for name in names.filter_map(|one| one[key].as_str()) {
                 if wanted.iter().any(|wanted| wanted == name) {
@@ -160,6 +167,18 @@ impl Target {
     pub fn why_closed(&self, patience: Duration) -> Option<Ended> {
         self.server.as_ref()?.wait(patience)
     }
+}
+
+/// Whether an error on a target's socket means that nobody is behind it any more.
+fn has_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotFound
+    )
 }
 
 impl Drop for Target {

@@ -158,7 +158,8 @@ pub enum Progress<'a> {
 ///
 /// # Errors
 ///
-/// The testbed did not come up. If it breaks later, the outcome says so ([`RunOutcome::lost`]).
+/// The testbed did not come up: it could not even begin with the first step. If it breaks later, the outcome says
+/// so ([`RunOutcome::lost`]).
 pub fn run(
     concrete: &Concrete,
     testbed: &mut dyn Testbed,
@@ -175,14 +176,13 @@ pub fn run(
         fios: Vec::new(),
         not_run: Vec::new(),
         late: Vec::new(),
+        came_up: false,
         lost: None,
     };
     runner.judge.begin_case();
     (runner.progress)(&Progress::Began);
     let mut steps = runner.lanes(&[(None, &concrete.prerequisites)]);
-    if let (Some(reason), [first, ..]) = (&runner.lost, steps.as_slice())
-        && matches!(first.result, StepResult::Inconclusive { .. })
-    {
+    if let Some(reason) = runner.lost.as_ref().filter(|_| !runner.came_up) {
         return Err(TestbedError(reason.clone()));
     }
     let mut cases = Vec::new();
@@ -216,6 +216,8 @@ struct Runner<'a> {
     not_run: Vec<(FioId, String)>,
     /// Fios that had ended when a disk was to be detached under them.
     late: Vec<FioId>,
+    /// Whether the testbed has done anything.
+    came_up: bool,
     lost: Option<String>,
 }
 
@@ -349,7 +351,7 @@ impl Runner<'_> {
             self.known.see(seen);
             self.judge.see(seen);
         }
-        if batch.is_empty() {
+        if batch.is_empty() && observed.is_ok() {
             // The deadline, or nothing can happen any more: either way it will not be earlier.
             self.clock = self.clock.max(deadline);
         }

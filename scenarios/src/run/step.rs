@@ -153,6 +153,7 @@ impl Runner<'_> {
                 Performed::NotHere(reason) => return Ok(Some(reason)),
             }
         }
+        self.came_up = true;
         under_way.tickets = Some(tickets);
         under_way.within(self.now(), limit);
         Ok(None)
