@@ -1,9 +1,12 @@
 //! Makes testbeds on sockets: a target in this process or one that runs, guests in QEMU or modelled.
 
 use std::fmt::Display;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use real::huge_pages::Pages;
 use real::model::ModelGuests;
 use real::qemu::{
     Accelerator, Image, ImageOptions, QemuGuests, Serials, Shared, accelerator, image,
@@ -48,12 +51,20 @@ pub fn testbed(
     let (tell, told) = mpsc::channel();
     let serials = Serials::default();
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
+    let pages = match &options.target {
+        TargetKind::Model => Pages::Ordinary,
+        TargetKind::Spdk(spdk) => {
+            let pages = Pages::for_guests_of(&spdk.rpc_socket);
+            pages.map_err(|error| nobody(&spdk.rpc_socket, &error))?
+        }
+    };
     let guests: Box<dyn Guests> = match &options.guests {
-        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, &dir, &serials, &tell)?),
+        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, pages, &dir, &serials, &tell)?),
         GuestKind::Model => {
             let shared = real::model::Shared {
                 seed: options.seed,
                 volume,
+                pages,
                 serials: serials.clone(),
                 tell: tell.clone(),
             };
@@ -107,16 +118,20 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
 fn connected(spdk: &SpdkOptions, dir: &Arc<RunDir>, tell: &Tell) -> Result<Target, RunError> {
     cut::survive().map_err(broken)?;
     let socket = &spdk.rpc_socket;
-    Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell).map_err(|error| {
-        let socket = socket.display();
-        RunError(format!(
-            "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
-        ))
-    })
+    Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell)
+        .map_err(|error| nobody(socket, &error))
+}
+
+fn nobody(socket: &Path, error: &io::Error) -> RunError {
+    let socket = socket.display();
+    RunError(format!(
+        "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
+    ))
 }
 
 fn in_qemu(
     qemu: &QemuOptions,
+    pages: Pages,
     dir: &Arc<RunDir>,
     serials: &Serials,
     tell: &Tell,
@@ -132,6 +147,7 @@ fn in_qemu(
         } else {
             accelerator()
         },
+        pages,
         dir: dir.clone(),
         serials: serials.clone(),
         tell: tell.clone(),

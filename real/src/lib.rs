@@ -1,4 +1,4 @@
-//! Everything that touches the machine: what it has (`doctor`), the model target behind sockets (`serve`),
+//! Everything that touches the machine: what it has (`doctor`, `huge_pages`), the model target behind sockets (`serve`),
 //! vhost-user and JSON-RPC on sockets, recordings played over them (`socket_peer`), guests in QEMU (`qemu`) and
 //! modelled ones on sockets (`model`), and the testbed that these make (`testbed`).
 //!
@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod doctor;
+pub mod huge_pages;
 pub mod model;
 pub mod qemu;
 pub mod rpc;
