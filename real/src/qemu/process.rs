@@ -22,9 +22,12 @@ const MEMORY_MIB: u32 = 320;
 /// A small buffer of translated code, in MiB. What is in it is guarded against writes, page by page: a reboot
 /// that unpacks a kernel over the code of the last one takes four times as long with the usual one.
 const EMULATED: &str = "tcg,tb-size=32";
-/// The console is read for what a kernel says when it is not well, and no more. Without the last word, Linux
-/// sets 64 MiB aside for devices that cannot reach the memory that could be plugged in.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on swiotlb=noforce";
+/// The console is read for what a kernel says when it is not well, and no more. Without `swiotlb`, Linux
+/// sets 64 MiB aside for devices that cannot reach the memory that could be plugged in; without the last word, it
+/// panics if too few timer interrupts come while it counts them ("IO-APIC + timer doesn't work!"), as on a busy
+/// machine without KVM.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 loglevel=5 random.trust_cpu=on swiotlb=noforce no_timer_check";
 /// The first HBA's PCI slot; the others follow.
 pub const HBA_SLOT: u8 = 0x10;
 
