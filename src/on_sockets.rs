@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use real::hardware::Machine;
+use real::huge_pages::Pages;
 use real::model::ModelGuests;
 use real::qemu::{
     Accelerator, Image, ImageOptions, QemuGuests, Serials, Shared, accelerator, image,
@@ -70,12 +71,20 @@ pub fn testbed(
     let (tell, told) = mpsc::channel();
     let serials = Serials::default();
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
+    let pages = match &options.target {
+        TargetKind::Model => Pages::Ordinary,
+        TargetKind::Spdk(spdk) => {
+            let pages = Pages::for_guests_of(&spdk.rpc_socket);
+            pages.map_err(|error| nobody(&spdk.rpc_socket, &error))?
+        }
+    };
     let guests: Box<dyn Guests> = match &options.guests {
-        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, &dir, &serials, &tell)?),
+        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, pages, &dir, &serials, &tell)?),
         GuestKind::Model => {
             let shared = real::model::Shared {
                 seed: options.seed,
                 volume,
+                pages,
                 serials: serials.clone(),
                 tell: tell.clone(),
             };
@@ -162,6 +171,7 @@ fn connected(spdk: &SpdkOptions, dir: &Arc<RunDir>, tell: &Tell) -> Result<Targe
 
 fn in_qemu(
     qemu: &QemuOptions,
+    pages: Pages,
     dir: &Arc<RunDir>,
     serials: &Serials,
     tell: &Tell,
@@ -177,6 +187,7 @@ fn in_qemu(
         } else {
             accelerator()
         },
+        pages,
         dir: dir.clone(),
         serials: serials.clone(),
         tell: tell.clone(),

@@ -16,6 +16,10 @@ const GAP_MAX: Duration = Duration::from_secs(1);
 /// controller to go after 10 s (`bdev_nvme_detach_controller`).
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What was under way when a target died is heard of within this, or not at all: nobody waits out the limits
+/// of answers that cannot come.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// An action, and what came before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -212,6 +216,12 @@ impl Testbed for Ordered<'_> {
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         if self.unread.is_empty() {
+            let last = self.inner.now() + LAST_WORDS;
+            let deadline = if self.died {
+                deadline.min(last)
+            } else {
+                deadline
+            };
             self.look(deadline)?;
         }
         seen.append(&mut self.unread);
@@ -220,5 +230,67 @@ impl Testbed for Ordered<'_> {
 
     fn ending(&self) -> Ending {
         self.inner.ending()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A testbed whose target dies after a second, and in which nothing happens any more.
+    #[derive(Default)]
+    struct Dying {
+        now: Time,
+        died: bool,
+    }
+
+    impl Testbed for Dying {
+        fn evidence(&self) -> Evidence {
+            Evidence::default()
+        }
+
+        fn now(&self) -> Time {
+            self.now
+        }
+
+        fn perform(&mut self, _: &Action) -> Result<Performed, TestbedError> {
+            Ok(Performed::Asked(Ticket(1)))
+        }
+
+        fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+            if std::mem::replace(&mut self.died, true) {
+                self.now = deadline;
+                return Ok(());
+            }
+            self.now = Time::ZERO + Duration::from_secs(1);
+            seen.push(Seen {
+                at: self.now,
+                what: Observation::Crashed {
+                    who: "target".into(),
+                    how: "SIGSEGV".into(),
+                },
+            });
+            Ok(())
+        }
+
+        fn ending(&self) -> Ending {
+            Ending::default()
+        }
+    }
+
+    /// SPDK's death is seen late: a request that is sent meanwhile, for which somebody waits, has no answer.
+    #[test]
+    fn nobody_waits_long_for_an_answer_of_a_target_that_has_died() {
+        let mut dying = Dying::default();
+        let mut ordered = Ordered::new(&mut dying, &[]);
+        let limit = Time::ZERO + Duration::from_secs(30);
+        let asked = ordered.perform(&Action::SaveConfig).expect("it is asked");
+        assert_eq!(asked, Performed::Asked(Ticket(1)));
+        let mut seen = Vec::new();
+        ordered.observe(limit, &mut seen).expect("it dies");
+        assert_eq!(seen.len(), 1);
+        ordered.observe(limit, &mut seen).expect("nothing comes");
+        assert_eq!(seen.len(), 1);
+        assert_eq!(ordered.now(), Time::ZERO + Duration::from_secs(2));
     }
 }

@@ -104,6 +104,19 @@ fn the_documented_plan_passes_on_a_target_that_runs() {
     assert_eq!(served.has(), [nothing.clone(), nothing]);
 }
 
+#[test]
+#[ignore = "needs a minute, and two CPUs for itself"]
+fn memory_that_goes_under_io_comes_back_with_its_data() {
+    let served = Served::start();
+    let run = served.run(&["hotremove", "--runtime", "2"]).output();
+    let output = run.expect("it runs");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("4 of 4 cases passed"), "{said}");
+    let nothing = serde_json::json!([]);
+    assert_eq!(served.has(), [nothing.clone(), nothing]);
+}
+
 /// How many kills at drawn moments: `PLUGFEST_KILLS`, or a few.
 fn kills() -> u64 {
     let asked = std::env::var("PLUGFEST_KILLS").ok();

@@ -1,4 +1,5 @@
-//! Everything that touches the machine: what it has (`doctor`), what must not be erased of it (`hardware`), the model target behind sockets (`serve`),
+//! Everything that touches the machine: what it has (`doctor`, `huge_pages`), what must not be erased of it
+//! (`hardware`), the model target behind sockets (`serve`),
 //! vhost-user and JSON-RPC on sockets, recordings played over them (`socket_peer`), guests in QEMU (`qemu`) and
 //! modelled ones on sockets (`model`), and the testbed that these make (`testbed`).
 //!
@@ -7,6 +8,7 @@
 
 pub mod doctor;
 pub mod hardware;
+pub mod huge_pages;
 pub mod model;
 pub mod qemu;
 pub mod rpc;

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use real::huge_pages::Pages;
 use real::vhost_user::frontend::FrontEnd;
 use real::vhost_user::memory::shared;
 use sim::Memory;
@@ -83,7 +84,7 @@ impl Driver {
         let ranges = [(GuestAddress(0), REGION), (GuestAddress(BUFFERS), REGION)];
         Self {
             front_end: Self::greet(socket),
-            memory: shared(&ranges).expect("memory"),
+            memory: shared(&ranges, Pages::Ordinary).expect("memory"),
             features: LINUX,
             published: [0; RINGS as usize],
             seen: [0; RINGS as usize],

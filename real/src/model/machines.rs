@@ -408,7 +408,8 @@ impl Machines {
             ..GuestConfig::new(vm, controllers, disks, self.shared.volume)
         };
         let range = (GuestAddress(0), Guest::memory_bytes(&config));
-        let memory = shared(&[range]).map_err(|error| format!("{vm}'s memory: {error}"))?;
+        let memory = shared(&[range], self.shared.pages)
+            .map_err(|error| format!("{vm}'s memory: {error}"))?;
         let main_loop = main_loop::start(vm, self.post.clone());
         self.seats.push(Seat {
             vm,

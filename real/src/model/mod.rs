@@ -24,6 +24,7 @@ use fio_model::Volume;
 use scenarios::{Evidence, TestbedError, VmId};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::huge_pages::Pages;
 use crate::qemu::Serials;
 use crate::testbed::guests::{Ask, Guests, LastWords, Tell};
 use machines::{Machines, Mail};
@@ -35,6 +36,8 @@ pub struct Shared {
     pub seed: u64,
     /// Blocks that each disk of a job covers; `None`: as the job says.
     pub volume: Option<Volume>,
+    /// What their memory is made of.
+    pub pages: Pages,
     /// How their disks are known.
     pub serials: Serials,
     /// Where what they see goes.

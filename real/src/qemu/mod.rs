@@ -32,6 +32,7 @@ use scenarios::{DiskId, Evidence, TestbedError, VmId};
 pub use image::{Image, ImageOptions};
 pub use process::{Accelerator, accelerator};
 
+use crate::huge_pages::Pages;
 use crate::testbed::guests::{Ask, Guests, LastWords, Tell};
 use crate::testbed::run_dir::RunDir;
 use vm::{Mail, Vm};
@@ -46,6 +47,8 @@ pub struct Shared {
     pub image: Image,
     /// What runs them.
     pub accelerator: Accelerator,
+    /// What their memory is made of.
+    pub pages: Pages,
     /// Where their sockets are.
     pub dir: Arc<RunDir>,
     /// How their disks are known.

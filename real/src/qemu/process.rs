@@ -14,6 +14,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use super::Shared;
+use crate::huge_pages::Pages;
 use crate::testbed::guests::Hba;
 
 /// Memory of a guest. The initramfs is there twice while it is unpacked, 85 MiB each.
@@ -21,9 +22,12 @@ const MEMORY_MIB: u32 = 320;
 /// A small buffer of translated code, in MiB. What is in it is guarded against writes, page by page: a reboot
 /// that unpacks a kernel over the code of the last one takes four times as long with the usual one.
 const EMULATED: &str = "tcg,tb-size=32";
-/// The console is read for what a kernel says when it is not well, and no more. Without the last word, Linux
-/// sets 64 MiB aside for devices that cannot reach the memory that could be plugged in.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 random.trust_cpu=on swiotlb=noforce";
+/// The console is read for what a kernel says when it is not well, and no more. Without `swiotlb`, Linux
+/// sets 64 MiB aside for devices that cannot reach the memory that could be plugged in; without the last word, it
+/// panics if too few timer interrupts come while it counts them ("IO-APIC + timer doesn't work!"), as on a busy
+/// machine without KVM.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 loglevel=5 random.trust_cpu=on swiotlb=noforce no_timer_check";
 /// The first HBA's PCI slot; the others follow.
 pub const HBA_SLOT: u8 = 0x10;
 
@@ -83,6 +87,7 @@ impl Process {
         hbas: &[Hba],
         lines: &(impl Fn(Line) + Clone + Send + 'static),
     ) -> io::Result<Self> {
+        shared.pages.can_be_had(u64::from(MEMORY_MIB) << 20)?;
         let (dir, image) = (&shared.dir, &shared.image);
         let sockets = [(Port::Agent, "agent"), (Port::Qmp, "qmp")];
         for (port, what) in sockets {
@@ -93,7 +98,7 @@ impl Process {
             )?;
         }
         let mut command = Command::new(PROGRAM);
-        arguments(&mut command, name, hbas, shared.accelerator, dir.path());
+        arguments(&mut command, name, hbas, shared);
         command
             .arg("-kernel")
             .arg(&image.kernel)
@@ -219,14 +224,9 @@ pub fn how(status: ExitStatus) -> String {
     }
 }
 
-fn arguments(
-    command: &mut Command,
-    name: &str,
-    hbas: &[Hba],
-    accelerator: Accelerator,
-    dir: &Path,
-) {
-    let (accel, cpu) = match accelerator {
+fn arguments(command: &mut Command, name: &str, hbas: &[Hba], shared: &Shared) {
+    let dir = shared.dir.path();
+    let (accel, cpu) = match shared.accelerator {
         Accelerator::Kvm => ("kvm", "host"),
         Accelerator::Tcg => (EMULATED, "max"),
     };
@@ -236,6 +236,7 @@ fn arguments(
     // Shared with the target; room for a DIMM.
     command.args(["-m", &format!("{MEMORY_MIB},slots=2,maxmem=1G")]);
     let memory = format!("memory-backend-memfd,id=memory,size={MEMORY_MIB}M,share=on");
+    let memory = memory + memory_pages(shared.pages);
     command.args(["-object", &memory, "-machine", "q35,memory-backend=memory"]);
     command.args([
         "-chardev",
@@ -253,6 +254,14 @@ fn arguments(
         let slot = HBA_SLOT + number;
         let device = format!("vhost-user-scsi-pci,chardev=hba{number},addr={slot:#x},num_queues=1");
         command.args(["-chardev", &chardev, "-device", &device]);
+    }
+}
+
+/// Options of a `memory-backend-memfd`. Pages that are missing are an error of QEMU's, not a SIGBUS later.
+const fn memory_pages(pages: Pages) -> &'static str {
+    match pages {
+        Pages::Ordinary => "",
+        Pages::Huge => ",hugetlb=on,hugetlbsize=2M,prealloc=on",
     }
 }
 

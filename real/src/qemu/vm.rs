@@ -18,6 +18,7 @@ use super::console::{Trouble, trouble};
 use super::fio_end;
 use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
 use super::qmp::{self, Qmp};
+use crate::huge_pages::{HUGE_PAGE, Pages};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
 /// Nothing is due before then.
@@ -165,7 +166,12 @@ impl Vm {
             Ask::Continue(ticket) => self.command("cont", json!({}), Some(Asker::Action(ticket))),
             Ask::AddMemory(ticket) => {
                 let id = format!("dimm{ticket}").replace(' ', "");
-                let memory = json!({"qom-type": "memory-backend-memfd", "id": id, "size": 128 << 20, "share": true});
+                let mut memory = json!({"qom-type": "memory-backend-memfd", "id": id, "size": 128 << 20, "share": true});
+                if self.shared.pages == Pages::Huge {
+                    memory["hugetlb"] = json!(true);
+                    memory["hugetlbsize"] = json!(HUGE_PAGE);
+                    memory["prealloc"] = json!(true);
+                }
                 self.command("object-add", memory, None)?;
                 let dimm = json!({"driver": "pc-dimm", "memdev": id, "id": format!("d-{id}")});
                 self.command("device_add", dimm, Some(Asker::Action(ticket)))

@@ -83,7 +83,9 @@ impl Disks for ModelledDisks {
 /// What the disks of a plan are made of on a target that was there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bdevs {
-    /// Memory of the target: a `bdev_malloc` a disk, of so many MiB.
+    /// Memory of the target: a `bdev_malloc` a disk, of so many MiB. What guests see, and what is removed and
+    /// inserted, is its only part (`bdev_split`): a `bdev_malloc` that is deleted loses its data, and is only
+    /// answered for when the last request has come back, which a device that is lost is not.
     Malloc(u32),
     /// Bdevs that the target has. What is on them is lost.
     Names(Vec<String>),
@@ -180,10 +182,26 @@ impl GivenDisks {
         }
     }
 
+    fn is_split(&self) -> bool {
+        self.parts > 1 || matches!(self.of, Bdevs::Malloc(_))
+    }
+
+    /// What splits the whole bdev of this number.
+    fn split(&self, number: usize) -> Call {
+        let params = json!({"base_bdev": self.whole(number), "split_count": self.parts});
+        ("bdev_split_create", Some(params))
+    }
+
+    /// What takes its parts away.
+    fn unsplit(&self, number: usize) -> Call {
+        let params = json!({"base_bdev": self.whole(number)});
+        ("bdev_split_delete", Some(params))
+    }
+
     /// The bdev of a disk, but for what is on top of it.
     fn base(&self, disk: DiskId) -> String {
         let place = self.places.get(&disk).copied().unwrap_or_default();
-        if self.parts == 1 {
+        if !self.is_split() {
             return self.whole(place);
         }
         format!("{}p{}", self.whole(place / self.parts), place % self.parts)
@@ -269,11 +287,8 @@ impl Disks for GivenDisks {
         };
         self.parts = count.div_ceil(wholes.max(1)).max(1);
         let mut calls: Vec<Call> = (0..wholes).flat_map(|number| self.make(number)).collect();
-        if self.parts > 1 {
-            for number in 0..wholes {
-                let params = json!({"base_bdev": self.whole(number), "split_count": self.parts});
-                calls.push(("bdev_split_create", Some(params)));
-            }
+        if self.is_split() {
+            calls.extend((0..wholes).map(|number| self.split(number)));
         }
         let more = disks.iter();
         calls.extend(more.filter_map(|(disk, kind)| self.more(*disk, *kind)));
@@ -291,11 +306,8 @@ impl Disks for GivenDisks {
             }
         }
         let wholes = self.places.len().div_ceil(self.parts);
-        if self.parts > 1 {
-            for number in 0..wholes {
-                let params = json!({"base_bdev": self.whole(number)});
-                calls.push(("bdev_split_delete", Some(params)));
-            }
+        if self.is_split() {
+            calls.extend((0..wholes).map(|number| self.unsplit(number)));
         }
         calls.extend((0..wholes).filter_map(|number| self.unmake(number)));
         calls
@@ -304,19 +316,20 @@ impl Disks for GivenDisks {
     fn made(&self) -> Vec<String> {
         let all = self.kinds.iter();
         let bdevs = all.map(|(disk, kind)| self.bdev(*disk, *kind));
-        let given: &[String] = match &self.of {
-            Bdevs::Names(names) => names,
-            Bdevs::Malloc(_) | Bdevs::Nvme(_) => &[],
+        let (given, wholes): (&[String], usize) = match &self.of {
+            Bdevs::Names(names) => (names, 0),
+            Bdevs::Malloc(_) | Bdevs::Nvme(_) => (&[], self.places.len().div_ceil(self.parts)),
         };
-        bdevs.filter(|bdev| !given.contains(bdev)).collect()
+        let bdevs = bdevs.filter(|bdev| !given.contains(bdev));
+        bdevs
+            .chain((0..wholes).map(|number| self.whole(number)))
+            .collect()
     }
 
     fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
         let mut calls = match (kind, &self.of) {
             (DiskKind::Null, _) => Vec::new(),
-            (_, Bdevs::Malloc(_)) => {
-                return Err("a bdev_malloc that was removed has lost its data".to_owned());
-            }
+            (_, Bdevs::Malloc(_)) => vec![self.split(self.removable(disk)?)],
             _ => self.make(self.removable(disk)?),
         };
         calls.extend(self.more(disk, kind));
@@ -329,6 +342,9 @@ impl Disks for GivenDisks {
             return Ok(("bdev_null_delete", Some(params)));
         }
         let number = self.removable(disk)?;
+        if matches!(self.of, Bdevs::Malloc(_)) {
+            return Ok(self.unsplit(number));
+        }
         self.unmake(number)
             .ok_or_else(|| format!("{disk} was there before"))
     }
@@ -397,19 +413,42 @@ mod tests {
         let kinds = [(DiskId(4), DiskKind::Faulty), (DiskId(7), DiskKind::Null)];
         let made = words(&given.prepare(&kinds).expect("they are made"));
         assert_eq!(
-            made[..2],
+            made[..3],
             [
                 r#"bdev_malloc_create {"name":"Plugfest0","num_blocks":2048,"block_size":512}"#,
-                r#"bdev_error_create {"base_name":"Plugfest0"}"#,
+                r#"bdev_split_create {"base_bdev":"Plugfest0","split_count":1}"#,
+                r#"bdev_error_create {"base_name":"Plugfest0p0"}"#,
             ]
         );
         assert_eq!(
             words(&given.undo()),
             [
-                r#"bdev_error_delete {"name":"EE_Plugfest0"}"#,
+                r#"bdev_error_delete {"name":"EE_Plugfest0p0"}"#,
                 r#"bdev_null_delete {"name":"PlugfestNull7"}"#,
+                r#"bdev_split_delete {"base_bdev":"Plugfest0"}"#,
                 r#"bdev_malloc_delete {"name":"Plugfest0"}"#,
             ]
+        );
+    }
+
+    #[test]
+    fn memory_that_is_removed_keeps_its_data() {
+        let mut given = GivenDisks::new("malloc:1".parse().expect("memory"));
+        given.prepare(&disks(2)).expect("they are made");
+        let second = (DiskId(2), DiskKind::Nvme);
+        let gone = given.remove(second.0, second.1).map(|call| vec![call]);
+        let there = given.insert(second.0, second.1);
+        assert_eq!(
+            [gone, there].map(|calls| words(&calls.expect("it can be done"))),
+            [
+                [r#"bdev_split_delete {"base_bdev":"Plugfest1"}"#],
+                [r#"bdev_split_create {"base_bdev":"Plugfest1","split_count":1}"#],
+            ]
+        );
+        // Nobody else's are used, nor taken away at the end: the parts and what they are parts of.
+        assert_eq!(
+            given.made(),
+            ["Plugfest0p0", "Plugfest1p0", "Plugfest0", "Plugfest1"]
         );
     }
 

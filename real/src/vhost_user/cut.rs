@@ -60,11 +60,12 @@ mod tests {
 
     use super::super::memory::shared;
     use super::*;
+    use crate::huge_pages::Pages;
 
     #[test]
     fn memory_that_was_cut_off_reads_as_zeroes_and_can_be_written() {
         survive().expect("a handler");
-        let memory = shared(&[(GuestAddress(0), 0x4000)]).expect("memory");
+        let memory = shared(&[(GuestAddress(0), 0x4000)], Pages::Ordinary).expect("memory");
         for at in [0, 0x2ff0] {
             memory.write_at(&[7; 16], GuestAddress(at)).expect("mapped");
         }

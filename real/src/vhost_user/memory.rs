@@ -12,12 +12,15 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use sim::Memory;
 use sim::end::GuestMemory;
 use sim::touched::Touched;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
+
+use crate::huge_pages::Pages;
 
 /// `VHOST_MEMORY_MAX_NREGIONS` of DPDK.
 pub const REGIONS_MAX: usize = 8;
@@ -85,15 +88,16 @@ pub fn map_buffer(file: File, offset: u64, len: u64) -> io::Result<Memory> {
     Ok(Arc::new(memory))
 }
 
-/// Fresh memory that can be shared: a memfd for each range of address and length, in ascending order.
+/// Fresh memory that can be shared: a memfd for each range of address and length, in ascending order, made of
+/// whole `pages`.
 ///
 /// # Errors
 ///
-/// The ranges overlap, or the system refuses.
-pub fn shared(ranges: &[(GuestAddress, usize)]) -> io::Result<Memory> {
+/// The ranges overlap, there are too few such pages, or the system refuses.
+pub fn shared(ranges: &[(GuestAddress, usize)], pages: Pages) -> io::Result<Memory> {
     let regions = ranges
         .iter()
-        .map(|(start, len)| shared_region(*start, *len));
+        .map(|(start, len)| region_of(*start, *len, pages));
     let regions = regions.collect::<io::Result<_>>()?;
     let memory = GuestMemory::from_regions(regions).map_err(io::Error::other)?;
     Ok(Arc::new(memory))
@@ -105,8 +109,32 @@ pub fn shared(ranges: &[(GuestAddress, usize)]) -> io::Result<Memory> {
 ///
 /// The system refuses.
 pub fn shared_region(start: GuestAddress, len: usize) -> io::Result<GuestRegionMmap<Touched>> {
-    let file = FileOffset::new(memfd("plugfest guest", len as u64)?, 0);
+    region_of(start, len, Pages::Ordinary)
+}
+
+fn region_of(
+    start: GuestAddress,
+    len: usize,
+    pages: Pages,
+) -> io::Result<GuestRegionMmap<Touched>> {
+    let bytes = pages.whole(len as u64);
+    let file = match pages {
+        Pages::Ordinary => memfd("plugfest guest", bytes)?,
+        Pages::Huge => in_huge_pages("plugfest guest", bytes)?,
+    };
+    let (file, len) = (FileOffset::new(file, 0), bytes as usize);
     GuestRegionMmap::from_range(start, len, Some(file)).map_err(io::Error::other)
+}
+
+/// A file in huge pages, all of which it has: one that is missing when it is touched would be SIGBUS.
+fn in_huge_pages(name: &str, len: u64) -> io::Result<File> {
+    Pages::Huge.can_be_had(len)?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB;
+    let file = File::from(memfd_create(name, flags)?);
+    file.set_len(len)?;
+    let len = i64::try_from(len).map_err(io::Error::other)?;
+    fallocate(&file, FallocateFlags::empty(), 0, len)?;
+    Ok(file)
 }
 
 /// A file in memory, `len` bytes of zeroes.
@@ -142,7 +170,10 @@ fn refused(what: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use sim::access::Access as _;
+    use vm_memory::GuestMemoryBackend as _;
 
     use super::*;
 
@@ -201,5 +232,21 @@ mod tests {
             );
         }
         assert!(map_buffer(file(), 0, MIB + 1).is_err());
+    }
+
+    #[test]
+    #[ignore = "needs two free huge pages: sysctl vm.nr_hugepages=2"]
+    fn memory_in_huge_pages_is_whole_pages_that_are_there() {
+        let range = (GuestAddress(0), (2 * MIB + 1) as usize);
+        let memory = shared(&[range], Pages::Huge).expect("two huge pages");
+        let region = memory.iter().next().expect("a region");
+        assert_eq!(region.len(), 4 * MIB);
+        let file = region.file_offset().expect("a file is behind it").file();
+        let about = file.metadata().expect("a file");
+        let (page, blocks) = (about.blksize(), about.blocks());
+        assert_eq!((page, blocks * 512), (2 * MIB, 4 * MIB));
+        let mut bytes = [1; 5];
+        let read = memory.read_at(&mut bytes, GuestAddress(4 * MIB - 5));
+        assert!(read.is_ok() && bytes == [0; 5]);
     }
 }
