@@ -26,6 +26,9 @@ const LOOK_AGAIN: [u32; 3] = [0x002a, 0x012a, 0x092a];
 /// Code between two steps of a handler.
 pub const STEP_NS: u64 = 5_000;
 
+/// The buffer of work that no event asked for.
+pub const NO_BUFFER: u16 = u16::MAX;
+
 /// Where a handler is.
 #[derive(Clone, Debug)]
 pub enum Work {
@@ -159,6 +162,8 @@ impl Guest {
                 goes
             }
             Work::Revalidate(..) => self.revalidate_step(hba, n, flow, work, cx),
+            // Nothing came from the device: somebody wrote into sysfs.
+            Work::Post if buffer == NO_BUFFER => Goes::Ended(FlowStep::Posted(u8::MAX)),
             Work::Post => {
                 self.hbas[hba].post_event(buffer);
                 let hba = HbaId(hba as u8);

@@ -18,8 +18,10 @@
 //! * A reboot waits for nothing but the caches; processes and their requests are forgotten at once.
 
 mod answer;
+mod bench;
 mod boot;
 mod command;
+mod direct;
 mod disk;
 mod events;
 mod fio;
@@ -42,6 +44,7 @@ mod state_files;
 #[cfg(test)]
 mod tests;
 mod tmf;
+pub mod trace;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -174,6 +177,7 @@ pub struct Guest {
     threads: Vec<Option<Thread>>,
     fios: Vec<FioRun>,
     state_files: state_files::StateFiles,
+    direct: direct::Direct,
     waits: Vec<ClockWait>,
     /// LUN RESETs that are not answered yet.
     resets: Vec<LunReset>,
@@ -232,6 +236,7 @@ impl Guest {
             threads: (0..THREADS_MAX).map(|_| None).collect(),
             fios: Vec::new(),
             state_files: state_files::StateFiles::default(),
+            direct: direct::Direct::default(),
             waits: Vec::new(),
             resets: Vec::new(),
             digests: config.digests.clone(),

@@ -88,6 +88,22 @@ impl Answer {
         }
     }
 
+    /// As recordings have it.
+    pub fn words(&self, slot: Slot) -> String {
+        let says = self.says;
+        match (slot, says.response, says.status) {
+            (Slot::Removed, ..) => "NULL LUN".to_owned(),
+            (_, 3, _) => "BAD_TARGET".to_owned(),
+            (_, 0, 0) => "GOOD".to_owned(),
+            (_, 0, 2) => {
+                let (key, asc, ascq) = says.sense.unwrap_or_default();
+                format!("CHECK ({key:x}, {asc:x}, {ascq:x})")
+            }
+            (_, 0, status) => format!("STATUS {status:#x}"),
+            (_, response, _) => format!("RESPONSE {response}"),
+        }
+    }
+
     fn with(data: Vec<u8>, sent: &Sent) -> Self {
         let mut data = data;
         data.truncate(sent.bytes_in as usize);
@@ -152,32 +168,56 @@ fn disk(sent: &Sent, blocks: u64) -> Answer {
     Answer::with(data, sent)
 }
 
+/// A message as recordings have it, but for an answer.
+pub fn message_words(message: &VhostUser) -> String {
+    match message {
+        VhostUser::GetFeatures => "GET_FEATURES".into(),
+        VhostUser::SetFeatures(bits) => format!("SET_FEATURES {bits:#x}"),
+        VhostUser::GetProtocolFeatures => "GET_PROTOCOL_FEATURES".into(),
+        VhostUser::SetProtocolFeatures(bits) => format!("SET_PROTOCOL_FEATURES {bits:#x}"),
+        VhostUser::GetQueueNum => "GET_QUEUE_NUM".into(),
+        VhostUser::SetOwner => "SET_OWNER".into(),
+        VhostUser::SetMemTable(_) => "SET_MEM_TABLE".into(),
+        VhostUser::SetVringNum { vring, size } => format!("SET_VRING_NUM {} {size}", vring.0),
+        VhostUser::SetVringBase { vring, base } => format!("SET_VRING_BASE {} {base}", vring.0),
+        VhostUser::SetVringAddr {
+            vring,
+            desc,
+            avail,
+            used,
+        } => {
+            let n = vring.0;
+            format!("SET_VRING_ADDR {n} desc {desc:#x} avail {avail:#x} used {used:#x}")
+        }
+        VhostUser::SetVringKick { vring } => format!("SET_VRING_KICK {} fd true", vring.0),
+        VhostUser::SetVringCall { vring } => format!("SET_VRING_CALL {} fd true", vring.0),
+        VhostUser::SetVringErr { vring } => format!("SET_VRING_ERR {} fd true", vring.0),
+        VhostUser::SetVringEnable { vring, on } => format!("SET_VRING_ENABLE {} {on}", vring.0),
+        VhostUser::GetVringBase { vring } => format!("GET_VRING_BASE {}", vring.0),
+        VhostUser::GetInflightFd { queues, size } => {
+            format!("GET_INFLIGHT_FD queues {queues} size {size}")
+        }
+        VhostUser::SetInflightFd { queues, size, .. } => {
+            format!("SET_INFLIGHT_FD queues {queues} size {size}")
+        }
+        VhostUser::SetStatus(_) => "SET_STATUS".into(),
+        VhostUser::GetStatus => "GET_STATUS".into(),
+    }
+}
+
 /// A message as the distilled recordings have it.
 pub fn message_line(message: &VhostUser) -> String {
-    let of = |name: &str, vring: &crate::message::VringIndex| format!("MSG {name} {}", vring.0);
-    match message {
-        VhostUser::GetFeatures => "MSG GET_FEATURES".into(),
-        VhostUser::SetFeatures(bits) => format!("MSG SET_FEATURES {bits:#x}"),
-        VhostUser::GetProtocolFeatures => "MSG GET_PROTOCOL_FEATURES".into(),
-        VhostUser::SetProtocolFeatures(_) => "MSG SET_PROTOCOL_FEATURES".into(),
-        VhostUser::GetQueueNum => "MSG GET_QUEUE_NUM".into(),
-        VhostUser::SetOwner => "MSG SET_OWNER".into(),
-        VhostUser::SetMemTable(_) => "MSG SET_MEM_TABLE".into(),
-        VhostUser::SetVringNum { vring, size } => format!("{} {size}", of("SET_VRING_NUM", vring)),
-        VhostUser::SetVringBase { vring, base } => {
-            format!("{} {base}", of("SET_VRING_BASE", vring))
-        }
-        VhostUser::SetVringAddr { vring, .. } => of("SET_VRING_ADDR", vring),
-        VhostUser::SetVringKick { vring } => of("SET_VRING_KICK", vring),
-        VhostUser::SetVringCall { vring } => of("SET_VRING_CALL", vring),
-        VhostUser::SetVringErr { vring } => of("SET_VRING_ERR", vring),
-        VhostUser::SetVringEnable { vring, on } => {
-            format!("{} {on}", of("SET_VRING_ENABLE", vring))
-        }
-        VhostUser::GetVringBase { vring } => of("GET_VRING_BASE", vring),
-        VhostUser::GetInflightFd { .. } => "MSG GET_INFLIGHT_FD".into(),
-        VhostUser::SetInflightFd { .. } => "MSG SET_INFLIGHT_FD".into(),
-        VhostUser::SetStatus(_) => "MSG SET_STATUS".into(),
-        VhostUser::GetStatus => "MSG GET_STATUS".into(),
-    }
+    let words = message_words(message);
+    let kept = match message {
+        VhostUser::SetProtocolFeatures(_)
+        | VhostUser::GetInflightFd { .. }
+        | VhostUser::SetInflightFd { .. } => 1,
+        VhostUser::SetVringAddr { .. }
+        | VhostUser::SetVringKick { .. }
+        | VhostUser::SetVringCall { .. }
+        | VhostUser::SetVringErr { .. } => 2,
+        _ => usize::MAX,
+    };
+    let words: Vec<&str> = words.split(' ').take(kept).collect();
+    format!("MSG {}", words.join(" "))
 }
