@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 mod conform_command;
+mod guest_conform_command;
 pub mod input;
 pub mod interrupt;
 mod on_sockets;
@@ -59,6 +60,7 @@ pub mod story;
 mod testbed;
 
 pub use conform_command::{ConformOptions, conform_command};
+pub use guest_conform_command::guest_conform_command;
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;
 pub use run::{

@@ -441,15 +441,4 @@ impl Bench {
             }
         }
     }
-
-    pub fn run_for(&mut self, time: Duration) {
-        let limit = self.now + time;
-        while self.step(limit) {}
-        self.now = limit;
-    }
-
-    /// Until nothing can happen.
-    pub fn rest(&mut self) {
-        while self.step(Time(u64::MAX)) {}
-    }
 }

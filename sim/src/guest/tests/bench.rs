@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fio_model::JobFile;
-use scenarios::{ControllerId, DiskId, FioId, FioJobEnd, Observation, Place, TargetId};
+use scenarios::{ControllerId, DiskId, FioId, FioJobEnd, Observation, Place, TargetId, Time};
 use vm_memory::{Bytes, GuestAddress};
 
 pub use super::super::bench::Bench;
@@ -151,5 +151,16 @@ impl Bench {
     /// Event buffers that are posted.
     pub fn buffers(&self) -> u16 {
         self.avail_idx(1).wrapping_sub(self.rings[1].next)
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let limit = self.now + time;
+        while self.step(limit) {}
+        self.now = limit;
+    }
+
+    /// Until nothing can happen.
+    pub fn rest(&mut self) {
+        while self.step(Time(u64::MAX)) {}
     }
 }

@@ -103,7 +103,11 @@ fn a_disk_that_does_not_know_read_10_is_asked_for_read_6_for_good() {
     bench.rest();
     // The back-end does not know READ(6) either.
     let opcodes: Vec<u8> = bench.sent.iter().map(|sent| sent.cdb[0]).collect();
-    assert_eq!(opcodes, [0x28, 0x08, 0x08, 0x08, 0x08]);
+    assert_eq!(opcodes[..3], [0x28, 0x08, 0x08]);
+    assert!(
+        opcodes[1..].iter().all(|opcode| *opcode == 0x08),
+        "{opcodes:x?}"
+    );
     assert_eq!(bench.results()[0], (false, Err(121), 2));
     assert_eq!(bench.results()[1], (false, Err(121), 1));
 }

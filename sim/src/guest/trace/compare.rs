@@ -273,9 +273,9 @@ fn compare_commands(
 fn compare_printed(theirs: &[Numbered], ours: &[Printed], found: &mut Vec<Difference>) {
     let mut ours = ours.iter();
     for (line, printed) in theirs {
-        // What the recording's own script says around the scenario.
+        // What the recorder's own script says behind the scenario.
         if let Printed::Said(said) = printed
-            && (said.words.starts_with("scenario ") || said.words == "done")
+            && said.words == "done"
         {
             continue;
         }

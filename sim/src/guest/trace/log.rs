@@ -145,6 +145,31 @@ pub fn parse(text: &str) -> Result<Vec<Line>, String> {
     lines.map(read).collect()
 }
 
+/// The text with each line of the form `vqN tgt A..B …`, by which recordings are abridged, as the lines that
+/// it stands for: one for each target from A to B.
+#[must_use]
+pub fn unabridged(text: &str) -> String {
+    let mut whole = String::with_capacity(text.len());
+    for line in text.lines() {
+        let Some((start, targets, end)) = range(line) else {
+            whole.push_str(line);
+            whole.push('\n');
+            continue;
+        };
+        for target in targets {
+            whole.push_str(&format!("{start} tgt {target} {end}\n"));
+        }
+    }
+    whole
+}
+
+fn range(line: &str) -> Option<(&str, std::ops::RangeInclusive<u8>, &str)> {
+    let (start, rest) = line.split_once(" tgt ")?;
+    let (targets, end) = rest.split_once(' ')?;
+    let (first, last) = targets.split_once("..")?;
+    Some((start, first.parse().ok()?..=last.parse().ok()?, end))
+}
+
 fn parse_line(line: &str) -> Option<Line> {
     let (at, rest) = line.strip_prefix('[')?.split_once("] ")?;
     let at = Duration::try_from_secs_f64(at.trim().parse().ok()?).ok()?;
@@ -264,6 +289,15 @@ mod tests {
             panic!("{:?}", lines[2]);
         };
         assert_eq!((command.vring, command.data_in), (3, (1, 10)));
+    }
+
+    #[test]
+    fn an_abridged_line_stands_for_one_a_target() {
+        let line = |targets: &str| format!("[   0.1000] vq2 tgt {targets} lun [40, 00] cdb 00\n");
+        let abridged = line("254..255") + "[   0.2000] === connected\n";
+        let whole = line("254") + &line("255") + "[   0.2000] === connected\n";
+        assert_eq!(unabridged(&abridged), whole);
+        assert_eq!(unabridged(&whole), whole);
     }
 
     #[test]

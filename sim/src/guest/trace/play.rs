@@ -23,7 +23,7 @@ use crate::message::GuestAct;
 /// What a command of the shell takes.
 const COMMAND: Duration = Duration::from_millis(20);
 /// From another command to its answer, one after the other with the seeds.
-const OTHERS_US: [u64; 4] = [300, 20, 60, 1000];
+const OTHERS_US: [u64; 8] = [300, 20, 5, 8, 60, 3, 12, 1000];
 /// From a READ or WRITE to its answer.
 const LATENCY: Duration = Duration::from_micros(300);
 /// Targets with a disk when the guest is started.
@@ -95,7 +95,7 @@ struct Task {
 pub fn play(steps: &[Step], ending: Ending, seed: u64) -> Result<Played, String> {
     let mut bench = Bench::new(seed, |_| {});
     bench.recorder = Some(Recorder::default());
-    bench.latency = Duration::from_micros(OTHERS_US[(seed % 4) as usize]);
+    bench.latency = Duration::from_micros(OTHERS_US[(seed % 8) as usize]);
     bench.io_latency = LATENCY;
     bench.blocks = BLOCKS;
     bench.slots = TARGETS.map(|target| (target, Slot::Present)).into();
@@ -181,6 +181,8 @@ impl Player {
     }
 
     fn scenario(&mut self, steps: &[Step]) -> Result<(), String> {
+        // What the recorder's own script says before it.
+        self.say("scenario".to_owned(), true);
         let waits = Waits::Until(self.bench.now);
         let steps = steps.iter().cloned().collect();
         self.tasks = vec![Task {
@@ -365,11 +367,7 @@ impl Player {
             ["release"] => {
                 while let Some(chain) = self.bench.held.pop_front() {
                     let at = self.bench.now + LATENCY;
-                    self.bench.due.push_back((
-                        at,
-                        chain,
-                        super::super::bench::scsi::Answer::good(),
-                    ));
+                    self.bench.due.push_back((at, chain, Answer::good()));
                 }
             }
             ["stat"] => self.count(),
