@@ -333,6 +333,11 @@ pub struct ServeArguments {
     /// Decides what hardware leaves to chance: how long each request of a bdev takes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// Write what the target sees of its guests to this file: messages, commands, events, a line each with
+    /// seconds since the start
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

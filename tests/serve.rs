@@ -9,6 +9,8 @@
 mod driver;
 #[path = "serve/hostile.rs"]
 mod hostile;
+#[path = "serve/record.rs"]
+mod record;
 #[path = "serve/rig.rs"]
 mod rig;
 

@@ -15,6 +15,7 @@ use scenarios::{ControllerId, DiskId, Observation, Seen, Time, VmId};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::trace::log::{Command, Event, Line, What};
+use super::trace::message::{answered, message_words};
 use crate::dice::Dice;
 use crate::end::{ActorId, Cx, End, Memory, When};
 use crate::guest::{Guest, GuestConfig, GuestTurn};
@@ -298,7 +299,7 @@ impl Bench {
 
     fn message(&mut self, message: VhostUser, need_reply: bool) {
         let more = self.recorder.as_ref().map_or((0, 0), |_| RECORDER_MORE);
-        let words = scsi::message_words(&message);
+        let words = message_words(&message);
         if self.recorder.is_none() {
             self.log.push(scsi::message_line(&message));
         }
@@ -349,17 +350,7 @@ impl Bench {
             _ => None,
         };
         let held = self.held.len();
-        self.note(|| {
-            What::Message(match &reply {
-                Some(VhostUserReply::Features(bits) | VhostUserReply::ProtocolFeatures(bits)) => {
-                    format!("{words} -> {bits:#x}")
-                }
-                Some(VhostUserReply::VringBase { base, .. }) => {
-                    format!("{words} -> {base} (held {held})")
-                }
-                _ => words,
-            })
-        });
+        self.note(|| What::Message(answered(words, reply.as_ref(), held)));
         let reply = reply.or(need_reply.then_some(VhostUserReply::Ack { ok: true }));
         if let Some(reply) = reply {
             let hba = HbaId(0);

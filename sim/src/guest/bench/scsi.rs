@@ -1,6 +1,7 @@
 //! What the scripted back-end says to a command, and how recordings name vhost-user messages.
 
 use super::chain::Sent;
+use crate::guest::trace::message::message_words;
 use crate::message::VhostUser;
 
 /// The state of a target.
@@ -166,43 +167,6 @@ fn disk(sent: &Sent, blocks: u64) -> Answer {
         _ => return Answer::check(5, 0x20, 0, sent),
     };
     Answer::with(data, sent)
-}
-
-/// A message as recordings have it, but for an answer.
-pub fn message_words(message: &VhostUser) -> String {
-    match message {
-        VhostUser::GetFeatures => "GET_FEATURES".into(),
-        VhostUser::SetFeatures(bits) => format!("SET_FEATURES {bits:#x}"),
-        VhostUser::GetProtocolFeatures => "GET_PROTOCOL_FEATURES".into(),
-        VhostUser::SetProtocolFeatures(bits) => format!("SET_PROTOCOL_FEATURES {bits:#x}"),
-        VhostUser::GetQueueNum => "GET_QUEUE_NUM".into(),
-        VhostUser::SetOwner => "SET_OWNER".into(),
-        VhostUser::SetMemTable(_) => "SET_MEM_TABLE".into(),
-        VhostUser::SetVringNum { vring, size } => format!("SET_VRING_NUM {} {size}", vring.0),
-        VhostUser::SetVringBase { vring, base } => format!("SET_VRING_BASE {} {base}", vring.0),
-        VhostUser::SetVringAddr {
-            vring,
-            desc,
-            avail,
-            used,
-        } => {
-            let n = vring.0;
-            format!("SET_VRING_ADDR {n} desc {desc:#x} avail {avail:#x} used {used:#x}")
-        }
-        VhostUser::SetVringKick { vring } => format!("SET_VRING_KICK {} fd true", vring.0),
-        VhostUser::SetVringCall { vring } => format!("SET_VRING_CALL {} fd true", vring.0),
-        VhostUser::SetVringErr { vring } => format!("SET_VRING_ERR {} fd true", vring.0),
-        VhostUser::SetVringEnable { vring, on } => format!("SET_VRING_ENABLE {} {on}", vring.0),
-        VhostUser::GetVringBase { vring } => format!("GET_VRING_BASE {}", vring.0),
-        VhostUser::GetInflightFd { queues, size } => {
-            format!("GET_INFLIGHT_FD queues {queues} size {size}")
-        }
-        VhostUser::SetInflightFd { queues, size, .. } => {
-            format!("SET_INFLIGHT_FD queues {queues} size {size}")
-        }
-        VhostUser::SetStatus(_) => "SET_STATUS".into(),
-        VhostUser::GetStatus => "GET_STATUS".into(),
-    }
 }
 
 /// A message as the distilled recordings have it.

@@ -12,6 +12,7 @@ pub mod console;
 mod iot;
 pub mod known;
 pub mod log;
+pub mod message;
 pub mod play;
 pub mod scenario;
 pub mod words;
