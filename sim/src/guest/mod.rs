@@ -10,7 +10,7 @@
 //! * A CHECK CONDITION without sense data counts as another try; the error handler is not modelled.
 //! * A request has one data segment: buffers are contiguous in guest memory.
 //! * A request that moves nothing again and again fails after six tries; Linux goes on for ever.
-//! * Applications do direct I/O inside a disk's first capacity. There is no page cache, and no moment
+//! * Applications do direct I/O inside a disk's first capacity, and flushes. There is no page cache, and no moment
 //!   between the check of the size and the queue, in which a removal gives EIO.
 //! * A disk whose size cannot be read is not visible; Linux shows it with 0 blocks.
 //! * The commands of a scan are sent once, whatever they are answered, but for those of `sd` that are
