@@ -400,6 +400,7 @@ impl Engine {
             std::hint::spin_loop();
             return;
         }
+        self.record(|record, _| record.flush());
         for connection in self.connections.values() {
             connection.want_kicks(true);
         }

@@ -83,11 +83,16 @@ impl Record {
         }
     }
 
-    /// Why it could not be written, once; what was written so far is in the file.
-    pub fn failure(&mut self) -> Option<io::Error> {
+    /// What was written so far is in the file.
+    pub fn flush(&mut self) {
         if let Err(error) = self.out.flush() {
             self.failed.get_or_insert(error);
         }
+    }
+
+    /// Why it could not be written, once.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.flush();
         self.failed.take()
     }
 
