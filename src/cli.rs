@@ -94,6 +94,7 @@ const CONFORM_EXAMPLES: &str = "\
 Examples:
   plugfest conform tests/transcripts             all that are in a directory
   plugfest conform --serve tests/transcripts     over sockets; takes a minute
+  plugfest conform --guest tests/guest_traces    what a real guest did, done over by the model guest
 
 Exit status: 0 all hold, 1 one differs, 2 one cannot be read or played, 3 interrupted.";
 
@@ -274,7 +275,7 @@ pub struct DoctorArguments {
 
 #[derive(Debug, Args)]
 pub struct ConformArguments {
-    /// Transcripts (.jsonl), or directories of them
+    /// Transcripts (.jsonl), or directories of them; with --guest, recordings of guests (.scenario)
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
@@ -285,6 +286,10 @@ pub struct ConformArguments {
     /// Play them to a process of `plugfest serve` over its sockets, not to the model itself
     #[arg(long, conflicts_with = "target_behaviour")]
     pub serve: bool,
+
+    /// Do recordings of a real guest over with the model guest, and compare
+    #[arg(long, conflicts_with_all = ["target_behaviour", "serve", "format"])]
+    pub guest: bool,
 
     /// What is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
@@ -328,6 +333,11 @@ pub struct ServeArguments {
     /// Decides what hardware leaves to chance: how long each request of a bdev takes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// Write what the target sees of its guests to this file: messages, commands, events, a line each with
+    /// seconds since the start
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 mod conform_command;
+mod guest_conform_command;
 #[doc(hidden)]
 pub mod input;
 #[doc(hidden)]
@@ -66,6 +67,8 @@ mod testbed;
 
 #[doc(hidden)]
 pub use conform_command::{ConformOptions, conform_command};
+#[doc(hidden)]
+pub use guest_conform_command::guest_conform_command;
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;
 pub use run::{

@@ -24,7 +24,7 @@ use clap::{CommandFactory as _, Parser};
 
 use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
 use output::{Stop, print};
-use plugfest::{ConformOptions, conform_command};
+use plugfest::{ConformOptions, conform_command, guest_conform_command};
 
 /// Bad arguments, a bad file, or a testbed that did not come up.
 const EXIT_ERROR: u8 = 2;
@@ -100,7 +100,12 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
         },
     };
     let mut text = Vec::new();
-    let exit = conform_command(&arguments.paths, options, &mut text).map_err(Stop::error)?;
+    let exit = if arguments.guest {
+        guest_conform_command(&arguments.paths, &mut text)
+    } else {
+        conform_command(&arguments.paths, options, &mut text)
+    };
+    let exit = exit.map_err(Stop::error)?;
     print(&String::from_utf8_lossy(&text))?;
     if plugfest::interrupt::asked() {
         eprintln!("interrupted: what was played by then is above");

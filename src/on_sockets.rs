@@ -130,6 +130,7 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
             ..TargetConfig::default()
         },
         seed: options.seed,
+        record: None,
     };
     Target::model(serve, tell).map_err(broken)
 }

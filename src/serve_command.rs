@@ -50,6 +50,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
             ..TargetConfig::default()
         },
         seed: arguments.seed,
+        record: arguments.record.clone(),
     };
     // Every ring of every front-end brings descriptors.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(Stop::error)?;

@@ -11,6 +11,8 @@ mod attack;
 mod driver;
 #[path = "serve/hostile.rs"]
 mod hostile;
+#[path = "serve/record.rs"]
+mod record;
 #[path = "serve/rig.rs"]
 mod rig;
 

@@ -76,6 +76,7 @@ impl Rig {
                 ..TargetConfig::default()
             },
             seed: 0,
+            record: None,
         };
         let target = Target::model(serve, &tell).expect("a target");
         let asked = Asked::default();

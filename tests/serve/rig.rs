@@ -142,6 +142,7 @@ fn serve(dir: &Path, deviations: Deviations) -> Result<Server, ServeError> {
             ..TargetConfig::default()
         },
         seed: 0,
+        record: None,
     };
     Server::start(options, |_| {})
 }

@@ -14,6 +14,7 @@ use sim::{ActorId, Cx, Dice, End as _, When};
 
 use super::connection::Connection;
 use super::private::Paused;
+use super::record::Record;
 use super::sockets::Sockets;
 use super::wake::{Bell, Inbox, Mail, Token, Wake};
 use super::{Ended, News, ServeOptions};
@@ -61,6 +62,7 @@ pub struct Engine {
     /// When new connections are looked for again, if they are not.
     accepts_at: Option<Time>,
     heard_at: Time,
+    record: Option<Record>,
 }
 
 impl Engine {
@@ -78,6 +80,7 @@ impl Engine {
     ) -> io::Result<Self> {
         let wake = Wake::new(&inbox)?;
         wake.add(&rpc, Token::RpcListener)?;
+        let record = options.record.as_deref().map(Record::new).transpose()?;
         let dir = options.vhost_sockets;
         let config = TargetConfig {
             socket_dir: dir.display().to_string(),
@@ -104,6 +107,7 @@ impl Engine {
             paused: Paused::default(),
             accepts_at: None,
             heard_at: Time::ZERO,
+            record,
         })
     }
 
@@ -123,6 +127,13 @@ impl Engine {
             None => {}
         }
         self.stop()
+    }
+
+    /// Does something with the log of guests, if one is written.
+    fn record(&mut self, f: impl FnOnce(&mut Record, Duration)) {
+        if let Some(record) = &mut self.record {
+            f(record, self.started.elapsed());
+        }
     }
 
     fn now(&self) -> Time {
@@ -171,6 +182,7 @@ impl Engine {
                 message,
                 descriptor,
             } => {
+                self.record(|record, at| record.asks(at, conn, &message));
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.asks(&message, descriptor);
                     // An answer to every request: its thread waits for it.
@@ -183,6 +195,10 @@ impl Engine {
                 }
             }
             Mail::Gone { conn, why } => {
+                let reason = why
+                    .as_ref()
+                    .map_or("peer disconnected".to_owned(), ToString::to_string);
+                self.record(|record, at| record.ended(at, conn, &reason));
                 if let Some(connection) = self.connections.remove(&conn) {
                     if let Some(why) = why {
                         let text = format!("{}: closed: {why}", connection.controller);
@@ -258,6 +274,7 @@ impl Engine {
         let name = controller.clone().into_boxed_str();
         match Connection::open(stream, conn, controller, &self.bell) {
             Ok(connection) => {
+                self.record(|record, at| record.connected(at, conn));
                 self.connections.insert(conn, connection);
                 self.put(ToTarget::Connect {
                     conn,
@@ -275,6 +292,7 @@ impl Engine {
 
     /// Looks at every ring; whether a driver has changed something.
     fn look(&mut self) -> bool {
+        self.record(|record, at| record.look_all(at));
         let now = self.now();
         let mut any = false;
         for (conn, connection) in &mut self.connections {
@@ -318,6 +336,7 @@ impl Engine {
             saw: &mut self.saw,
         };
         let turn = self.target.turn(actor, &mut cx);
+        self.record(|record, at| record.look_all(at));
         let mut out = std::mem::take(&mut self.out);
         for message in out.drain(..) {
             self.route(message);
@@ -345,11 +364,13 @@ impl Engine {
     fn route(&mut self, message: FromTarget) {
         match message {
             FromTarget::Answer { conn, reply } => {
+                self.record(|record, at| record.answers(at, conn, &reply));
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.answered(reply, &self.wake);
                 }
             }
             FromTarget::Closed { conn } => {
+                self.record(|record, at| record.ended(at, conn, "the target closed it"));
                 if let Some(connection) = self.connections.remove(&conn) {
                     connection.close(&self.wake);
                 }
@@ -379,6 +400,7 @@ impl Engine {
             std::hint::spin_loop();
             return;
         }
+        self.record(|record, _| record.flush());
         for connection in self.connections.values() {
             connection.want_kicks(true);
         }
@@ -409,6 +431,11 @@ impl Engine {
     fn stop(&mut self) -> Ended {
         self.paused = Paused::default();
         self.sockets.remove_all();
+        if let Some(error) = self.record.as_mut().and_then(Record::failure) {
+            (self.tell)(News::Log(format!(
+                "what guests do was not recorded: {error}"
+            )));
+        }
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {
             self.put(ToTarget::Disconnect { conn });

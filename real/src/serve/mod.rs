@@ -18,6 +18,7 @@
 mod connection;
 mod engine;
 mod private;
+mod record;
 mod ring;
 mod sockets;
 mod wake;
@@ -46,6 +47,8 @@ pub struct ServeOptions {
     pub target: TargetConfig,
     /// Decides what SPDK's hardware leaves to chance: latencies.
     pub seed: u64,
+    /// Where what the target sees of its guests is written, if anywhere.
+    pub record: Option<PathBuf>,
 }
 
 /// Something to tell whoever watches.

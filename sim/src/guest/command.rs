@@ -93,6 +93,12 @@ impl Command {
         Self::new(target, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0)
     }
 
+    /// Whether it reads blocks.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.cdb[0] == 0x28
+    }
+
     /// READ(10) of `blocks` blocks at the beginning.
     #[must_use]
     pub fn read_start(target: u8, blocks: u8, bytes: u32) -> Self {
@@ -114,6 +120,17 @@ pub fn read_write_cdb(write: bool, lba: u64, blocks: u32) -> [u8; 32] {
         cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
     }
     cdb
+}
+
+/// READ(6) or WRITE(6), where address and length fit.
+#[must_use]
+pub fn short_cdb(write: bool, lba: u64, blocks: u32) -> Option<[u8; 32]> {
+    let blocks = u8::try_from(blocks).ok()?;
+    let lba = u32::try_from(lba).ok().filter(|lba| lba >> 21 == 0)?;
+    let [_, high, middle, low] = lba.to_be_bytes();
+    let mut cdb = [0; 32];
+    cdb[..5].copy_from_slice(&[if write { 0x0a } else { 0x08 }, high, middle, low, blocks]);
+    Some(cdb)
 }
 
 /// What came back.
@@ -140,6 +157,14 @@ impl Reply {
     #[must_use]
     pub fn is_bad_target(&self) -> bool {
         self.response == response::BAD_TARGET
+    }
+
+    /// Whether the device does not know the command (INVALID COMMAND OPERATION CODE).
+    #[must_use]
+    pub fn is_unknown_opcode(&self) -> bool {
+        self.response == response::OK
+            && self.status == status::CHECK_CONDITION
+            && self.sense == Some((5, 0x20, 0))
     }
 
     /// Response, status, and sense packed, as an observation shows it.
@@ -170,6 +195,15 @@ mod tests {
             Command::report_opcodes(0).cdb[..10],
             [0xa3, 0xc, 1, 0x12, 0, 0, 0, 0, 0, 10]
         );
+    }
+
+    #[test]
+    fn the_short_form_is_that_of_a_real_guest_and_has_its_bounds() {
+        let cdb = short_cdb(false, 0x1c88, 8).unwrap();
+        assert_eq!(cdb[..6], [8, 0, 0x1c, 0x88, 8, 0]);
+        assert_eq!(short_cdb(true, 0x1f_ffff, 255).unwrap()[0], 0x0a);
+        assert_eq!(short_cdb(true, 0x20_0000, 1), None);
+        assert_eq!(short_cdb(true, 0, 256), None);
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Disk {
     pub block_size: u32,
     /// The write cache is on: a removal synchronises it.
     pub write_cache: bool,
+    /// READ and WRITE have the (10) form; a disk that does not know it gets the (6) form for good
+    /// (`use_10_for_rw`).
+    pub ten_byte: bool,
     /// Bytes of its INQUIRY data, as far as Linux asks for them.
     pub inquiry_bytes: u8,
     /// The disk of the plan with its serial number (VPD page 80).
@@ -83,6 +86,7 @@ impl Disk {
             capacity: 0,
             block_size: 512,
             write_cache: false,
+            ten_byte: true,
             inquiry_bytes,
             id,
             name: 0,

@@ -26,6 +26,9 @@ const LOOK_AGAIN: [u32; 3] = [0x002a, 0x012a, 0x092a];
 /// Code between two steps of a handler.
 pub const STEP_NS: u64 = 5_000;
 
+/// The buffer of work that no event asked for.
+pub const NO_BUFFER: u16 = u16::MAX;
+
 /// Where a handler is.
 #[derive(Clone, Debug)]
 pub enum Work {
@@ -37,6 +40,9 @@ pub enum Work {
     Scan(TargetScan),
     /// It removes this disk, under the mutex.
     Remove(usize, RemoveStage),
+    /// It wants the scan mutex to remove the disk of a target that a scan was making when it looked it
+    /// up: the next one there, of those from this number on.
+    WantRemove(u8, usize),
     /// Events were missed: it asks each disk whether it is still there.
     Missed(Missed),
     /// Events were missed: it starts a scan of the host, then handles this event.
@@ -47,6 +53,18 @@ pub enum Work {
     Revalidate(usize, SdScript),
     /// All is done: the buffer is posted again.
     Post,
+}
+
+impl Work {
+    /// The scan of a target that is under way in it.
+    #[must_use]
+    pub fn target_scan(&self) -> Option<&TargetScan> {
+        match self {
+            Self::Scan(scan) => Some(scan),
+            Self::HostScan(host, _) => host.current(),
+            _ => None,
+        }
+    }
 }
 
 /// The first half of an event with the bit MISSED (`virtscsi_rescan_hotunplug`).
@@ -135,6 +153,14 @@ impl Guest {
                 }
                 goes
             }
+            Work::WantRemove(target, from) => {
+                let (target, from) = (*target, *from);
+                if let Some(next) = self.want_remove(hba, n, flow, (target, from), cx) {
+                    *work = next;
+                    return Goes::On(FlowStep::Locked(target));
+                }
+                Goes::On(FlowStep::Waits(target))
+            }
             Work::Missed(missed) => {
                 let (goes, over) = self.missed_step(hba, n, flow, missed, cx);
                 if over {
@@ -159,6 +185,8 @@ impl Guest {
                 goes
             }
             Work::Revalidate(..) => self.revalidate_step(hba, n, flow, work, cx),
+            // Nothing came from the device: somebody wrote into sysfs.
+            Work::Post if buffer == NO_BUFFER => Goes::Ended(FlowStep::Posted(u8::MAX)),
             Work::Post => {
                 self.hbas[hba].post_event(buffer);
                 let hba = HbaId(hba as u8);
@@ -196,9 +224,48 @@ impl Guest {
             (event::PARAM_CHANGE, reason, Some(disk)) if LOOK_AGAIN.contains(&reason) => {
                 Work::Revalidate(disk, SdScript::revalidate(target))
             }
+            (event::TRANSPORT_RESET, event::RESET_REMOVED, None)
+                if lun == 0 && self.is_making(hba, target) =>
+            {
+                Work::WantRemove(target, self.disks.len())
+            }
             // Not found, or "Unsupported virtio scsi event": logged and forgotten.
             _ => Work::Post,
         }
+    }
+
+    /// Whether a scan is making the disk of a target: it is looked up though it has no name yet.
+    fn is_making(&self, hba: usize, target: u8) -> bool {
+        let flows = self.flows[hba].iter().flatten();
+        let mut scans = flows.filter_map(|flow| flow.kind.target_scan());
+        scans.any(|scan| scan.target() == target && scan.is_making())
+    }
+
+    /// A removal whose disk was being made gets the mutex, or waits for it: what it does then.
+    fn want_remove(
+        &mut self,
+        hba: usize,
+        n: usize,
+        flow: &mut Standing,
+        (target, from): (u8, usize),
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Option<Work> {
+        if !self.lock(hba, n, flow, cx.now) {
+            return None;
+        }
+        let disk = self.made_since(hba, target, from);
+        if disk.is_none() {
+            self.unlock(hba, n, cx);
+        }
+        Some(disk.map_or(Work::Post, |disk| Work::Remove(disk, RemoveStage::Cancel)))
+    }
+
+    /// The first disk that was made on a target since there were `from`.
+    fn made_since(&self, hba: usize, target: u8, from: usize) -> Option<usize> {
+        let disks = self.disks.iter().enumerate().skip(from);
+        let mut mine =
+            disks.filter(|(_, disk)| usize::from(disk.hba) == hba && disk.target == target);
+        mine.next().map(|(n, _)| n)
     }
 
     /// One step of the scan of a target; true with the last one.

@@ -13,6 +13,7 @@ use super::firmware::FirmwareScan;
 use super::hba::{Data, Driver, Owner};
 use super::host_scan::HostScan;
 use super::layout::{FLOW_BYTES, FLOWS_MAX};
+use super::scan::TargetScan;
 use super::sd::SdScript;
 use super::{FlowStep, Guest, GuestTurn};
 use crate::access::Access as _;
@@ -81,6 +82,16 @@ impl Kind {
     #[must_use]
     pub fn is_scan_or_probe(&self) -> bool {
         matches!(self, Self::HostScan(_) | Self::Probe { .. })
+    }
+
+    /// The scan of a target that is under way in it.
+    #[must_use]
+    pub fn target_scan(&self) -> Option<&TargetScan> {
+        match self {
+            Self::HostScan(host) => host.current(),
+            Self::Event { work, .. } => work.target_scan(),
+            _ => None,
+        }
     }
 
     fn is_event(&self) -> bool {

@@ -21,6 +21,14 @@ pub struct HostScan {
     locked: bool,
 }
 
+impl HostScan {
+    /// The scan of a target that is under way.
+    #[must_use]
+    pub fn current(&self) -> Option<&TargetScan> {
+        self.scan.as_ref()
+    }
+}
+
 impl Guest {
     /// One step of the scan of a host; true with the last one.
     pub(super) fn host_scan_step(

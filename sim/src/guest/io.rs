@@ -6,7 +6,8 @@ use fio_model::{Completion, Errno, Op, Request, UnitId};
 use scenarios::{CheckId, Io, Observation, Time};
 
 use super::answer::Returned;
-use super::command::{Reply, read_write_cdb};
+use super::command::{Command, Reply, read_write_cdb, short_cdb};
+use super::direct::Finished;
 use super::disk::{Entry, Gate};
 use super::hba::{Data, Owner};
 use super::layout::QUEUE_DEPTH;
@@ -17,6 +18,24 @@ use crate::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
 
 /// A request that was dispatched into a full ring tries again after this.
 const FULL_RING_NS: u64 = 20_000;
+
+/// The thread of a request that no fio waits for.
+pub const DIRECT: usize = usize::MAX;
+
+/// Who asks for what, beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The fio thread, or [`DIRECT`].
+    pub thread: usize,
+    /// The disk.
+    pub disk: usize,
+    /// The CPU that it is submitted on.
+    pub cpu: usize,
+    /// What an observer sees of it.
+    pub io: Io,
+    /// Where its data lie.
+    pub addr: u64,
+}
 
 /// A request of an application.
 #[derive(Clone, Debug)]
@@ -35,6 +54,8 @@ pub struct AppIo {
     vring: VringIndex,
     /// Bytes moved by earlier commands of this request.
     moved: u32,
+    /// The last command was in the (10) form.
+    long: bool,
     /// Commands sent.
     pub tries: u8,
     /// Of those, the ones that failed in a way that is counted (`scsi_cmnd.retries`).
@@ -67,16 +88,44 @@ impl Guest {
             .as_ref()
             .expect("a thread that runs submits");
         let (disk, cpu) = (owner.disk, owner.cpu);
+        let asked = Asked {
+            thread,
+            disk,
+            cpu,
+            io,
+            addr,
+        };
+        let submitted = self.submit(request, asked, cx);
+        if submitted == Submitted::NoRoom {
+            let hba = usize::from(self.disks[disk].hba);
+            self.hbas[hba].room_wanted.push(thread);
+        }
+        submitted
+    }
+
+    /// Hands a request to the block layer, for whom it may be.
+    pub(super) fn submit(
+        &mut self,
+        request: &Request,
+        asked: Asked,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> Submitted {
+        let Asked {
+            thread,
+            disk,
+            cpu,
+            io,
+            addr,
+        } = asked;
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
         let hba = usize::from(self.disks[disk].hba);
         let entry = self.disks[disk].enter(request.offset, request.len);
         let passes = entry == Entry::Pass && self.disks[disk].gate() == Gate::Open;
         let full = self.disks[disk].in_flight >= QUEUE_DEPTH || !self.hbas[hba].has_room(vring);
         if full && passes && !self.hbas[hba].is_broken(vring) {
-            self.hbas[hba].room_wanted.push(thread);
             return Submitted::NoRoom;
         }
-        if self.config.per_io {
+        if self.config.per_io && thread != DIRECT {
             cx.see(Observation::IoSubmitted(io));
         }
         let (unit, since) = (request.unit, cx.now);
@@ -88,6 +137,7 @@ impl Guest {
             addr,
             vring,
             moved: 0,
+            long: true,
             tries: 0,
             retries: 0,
             since,
@@ -101,6 +151,8 @@ impl Guest {
         self.disks[disk].in_flight += 1;
         match (entry, request.op) {
             (Entry::Pass, _) => self.dispatch(n, cx),
+            // A flush of a disk that is gone (`GD_DEAD`).
+            (Entry::PastEnd, _) if request.len == 0 => self.fail_io(n, Errno::EIO, cx.now),
             (Entry::PastEnd, Op::Read) => self.finish_io(n, Completion::Done { bytes: 0 }, cx.now),
             (Entry::PastEnd, Op::Write) => self.fail_io(n, Errno::ENOSPC, cx.now),
         }
@@ -126,7 +178,14 @@ impl Guest {
         let len = io.io.len - io.moved;
         let block = u64::from(disk.block_size);
         let lba = (io.io.offset + u64::from(io.moved)) / block;
-        let cdb = read_write_cdb(io.io.write, lba, len / disk.block_size);
+        let blocks = len / disk.block_size;
+        let short = (!disk.ten_byte).then(|| short_cdb(io.io.write, lba, blocks));
+        let cdb = match short.flatten() {
+            _ if io.io.len == 0 => Command::synchronize_cache(disk.target).cdb,
+            Some(short) => short,
+            None => read_write_cdb(io.io.write, lba, blocks),
+        };
+        io.long = matches!(cdb[0], 0x28 | 0x2a);
         let data = Data {
             addr: io.addr + u64::from(io.moved),
             len,
@@ -252,6 +311,12 @@ impl Guest {
         let Some(io) = self.ios[n].as_mut() else {
             return;
         };
+        // `sd` takes a disk that does not know READ(10) for one that knows READ(6), for good.
+        let disk = &mut self.disks[io.disk];
+        if io.long && disk.ten_byte && reply.is_unknown_opcode() {
+            disk.ten_byte = false;
+            return self.dispatch(n, cx);
+        }
         let old = cx.now.since(io.since) >= AGE_MAX;
         match fate(&reply) {
             Fate::Done => self.io_done(n, reply.resid, cx),
@@ -299,11 +364,16 @@ impl Guest {
     /// A request is over: its thread will reap it, and a removal may have waited for it.
     fn finish_io(&mut self, n: usize, completion: Completion, now: Time) {
         let io = self.ios[n].as_ref().expect("a request ends once");
-        let (disk, thread) = (io.disk, io.thread);
+        let (disk, thread, tag) = (io.disk, io.thread, io.io.id);
         self.disks[disk].in_flight -= 1;
         let hba = usize::from(self.disks[disk].hba);
         if self.disks[disk].in_flight == 0 {
             self.drained(hba, disk, now);
+        }
+        if thread == DIRECT {
+            self.direct.finished.push(Finished { tag, completion });
+            self.forget_io(n);
+            return;
         }
         let actor = self.fio_actor(thread);
         if let Some(owner) = self.threads[thread].as_mut() {

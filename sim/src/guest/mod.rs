@@ -10,7 +10,7 @@
 //! * A CHECK CONDITION without sense data counts as another try; the error handler is not modelled.
 //! * A request has one data segment: buffers are contiguous in guest memory.
 //! * A request that moves nothing again and again fails after six tries; Linux goes on for ever.
-//! * Applications do direct I/O inside a disk's first capacity. There is no page cache, and no moment
+//! * Applications do direct I/O inside a disk's first capacity, and flushes. There is no page cache, and no moment
 //!   between the check of the size and the queue, in which a removal gives EIO.
 //! * A disk whose size cannot be read is not visible; Linux shows it with 0 blocks.
 //! * The commands of a scan are sent once, whatever they are answered, but for those of `sd` that are
@@ -18,8 +18,10 @@
 //! * A reboot waits for nothing but the caches; processes and their requests are forgotten at once.
 
 mod answer;
+mod bench;
 mod boot;
 mod command;
+mod direct;
 mod disk;
 mod events;
 mod fio;
@@ -42,6 +44,7 @@ mod state_files;
 #[cfg(test)]
 mod tests;
 mod tmf;
+pub mod trace;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -176,6 +179,7 @@ pub struct Guest {
     threads: Vec<Option<Thread>>,
     fios: Vec<FioRun>,
     state_files: state_files::StateFiles,
+    direct: direct::Direct,
     waits: Vec<ClockWait>,
     /// LUN RESETs that are not answered yet.
     resets: Vec<LunReset>,
@@ -235,6 +239,7 @@ impl Guest {
             threads: (0..THREADS_MAX).map(|_| None).collect(),
             fios: Vec::new(),
             state_files: state_files::StateFiles::default(),
+            direct: direct::Direct::default(),
             waits: Vec::new(),
             resets: Vec::new(),
             digests: config.digests.clone(),

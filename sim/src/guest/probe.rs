@@ -8,7 +8,7 @@ use scenarios::{DiskId, Observation, Time};
 
 use super::disk::{DeviceState, Disk};
 use super::flow::{Flow, Goes, Kind, STEP_NS, Standing, WAKE_NS, Wait};
-use super::sd::SdScript;
+use super::sd::{Geometry, SdScript};
 use super::{FlowStep, Guest, Power};
 use crate::end::Cx;
 use crate::message::FromGuest;
@@ -69,10 +69,12 @@ impl Guest {
         (0..).find(is_free).unwrap_or(u16::MAX)
     }
 
-    /// Whether a fio has the disk open, one that has hung included.
+    /// Whether somebody has the disk open, one that has hung included.
     fn is_open(&self, disk: usize) -> bool {
         let mut threads = self.threads.iter().flatten();
-        self.disks[disk].in_flight > 0 || threads.any(|thread| thread.disk == disk)
+        self.disks[disk].in_flight > 0
+            || threads.any(|thread| thread.disk == disk)
+            || self.direct.open.contains(&disk)
     }
 
     pub(super) fn probe_step(
@@ -89,21 +91,32 @@ impl Guest {
         let removed = self.disks[disk].state != DeviceState::Running;
         let answer = reply.as_ref().map(|reply| (reply, &self.scratch[..]));
         if let Some(command) = script.next(answer).filter(|_| !removed) {
+            // The block device is there before its partitions are read (`device_add_disk`).
+            if command.is_read() {
+                self.appears(disk, &script.geometry, cx);
+            }
             return self.send_command(hba, n, flow, command, cx);
         }
-        let geometry = script.geometry;
+        let target = self.disks[disk].target;
+        if !self.disks[disk].visible {
+            self.appears(disk, &script.geometry, cx);
+        }
+        Goes::Ended(FlowStep::Appeared(target))
+    }
+
+    /// A disk whose size is known is made a block device.
+    fn appears(&mut self, disk: usize, geometry: &Geometry, cx: &mut Cx<'_, FromGuest>) {
         let probed = &mut self.disks[disk];
+        let removed = probed.state != DeviceState::Running;
         probed.capacity = geometry.bytes();
         probed.block_size = geometry.block_size;
         probed.write_cache = geometry.write_cache;
         probed.visible = geometry.blocks > 0 && !removed;
-        let target = probed.target;
         // Nobody looks on in a guest that goes down.
         if probed.visible && self.power != Power::Rebooting {
             let seen = self.guest_disk(&self.disks[disk]);
             cx.see(Observation::DiskAppeared(seen));
         }
-        Goes::Ended(FlowStep::Appeared(target))
     }
 
     /// A probe has ended, or will never begin: a removal that waits for it goes on.

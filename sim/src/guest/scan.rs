@@ -136,6 +136,12 @@ impl TargetScan {
         self.target
     }
 
+    /// Whether its LUN 0 is being made: it can be looked up from its first INQUIRY on.
+    #[must_use]
+    pub fn is_making(&self) -> bool {
+        matches!(self.stage, Stage::Inquiry | Stage::InquiryFull | Stage::Vpd)
+    }
+
     /// What was found, once: a disk is known before its LUNs are asked for, so that `sd` may probe it
     /// while the scan goes on.
     pub fn take_found(&mut self) -> Option<Found> {

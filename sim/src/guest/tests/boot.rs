@@ -6,9 +6,9 @@ use std::time::Duration;
 use scenarios::{CheckId, ControllerId, Observation, Time, VmId};
 
 use super::bench::Bench;
-use super::scsi::{Reaction, Slot};
 use crate::dice::Dice;
 use crate::end::Cx;
+use crate::guest::bench::scsi::{Reaction, Slot};
 use crate::guest::{Guest, GuestConfig};
 use crate::message::GuestAct;
 

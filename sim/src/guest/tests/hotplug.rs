@@ -5,7 +5,7 @@ use std::time::Duration;
 use scenarios::{DiskId, Observation};
 
 use super::bench::Bench;
-use super::scsi::{Reaction, Slot};
+use crate::guest::bench::scsi::{Reaction, Slot};
 use crate::guest::{FlowStep, GuestTurn};
 use crate::message::GuestAct;
 

@@ -4,8 +4,6 @@
 
 mod bench;
 mod boot;
-mod chain;
 mod hotplug;
 mod io;
 mod recorded;
-mod scsi;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bench::Bench;
-use super::scsi::Slot;
+use crate::guest::bench::scsi::Slot;
 
 /// The lines of a distilled recording.
 fn lines(text: &str) -> impl Iterator<Item = &str> {

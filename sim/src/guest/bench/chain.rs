@@ -11,6 +11,8 @@ pub struct Sent {
     pub head: u16,
     pub target: u8,
     pub lun: u16,
+    /// Bytes 2 and 3 of the LUN as they stand.
+    pub lun_bytes: [u8; 2],
     pub cdb: [u8; 32],
     pub bytes_in: u32,
 }
@@ -18,6 +20,11 @@ pub struct Sent {
 impl Sent {
     pub fn is_rw(&self) -> bool {
         matches!(self.cdb[0], 0x28 | 0x2a)
+    }
+
+    /// READ(6) and WRITE(6).
+    pub fn is_short_rw(&self) -> bool {
+        matches!(self.cdb[0], 0x08 | 0x0a)
     }
 
     /// As the distilled recordings have it.
@@ -31,6 +38,8 @@ impl Sent {
 #[derive(Clone, Debug)]
 pub struct Chain {
     pub sent: Sent,
+    /// Bytes of header and response.
+    pub sizes: (u32, u32),
     pub out: Vec<(u64, u32)>,
     pub response: u64,
     pub data_in: Vec<(u64, u32)>,
@@ -75,7 +84,7 @@ impl Ring {
             }
             n = next;
         }
-        assert_eq!((readable[0].1, writable[0].1), (51, 108));
+        let sizes = (readable[0].1, writable[0].1);
         let mut header = [0; 51];
         memory
             .read_slice(&mut header, GuestAddress(readable[0].0))
@@ -84,6 +93,7 @@ impl Ring {
             vring,
             head,
             target: header[1],
+            lun_bytes: [header[2], header[3]],
             lun: u16::from_be_bytes([header[2] & 0x3f, header[3]]),
             cdb: header[19..].try_into().unwrap(),
             bytes_in: writable[1..].iter().map(|(_, len)| len).sum(),
@@ -91,6 +101,7 @@ impl Ring {
         let (out, data_in) = (readable.split_off(1), writable.split_off(1));
         Chain {
             sent,
+            sizes,
             out,
             response: writable[0].0,
             data_in,

@@ -1,6 +1,7 @@
 //! What the scripted back-end says to a command, and how recordings name vhost-user messages.
 
 use super::chain::Sent;
+use crate::guest::trace::message::message_words;
 use crate::message::VhostUser;
 
 /// The state of a target.
@@ -88,6 +89,22 @@ impl Answer {
         }
     }
 
+    /// As recordings have it.
+    pub fn words(&self, slot: Slot) -> String {
+        let says = self.says;
+        match (slot, says.response, says.status) {
+            (Slot::Removed, ..) => "NULL LUN".to_owned(),
+            (_, 3, _) => "BAD_TARGET".to_owned(),
+            (_, 0, 0) => "GOOD".to_owned(),
+            (_, 0, 2) => {
+                let (key, asc, ascq) = says.sense.unwrap_or_default();
+                format!("CHECK ({key:x}, {asc:x}, {ascq:x})")
+            }
+            (_, 0, status) => format!("STATUS {status:#x}"),
+            (_, response, _) => format!("RESPONSE {response}"),
+        }
+    }
+
     fn with(data: Vec<u8>, sent: &Sent) -> Self {
         let mut data = data;
         data.truncate(sent.bytes_in as usize);
@@ -154,30 +171,17 @@ fn disk(sent: &Sent, blocks: u64) -> Answer {
 
 /// A message as the distilled recordings have it.
 pub fn message_line(message: &VhostUser) -> String {
-    let of = |name: &str, vring: &crate::message::VringIndex| format!("MSG {name} {}", vring.0);
-    match message {
-        VhostUser::GetFeatures => "MSG GET_FEATURES".into(),
-        VhostUser::SetFeatures(bits) => format!("MSG SET_FEATURES {bits:#x}"),
-        VhostUser::GetProtocolFeatures => "MSG GET_PROTOCOL_FEATURES".into(),
-        VhostUser::SetProtocolFeatures(_) => "MSG SET_PROTOCOL_FEATURES".into(),
-        VhostUser::GetQueueNum => "MSG GET_QUEUE_NUM".into(),
-        VhostUser::SetOwner => "MSG SET_OWNER".into(),
-        VhostUser::SetMemTable(_) => "MSG SET_MEM_TABLE".into(),
-        VhostUser::SetVringNum { vring, size } => format!("{} {size}", of("SET_VRING_NUM", vring)),
-        VhostUser::SetVringBase { vring, base } => {
-            format!("{} {base}", of("SET_VRING_BASE", vring))
-        }
-        VhostUser::SetVringAddr { vring, .. } => of("SET_VRING_ADDR", vring),
-        VhostUser::SetVringKick { vring } => of("SET_VRING_KICK", vring),
-        VhostUser::SetVringCall { vring } => of("SET_VRING_CALL", vring),
-        VhostUser::SetVringErr { vring } => of("SET_VRING_ERR", vring),
-        VhostUser::SetVringEnable { vring, on } => {
-            format!("{} {on}", of("SET_VRING_ENABLE", vring))
-        }
-        VhostUser::GetVringBase { vring } => of("GET_VRING_BASE", vring),
-        VhostUser::GetInflightFd { .. } => "MSG GET_INFLIGHT_FD".into(),
-        VhostUser::SetInflightFd { .. } => "MSG SET_INFLIGHT_FD".into(),
-        VhostUser::SetStatus(_) => "MSG SET_STATUS".into(),
-        VhostUser::GetStatus => "MSG GET_STATUS".into(),
-    }
+    let words = message_words(message);
+    let kept = match message {
+        VhostUser::SetProtocolFeatures(_)
+        | VhostUser::GetInflightFd { .. }
+        | VhostUser::SetInflightFd { .. } => 1,
+        VhostUser::SetVringAddr { .. }
+        | VhostUser::SetVringKick { .. }
+        | VhostUser::SetVringCall { .. }
+        | VhostUser::SetVringErr { .. } => 2,
+        _ => usize::MAX,
+    };
+    let words: Vec<&str> = words.split(' ').take(kept).collect();
+    format!("MSG {}", words.join(" "))
 }
