@@ -346,14 +346,14 @@ fn junit_has_a_case_a_case_and_seed_and_says_what_failed() {
         "--volume",
         "quick",
         "--deviation",
-        "event_before_state",
+        "used_len_zero_on_read",
     ];
     let said = plugfest(&[&wrong[..], &["--junit", file]].concat());
     let xml = std::fs::read_to_string(&path).unwrap();
     assert!(xml.contains(r#"name="hotdetach/1 seed 0""#), "{xml}");
     assert!(said.ends_with("exit 1\n"), "{said}");
     assert!(xml.contains("<failure message="), "{xml}");
-    assert!(xml.contains("G8"), "the check that is broken: {xml}");
+    assert!(xml.contains("I17"), "the check that is broken: {xml}");
     let said = plugfest(&[
         "run",
         "hotattach/1",

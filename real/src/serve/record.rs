@@ -334,9 +334,10 @@ fn descriptor(memory: &Memory, table: u64, n: u16) -> Option<(u64, u32, u16, u16
 
 /// A response in words: SPDK answers LOGICAL UNIT NOT SUPPORTED for a LUN that is not there.
 fn answer(memory: &Memory, at: u64) -> String {
-    let Ok(bytes) = memory.read_few::<32>(GuestAddress(at)) else {
+    let mut bytes = [0; 32];
+    if memory.read_at(&mut bytes, GuestAddress(at)).is_err() {
         return "NOWHERE".to_owned();
-    };
+    }
     let (status, response) = (bytes[10], bytes[11]);
     match (response, status) {
         (0, 0) => "GOOD".to_owned(),

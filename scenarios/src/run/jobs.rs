@@ -32,7 +32,8 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
                 Some(wrong) => wrongs.push(wrong),
                 None => fine.push(end),
             }
-            if job.must == JobMust::Pass && end.error == 0 && end.verified == 0 {
+            // By the wall clock there is no volume: a fio that was starved accuses nobody.
+            if job.must == JobMust::Pass && end.volume == 0 && end.verified == 0 {
                 unverified.push(job.disk);
             }
         }
@@ -90,9 +91,9 @@ fn wrong(must: JobMust, end: &FioJobEnd) -> Option<String> {
     if let Some(strict) = end.unseen_by_fio(must == JobMust::FailGone) {
         return Some(format!("strict oracle: {strict}"));
     }
-    // Of a job that reads, too, some of the volume is reads; one that verifies nothing shows nothing.
-    let enough = end.volume.min(end.written).max(1);
-    if must == JobMust::Pass && end.verified > 0 && end.verified < enough {
+    // Of a job that reads, too, some of the volume is reads.
+    let enough = end.volume.min(end.written.max(1));
+    if must == JobMust::Pass && end.verified < enough {
         return Some(format!("{} of {enough} blocks verified", end.verified));
     }
     None
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn some_blocks_are_too_few_and_none_show_nothing() {
+    fn a_volume_has_to_be_verified_and_without_one_nothing_shows_nothing() {
         let verified = |verified| FioJobEnd {
             verified,
             ..end(0, &[], &[])
@@ -165,7 +166,15 @@ mod tests {
         let few = passes(&[verified(6)]);
         assert!(matches!(few, StepResult::Violated { .. }), "{few:?}");
         let none = passes(&[verified(0)]);
-        assert!(matches!(none, StepResult::Inconclusive { .. }), "{none:?}");
+        assert!(matches!(none, StepResult::Violated { .. }), "{none:?}");
+        let starved = passes(&[FioJobEnd {
+            volume: 0,
+            ..verified(0)
+        }]);
+        assert!(
+            matches!(starved, StepResult::Inconclusive { .. }),
+            "{starved:?}"
+        );
         // Half of the volume of rw=randrw is reads.
         let mixed = FioJobEnd {
             written: 3,
