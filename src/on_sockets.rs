@@ -62,7 +62,7 @@ pub fn testbed(
     volume: Option<fio_model::Volume>,
     closing_is_death: bool,
 ) -> Result<RealTestbed, Unmade> {
-    let jobs = parse_jobs(&options.jobs)?;
+    let jobs = parse_jobs(&options.jobs, &options.guests)?;
     // First, for it removes what killed runs left, and lets go what they had claimed.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
     if let TargetKind::Spdk(spdk) = &options.target {

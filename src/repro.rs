@@ -20,7 +20,7 @@ use serde_json::Value;
 use sim::world::{Choices, Sim, SimOptions, Strategy};
 use sim::{Deviation, Deviations};
 
-use crate::run::{JobText, RunError, RunOptions, concrete};
+use crate::run::{GuestKind, JobText, RunError, RunOptions, concrete};
 use crate::story::{StoryOptions, tell};
 use crate::testbed::{self, parse_jobs};
 
@@ -320,7 +320,7 @@ fn simulator(
         seed,
         deviations,
         volume,
-        jobs: parse_jobs(&jobs)?,
+        jobs: parse_jobs(&jobs, &GuestKind::Model)?,
         strategy,
         per_io: true,
         disturb_at: None,

@@ -307,7 +307,7 @@ pub fn run_with(
 /// The first thing that is wrong, with its place.
 pub fn check(plan: &Plan, options: &RunOptions) -> Result<(), RunError> {
     concrete(plan, options)?;
-    testbed::parse_jobs(&options.jobs).map(|_| ())
+    testbed::parse_jobs(&options.jobs, &options.guests).map(|_| ())
 }
 
 pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {

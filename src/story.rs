@@ -105,7 +105,8 @@ pub fn tell_watched(
     options: StoryOptions,
     watch: &mut dyn FnMut(&Seen),
 ) -> Result<StoryReport, RunError> {
-    let jobs = parse_jobs(&RunOptions::default().jobs)?;
+    let shipped = RunOptions::default();
+    let jobs = parse_jobs(&shipped.jobs, &shipped.guests)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
         deviations: options.deviations,

@@ -69,7 +69,7 @@ pub fn make(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbe
 ///
 /// A job file is wrong.
 fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    let jobs = parse_jobs(&options.jobs)?;
+    let jobs = parse_jobs(&options.jobs, &options.guests)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
         deviations: deviations(options),
@@ -115,6 +115,7 @@ pub fn strategy(options: &RunOptions) -> Strategy {
 /// One is wrong.
 pub fn parse_jobs(
     jobs: &BTreeMap<String, JobText>,
+    guests: &GuestKind,
 ) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
     let parsed = jobs.iter().map(|(name, job)| {
         let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
@@ -123,6 +124,19 @@ pub fn parse_jobs(
             return Err(RunError(format!(
                 "{}: it has a section [{}] of its own\n  = expected [global] only: a section is added for each disk",
                 job.file, own.name
+            )));
+        }
+        let global = file.template();
+        if let Some(filename) = &global.filename {
+            return Err(RunError(format!(
+                "{}: filename={filename}\n  = expected none: each disk has a section, with the name that its guest gives it",
+                job.file
+            )));
+        }
+        if !global.direct && matches!(guests, GuestKind::Model) {
+            return Err(RunError(format!(
+                "{}: the I/O is buffered\n  = expected direct=1: guests that are modelled have no page cache",
+                job.file
             )));
         }
         Ok((name.clone(), Arc::new(file)))

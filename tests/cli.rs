@@ -46,7 +46,11 @@ fn the_command_that_repeats_a_run_can_be_pasted() {
         directory.join("no check.fio"),
     );
     std::fs::copy("scenarios/plans/hotattach.kdl", &plan).unwrap();
-    std::fs::write(&job, "[global]\nioengine=libaio\nrw=randwrite\nbs=4k\n").unwrap();
+    std::fs::write(
+        &job,
+        "[global]\nioengine=libaio\ndirect=1\nrw=randwrite\nbs=4k\n",
+    )
+    .unwrap();
     let case = format!("{}/1", plan.display());
     let said = plugfest(&[
         "run",
@@ -108,6 +112,8 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "--job", "tests/jobs/value.fio"],
         &["run", "--job", "tests/jobs/outside.fio"],
         &["run", "--job", "tests/jobs/section.fio"],
+        &["run", "--job", "tests/jobs/buffered.fio"],
+        &["run", "--job", "tests/jobs/named.fio"],
         &["conform", "nowhere.jsonl"],
         &["run", "--seed", "minus"],
         &["run", "--seeds", "5..5"],
