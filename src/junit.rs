@@ -94,8 +94,6 @@ fn explanation(report: &Report, row: &CaseRow) -> String {
     let wrong = row.steps.iter();
     let wrong = wrong.filter(|step| !matches!(step.result, StepResult::Held { .. }));
     let mut text: String = wrong.map(step_lines).collect();
-    if let Some(repeat) = report.repeat() {
-        text += &format!("again: {repeat}\n");
-    }
+    text += &format!("again: {}\n", report.repeat_case(row));
     text
 }

@@ -128,7 +128,12 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
     };
     match strange.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(Stop::Error(format!(
-            "{option} means something with --guest {other} only"
+            "{option} means something with --guest {other} only{}",
+            if *option == "--runtime" {
+                ", or with --target spdk"
+            } else {
+                ""
+            }
         ))),
         None => Ok(guests),
     }

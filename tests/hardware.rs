@@ -304,6 +304,8 @@ fn a_bdev_that_is_claimed_or_not_there_is_refused() {
         json!([{"ctrlr": "vhost.0", "backend_specific": {"scsi": [{"luns": [{"id": 0, "bdev_name": "Top"}]}]}}]),
         json!([{"ctrlr": "Top", "backend_specific": {"block": {"readonly": false, "bdev": "Other"}}}]),
         json!([{"ctrlr": "vhost.1", "backend_specific": {"block": {"readonly": false, "bdev": "Top"}}}]),
+        json!([{"nbd_device": "/dev/nbd0", "bdev_name": "Top"}]),
+        json!([{"ublk_device": "/dev/ublkb1", "id": 1, "bdev_name": "Other"}]),
     ];
     let used = users.map(|user| {
         let bdevs = known(&[top.clone()]);
@@ -313,7 +315,7 @@ fn a_bdev_that_is_claimed_or_not_there_is_refused() {
             .bdev("alias of Top", &Known { users, ..bdevs });
         said.is_err_and(|refused| refused.why == "a controller of the target has it")
     });
-    assert_eq!(used, [true, false, true]);
+    assert_eq!(used, [true, false, true, true, false]);
     top["claimed"] = json!(true);
     let said = of_top(&tree, &[top]).expect_err("it is claimed");
     assert!(

@@ -2,7 +2,8 @@
 
 use plugfest::{JobText, RunOptions, Verdict, Volume, parse, render, run};
 
-const GLOBALS: &str = "[global]\nioengine=libaio\nthread\nbs=4k\niodepth=16\nverify=md5\n";
+const GLOBALS: &str =
+    "[global]\ndirect=1\nioengine=libaio\nthread\nbs=4k\niodepth=16\nverify=md5\n";
 
 /// Carries out a case of these steps with the jobs `writes` and `reads`, which loads a state.
 fn carry_out(steps: &str) -> (Verdict, String) {

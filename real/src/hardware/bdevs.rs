@@ -24,7 +24,12 @@ pub struct Known {
 const BDEV_KEYS: [&str; 2] = ["bdev", "bdev_name"];
 
 /// The methods that show who has opened a bdev without a claim.
-pub const USERS: [&str; 2] = ["vhost_get_controllers", "iscsi_get_target_nodes"];
+pub const USERS: [&str; 4] = [
+    "vhost_get_controllers",
+    "iscsi_get_target_nodes",
+    "nbd_get_disks",
+    "ublk_get_disks",
+];
 
 impl Machine {
     /// What is erased with the NVMe controller at an address, once a target has attached it.

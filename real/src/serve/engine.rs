@@ -80,7 +80,7 @@ impl Engine {
     ) -> io::Result<Self> {
         let wake = Wake::new(&inbox)?;
         wake.add(&rpc, Token::RpcListener)?;
-        let record = options.record.as_deref().map(Record::new).transpose()?;
+        let record = options.record.map(Record::new).transpose()?;
         let dir = options.vhost_sockets;
         let config = TargetConfig {
             socket_dir: dir.display().to_string(),
@@ -433,7 +433,7 @@ impl Engine {
         self.sockets.remove_all();
         if let Some(error) = self.record.as_mut().and_then(Record::failure) {
             (self.tell)(News::Log(format!(
-                "what guests do was not recorded: {error}"
+                "what guests do was not recorded whole: {error}"
             )));
         }
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();

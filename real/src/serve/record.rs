@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sim::access::Access as _;
@@ -33,6 +33,7 @@ const CHAIN_MAX: usize = 256;
 /// The log that is being written.
 pub struct Record {
     out: BufWriter<File>,
+    path: PathBuf,
     guests: BTreeMap<ConnId, Guest>,
     failed: Option<io::Error>,
 }
@@ -69,9 +70,11 @@ impl Record {
     /// # Errors
     ///
     /// The file cannot be made.
-    pub fn new(path: &Path) -> io::Result<Self> {
+    pub fn new(path: PathBuf) -> io::Result<Self> {
+        let file = File::create(&path).map_err(|error| unwritten(&path, &error))?;
         Ok(Self {
-            out: BufWriter::new(File::create(path)?),
+            out: BufWriter::new(file),
+            path,
             guests: BTreeMap::new(),
             failed: None,
         })
@@ -93,7 +96,9 @@ impl Record {
     /// Why it could not be written, once.
     pub fn failure(&mut self) -> Option<io::Error> {
         self.flush();
-        self.failed.take()
+        self.failed
+            .take()
+            .map(|error| unwritten(&self.path, &error))
     }
 
     /// A front-end connected.
@@ -207,12 +212,12 @@ impl Guest {
 
 impl Ring {
     fn published(&mut self, memory: &Memory, vring: u16, seen: &mut Vec<What>) {
-        let Ok(index) = memory.load_le16(GuestAddress(self.avail + 2)) else {
+        let Ok(index) = memory.load_le16(GuestAddress(self.avail.wrapping_add(2))) else {
             return;
         };
         // A driver that counts wrongly is the target's business.
         for _ in 0..index.wrapping_sub(self.next_avail).min(self.size) {
-            let at = self.avail + 4 + 2 * u64::from(self.next_avail % self.size);
+            let at = (self.avail).wrapping_add(4 + 2 * u64::from(self.next_avail % self.size));
             self.next_avail = self.next_avail.wrapping_add(1);
             let Ok(head) = memory.load_le16(GuestAddress(at)) else {
                 return;
@@ -234,11 +239,11 @@ impl Ring {
         seen: &mut Vec<What>,
         reads_writes: &mut u32,
     ) {
-        let Ok(index) = memory.load_le16(GuestAddress(self.used + 2)) else {
+        let Ok(index) = memory.load_le16(GuestAddress(self.used.wrapping_add(2))) else {
             return;
         };
         for _ in 0..index.wrapping_sub(self.next_used).min(self.size) {
-            let at = self.used + 4 + 8 * u64::from(self.next_used % self.size);
+            let at = (self.used).wrapping_add(4 + 8 * u64::from(self.next_used % self.size));
             self.next_used = self.next_used.wrapping_add(1);
             let Ok(head) = memory.load_le16(GuestAddress(at)) else {
                 return;
@@ -330,6 +335,13 @@ fn descriptor(memory: &Memory, table: u64, n: u16) -> Option<(u64, u32, u16, u16
     let len = u32::from_le_bytes(*bytes[8..].first_chunk()?);
     let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     Some((addr, len, half(12), half(14)))
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("cannot write {}: {error}", path.display()),
+    )
 }
 
 /// A response in words: SPDK answers LOGICAL UNIT NOT SUPPORTED for a LUN that is not there.

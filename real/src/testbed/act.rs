@@ -26,11 +26,11 @@ impl RealTestbed {
             } => self.start_target(ticket, controllers, disks, kinds),
             Action::BootVm { vm, controllers } => {
                 self.vms.insert(*vm, controllers.clone());
-                let hbas = self.hbas(controllers);
+                let hbas = self.hbas(controllers)?;
                 self.guests.ask(*vm, Ask::Boot(hbas))
             }
             Action::BootFirmware { vm, controllers } => {
-                let hbas = self.hbas(controllers);
+                let hbas = self.hbas(controllers)?;
                 self.guests.ask(*vm, Ask::BootFirmware(hbas))
             }
             Action::RebootVm { vm } => self.guests.ask(*vm, Ask::Boot(Vec::new())),
@@ -168,13 +168,19 @@ impl RealTestbed {
         }
     }
 
-    fn hbas(&self, controllers: &[ControllerId]) -> Vec<Hba> {
-        let hbas = controllers.iter();
-        hbas.map(|of| Hba {
-            controller: *of,
-            socket: self.target.socket(*of),
-        })
-        .collect()
+    /// The devices on these controllers, which the target has made by now.
+    fn hbas(&self, controllers: &[ControllerId]) -> Result<Vec<Hba>, TestbedError> {
+        let hbas = controllers.iter().map(|of| {
+            let socket = self.target.socket(*of);
+            if !socket.exists() {
+                return Err(TestbedError(format!(
+                    "{}: there is no such socket: the target has it elsewhere (--vhost-sockets says where), or has died",
+                    socket.display()
+                )));
+            }
+            Ok(Hba { controller: *of, socket })
+        });
+        hbas.collect()
     }
 
     /// The VM that has a controller.

@@ -36,7 +36,7 @@ pub struct RunDir {
 pub struct Process {
     /// Its id.
     pub id: u32,
-    started: u64,
+    pub(super) started: u64,
 }
 
 /// What a killed run left behind.
@@ -122,7 +122,7 @@ impl Drop for RunDir {
 }
 
 impl Process {
-    fn running(id: u32) -> Option<Self> {
+    pub(super) fn running(id: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // The second field is a name in parentheses, which may hold anything.
         let rest = stat.rsplit_once(')')?.1;

@@ -63,13 +63,32 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
         }
         Observation::Broken { check, text } => {
             tally.count(*check);
-            tally.violated(
-                *check,
-                seen.at,
-                "that no end notes this of itself",
-                text.clone(),
-            );
+            tally.violated(*check, seen.at, holds_if(*check), text.clone());
         }
         _ => {}
+    }
+}
+
+/// What a check that ends note themselves asks for, in a sentence.
+fn holds_if(check: CheckId) -> &'static str {
+    match check {
+        CheckId::I1 | CheckId::G1 => "every request head to be returned once, while its ring lives",
+        CheckId::I3 => "nothing freed to be touched",
+        CheckId::I4 => "no reference to what is closed, and each closed by its own thread",
+        CheckId::I5 => "every RPC to be answered once",
+        CheckId::I10 => "slots to move as SPDK's table has it, and a stop to leave nothing",
+        CheckId::I11 => "the target to live, and task management to be answered",
+        CheckId::I12 => "a call for what came back, where one is wanted",
+        CheckId::I13 => "RPCs to be read while sessions stop and controllers go",
+        CheckId::I14 => "all counters zero at rest",
+        CheckId::I15 => "work for a request to be bounded",
+        CheckId::I16 => "a deleted controller to go",
+        CheckId::I17 => "used length and residual of what was moved",
+        CheckId::G2 => "a whole response when the used index moves",
+        CheckId::G3 => "nothing to be written after it was given back",
+        CheckId::G4 => "nothing outside the memory table to be touched",
+        CheckId::V2 => "every request to come back",
+        CheckId::V4 => "every stop to end",
+        _ => "what the check asks for",
     }
 }

@@ -130,6 +130,12 @@ impl Report {
             .rows
             .iter()
             .find(|row| row.verdict != Verdict::Passed)?;
+        Some(self.repeat_case(row))
+    }
+
+    /// The command that repeats one case.
+    #[must_use]
+    pub fn repeat_case(&self, row: &CaseRow) -> String {
         let RunHeader {
             plan_argument,
             seed,
@@ -138,9 +144,7 @@ impl Report {
         } = &self.header;
         let target = format!("{plan_argument}/{}", row.case);
         let target = shell_quoted(&target);
-        Some(format!(
-            "plugfest run {target} --seed {seed}{repeat_options}"
-        ))
+        format!("plugfest run {target} --seed {seed}{repeat_options}")
     }
 }
 

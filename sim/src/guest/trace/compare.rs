@@ -238,6 +238,9 @@ fn message(text: &str, linux: bool) -> String {
     words[..kept.min(words.len())].join(" ")
 }
 
+/// So many commands that only one side has are skipped, to go on with comparing behind them.
+const MORE_MAX: usize = 64;
+
 fn compare_commands(
     line: usize,
     theirs: &ByTarget,
@@ -251,22 +254,38 @@ fn compare_commands(
     for target in targets {
         let recorded = theirs.get(&target).unwrap_or(&none);
         let model = ours.get(&target).unwrap_or(&none);
-        let same = recorded
-            .iter()
-            .zip(model)
-            .take_while(|((_, a), (_, b))| a == b)
-            .count();
-        let over = same == recorded.len() && (prefix || same == model.len());
-        if over {
-            continue;
-        }
-        let at = recorded.get(same).map_or(line, |(line, _)| *line);
-        let text = |list: &[Item]| {
-            list.get(same)
-                .map_or("nothing more".to_owned(), |(_, text)| text.clone())
-        };
         let what = format!("commands of target {target}");
-        found.push(difference((at, false), &what, text(recorded), text(model)));
+        let nothing = || "nothing more".to_owned();
+        let (mut at, mut of) = (0, 0);
+        while at < recorded.len() || (of < model.len() && !prefix) {
+            let (theirs, ours) = (recorded.get(at), model.get(of));
+            let is = |a: Option<&Item>, b: Option<&Item>| match (a, b) {
+                (Some((_, a)), Some((_, b))) => a == b,
+                _ => false,
+            };
+            if is(theirs, ours) {
+                (at, of) = (at + 1, of + 1);
+                continue;
+            }
+            let place = (theirs.map_or(line, |(line, _)| *line), false);
+            let text = |item: Option<&Item>| item.map_or_else(nothing, |(_, text)| text.clone());
+            let (theirs_more, ours_more) = (1..=MORE_MAX)
+                .find_map(|more| {
+                    let theirs_more = is(recorded.get(at + more), ours).then_some((more, 0));
+                    theirs_more.or_else(|| is(theirs, model.get(of + more)).then_some((0, more)))
+                })
+                .unwrap_or((1, 1));
+            let (theirs, ours) = match (theirs_more, ours_more) {
+                (more, 0) => (
+                    format!("{more} more: {}", text(theirs)),
+                    "goes on".to_owned(),
+                ),
+                (0, more) => ("goes on".to_owned(), format!("{more} more: {}", text(ours))),
+                _ => (text(theirs), text(ours)),
+            };
+            found.push(difference(place, &what, theirs, ours));
+            (at, of) = (at + theirs_more, of + ours_more);
+        }
     }
 }
 

@@ -89,10 +89,28 @@ pub const KNOWN: &[Known] = &[
         Some("probe"),
         "commands of target 0",
         (
-            "[40, 00] cdb 12010000040000000000000000000000 ",
+            "22 more: [40, 00] cdb 12010000040000000000000000000000 ",
+            "goes on",
+        ),
+        NO_SECOND_LOOK,
+    ),
+    known(
+        Some("probe"),
+        "commands of target 0",
+        (
+            "nothing more",
             "[40, 00] cdb 35000000000000000000000000000000 ",
         ),
-        "a scan by hand looks at a disk once more at its end; the model's does not, and goes on",
+        NO_SECOND_LOOK,
+    ),
+    known(
+        Some("probe"),
+        "commands of target 0",
+        (
+            "nothing more",
+            "[40, 00] cdb a0000000000000001000000000000000 ",
+        ),
+        NO_SECOND_LOOK,
     ),
     known(
         Some("probe"),
@@ -104,10 +122,28 @@ pub const KNOWN: &[Known] = &[
         Some("resps2"),
         "commands of target 0",
         (
-            "[40, 00] cdb 03000000600000000800000000000000 ",
-            "[40, 00] cdb 35000000000000000000000000000000 ",
+            "1 more: [40, 00] cdb 03000000600000000800000000000000 ",
+            "goes on",
         ),
         NO_ERROR_HANDLER,
+    ),
+    known(
+        Some("resps2"),
+        "commands of target 0",
+        (
+            "[40, 00] cdb 08000000080000000000000000000000 ",
+            "nothing more",
+        ),
+        STILL_LONG,
+    ),
+    known(
+        Some("resps2"),
+        "commands of target 0",
+        (
+            "[40, 00] cdb 0a000000080000000000000000000000 ",
+            "nothing more",
+        ),
+        STILL_LONG,
     ),
     known(
         Some("resps2"),
@@ -148,6 +184,8 @@ pub const KNOWN: &[Known] = &[
     known(Some("resps2"), "tries", ("Alone(", "Alone("), STILL_LONG),
 ];
 
+const NO_SECOND_LOOK: &str =
+    "a scan by hand looks at a disk once more at its end; the model's does not, and goes on sooner";
 const NO_PAGE_CACHE: &str = "the model guest has no page cache: it does direct I/O in its place";
 const NO_OFFLINE: &str = "a disk cannot be set offline by hand in the model guest";
 const NO_ERROR_HANDLER: &str = "the error handler, which asks for sense data that did not come, is not modelled: it is another try";

@@ -32,6 +32,8 @@ const TARGETS: [u8; 3] = [0, 2, 7];
 const BLOCKS: u64 = 32768;
 /// Nothing that the guest does by itself takes longer: a boot, a shutdown.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Answers of one kind that a target is told to give, one after the other.
+const TIMES_MAX: u32 = 10_000;
 /// No scenario takes longer.
 const WHOLE: Duration = Duration::from_secs(3600);
 
@@ -416,7 +418,8 @@ fn byte(text: &str) -> Option<u8> {
 fn reactions(how: &[&str]) -> Option<VecDeque<Reaction>> {
     let always = |says: Says| Some([Reaction::Says(says)].into());
     let for_some = |says: Says, times: u32| {
-        let mut reactions: VecDeque<_> = vec![Reaction::Says(says); times as usize].into();
+        let times = (times <= TIMES_MAX).then_some(times as usize)?;
+        let mut reactions: VecDeque<_> = vec![Reaction::Says(says); times].into();
         reactions.push_back(Reaction::Normal);
         Some(reactions)
     };

@@ -15,6 +15,13 @@ use std::vec::IntoIter;
 
 use super::words::{DISK, DISKS, Piece, Token, UNKNOWN, expand, fits, tokens};
 
+/// Threads of an `iot` at most: the requests of more would not fit one queue.
+const THREADS_MAX: usize = 64;
+/// Nothing takes longer.
+const TIME_MAX: Duration = Duration::from_secs(3600);
+/// Commands within commands.
+const DEPTH_MAX: usize = 64;
+
 /// A step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -60,7 +67,7 @@ pub struct IotStep {
 ///
 /// It is no script.
 pub fn parse(text: &str) -> Result<(Vec<Step>, bool), String> {
-    let nodes = Parser(tokens(text)?.into_iter().peekable()).list(&[])?;
+    let nodes = Parser::new(tokens(text)?).list(&[])?;
     let mut shell = Shell::default();
     let mut steps = Vec::new();
     shell.list(&nodes, &mut steps);
@@ -90,29 +97,38 @@ enum Node {
     Sub(Vec<Item>),
 }
 
-struct Parser(Peekable<IntoIter<Token>>);
+struct Parser {
+    tokens: Peekable<IntoIter<Token>>,
+    /// Lists that are being read.
+    depth: usize,
+}
 
 fn is(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(pieces) if matches!(&pieces[..], [Piece::Text(text)] if text == word))
 }
 
 impl Parser {
+    fn new(tokens: Vec<Token>) -> Self {
+        let tokens = tokens.into_iter().peekable();
+        Self { tokens, depth: 0 }
+    }
+
     fn skip(&mut self, operators: &[&str]) {
         while self
-            .0
+            .tokens
             .next_if(|t| matches!(t, Token::Operator(o) if operators.contains(o)))
             .is_some()
         {}
     }
 
     fn take(&mut self, operator: &str) -> bool {
-        self.0
+        self.tokens
             .next_if(|t| matches!(t, Token::Operator(o) if *o == operator))
             .is_some()
     }
 
     fn expect(&mut self, word: &str) -> Result<(), String> {
-        self.0
+        self.tokens
             .next_if(|t| is(t, word))
             .map(drop)
             .ok_or_else(|| format!("{word} is missing"))
@@ -122,12 +138,17 @@ impl Parser {
     fn list(&mut self, ends: &[&str]) -> Result<Vec<Item>, String> {
         let mut items = Vec::new();
         let mut only_then = false;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(format!("more than {DEPTH_MAX} commands within each other"));
+        }
         loop {
             self.skip(&[";"]);
             let over = |t: &Token| {
                 matches!(t, Token::Operator(")" | ";;")) || ends.iter().any(|e| is(t, e))
             };
-            if self.0.peek().is_none_or(over) {
+            if self.tokens.peek().is_none_or(over) {
+                self.depth -= 1;
                 return Ok(items);
             }
             let node = self.command()?;
@@ -151,11 +172,11 @@ impl Parser {
             }
             return Ok(Node::Sub(inside));
         }
-        if self.0.next_if(|t| is(t, "for")).is_some() {
+        if self.tokens.next_if(|t| is(t, "for")).is_some() {
             let variable = expand(&self.word()?, &BTreeMap::new());
             self.expect("in")?;
             let mut words = Vec::new();
-            while matches!(self.0.peek(), Some(Token::Word(_))) {
+            while matches!(self.tokens.peek(), Some(Token::Word(_))) {
                 words.push(self.word()?);
             }
             self.skip(&[";"]);
@@ -164,7 +185,7 @@ impl Parser {
             self.expect("done")?;
             return Ok(Node::For(variable, words, body));
         }
-        if self.0.next_if(|t| is(t, "case")).is_some() {
+        if self.tokens.next_if(|t| is(t, "case")).is_some() {
             return self.case();
         }
         self.simple()
@@ -176,7 +197,7 @@ impl Parser {
         let mut arms = Vec::new();
         loop {
             self.skip(&[";", ";;"]);
-            if self.0.next_if(|t| is(t, "esac")).is_some() {
+            if self.tokens.next_if(|t| is(t, "esac")).is_some() {
                 return Ok(Node::Case(word, arms));
             }
             let mut patterns = vec![self.word()?];
@@ -191,7 +212,7 @@ impl Parser {
     }
 
     fn word(&mut self) -> Result<Word, String> {
-        match self.0.next() {
+        match self.tokens.next() {
             Some(Token::Word(word)) => Ok(word),
             other => Err(format!("a word is missing: {other:?}")),
         }
@@ -201,14 +222,16 @@ impl Parser {
         let mut words = Vec::new();
         let mut redirect = None;
         loop {
-            match self.0.peek() {
+            match self.tokens.peek() {
                 Some(Token::Word(_)) => words.push(self.word()?),
                 Some(Token::Operator(o @ ("<" | ">"))) => {
                     let operator = *o;
-                    self.0.next();
+                    self.tokens.next();
                     redirect = Some((operator, self.word()?));
                 }
-                _ if words.is_empty() => return Err(format!("no command: {:?}", self.0.peek())),
+                _ if words.is_empty() => {
+                    return Err(format!("no command: {:?}", self.tokens.peek()));
+                }
                 _ => return Ok(Node::Simple(words, redirect)),
             }
         }
@@ -313,12 +336,14 @@ impl Shell {
             (["sleep", time], None) => seconds(time).map_or_else(unknown, Step::Sleep),
             (["iot", device, time, threads, buffered @ ..], _) => {
                 match (disk(device), seconds(time), threads.parse()) {
-                    (Some(target), Some(time), Ok(threads)) => Step::Iot(IotStep {
-                        target,
-                        time,
-                        threads,
-                        buffered: buffered == ["buf"],
-                    }),
+                    (Some(target), Some(time), Ok(threads @ 0..=THREADS_MAX)) => {
+                        Step::Iot(IotStep {
+                            target,
+                            time,
+                            threads,
+                            buffered: buffered == ["buf"],
+                        })
+                    }
                     _ => unknown(),
                 }
             }
@@ -360,7 +385,8 @@ fn say(text: &str) -> Step {
 }
 
 fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+    let time = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
+    (time <= TIME_MAX).then_some(time)
 }
 
 /// The target in a path with `$(disk N)` in it.
