@@ -7,6 +7,7 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
+use real::rpc::client::RpcClient;
 use real::testbed::RealTestbed;
 use scenarios::CheckId;
 use scenarios::report::Report;
@@ -25,6 +26,8 @@ use crate::testbed as make;
 const LOOK: Duration = Duration::from_millis(100);
 /// So many looks: twenty seconds.
 const LOOKS_MAX: u32 = 200;
+/// A target that lives answers within this.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A repro, ready to be imposed on targets.
 pub struct OnTarget<'a> {
@@ -141,12 +144,25 @@ fn came_back(
     volume: Option<fio_model::Volume>,
 ) -> Result<RealTestbed, RunError> {
     for _ in 1..LOOKS_MAX {
+        if !answers(options) && !crate::interrupt::asked() {
+            thread::sleep(LOOK);
+            continue;
+        }
         match on_sockets::testbed(options, volume, true) {
             Err(unmade) if unmade.passes && !crate::interrupt::asked() => thread::sleep(LOOK),
             made => return made.map_err(|unmade| unmade.error),
         }
     }
     on_sockets::testbed(options, volume, true).map_err(|unmade| unmade.error)
+}
+
+/// Whether the target answers. One that dies may take connections for a while.
+fn answers(options: &RunOptions) -> bool {
+    let TargetKind::Spdk(spdk) = &options.target else {
+        return true;
+    };
+    let client = RpcClient::connect(&spdk.rpc_socket, PATIENCE);
+    client.is_ok_and(|mut client| client.call("vhost_get_controllers", None).is_ok())
 }
 
 /// Carries `what` out on `testbed`: what was broken.
