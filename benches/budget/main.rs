@@ -20,6 +20,8 @@ use support::cpu::{per_unit, spread};
 use support::floor::Floor;
 
 const ROUNDS: usize = 7;
+/// Fios of one measurement.
+const TIMES: u32 = 4;
 /// Schedules of one measurement.
 const SCHEDULES: u64 = 200;
 /// Schedules over which page faults are counted.
@@ -30,15 +32,17 @@ const DEFAULT: Volume = Volume {
     scale: 1,
 };
 
-/// A row whose unit is a verified I/O: a ratio to the floor.
+/// A row whose unit is a verified I/O: a ratio to the floor, which is measured before and after each
+/// round, as the machine's speed changes from one second to the next.
 fn of_floor(what: &str, floor: &mut Floor, mut work: impl FnMut() -> u64, must: f64, aim: f64) {
     work();
     let mut ratios = Vec::new();
     let mut costs = Vec::new();
     for _ in 0..ROUNDS {
-        let base = per_unit(&mut || floor.run(20_000));
-        let cost = per_unit(&mut work);
-        ratios.push(cost / base);
+        let before = per_unit(&mut || floor.run(20_000));
+        let cost = per_unit(&mut || (0..TIMES).map(|_| work()).sum());
+        let after = per_unit(&mut || floor.run(20_000));
+        ratios.push(cost / f64::midpoint(before, after));
         costs.push(cost);
     }
     let (least, ratio, most) = spread(&ratios);
@@ -49,8 +53,7 @@ fn of_floor(what: &str, floor: &mut Floor, mut work: impl FnMut() -> u64, must: 
     );
 }
 
-/// A row whose unit is a schedule: microseconds, over `count` of them. The kernel counts CPU time in
-/// ticks of up to 4 ms, so a measurement has to be many times that.
+/// A row whose unit is a schedule: microseconds, over `count` of them.
 fn of_schedules(what: &str, count: u64, mut schedule: impl FnMut(), must: f64, aim: f64) {
     let mut some = || {
         (0..count).for_each(|_| schedule());

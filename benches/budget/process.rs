@@ -35,13 +35,8 @@ pub fn peak_resident() -> u64 {
 ///
 /// # Panics
 ///
-/// If the kernel does not say (`/proc/thread-self/schedstat`).
+/// If the kernel has no such clock (`CONFIG_POSIX_TIMERS`).
 pub fn thread_time() -> Duration {
-    let text =
-        std::fs::read_to_string("/proc/thread-self/schedstat").expect("needs schedstat in /proc");
-    let nanos = text
-        .split_whitespace()
-        .next()
-        .and_then(|field| field.parse().ok());
-    Duration::from_nanos(nanos.expect("schedstat starts with nanoseconds"))
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    now.expect("a clock of a thread's CPU time").into()
 }

@@ -48,7 +48,7 @@ pub use job::{IoEngine, Job, ReadWrite, Span};
 pub use job_error::{JobError, JobErrorKind};
 pub use job_file::JobFile;
 pub use pattern::{Mismatch, PATTERN_MAX, Pattern};
-pub use payload::fill;
+pub use payload::{fill, fill_from, is_pristine};
 pub use random::{SeedTable, Taus88};
 pub use request::{Completion, Next, Op, Request, UnitId};
 pub use result::{

@@ -65,6 +65,17 @@ pub fn fill(seed: u64, buffer: &mut [u8]) {
     }
 }
 
+/// Fills `buffer` with what stands from byte `at` on in the payload of `seed`.
+///
+/// # Panics
+///
+/// If `at` is no multiple of 32.
+pub fn fill_from(seed: u64, at: usize, buffer: &mut [u8]) {
+    assert!(at.is_multiple_of(GROUP), "{at} is inside a group");
+    let skipped = STEP.wrapping_pow((at / GROUP) as u32);
+    fill(seed.wrapping_mul(skipped), buffer);
+}
+
 /// Whether `bytes` are the payload of `seed` from byte `at` of an I/O on.
 ///
 /// Says no, too, where it would have to know the length of the whole I/O: when `bytes` does not

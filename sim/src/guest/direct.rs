@@ -13,7 +13,7 @@ use scenarios::{FioId, Io, Time};
 use super::Guest;
 use super::events::{NO_BUFFER, Work};
 use super::flow::{Flow, Kind};
-use super::io::{Asked, DIRECT, Submitted};
+use super::io::{Asked, DIRECT};
 use super::removal::RemoveStage;
 use crate::end::Cx;
 use crate::message::FromGuest;
@@ -67,6 +67,9 @@ impl Guest {
             buffer_offset: 0,
             verify: false,
         };
+        if self.waits_for_room(&request, io.disk, io.cpu) {
+            return false;
+        }
         let disk = &self.disks[io.disk];
         let seen = Io {
             id: io.tag,
@@ -85,7 +88,8 @@ impl Guest {
             io: seen,
             addr: io.addr,
         };
-        self.submit(&request, asked, cx) == Submitted::Yes
+        self.submit(&request, asked, cx);
+        true
     }
 
     /// `echo 1 > /sys/block/sdX/device/delete`.

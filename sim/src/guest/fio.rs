@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use fio_model::{
     Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
-    StrictKind, exit_status, fingerprint,
+    fingerprint,
 };
-use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
+use scenarios::{DiskId, FioId, Io, Observation, Place, Time};
 use vm_memory::GuestAddress;
 
 use super::disk::Disk;
-use super::io::Submitted;
+use super::fio_end::FioRun;
+use super::io::Asked;
 use super::layout::{THREAD_BYTES, thread_buffers};
 use super::{CPUS, Digests, Guest, GuestTurn, Power};
 use crate::access::Access as _;
@@ -26,10 +27,6 @@ use crate::message::FromGuest;
 const BATCH_MAX: usize = 32;
 /// CPU time of a request on its way down, and of a completion: about 2 µs each with verification.
 const REQUEST_NS: u64 = 2_000;
-/// The whole of a job's clock when the job itself has no run time.
-const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
-/// Messages of a job that are kept for the report.
-const MESSAGES_MAX: usize = 3;
 
 /// What a thread sleeps on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +41,26 @@ enum Sleep {
 /// A fio thread on its disk.
 #[derive(Clone)]
 pub struct Thread {
-    fio: FioId,
+    /// Which fio it is of.
+    pub fio: FioId,
     /// The disk that was opened.
     pub disk: usize,
     /// The CPU that it runs on.
     pub cpu: usize,
-    id: DiskId,
-    place: Place,
-    file: FioThread,
+    /// The disk as the plan names it.
+    pub id: DiskId,
+    /// Where the disk was.
+    pub place: Place,
+    /// What it does.
+    pub file: FioThread,
     buffers: u64,
     batch: Vec<Request>,
     submitted: usize,
     /// Completions that it has not reaped.
     pub inbox: VecDeque<(usize, Completion)>,
     sleep: Sleep,
-    seen_io: bool,
+    /// An I/O has ended well.
+    pub seen_io: bool,
 }
 
 impl Thread {
@@ -67,24 +69,6 @@ impl Thread {
     pub fn wants_completions(&self) -> bool {
         self.sleep == Sleep::Reap
     }
-}
-
-/// A fio that runs, with the threads that have ended.
-#[derive(Clone, Debug)]
-pub struct FioRun {
-    fio: FioId,
-    whole: Duration,
-    running: usize,
-    results: Vec<JobResult>,
-    ends: Vec<FioJobEnd>,
-}
-
-/// Somebody waits for a job's clock.
-#[derive(Clone, Copy, Debug)]
-pub struct ClockWait {
-    ticket: Ticket,
-    fio: FioId,
-    permille: u32,
 }
 
 impl Guest {
@@ -97,18 +81,7 @@ impl Guest {
         cx: &mut Cx<'_, FromGuest>,
     ) {
         let runtime = Duration::from_nanos(file.template().runtime_ns);
-        let whole = if runtime.is_zero() {
-            CLOCK_DEFAULT
-        } else {
-            runtime
-        };
-        self.fios.push(FioRun {
-            fio,
-            whole,
-            running: 0,
-            results: Vec::new(),
-            ends: Vec::new(),
-        });
+        self.fios.push(FioRun::new(fio, runtime));
         let mut number = 0;
         for (id, place) in on {
             let disk = self
@@ -208,7 +181,7 @@ impl Guest {
         while submitted < BATCH_MAX && reaped < BATCH_MAX {
             let thread = self.threads[slot].as_mut().expect("it runs");
             if thread.submitted < thread.batch.len() {
-                if self.submit_next(slot, cx) == Submitted::NoRoom {
+                if !self.submit_next(slot, cx) {
                     break;
                 }
                 submitted += 1;
@@ -271,10 +244,19 @@ impl Guest {
         }
     }
 
-    /// Hands the next request of the batch over.
-    fn submit_next(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> Submitted {
-        let thread = self.threads[slot].as_mut().expect("it runs");
+    /// Hands the next request of the batch over; `false` if it has to wait for another one to end.
+    fn submit_next(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> bool {
+        let thread = self.threads[slot].as_ref().expect("it runs");
         let request = thread.batch[thread.submitted];
+        let (disk, cpu) = (thread.disk, thread.cpu);
+        if self.waits_for_room(&request, disk, cpu) {
+            let hba = usize::from(self.disks[disk].hba);
+            self.hbas[hba].room_wanted.push(slot);
+            let thread = self.threads[slot].as_mut().expect("it runs");
+            thread.sleep = Sleep::Room;
+            return false;
+        }
+        let thread = self.threads[slot].as_mut().expect("it runs");
         let size = u64::from(thread.file.buffer_len());
         let start = thread.buffers + u64::from(request.unit.0) * size;
         let addr = start + u64::from(request.buffer_offset);
@@ -292,28 +274,29 @@ impl Guest {
             }
         }
         let id = u64::from(self.config.vm.0) << 48 | self.io_count;
-        let (fio, disk, place) = (thread.fio, thread.id, thread.place);
-        let (write, offset, len) = (request.op == Op::Write, request.offset, request.len);
         let io = Io {
             id,
-            fio,
-            disk,
-            place,
-            write,
-            offset,
-            len,
+            fio: thread.fio,
+            disk: thread.id,
+            place: thread.place,
+            write: request.op == Op::Write,
+            offset: request.offset,
+            len: request.len,
             wrote,
         };
-        let submitted = self.submit_io(slot, &request, (io, addr), cx);
-        let thread = self.threads[slot].as_mut().expect("it runs");
-        if submitted == Submitted::Yes {
-            self.io_count += 1;
-            thread.submitted += 1;
-            thread.sleep = Sleep::No;
-        } else {
-            thread.sleep = Sleep::Room;
-        }
-        submitted
+        thread.submitted += 1;
+        thread.sleep = Sleep::No;
+        self.io_count += 1;
+        let thread = slot;
+        let asked = Asked {
+            thread,
+            disk,
+            cpu,
+            io,
+            addr,
+        };
+        self.submit(&request, asked, cx);
+        true
     }
 
     /// Takes completions; returns how many.
@@ -365,132 +348,6 @@ impl Guest {
                 .complete(io.unit, completion, &self.scratch, digests);
         }
         reaped
-    }
-
-    fn thread_stopped(&mut self, fio: FioId, at: (DiskId, Place), volume: u64, result: JobResult) {
-        if let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) {
-            run.running -= 1;
-        }
-        self.thread_ended(fio, at, volume, result);
-    }
-
-    fn thread_ended(
-        &mut self,
-        fio: FioId,
-        (disk, place): (DiskId, Place),
-        volume: u64,
-        result: JobResult,
-    ) {
-        let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) else {
-            return;
-        };
-        let messages = result.messages.iter().take(MESSAGES_MAX).cloned();
-        let messages = messages.chain(result.continued_line()).collect();
-        let found = |no_data: bool| {
-            let found = result.strict_violations.iter();
-            let such = found.filter(|found| (found.kind == StrictKind::NoData) == no_data);
-            such.take(MESSAGES_MAX).map(ToString::to_string).collect()
-        };
-        run.ends.push(FioJobEnd {
-            disk,
-            place,
-            error: result.error.0,
-            hung: result.is_hung,
-            written: result.blocks_written(),
-            verified: result.blocks_verified(),
-            volume,
-            messages,
-            strict: found(false),
-            no_data: found(true),
-        });
-        run.results.push(result);
-    }
-
-    fn end_fio_if_over(&mut self, fio: FioId, cx: &mut Cx<'_, FromGuest>) {
-        let over = self
-            .fios
-            .iter()
-            .position(|run| run.fio == fio && run.running == 0);
-        let Some(over) = over else { return };
-        let mut run = self.fios.remove(over);
-        run.ends.sort_by_key(|end| end.disk);
-        let exit = exit_status(&run.results).unwrap_or(u8::MAX);
-        cx.see(Observation::FioEnded {
-            fio,
-            exit,
-            jobs: run.ends,
-        });
-        self.answer_clocks(cx);
-    }
-
-    /// All fio threads end with `errno`: their guest goes away under them.
-    pub(super) fn end_applications(&mut self, errno: Errno, cx: &mut Cx<'_, FromGuest>) {
-        self.stop_threads(cx, |mut result| {
-            result.error = errno;
-            result
-        });
-        self.forget_all_ios();
-        self.end_resets(cx);
-    }
-
-    /// Nothing will ever come back: the threads that wait have hung.
-    pub(super) fn give_up(&mut self, cx: &mut Cx<'_, FromGuest>) {
-        self.stop_threads(cx, |result| result.hung());
-    }
-
-    fn stop_threads(&mut self, cx: &mut Cx<'_, FromGuest>, end: impl Fn(JobResult) -> JobResult) {
-        for slot in 0..self.threads.len() {
-            self.set(self.fio_actor(slot), When::Blocked);
-            let Some(thread) = self.threads[slot].take() else {
-                continue;
-            };
-            for (n, _) in &thread.inbox {
-                self.forget_io(*n);
-            }
-            let volume = thread.file.progress().volume;
-            let result = end(thread.file.result().clone());
-            self.thread_stopped(thread.fio, (thread.id, thread.place), volume, result);
-        }
-        for fio in self.fios.iter().map(|run| run.fio).collect::<Vec<_>>() {
-            self.end_fio_if_over(fio, cx);
-        }
-    }
-
-    /// Answers `ticket` when the clock of `fio` says `at`.
-    pub(super) fn wait_job_clock(
-        &mut self,
-        ticket: Ticket,
-        fio: FioId,
-        at: Duration,
-        cx: &mut Cx<'_, FromGuest>,
-    ) {
-        let run = self.fios.iter().find(|run| run.fio == fio);
-        let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
-        let permille = at.as_nanos().saturating_mul(1000) / whole.as_nanos().max(1);
-        self.waits.push(ClockWait {
-            ticket,
-            fio,
-            permille: permille.min(1000) as u32,
-        });
-        self.answer_clocks(cx);
-    }
-
-    /// The clock of a fio is that of its slowest thread, once each has seen I/O.
-    fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
-        let threads = &self.threads;
-        self.waits.retain(|wait| {
-            let mut mine = threads
-                .iter()
-                .flatten()
-                .filter(|thread| thread.fio == wait.fio);
-            let over = mine
-                .all(|thread| thread.seen_io && thread.file.progress().permille >= wait.permille);
-            if over {
-                let (ticket, result) = (wait.ticket, Ok(0));
-                cx.see(Observation::Answered { ticket, result });
-            }
-            !over
-        });
     }
 }
 

@@ -66,50 +66,22 @@ pub struct AppIo {
     pub answer: Option<(u8, u8, u32)>,
 }
 
-/// What came of handing a request to the block layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It is under way, or has already failed; either way its end will be reaped.
-    Yes,
-    /// No request can be had: 128 are in flight in that queue, or on that disk.
-    NoRoom,
-}
-
 impl Guest {
-    /// Hands a request of a fio thread to the block layer.
-    pub(super) fn submit_io(
-        &mut self,
-        thread: usize,
-        request: &Request,
-        (io, addr): (Io, u64),
-        cx: &mut Cx<'_, FromGuest>,
-    ) -> Submitted {
-        let owner = self.threads[thread]
-            .as_ref()
-            .expect("a thread that runs submits");
-        let (disk, cpu) = (owner.disk, owner.cpu);
-        let asked = Asked {
-            thread,
-            disk,
-            cpu,
-            io,
-            addr,
-        };
-        let submitted = self.submit(request, asked, cx);
-        if submitted == Submitted::NoRoom {
-            let hba = usize::from(self.disks[disk].hba);
-            self.hbas[hba].room_wanted.push(thread);
-        }
-        submitted
+    /// Whether a request has to wait for another one to end: 128 are in flight in that queue, or on that
+    /// disk.
+    pub(super) fn waits_for_room(&self, request: &Request, disk: usize, cpu: usize) -> bool {
+        let disk = &self.disks[disk];
+        let hba = &self.hbas[usize::from(disk.hba)];
+        let vring = VringIndex(REQUESTQ.0 + cpu as u16);
+        let full = disk.in_flight >= QUEUE_DEPTH || !hba.has_room(vring);
+        full && disk.enter(request.offset, request.len) == Entry::Pass
+            && disk.gate() == Gate::Open
+            && !hba.is_broken(vring)
     }
 
-    /// Hands a request to the block layer, for whom it may be.
-    pub(super) fn submit(
-        &mut self,
-        request: &Request,
-        asked: Asked,
-        cx: &mut Cx<'_, FromGuest>,
-    ) -> Submitted {
+    /// Hands a request to the block layer, for whom it may be: one that does not wait for room. Its end will
+    /// be reaped.
+    pub(super) fn submit(&mut self, request: &Request, asked: Asked, cx: &mut Cx<'_, FromGuest>) {
         let Asked {
             thread,
             disk,
@@ -118,13 +90,7 @@ impl Guest {
             addr,
         } = asked;
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
-        let hba = usize::from(self.disks[disk].hba);
         let entry = self.disks[disk].enter(request.offset, request.len);
-        let passes = entry == Entry::Pass && self.disks[disk].gate() == Gate::Open;
-        let full = self.disks[disk].in_flight >= QUEUE_DEPTH || !self.hbas[hba].has_room(vring);
-        if full && passes && !self.hbas[hba].is_broken(vring) {
-            return Submitted::NoRoom;
-        }
         if self.config.per_io && thread != DIRECT {
             cx.see(Observation::IoSubmitted(io));
         }
@@ -156,7 +122,6 @@ impl Guest {
             (Entry::PastEnd, Op::Read) => self.finish_io(n, Completion::Done { bytes: 0 }, cx.now),
             (Entry::PastEnd, Op::Write) => self.fail_io(n, Errno::ENOSPC, cx.now),
         }
-        Submitted::Yes
     }
 
     /// Dispatches a request, for the first time or again: through the gate into the ring.

@@ -154,11 +154,11 @@ fn carry_out(
     Ok(BdevStatus::Success)
 }
 
-/// From the device's pages into guest memory, no buffer between.
+/// From the device's pages into guest memory.
 fn read(
     memory: &GuestMemory,
     iovs: &[Iov],
-    stores: &Stores,
+    stores: &mut Stores,
     store: StoreId,
     mut at: u64,
     mut left: u64,
@@ -190,9 +190,13 @@ fn write(
     for iov in iovs {
         let len = left.min(u64::from(iov.len));
         each_page(at, len as usize, |number, offset, from, count| {
-            let page = &mut stores.page_mut(store, number, count == PAGE)[offset..offset + count];
             let source = GuestAddress(iov.addr + from as u64);
-            gone |= memory.read_at(page, source).is_err();
+            let mut copy = |page: &mut [u8]| gone |= memory.read_at(page, source).is_err();
+            if count == PAGE {
+                stores.put(store, number, |page| copy(page));
+            } else {
+                copy(&mut stores.page_mut(store, number)[offset..offset + count]);
+            }
         });
         at += len;
         left -= len;

@@ -60,15 +60,10 @@ pub struct SimOptions {
 /// A scaled volume is a few hundred requests, which a fast NVMe device answers before the target has
 /// read one RPC (it looks every 4 ms). It is given a slow disk: 1 to 9 ms a request.
 fn latencies(volume: Option<Volume>) -> Latencies {
-    let scaled = volume.is_some_and(|volume| volume.scale > 1);
-    let usual = Latencies::default();
-    if scaled {
-        Latencies {
-            nvme: (1_000_000, 9_000_000),
-            ..usual
-        }
+    if volume.is_some_and(|volume| volume.scale > 1) {
+        Latencies::SLOW
     } else {
-        usual
+        Latencies::USUAL
     }
 }
 

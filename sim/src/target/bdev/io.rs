@@ -99,12 +99,6 @@ struct Flight {
     aborters: [Option<BdevHandle>; 2],
 }
 
-/// NVMe devices post what they have completed so often, all at the same moments.
-///
-/// The latencies are this model's own, so is how they are grouped: to the nanosecond, each completion
-/// would be a turn of the devices, a poll and an interrupt of its own, which no busy reactor sees.
-const COMPLETION_PERIOD: Duration = Duration::from_micros(8);
-
 /// All I/O in flight.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
@@ -120,6 +114,7 @@ pub struct Engine {
 impl Engine {
     /// Nothing in flight.
     pub fn reset(&mut self, latencies: Latencies) {
+        assert!(latencies.nvme_period > 0, "devices post what they complete");
         self.latencies = latencies;
         self.flights.clear();
         self.free.clear();
@@ -276,7 +271,7 @@ impl Engine {
         let drawn = dice.between(latency.0, latency.1.max(latency.0));
         let due = from + Duration::from_nanos(u64::from(drawn));
         if grouped {
-            return Time(due.0.next_multiple_of(COMPLETION_PERIOD.as_nanos() as u64));
+            return Time(due.0.next_multiple_of(self.latencies.nvme_period.into()));
         }
         if undelayed && latency == self.latencies.malloc {
             // A malloc bdev completes in the order of submission, from one poller.

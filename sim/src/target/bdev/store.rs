@@ -1,6 +1,9 @@
 //! What is written on the devices: 4 KiB pages, only those that were ever written.
 //!
-//! Knows bytes and offsets, no blocks, no bdevs. Pages are kept when a store goes, and used again.
+//! Knows bytes and offsets, no blocks, no bdevs; how pages are kept stands in `pages`. They are kept when
+//! a store goes, and used again.
+
+use super::pages::{Kept, Pages};
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
@@ -15,27 +18,23 @@ static ZEROES: [u8; PAGE] = [0; PAGE];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreId(u32);
 
-/// Pages that are allocated at once.
-const SLAB: usize = 512;
-
 /// The contents of all devices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Stores {
     stores: Vec<Directory>,
     free_stores: Vec<u32>,
     /// Stores in use or free; more may lie behind them, empty.
     made: u32,
-    slabs: Vec<Box<[u8]>>,
-    /// Pages that were ever used.
-    used: u32,
-    free_pages: Vec<u32>,
+    pages: Pages,
     mark: Option<Mark>,
+    /// Room for a page on its way.
+    scratch: Vec<u8>,
 }
 
-/// Page numbers + 1, two levels deep; 0 is a page of zeroes.
+/// Where the pages are, two levels deep.
 #[derive(Clone, Debug, Default)]
 struct Directory {
-    chunks: Vec<Option<Box<[u32; CHUNK]>>>,
+    chunks: Vec<Option<Box<[Kept; CHUNK]>>>,
 }
 
 /// What to put back to have all contents as they were when it was set.
@@ -45,10 +44,21 @@ struct Directory {
 struct Mark {
     free_stores: Vec<u32>,
     made: u32,
-    /// Whether a page has been taken into use since, by page.
-    fresh: Vec<bool>,
     /// Entries of directories that have changed: store, page number, and what stood there.
-    changed: Vec<(u32, u64, u32)>,
+    changed: Vec<(u32, u64, Kept)>,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self {
+            stores: Vec::new(),
+            free_stores: Vec::new(),
+            made: 0,
+            pages: Pages::default(),
+            mark: None,
+            scratch: Vec::new(),
+        }
+    }
 }
 
 impl Stores {
@@ -76,7 +86,7 @@ impl Stores {
         for chunk in 0..self.stores[id.0 as usize].chunks.len() {
             if self.stores[id.0 as usize].chunks[chunk].is_some() {
                 for place in 0..CHUNK {
-                    self.set(id, (chunk, place), 0);
+                    self.set(id, (chunk, place), Kept::NOWHERE);
                 }
             }
         }
@@ -85,9 +95,9 @@ impl Stores {
     /// Forgets all devices, and the mark.
     pub fn delete_all(&mut self) {
         self.mark = None;
-        for index in 0..self.made {
-            self.clear(StoreId(index));
-        }
+        let chunks = self.stores.iter_mut().flat_map(|store| &mut store.chunks);
+        chunks.flatten().for_each(|chunk| chunk.fill(Kept::NOWHERE));
+        self.pages.give_all_back();
         self.made = 0;
         self.free_stores.clear();
     }
@@ -102,11 +112,11 @@ impl Stores {
             let (chunk, place) = split(number);
             let now = self.stores[id as usize].chunks[chunk].as_ref();
             let kept = now.is_some_and(|chunk| chunk[place] == old);
-            if old != 0 && !kept {
-                self.free_pages.push(old - 1);
+            if old != Kept::NOWHERE && !kept {
+                self.pages.give_back(old);
             }
         }
-        mark.fresh.fill(false);
+        self.pages.settle();
     }
 
     /// Puts all contents back as they were at the last [`Stores::mark`], which stays.
@@ -121,9 +131,8 @@ impl Stores {
             let chunk = self.stores[id as usize].chunks[chunk].as_mut();
             let entry = &mut chunk.expect("an entry that was changed is there")[place];
             let now = std::mem::replace(entry, old);
-            if now != 0 && mark.fresh[now as usize - 1] {
-                mark.fresh[now as usize - 1] = false;
-                self.free_pages.push(now - 1);
+            if now != Kept::NOWHERE && self.pages.is_fresh(now) {
+                self.pages.give_back(now);
             }
         }
         self.free_stores.clone_from(&mark.free_stores);
@@ -131,104 +140,70 @@ impl Stores {
         self.mark = Some(mark);
     }
 
-    /// Bytes of the pages in use.
+    /// Bytes of the pages in use, however they are kept.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (u64::from(self.used) - self.free_pages.len() as u64) * PAGE as u64
+        (self.pages.in_use() * PAGE) as u64
     }
 
-    /// Whether a page may be written or given back: the mark does not need it.
-    fn is_free_to_change(&self, page: u32) -> bool {
-        let fresh = |mark: &Mark| mark.fresh.get(page as usize).copied().unwrap_or(false);
-        self.mark.as_ref().is_none_or(fresh)
-    }
-
-    /// Changes the entry of a directory, and gives back the page that stood there.
-    fn set(&mut self, id: StoreId, (chunk, place): (usize, usize), to: u32) {
+    /// Changes the entry of a directory, and gives back the page that stood there, unless the mark needs it.
+    fn set(&mut self, id: StoreId, (chunk, place): (usize, usize), to: Kept) {
         let entries = self.stores[id.0 as usize].chunks[chunk].as_mut();
         let entry = &mut entries.expect("an entry that is set is there")[place];
         let old = std::mem::replace(entry, to);
         if old == to {
             return;
         }
-        let gives_back = old != 0 && self.is_free_to_change(old - 1);
-        if gives_back {
-            self.free_pages.push(old - 1);
-        }
-        if let Some(mark) = &mut self.mark {
-            if gives_back {
-                mark.fresh[old as usize - 1] = false;
-                // It stood there since the mark: how it came there has been noted.
-            } else {
-                let number = (chunk * CHUNK + place) as u64;
-                mark.changed.push((id.0, number, old));
-            }
+        if old != Kept::NOWHERE && self.pages.is_fresh(old) {
+            // It stood there since the mark: how it came there has been noted.
+            self.pages.give_back(old);
+        } else if let Some(mark) = &mut self.mark {
+            let number = (chunk * CHUNK + place) as u64;
+            mark.changed.push((id.0, number, old));
         }
     }
 
-    /// The page `number` of a device, to read.
-    #[must_use]
-    pub fn page(&self, id: StoreId, number: u64) -> &[u8; PAGE] {
-        let (chunk, place) = split(number);
-        let found = self.stores[id.0 as usize].chunks.get(chunk);
-        match found.and_then(Option::as_ref).map(|chunk| chunk[place]) {
-            None | Some(0) => &ZEROES,
-            Some(page) => self.bytes_of(page - 1),
-        }
-    }
-
-    /// The page `number` of a device, to write; with `whole`, all of it, whatever it holds now.
-    pub fn page_mut(&mut self, id: StoreId, number: u64, whole: bool) -> &mut [u8; PAGE] {
+    /// Where the page `number` of a device is; its place in the directory is made.
+    fn entry(&mut self, id: StoreId, number: u64) -> Kept {
         let (chunk, place) = split(number);
         let chunks = &mut self.stores[id.0 as usize].chunks;
         if chunks.len() <= chunk {
             chunks.resize_with(chunk + 1, || None);
         }
-        let entry = chunks[chunk].get_or_insert_with(|| Box::new([0; CHUNK]))[place];
-        let mut page = entry.wrapping_sub(1);
-        if entry == 0 || !self.is_free_to_change(page) {
-            let old = page;
-            page = self.take_page(entry == 0 && !whole);
-            if entry != 0 && !whole {
-                let old = *self.bytes_of(old);
-                *self.bytes_of_mut(page) = old;
-            }
-            self.set(id, (chunk, place), page + 1);
+        chunks[chunk].get_or_insert_with(|| Box::new([Kept::NOWHERE; CHUNK]))[place]
+    }
+
+    /// The page `number` of a device, to read.
+    pub fn page(&mut self, id: StoreId, number: u64) -> &[u8; PAGE] {
+        let (chunk, place) = split(number);
+        let found = self.stores[id.0 as usize].chunks.get(chunk);
+        match found.and_then(Option::as_ref).map(|chunk| chunk[place]) {
+            None | Some(Kept::NOWHERE) => &ZEROES,
+            Some(kept) => self.pages.get(kept, room(&mut self.scratch)),
         }
-        self.bytes_of_mut(page)
     }
 
-    fn bytes_of(&self, page: u32) -> &[u8; PAGE] {
-        let (pages, _) = self.slabs[page as usize / SLAB].as_chunks();
-        &pages[page as usize % SLAB]
-    }
-
-    fn bytes_of_mut(&mut self, page: u32) -> &mut [u8; PAGE] {
-        let (pages, _) = self.slabs[page as usize / SLAB].as_chunks_mut();
-        &mut pages[page as usize % SLAB]
-    }
-
-    /// A page that nobody uses; of zeroes, if `clean`.
-    fn take_page(&mut self, clean: bool) -> u32 {
-        let page = if let Some(page) = self.free_pages.pop() {
-            if clean {
-                self.bytes_of_mut(page).fill(0);
-            }
-            page
-        } else {
-            self.used += 1;
-            if self.used as usize > self.slabs.len() * SLAB {
-                self.slabs.push(vec![0; SLAB * PAGE].into_boxed_slice());
-            }
-            self.used - 1
-        };
-        if let Some(mark) = &mut self.mark {
-            if mark.fresh.len() <= page as usize {
-                mark.fresh.resize(page as usize + 1, false);
-            }
-            mark.fresh[page as usize] = true;
+    /// The page `number` of a device, to write a part of.
+    pub fn page_mut(&mut self, id: StoreId, number: u64) -> &mut [u8; PAGE] {
+        let entry = self.entry(id, number);
+        let mut kept = entry;
+        if !entry.is_whole() || !self.pages.is_fresh(entry) {
+            let old = *self.page(id, number);
+            kept = self.pages.take_whole();
+            *self.pages.whole_mut(kept) = old;
+            self.set(id, split(number), kept);
         }
-        page
+        self.pages.whole_mut(kept)
+    }
+
+    /// Writes all of the page `number` of a device: what `fill` makes of a page of anything.
+    pub fn put(&mut self, id: StoreId, number: u64, fill: impl FnOnce(&mut [u8; PAGE])) {
+        let entry = self.entry(id, number);
+        let old = (entry != Kept::NOWHERE && self.pages.is_fresh(entry)).then_some(entry);
+        let page = room(&mut self.scratch);
+        fill(page);
+        let kept = self.pages.keep(page, old);
+        self.set(id, split(number), kept);
     }
 
     /// Zeroes a range; whole pages are given back.
@@ -239,12 +214,12 @@ impl Stores {
             let (chunk, place) = split(number);
             let chunks = &self.stores[id.0 as usize].chunks;
             if let Some(Some(entries)) = chunks.get(chunk)
-                && entries[place] != 0
+                && entries[place] != Kept::NOWHERE
             {
                 if here == PAGE as u64 {
-                    self.set(id, (chunk, place), 0);
+                    self.set(id, (chunk, place), Kept::NOWHERE);
                 } else {
-                    self.page_mut(id, number, false)[offset..offset + here as usize].fill(0);
+                    self.page_mut(id, number)[offset..offset + here as usize].fill(0);
                 }
             } else if chunks.get(chunk).is_none_or(Option::is_none) {
                 let next = (chunk as u64 + 1) * (CHUNK * PAGE) as u64;
@@ -259,7 +234,7 @@ impl Stores {
     }
 
     /// Copies out of a device.
-    pub fn read(&self, id: StoreId, at: u64, to: &mut [u8]) {
+    pub fn read(&mut self, id: StoreId, at: u64, to: &mut [u8]) {
         each_page(at, to.len(), |number, offset, from, count| {
             to[from..from + count].copy_from_slice(&self.page(id, number)[offset..offset + count]);
         });
@@ -268,10 +243,19 @@ impl Stores {
     /// Copies into a device.
     pub fn write(&mut self, id: StoreId, at: u64, bytes: &[u8]) {
         each_page(at, bytes.len(), |number, offset, from, count| {
-            self.page_mut(id, number, count == PAGE)[offset..offset + count]
-                .copy_from_slice(&bytes[from..from + count]);
+            let bytes = &bytes[from..from + count];
+            match bytes.as_array() {
+                Some(whole) => self.put(id, number, |page| *page = *whole),
+                None => self.page_mut(id, number)[offset..offset + count].copy_from_slice(bytes),
+            }
         });
     }
+}
+
+/// A page's room in `scratch`, made once.
+fn room(scratch: &mut Vec<u8>) -> &mut [u8; PAGE] {
+    scratch.resize(PAGE, 0);
+    scratch.first_chunk_mut().expect("it was made long enough")
 }
 
 /// Calls `f` with page number, offset in it, offset in the range, and bytes, for each page of a range.
@@ -321,8 +305,16 @@ mod tests {
         stores.delete(old);
         let new = stores.create();
         stores.write(new, 1, &[1]);
-        assert_eq!((stores.used, stores.bytes()), (3, PAGE as u64));
+        assert_eq!(stores.bytes(), PAGE as u64);
         assert_eq!(stores.page(new, 0)[..3], [0, 1, 0]);
+    }
+
+    /// A page of payload, to be kept short.
+    fn fios(seed: u32) -> [u8; PAGE] {
+        let mut page = [0; PAGE];
+        fio_model::fill(seed.into(), &mut page);
+        page[8..16].copy_from_slice(&u64::from(seed).to_le_bytes());
+        page
     }
 
     #[test]
@@ -335,12 +327,13 @@ mod tests {
             let (at, len) = (dice.below(12 * PAGE as u32), dice.below(3 * PAGE as u32));
             match dice.below(5) {
                 0 => stores.zero(disk, at.into(), len.into()),
+                3 => stores.write(disk, u64::from(at) / PAGE as u64 * PAGE as u64, &fios(at)),
                 1 => stores.write(disk, u64::from(at) / PAGE as u64 * PAGE as u64, &[7; PAGE]),
                 2 if len % 7 == 0 => stores.clear(disk),
                 _ => stores.write(disk, at.into(), &vec![len as u8; len as usize]),
             }
         };
-        let all = |stores: &Stores| {
+        let all = |stores: &mut Stores| {
             let mut bytes = vec![0; 32 * PAGE];
             let (one, two) = bytes.split_at_mut(16 * PAGE);
             stores.read(disks[0], 0, one);
@@ -351,7 +344,7 @@ mod tests {
             for _ in 0..dice.below(9) {
                 scribble(&mut stores, &mut dice);
             }
-            let marked = all(&stores);
+            let marked = all(&mut stores);
             stores.mark();
             let used = stores.bytes();
             for _ in 0..4 {
@@ -364,16 +357,14 @@ mod tests {
                     stores.delete(disks[1]);
                 }
                 stores.rewind();
-                assert!(all(&stores) == marked);
+                assert!(all(&mut stores) == marked);
                 assert_eq!(stores.bytes(), used, "no page is lost");
                 assert_eq!(stores.create(), made, "numbers come again");
                 assert_eq!(stores.page(made, 0)[..8], [0; 8]);
                 stores.rewind();
             }
         }
-        let mut pages: Vec<_> = stores.free_pages.clone();
-        pages.sort_unstable();
-        pages.dedup();
-        assert_eq!(pages.len(), stores.free_pages.len(), "none is free twice");
+        stores.delete_all();
+        assert_eq!(stores.bytes(), 0);
     }
 }
