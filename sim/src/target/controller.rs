@@ -14,12 +14,9 @@ use super::mail::{AppMessage, Inbox, VdevMessage};
 use super::rpc::{CallId, Errno};
 use super::session::{SLOTS, Session};
 use super::slot::{Cause, transition};
-use super::task::TaskRef;
 use super::turn::ForeachOp;
 use super::{Out, Target};
 use crate::deviation::Deviation;
-use crate::target::bdev::io::IoKind;
-use crate::target::scsi::BdevStatus;
 
 /// A slot in the controller's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +82,6 @@ pub struct Controller {
     pub waiting: VecDeque<Waiting>,
     /// Its thread's messages.
     pub inbox: Inbox<VdevMessage>,
-    /// I/O that the bdevs have finished.
-    pub done: VecDeque<(TaskRef, IoKind, BdevStatus)>,
     /// When the request queues are polled next.
     pub poll_at: Time,
     /// LUN pollers on its thread.
@@ -124,7 +119,6 @@ impl Controller {
             locked: false,
             waiting: VecDeque::new(),
             inbox: Inbox::default(),
-            done: VecDeque::new(),
             poll_at: Time::NEVER,
             lun_polls: Vec::new(),
         }

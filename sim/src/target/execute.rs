@@ -19,6 +19,9 @@ use crate::wire::scsi::{RESPONSE_SIZE, status};
 /// INQUIRY, REPORT LUNS, REQUEST SENSE: not held up by a unit attention.
 const NO_ATTENTION: [u8; 3] = [0x12, 0xa0, 0x03];
 
+/// The memory of a session: its controller's place, and its id there.
+pub type Held = Option<((u8, u32), Memory)>;
+
 impl Target {
     /// A command for a LUN that is not there.
     pub fn null_lun(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef) {
@@ -162,14 +165,14 @@ impl Target {
     }
 
     /// A bdev has finished I/O: the task ends (`bdev_scsi_task_complete_cmd`). `held` is the memory of a
-    /// session, by its number, and then that of this one.
+    /// session, and then that of this one.
     pub fn io_done(
         &mut self,
         cx: &mut Out<'_>,
         of: TaskRef,
         kind: IoKind,
         status: BdevStatus,
-        held: &mut Option<(u32, Memory)>,
+        held: &mut Held,
     ) {
         if kind == IoKind::Reset {
             self.bdev_reset_done(cx, of);
@@ -182,9 +185,10 @@ impl Target {
         };
         let late = session.draining;
         let unmapped = session.unmapped;
-        if held.as_ref().is_none_or(|(whose, _)| *whose != of.session) {
+        let whose = (of.vdev, of.session);
+        if held.as_ref().is_none_or(|(of, _)| *of != whose) {
             let memory = session.memory.clone();
-            *held = memory.map(|memory| (of.session, memory));
+            *held = memory.map(|memory| (whose, memory));
         }
         let Some(task) = session.task(of) else {
             if again {

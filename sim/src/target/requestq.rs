@@ -64,27 +64,15 @@ impl Controller {
 }
 
 impl Target {
-    /// A poll of a controller's request queues, and of what the bdevs have finished.
+    /// A poll of a controller's request queues.
     pub fn poll(&mut self, cx: &mut Out<'_>, vdev: usize) -> TargetTurn {
-        let (mut requests, mut completions) = (0, 0);
+        let mut requests = 0;
         let ctl = self.ctl[vdev]
             .as_mut()
             .expect("a thread has its controller");
         let controller = ctl.number;
         ctl.poll_at = Time::NEVER;
-        // The memory of the session whose I/O ended last: counted once, not for each of its requests.
-        let mut held = None;
-        while let Some(ctl) = self.ctl[vdev].as_mut()
-            && let Some((task, kind, status)) = ctl.done.pop_front()
-        {
-            completions += 1;
-            self.io_done(cx, task, kind, status, &mut held);
-            if self.dead {
-                break;
-            }
-        }
-        let sessions = self.ctl[vdev].as_ref().map_or(0, |ctl| ctl.sessions.len());
-        for session in 0..sessions {
+        for session in 0..ctl.sessions.len() {
             if !self.dead {
                 requests += self.poll_session(cx, vdev, session);
             }
@@ -95,7 +83,24 @@ impl Target {
         TargetTurn::Poll {
             controller,
             requests,
-            completions,
+        }
+    }
+
+    /// Calls the drivers of a controller's sessions for what was used in their request queues.
+    pub fn signal_all(&mut self, cx: &mut Out<'_>, vdev: usize) {
+        let sessions = self.ctl[vdev].as_ref().map_or(0, |ctl| ctl.sessions.len());
+        for index in 0..sessions {
+            let ctl = self.ctl[vdev].as_ref().expect("it has sessions");
+            let session = &ctl.sessions[index];
+            // A session that has stopped is signalled when it is over.
+            let vrings = if session.polled {
+                session.max_queues
+            } else {
+                0
+            };
+            for vring in REQUESTQ.0..vrings {
+                self.signal(cx, vdev, index, vring, true);
+            }
         }
     }
 

@@ -61,14 +61,12 @@ pub enum TargetTurn {
         /// Not by a time-out.
         clean: bool,
     },
-    /// Request queues were polled and finished I/O completed.
+    /// Request queues were polled.
     Poll {
         /// The controller.
         controller: u8,
         /// Requests taken.
         requests: u16,
-        /// Tasks completed.
-        completions: u16,
     },
     /// The management poller of a session: control queue, event calls, drain.
     Manage {
@@ -93,7 +91,7 @@ pub enum TargetTurn {
         /// Index of the bdev.
         bdev: u16,
     },
-    /// The bdevs finished I/O.
+    /// The bdevs finished I/O, and its tasks ended.
     BdevDone {
         /// How many.
         ios: u16,
@@ -185,13 +183,7 @@ impl Took for TargetTurn {
             Self::Poll {
                 controller,
                 requests,
-                completions,
-            } => (
-                7,
-                0,
-                controller.into(),
-                [requests.into(), completions.into()],
-            ),
+            } => (7, 0, controller.into(), [requests.into(), 0]),
             Self::Manage {
                 controller,
                 session,
