@@ -137,6 +137,8 @@ pub struct Agenda {
     messages: Vec<Stamp>,
     /// The actors that have a message.
     mail: u64,
+    /// The actors that are due at all.
+    active: u64,
     changed: u64,
     one_reactor: bool,
     stalled: Time,
@@ -149,6 +151,7 @@ impl Agenda {
             due: vec![Time::NEVER; actors],
             messages: vec![NO_MESSAGE; actors],
             mail: 0,
+            active: 0,
             changed: 0,
             one_reactor,
             stalled: Time::ZERO,
@@ -166,9 +169,11 @@ impl Agenda {
             return;
         }
         self.due[actor] = due;
+        self.active &= !(1 << actor);
+        self.active |= u64::from(due != Time::NEVER) << actor;
         if self.messages[actor] != message {
             if self.one_reactor {
-                self.changed = u64::MAX;
+                self.changed |= self.active;
             }
             self.mail &= !(1 << actor);
             self.mail |= u64::from(message != NO_MESSAGE) << actor;
@@ -180,7 +185,7 @@ impl Agenda {
     /// The reactor of the app thread stands still until `until`.
     pub fn stall(&mut self, until: Time) {
         self.stalled = self.stalled.max(until);
-        self.changed = u64::MAX;
+        self.changed |= self.active;
     }
 
     /// When `actor` can take a turn.
@@ -209,7 +214,6 @@ impl Agenda {
 
     /// The actors whose time may have changed since the last call.
     pub fn take_changed(&mut self) -> u64 {
-        let all = u64::MAX >> (64 - self.due.len());
-        std::mem::take(&mut self.changed) & all
+        std::mem::take(&mut self.changed)
     }
 }
