@@ -388,6 +388,19 @@ impl FioThread {
         }
     }
 
+    /// Whether the job writes.
+    pub fn writes(&self) -> bool {
+        self.terms.writes
+    }
+
+    /// Another writes to the disk, too: from now on the strict oracle cannot know what a block holds last,
+    /// and says nothing of what is read. fio's own checks stay.
+    pub fn share_disk(&mut self) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.share();
+        }
+    }
+
     /// Ends the job early, as its run time or another job's `exitall` would: what is in flight is
     /// waited for and checked, what is logged is never verified.
     pub fn terminate(&mut self) {

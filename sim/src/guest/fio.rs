@@ -2,6 +2,8 @@
 //!
 //! Knows what fio asks of the kernel; what the kernel does with it stands in `io`.
 
+mod clock;
+
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,8 +12,10 @@ use fio_model::{
     Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
     StrictKind, exit_status, fingerprint,
 };
-use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Ticket, Time};
+use scenarios::{DiskId, FioId, FioJobEnd, Io, Observation, Place, Time};
 use vm_memory::GuestAddress;
+
+pub use clock::ClockWait;
 
 use super::disk::Disk;
 use super::io::Submitted;
@@ -20,14 +24,13 @@ use super::{CPUS, Digests, Guest, GuestTurn, Power};
 use crate::access::Access as _;
 use crate::end::{Cx, When};
 use crate::message::FromGuest;
+use clock::CLOCK_DEFAULT;
 
 /// Requests that a thread hands over, or completions that it takes, in one turn: in between, others
 /// run.
 const BATCH_MAX: usize = 32;
 /// CPU time of a request on its way down, and of a completion: about 2 µs each with verification.
 const REQUEST_NS: u64 = 2_000;
-/// The whole of a job's clock when the job itself has no run time.
-const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
 /// Messages of a job that are kept for the report.
 const MESSAGES_MAX: usize = 3;
 
@@ -77,14 +80,6 @@ pub struct FioRun {
     running: usize,
     results: Vec<JobResult>,
     ends: Vec<FioJobEnd>,
-}
-
-/// Somebody waits for a job's clock.
-#[derive(Clone, Copy, Debug)]
-pub struct ClockWait {
-    ticket: Ticket,
-    fio: FioId,
-    permille: u32,
 }
 
 impl Guest {
@@ -155,7 +150,7 @@ impl Guest {
             size_bytes: self.disks[disk].capacity,
         };
         let (volume, state) = (self.config.volume, self.state_file(&job.name, number));
-        let file = match FioThread::resume(job, number, &device, volume, state) {
+        let mut file = match FioThread::resume(job, number, &device, volume, state) {
             Ok(file) => file,
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
@@ -170,6 +165,7 @@ impl Guest {
                 format!("no room for {bytes} bytes of buffers"),
             );
         };
+        self.note_sharing(id, &mut file);
         let depth = file.depth() as usize;
         let batch = Vec::with_capacity(depth);
         let inbox = VecDeque::with_capacity(depth);
@@ -193,6 +189,24 @@ impl Guest {
             run.running += 1;
         }
         self.wake(self.fio_actor(slot), Time(now.0 + REQUEST_NS));
+    }
+
+    /// Tells a thread that is about to begin, and those that run, of others that write to their disk.
+    fn note_sharing(&mut self, id: DiskId, file: &mut FioThread) {
+        let threads = self.threads.iter_mut().flatten();
+        for other in threads.filter(|other| other.id == id) {
+            if file.writes() {
+                other.file.share_disk();
+            }
+            if other.file.writes() {
+                file.share_disk();
+            }
+        }
+        // Those of a fio that was given up may come yet.
+        let mut under_way = self.ios.iter().flatten().map(|io| &io.io);
+        if under_way.any(|io| io.write && io.disk == id) {
+            file.share_disk();
+        }
     }
 
     /// A fio thread runs until it sleeps or has done a batch of work.
@@ -454,43 +468,6 @@ impl Guest {
         for fio in self.fios.iter().map(|run| run.fio).collect::<Vec<_>>() {
             self.end_fio_if_over(fio, cx);
         }
-    }
-
-    /// Answers `ticket` when the clock of `fio` says `at`.
-    pub(super) fn wait_job_clock(
-        &mut self,
-        ticket: Ticket,
-        fio: FioId,
-        at: Duration,
-        cx: &mut Cx<'_, FromGuest>,
-    ) {
-        let run = self.fios.iter().find(|run| run.fio == fio);
-        let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
-        let permille = at.as_nanos().saturating_mul(1000) / whole.as_nanos().max(1);
-        self.waits.push(ClockWait {
-            ticket,
-            fio,
-            permille: permille.min(1000) as u32,
-        });
-        self.answer_clocks(cx);
-    }
-
-    /// The clock of a fio is that of its slowest thread, once each has seen I/O.
-    fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
-        let threads = &self.threads;
-        self.waits.retain(|wait| {
-            let mut mine = threads
-                .iter()
-                .flatten()
-                .filter(|thread| thread.fio == wait.fio);
-            let over = mine
-                .all(|thread| thread.seen_io && thread.file.progress().permille >= wait.permille);
-            if over {
-                let (ticket, result) = (wait.ticket, Ok(0));
-                cx.see(Observation::Answered { ticket, result });
-            }
-            !over
-        });
     }
 }
 

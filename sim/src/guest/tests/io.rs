@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fio_model::Volume;
-use scenarios::{CheckId, Observation};
+use scenarios::{CheckId, Observation, Time};
 
 use super::bench::Bench;
 use crate::guest::bench::scsi::{Reaction, Says, Slot};
@@ -193,6 +193,51 @@ fn a_disk_has_128_requests_in_flight_at_most() {
     bench.rest();
     assert!(bench.most <= 128);
     assert!(bench.ended(1).is_some(), "both went on");
+}
+
+/// What the strict oracle says of a second fio all of whose writes are lost, or none.
+fn strict(more: &str, lost: bool) -> Vec<usize> {
+    let mut bench = guest(64);
+    // `time_based`: fio compares no count of writes.
+    let job = verified(16) + "time_based\nruntime=10\n";
+    bench.start_fio(1, &job, &[0]);
+    bench.rest();
+    let old = bench.store.clone();
+    bench.start_fio(2, &(job + more), &[0]);
+    while bench.ended(2).is_none() {
+        assert!(bench.step(Time(u64::MAX)), "it ends");
+        if lost {
+            bench.store.clone_from(&old);
+        }
+    }
+    let ends = bench.ended(2).unwrap();
+    let all = ends.iter().all(|end| (end.error, end.verified) == (0, 64));
+    assert!(all, "fio sees nothing: {ends:?}");
+    ends.iter().map(|end| end.strict.len()).collect()
+}
+
+#[test]
+fn only_the_one_thread_that_writes_to_a_disk_is_judged_strictly() {
+    assert_eq!(strict("", false), [0]);
+    assert_ne!(strict("", true), [0], "lost writes are seen");
+    assert_eq!(strict("numjobs=2\n", false), [0, 0]);
+    assert_eq!(strict("numjobs=2\n", true), [0, 0], "nobody can tell");
+}
+
+#[test]
+fn two_fios_on_a_disk_are_no_stale_data_to_each_other() {
+    let mut bench = guest(64);
+    let job = verified(16) + "time_based\nruntime=10\n";
+    for fio in [1, 2] {
+        bench.start_fio(fio, &job, &[0]);
+        bench.run_for(Duration::from_micros(30));
+    }
+    assert!(bench.ended(1).is_none(), "they run at the same time");
+    bench.rest();
+    for fio in [1, 2] {
+        let end = &bench.ended(fio).unwrap()[0];
+        assert_eq!((end.error, end.strict.len()), (0, 0), "{end:?}");
+    }
 }
 
 #[test]
