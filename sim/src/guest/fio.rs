@@ -20,6 +20,7 @@ pub use clock::ClockWait;
 use super::disk::Disk;
 use super::io::Submitted;
 use super::layout::{THREAD_BYTES, thread_buffers};
+use super::turn::fold_request;
 use super::{CPUS, Digests, Guest, GuestTurn, Power};
 use crate::access::Access as _;
 use crate::end::{Cx, When};
@@ -217,15 +218,16 @@ impl Guest {
             return GuestTurn::Idle;
         }
         let reaped = self.reap(slot, cx);
-        let mut submitted = 0;
+        let (mut submitted, mut requests) = (0, 0);
         let mut over = false;
         while submitted < BATCH_MAX && reaped < BATCH_MAX {
             let thread = self.threads[slot].as_mut().expect("it runs");
             if thread.submitted < thread.batch.len() {
+                let folded = fold_request(requests, &thread.batch[thread.submitted]);
                 if self.submit_next(slot, cx) == Submitted::NoRoom {
                     break;
                 }
-                submitted += 1;
+                (submitted, requests) = (submitted + 1, folded);
                 continue;
             }
             match thread.file.next(cx.now.0) {
@@ -255,7 +257,7 @@ impl Guest {
             }
         }
         self.after_turn(slot, submitted, reaped, over, cx);
-        GuestTurn::Fio(slot as u8, submitted as u32, reaped as u32)
+        GuestTurn::Fio(slot as u8, submitted as u32, reaped as u32, requests)
     }
 
     fn after_turn(
