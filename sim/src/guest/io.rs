@@ -151,6 +151,7 @@ impl Guest {
         self.disks[disk].in_flight += 1;
         match (entry, request.op) {
             (Entry::Pass, _) => self.dispatch(n, cx),
+            (Entry::Unaligned, _) => self.fail_io(n, Errno::EINVAL, cx.now),
             // A flush of a disk that is gone (`GD_DEAD`).
             (Entry::PastEnd, _) if request.len == 0 => self.fail_io(n, Errno::EIO, cx.now),
             (Entry::PastEnd, Op::Read) => self.finish_io(n, Completion::Done { bytes: 0 }, cx.now),

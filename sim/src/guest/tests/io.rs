@@ -47,6 +47,29 @@ fn one_read(reactions: &[Reaction]) -> (Result<u32, u16>, u8) {
 }
 
 #[test]
+fn direct_io_that_is_not_in_whole_blocks_is_invalid() {
+    for options in ["bs=1000", "bs=4k\noffset=100", "bs=4k\noffset=256"] {
+        for rw in ["write", "randread"] {
+            let mut bench = guest(8);
+            let job = job(rw, 1) + options + "\n";
+            bench.start_fio(1, &job, &[0]);
+            bench.rest();
+            let end = &bench.ended(1).unwrap()[0];
+            assert_eq!((end.error, end.written), (22, 0), "{rw}, {options}");
+            let said = "fio: io_u error on file /dev/sda: Invalid argument: ";
+            assert!(end.messages[0].starts_with(said), "{:?}", end.messages);
+            assert_eq!(bench.results(), [(rw == "write", Err(22), 0)]);
+            assert!(!bench.sent.iter().any(|sent| sent.is_rw()), "{options}");
+        }
+    }
+    let mut bench = guest(8);
+    bench.start_fio(1, &(job("randwrite", 1) + "bs=512\nverify=md5\n"), &[0]);
+    bench.rest();
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.verified), (0, 8));
+}
+
+#[test]
 fn what_is_written_is_read_back() {
     let mut bench = guest(64);
     bench.start_fio(1, &verified(16), &[0]);
