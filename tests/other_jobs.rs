@@ -36,6 +36,28 @@ fn reads_and_blocks_written_again_are_not_to_be_verified() {
 }
 
 #[test]
+fn clones_and_long_requests_are_right_too() {
+    for (name, options) in [
+        (
+            "clones",
+            "rw=randwrite\nverify=md5\nnumjobs=2\niodepth=16\ntime_based\nruntime=10",
+        ),
+        // The target refuses a command of more than 4 MiB, and says so.
+        ("long", "rw=randwrite\nbs=8m\nverify=crc32c\niodepth=4"),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_no_disk_can_do_is_an_error_of_fio() {
+    let (status, said) = run("unaligned", "rw=write\nbs=1000\nverify=md5");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("error 22"), "{said}");
+}
+
+#[test]
 fn a_job_that_verifies_nothing_decides_nothing() {
     for (name, options) in [
         ("unverified", "rw=randwrite"),

@@ -4,6 +4,8 @@
 
 use scenarios::DiskId;
 
+use super::transfer::{DEFAULT_BYTES, Transfers};
+
 /// States of a `scsi_device` that matter here (drivers/scsi/scsi_lib.c `scsi_device_set_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceState {
@@ -34,6 +36,10 @@ pub struct Disk {
     pub capacity: u64,
     /// Bytes of a logical block.
     pub block_size: u32,
+    /// What it says of its longest transfers.
+    pub transfers: Transfers,
+    /// The most bytes that one command moves; a longer request is split.
+    pub max_bytes: u32,
     /// The write cache is on: a removal synchronises it.
     pub write_cache: bool,
     /// READ and WRITE have the (10) form; a disk that does not know it gets the (6) form for good
@@ -87,6 +93,8 @@ impl Disk {
             dead: false,
             capacity: 0,
             block_size: 512,
+            transfers: Transfers::default(),
+            max_bytes: DEFAULT_BYTES,
             write_cache: false,
             ten_byte: true,
             inquiry_bytes,

@@ -12,6 +12,7 @@ use super::disk::{Entry, Gate};
 use super::hba::{Data, Owner};
 use super::layout::QUEUE_DEPTH;
 use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
+use super::split::Share;
 use super::{CPU, CPUS, Guest};
 use crate::end::Cx;
 use crate::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
@@ -64,6 +65,8 @@ pub struct AppIo {
     pub since: Time,
     /// The answer that decided.
     pub answer: Option<(u8, u8, u32)>,
+    /// Whether it is a part, or has parts.
+    pub share: Share,
 }
 
 /// What came of handing a request to the block layer.
@@ -121,7 +124,12 @@ impl Guest {
         let hba = usize::from(self.disks[disk].hba);
         let entry = self.disks[disk].enter(request.offset, request.len);
         let passes = entry == Entry::Pass && self.disks[disk].gate() == Gate::Open;
-        let full = self.disks[disk].in_flight >= QUEUE_DEPTH || !self.hbas[hba].has_room(vring);
+        let (in_flight, max) = (self.disks[disk].in_flight, self.disks[disk].max_bytes);
+        let mut full = in_flight >= QUEUE_DEPTH || !self.hbas[hba].has_room(vring);
+        if request.len > max {
+            // One with more parts than there are places goes alone.
+            full |= in_flight > 0 && in_flight + request.len.div_ceil(max) > QUEUE_DEPTH;
+        }
         if full && passes && !self.hbas[hba].is_broken(vring) {
             return Submitted::NoRoom;
         }
@@ -142,14 +150,12 @@ impl Guest {
             retries: 0,
             since,
             answer: None,
+            share: Share::Own,
         };
-        let n = self.free_ios.pop().unwrap_or(self.ios.len());
-        if n == self.ios.len() {
-            self.ios.push(None);
-        }
-        self.ios[n] = Some(io);
+        let n = self.place_io(io);
         self.disks[disk].in_flight += 1;
         match (entry, request.op) {
+            (Entry::Pass, _) if request.len > max => self.dispatch_parts(n, max, cx),
             (Entry::Pass, _) => self.dispatch(n, cx),
             (Entry::Unaligned, _) => self.fail_io(n, Errno::EINVAL, cx.now),
             // A flush of a disk that is gone (`GD_DEAD`).
@@ -160,8 +166,18 @@ impl Guest {
         Submitted::Yes
     }
 
+    /// Gives a request its number.
+    pub(super) fn place_io(&mut self, io: AppIo) -> usize {
+        let n = self.free_ios.pop().unwrap_or(self.ios.len());
+        if n == self.ios.len() {
+            self.ios.push(None);
+        }
+        self.ios[n] = Some(io);
+        n
+    }
+
     /// Dispatches a request, for the first time or again: through the gate into the ring.
-    fn dispatch(&mut self, n: usize, cx: &mut Cx<'_, FromGuest>) {
+    pub(super) fn dispatch(&mut self, n: usize, cx: &mut Cx<'_, FromGuest>) {
         let io = self.ios[n]
             .as_mut()
             .expect("a request that is dispatched is alive");
@@ -362,15 +378,25 @@ impl Guest {
         self.finish_io(n, Completion::Failed { errno }, now);
     }
 
-    /// A request is over: its thread will reap it, and a removal may have waited for it.
+    /// A request is over: a removal may have waited for it.
     fn finish_io(&mut self, n: usize, completion: Completion, now: Time) {
         let io = self.ios[n].as_ref().expect("a request ends once");
-        let (disk, thread, tag) = (io.disk, io.thread, io.io.id);
+        let (disk, share) = (io.disk, io.share);
         self.disks[disk].in_flight -= 1;
-        let hba = usize::from(self.disks[disk].hba);
         if self.disks[disk].in_flight == 0 {
-            self.drained(hba, disk, now);
+            self.drained(usize::from(self.disks[disk].hba), disk, now);
         }
+        match share {
+            Share::Part(of) => self.part_over(n, of, completion, now),
+            Share::Own | Share::Whole { .. } => self.hand_back(n, completion, now),
+        }
+    }
+
+    /// Tells whoever asked how a request ended: its thread will reap it.
+    pub(super) fn hand_back(&mut self, n: usize, completion: Completion, now: Time) {
+        let io = self.ios[n].as_ref().expect("a request ends once");
+        let (thread, tag) = (io.thread, io.io.id);
+        let hba = usize::from(self.disks[io.disk].hba);
         if thread == DIRECT {
             self.direct.finished.push(Finished { tag, completion });
             self.forget_io(n);

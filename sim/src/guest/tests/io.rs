@@ -6,6 +6,7 @@ use fio_model::Volume;
 use scenarios::{CheckId, Observation, Time};
 
 use super::bench::Bench;
+use crate::guest::bench::chain::Sent;
 use crate::guest::bench::scsi::{Reaction, Says, Slot};
 use crate::message::GuestAct;
 
@@ -44,6 +45,64 @@ fn one_read(reactions: &[Reaction]) -> (Result<u32, u16>, u8) {
         usize::from(tries)
     );
     (result, tries)
+}
+
+/// Reads and writes of 3 MiB, of a disk that moves 1280 KiB at once.
+fn long(more: &str) -> String {
+    job("randwrite", 2) + "bs=3m\nsize=12m\n" + more
+}
+
+#[test]
+fn a_request_longer_than_a_transfer_is_sent_in_parts_at_once() {
+    let mut bench = guest(4);
+    bench.start_fio(1, &long("verify=crc32c\n"), &[0]);
+    bench.rest();
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.written, end.verified), (0, 4, 4));
+    let blocks = |sent: &Sent| u16::from_be_bytes([sent.cdb[7], sent.cdb[8]]);
+    let sent = bench.sent.iter().filter(|sent| sent.is_rw());
+    let sent: Vec<_> = sent.map(|sent| (sent.cdb[0], blocks(sent))).collect();
+    assert_eq!(sent.len(), 24);
+    assert_eq!(sent[..3], [(0x2a, 2560), (0x2a, 2560), (0x2a, 1024)]);
+    assert_eq!(bench.results().len(), 8, "one end a request");
+    assert_eq!(bench.most, 6);
+}
+
+#[test]
+fn a_part_that_fails_fails_the_request_when_all_are_over() {
+    let mut bench = guest(4);
+    let bad = Reaction::Says(Says::check(3, 0x11, 0));
+    let reactions = [Reaction::Normal, bad, Reaction::Hold];
+    bench.reactions.insert(0, reactions.into());
+    bench.start_fio(1, &(long("") + "iodepth=1\n"), &[0]);
+    bench.rest();
+    assert_eq!(bench.held(), 1);
+    assert!(bench.results().is_empty(), "one part is under way");
+    bench.release();
+    bench.rest();
+    assert_eq!(bench.results(), [(true, Err(61), 1)]);
+    assert_eq!(bench.ended(1).unwrap()[0].error, 61);
+    // Nothing is left behind.
+    bench.reactions.clear();
+    bench.start_fio(2, &long("verify=md5\n"), &[0]);
+    bench.rest();
+    assert_eq!(bench.ended(2).unwrap()[0].verified, 4);
+    assert_eq!(bench.guest.left(), [""; 0]);
+    assert!(bench.guest.disks.iter().all(|disk| disk.in_flight == 0));
+}
+
+#[test]
+fn parts_keep_to_the_queue_depth() {
+    let mut bench = guest(24);
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    let job = job("randwrite", 16) + "bs=3m\n" + "numjobs=5\n";
+    bench.start_fio(1, &job, &[0]);
+    bench.rest();
+    assert_eq!(bench.held(), 126, "another would have parts 127 to 129");
+    bench.release();
+    bench.rest();
+    let ends = bench.ended(1).unwrap();
+    assert!(ends.iter().all(|end| (end.error, end.written) == (0, 21)));
 }
 
 #[test]
