@@ -43,12 +43,13 @@ fn the_command_that_repeats_a_run_can_be_pasted() {
     std::fs::create_dir_all(&directory).unwrap();
     let (plan, job) = (
         directory.join("my plan.kdl"),
-        directory.join("no check.fio"),
+        directory.join("false alarm.fio"),
     );
     std::fs::copy("scenarios/plans/hotattach.kdl", &plan).unwrap();
     std::fs::write(
         &job,
-        "[global]\nioengine=libaio\ndirect=1\nrw=randwrite\nbs=4k\n",
+        // fio compares seeds that such a job does not repeat.
+        "[global]\nioengine=libaio\ndirect=1\nrw=randrw\nnorandommap\nbs=4k\nverify=md5\n",
     )
     .unwrap();
     let case = format!("{}/1", plan.display());

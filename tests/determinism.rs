@@ -2,6 +2,7 @@
 //!
 //! Compares whole processes, from outside: the hashes that a run prints, and its turn log.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -74,4 +75,29 @@ fn seeds_differ() {
         run(&["hotattach/2", "--seed", "1"]),
         run(&["hotattach/2", "--seed", "2"])
     );
+}
+
+/// The trace hash of a run of one case with a job of these options, which all take as many turns.
+fn trace_hash(options: &str) -> String {
+    let name = format!("{}.fio", options.replace(['\n', '='], "_"));
+    let job = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let text = format!("[global]\nioengine=libaio\ndirect=1\nbs=4k\niodepth=8\n{options}\n");
+    std::fs::write(&job, text).expect("a job file");
+    let shown = job.to_str().expect("a path in the target directory");
+    let report = run(&["hotattach/1", "--seed", "7", "--job", shown]);
+    let at = report.find("\"trace_hash\":").expect("the report has it");
+    report[at..].chars().take_while(|c| *c != ',').collect()
+}
+
+#[test]
+fn what_is_asked_of_a_disk_and_where_counts() {
+    let jobs = [
+        "rw=write\nverify=md5",
+        "rw=randwrite\nverify=md5",
+        "rw=write\noffset=1m\nverify=md5",
+        "rw=randrw\nverify=md5",
+    ];
+    let hashes: BTreeSet<String> = jobs.iter().map(|job| trace_hash(job)).collect();
+    assert_eq!(hashes.len(), jobs.len(), "{hashes:?}");
+    assert_eq!(trace_hash(jobs[0]), trace_hash(jobs[0]));
 }

@@ -35,6 +35,12 @@ const JOBS: &[(&str, &str)] = &[
         "norandommap",
         "rw=randwrite\nbs=4k\nnorandommap=1\nverify=crc16",
     ),
+    (
+        "norandommap_backlog",
+        "rw=randrw\nbs=4k\nnorandommap=1\nverify=md5\nverify_backlog=64",
+    ),
+    ("two_block_sizes", "rw=randwrite\nbs=4k,64k\nverify=md5"),
+    ("unverified", "rw=randrw\nbs=4k\nverify=md5\ndo_verify=0"),
     ("loops", "rw=randwrite\nbs=8k\nloops=3\nverify=sha1"),
     (
         "backlog",
@@ -310,6 +316,12 @@ fn the_model_writes_what_fio_writes() {
         let result = model_fio(&text, &file, &mut models);
         if !result.passed() {
             wrong.push(format!("{name}: the model: {:?}", result.messages));
+        }
+        let said = String::from_utf8_lossy(&output.stdout);
+        let (reads, writes) = (result.counts.reads, result.counts.writes);
+        let issued = format!("issued rwts: total={reads},{writes},");
+        if !said.contains(&issued) {
+            wrong.push(format!("{name}: fio does not say {issued}: {said}"));
         }
         let headers = fios
             .windows(2)

@@ -2,7 +2,7 @@
 //!
 //! fio's hot-plug job cannot see a lost or stale write, as every pass writes the same payload at the
 //! same place and neither seed nor count is compared. Knows nothing of fio's checks: it compares
-//! fingerprints.
+//! fingerprints. Knows one thread's writes, so it is silent where several write.
 
 use std::fmt;
 
@@ -79,6 +79,7 @@ pub struct StrictOracle {
     unit: u32,
     now: Moment,
     blocks: Vec<Known>,
+    is_shared: bool,
 }
 
 impl StrictOracle {
@@ -90,7 +91,14 @@ impl StrictOracle {
             unit,
             now: Moment::default(),
             blocks,
+            is_shared: false,
         }
+    }
+
+    /// Others write here, too: what is read may be theirs, and is not judged any more. That something is
+    /// read still has to be so.
+    pub fn share(&mut self) {
+        self.is_shared = true;
     }
 
     /// Now, to be kept with a read that is being issued.
@@ -120,8 +128,11 @@ impl StrictOracle {
 
     /// Holds the block at `offset`, read by a request issued at `issued`, against the last write.
     ///
-    /// A block that was written since, or whose last write is not known, is not judged.
+    /// A block that was written since, whose last write is not known, or that others write, is not judged.
     pub fn check(&self, offset: u64, issued: Moment, block: &[u8]) -> Option<StrictViolation> {
+        if self.is_shared {
+            return None;
+        }
         let wanted = self.wanted(offset, issued)?;
         let got = fingerprint(block);
         if got == wanted {
@@ -221,5 +232,10 @@ mod tests {
         assert!(oracle.check(0, oracle.now(), &[0; 512]).is_some());
         oracle.unknown(0);
         assert_eq!(oracle.check(0, oracle.now(), &bytes), None);
+        oracle.written(0, print);
+        assert!(oracle.check(0, oracle.now(), &[0; 512]).is_some());
+        oracle.share();
+        assert_eq!(oracle.check(0, oracle.now(), &[0; 512]), None);
+        assert!(oracle.no_data(0, oracle.now()).is_some());
     }
 }

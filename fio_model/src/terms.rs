@@ -194,6 +194,11 @@ impl Terms {
             is_volume: volume.is_some(),
         })
     }
+
+    /// Bytes that a job issues of its own in a pass, if nothing stops it.
+    pub fn pass_of_own(&self) -> u64 {
+        self.region.size.min(self.io_bytes)
+    }
 }
 
 /// Bytes after which nothing more is written: of a volume, at most one pass.

@@ -46,7 +46,12 @@ pub struct Progress {
     pub written: u64,
     /// Blocks read and checked so far.
     pub verified: u64,
-    /// Blocks that a pass covers.
+    /// Blocks that the job has to verify, as of now: those that a pass covers, less those that were only
+    /// read (`rw=randrw`), those that were written again before they were verified (`norandommap`),
+    /// and those that fio leaves out of its pass. What has failed is not taken off. 0 of a job that verifies nothing.
+    ///
+    /// It is counted from what was issued, never from what was verified. With several passes, those
+    /// deductions are of all of them.
     pub volume: u64,
     /// The job's clock, in thousandths of its whole: of blocks to write and verify, or of its run
     /// time when it has one and no volume.
@@ -98,6 +103,10 @@ struct Tally {
     done: u64,
     /// Own bytes done: none at all ends the job.
     own_done: u64,
+    /// Own bytes read that nothing is checked of.
+    only_read: u64,
+    /// Own bytes that a pass leaves out, as its offsets came to an end.
+    left_out: u64,
 }
 
 /// One fio thread.
@@ -379,6 +388,19 @@ impl FioThread {
         }
     }
 
+    /// Whether the job writes.
+    pub fn writes(&self) -> bool {
+        self.terms.writes
+    }
+
+    /// Another writes to the disk, too: from now on the strict oracle cannot know what a block holds last,
+    /// and says nothing of what is read. fio's own checks stay.
+    pub fn share_disk(&mut self) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.share();
+        }
+    }
+
     /// Ends the job early, as its run time or another job's `exitall` would: what is in flight is
     /// waited for and checked, what is logged is never verified.
     pub fn terminate(&mut self) {
@@ -388,7 +410,6 @@ impl FioThread {
     /// How far it has come, as of the last call of [`FioThread::next`].
     pub fn progress(&self) -> Progress {
         let size = self.terms.region.size;
-        let volume = size.min(self.terms.io_bytes) / u64::from(self.terms.len_min);
         let permille = if self.step == Step::Ended {
             1000
         } else if self.terms.runtime_ns > 0 && self.terms.time_based {
@@ -407,9 +428,27 @@ impl FioThread {
         Progress {
             written: self.result.blocks_written(),
             verified: self.result.blocks_verified(),
-            volume,
+            volume: self.to_verify() / u64::from(self.terms.len_min),
             permille,
         }
+    }
+
+    /// Bytes that are to be verified of a pass: see [`Progress::volume`].
+    fn to_verify(&self) -> u64 {
+        let Terms {
+            writes, do_verify, ..
+        } = self.terms;
+        if self.terms.verify.is_none() || (writes && !do_verify) {
+            return 0;
+        }
+        let tally = &self.tally;
+        let others = tally.only_read + tally.left_out + self.log.replaced();
+        let mut all = self.terms.pass_of_own();
+        if self.terms.is_volume {
+            // The last write may reach beyond.
+            all = all.max(tally.issued_bytes);
+        }
+        all.saturating_sub(others)
     }
 
     /// Requests queued or in flight.

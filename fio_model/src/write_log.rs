@@ -53,6 +53,7 @@ pub struct WriteLog {
     order: Order,
     len: u64,
     next_number: u32,
+    replaced: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +84,7 @@ impl WriteLog {
             order,
             len: 0,
             next_number: 0,
+            replaced: 0,
         }
     }
 
@@ -100,12 +102,18 @@ impl WriteLog {
             order,
             len: 0,
             next_number: 0,
+            replaced: 0,
         }
     }
 
     /// How many writes are logged, in flight or done.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Bytes of the writes whose place a newer one took before they were verified.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// Forgets everything.
@@ -156,6 +164,7 @@ impl WriteLog {
                     if slot.state != State::Gone && !below {
                         slot.state = State::Gone;
                         self.len -= 1;
+                        self.replaced += u64::from(slot.len);
                     }
                 }
                 slots[block] = logged;
@@ -263,6 +272,7 @@ mod tests {
         let low = log.push(2 * 4096, 4096, 1, 0);
         let new = log.push(6 * 4096, 4096, 2, 0);
         assert_eq!(log.len(), 2, "the write at 5 reached into 6");
+        assert_eq!(log.replaced(), 8192);
         log.done(old);
         log.done(new);
         assert_eq!(log.take(), Head::InFlight);

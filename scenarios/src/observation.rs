@@ -178,7 +178,9 @@ pub struct FioJobEnd {
     pub written: u64,
     /// Blocks read back and found right.
     pub verified: u64,
-    /// Blocks that the volume asked for.
+    /// Blocks that the job had to verify, in its smallest block size: its volume, less what it only read
+    /// (`rw=randrw`), what it wrote again before it had verified it (`norandommap`), and what fio leaves
+    /// out. 0: nobody can tell, or none.
     pub volume: u64,
     /// What fio printed, a few lines at most.
     pub messages: Vec<String>,

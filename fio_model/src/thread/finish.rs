@@ -80,6 +80,9 @@ impl FioThread {
         if !unit.from_log {
             self.tally.own_done += moved;
         }
+        if unit.op == Op::Read && !unit.verify {
+            self.tally.only_read += moved;
+        }
     }
 
     fn fail_request(&mut self, id: UnitId, unit: &Unit, errno: Errno) {

@@ -54,12 +54,14 @@ impl FioThread {
         let op = self.offsets.direction(reads, writes);
         let Some(extent) = self.offsets.next(op) else {
             self.units.give_back(unit);
+            self.leave_out_rest();
             return self.leave_io();
         };
         let logs = op == Op::Write && self.terms.verify.is_some() && self.terms.do_verify;
         let verifies = op == Op::Read && self.terms.verify.is_some() && !self.terms.writes;
         if verifies && self.should_stop(extent.offset) {
             self.units.give_back(unit);
+            self.leave_out_rest();
             return Step::Drain;
         }
         let seed = match (op, self.terms.verify) {
@@ -86,6 +88,12 @@ impl FioThread {
             ..*slot
         };
         self.queue_unit(unit)
+    }
+
+    /// fio has no place left for what the pass has not issued yet.
+    fn leave_out_rest(&mut self) {
+        let issued = self.tally.issued_bytes;
+        self.tally.left_out = self.terms.pass_of_own().saturating_sub(issued);
     }
 
     /// The rest of short transfers goes first; then the phase is over.

@@ -32,7 +32,8 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
                 Some(wrong) => wrongs.push(wrong),
                 None => fine.push(end),
             }
-            // By the wall clock there is no volume: a fio that was starved accuses nobody.
+            // By the wall clock there is no volume: a fio that was starved accuses nobody. Nor does a
+            // job that verifies nothing, whoever asked for it.
             if job.must == JobMust::Pass && end.volume == 0 && end.verified == 0 {
                 unverified.push(job.disk);
             }
@@ -174,6 +175,16 @@ mod tests {
             matches!(starved, StepResult::Inconclusive { .. }),
             "{starved:?}"
         );
+        // What a job only reads, or writes again, is not of the volume that it has to verify.
+        let repeated = |verified| FioJobEnd {
+            written: 9,
+            volume: 5,
+            verified,
+            ..end(0, &[], &[])
+        };
+        assert!(matches!(passes(&[repeated(5)]), StepResult::Held { .. }));
+        let short = passes(&[repeated(4)]);
+        assert!(matches!(short, StepResult::Violated { .. }), "{short:?}");
         // All that was written is not yet all that was to be.
         let ended_early = passes(&[FioJobEnd {
             written: 3,

@@ -4,6 +4,8 @@
 
 use scenarios::DiskId;
 
+use super::transfer::{DEFAULT_BYTES, Transfers};
+
 /// States of a `scsi_device` that matter here (drivers/scsi/scsi_lib.c `scsi_device_set_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceState {
@@ -34,6 +36,10 @@ pub struct Disk {
     pub capacity: u64,
     /// Bytes of a logical block.
     pub block_size: u32,
+    /// What it says of its longest transfers.
+    pub transfers: Transfers,
+    /// The most bytes that one command moves; a longer request is split.
+    pub max_bytes: u32,
     /// The write cache is on: a removal synchronises it.
     pub write_cache: bool,
     /// READ and WRITE have the (10) form; a disk that does not know it gets the (6) form for good
@@ -60,6 +66,8 @@ pub enum Entry {
     Pass,
     /// The end of the device: a read moves nothing, a write fails with ENOSPC.
     PastEnd,
+    /// Direct I/O that is not in whole logical blocks fails with EINVAL (`blkdev_dio_unaligned`).
+    Unaligned,
 }
 
 /// What the SCSI mid-layer says to a command when it is dispatched.
@@ -85,6 +93,8 @@ impl Disk {
             dead: false,
             capacity: 0,
             block_size: 512,
+            transfers: Transfers::default(),
+            max_bytes: DEFAULT_BYTES,
             write_cache: false,
             ten_byte: true,
             inquiry_bytes,
@@ -109,7 +119,12 @@ impl Disk {
     #[must_use]
     pub fn enter(&self, offset: u64, len: u32) -> Entry {
         let end = offset.saturating_add(u64::from(len));
-        if self.dead || end > self.capacity {
+        let block = u64::from(self.block_size);
+        if self.dead || offset >= self.capacity && len > 0 {
+            Entry::PastEnd
+        } else if !offset.is_multiple_of(block) || !end.is_multiple_of(block) {
+            Entry::Unaligned
+        } else if end > self.capacity {
             Entry::PastEnd
         } else {
             Entry::Pass
@@ -181,6 +196,24 @@ mod tests {
             disk(DeviceState::Cancel, true).enter(0, 4096),
             Entry::PastEnd
         );
+    }
+
+    #[test]
+    fn only_whole_logical_blocks_enter() {
+        let enter = |block_size, offset, len| {
+            let disk = Disk {
+                block_size,
+                ..disk(DeviceState::Running, false)
+            };
+            disk.enter(offset, len)
+        };
+        assert_eq!(enter(512, 512, 1536), Entry::Pass);
+        assert_eq!(enter(512, 0, 1000), Entry::Unaligned);
+        assert_eq!(enter(512, 100, 512), Entry::Unaligned);
+        assert_eq!(enter(4096, 512, 4096), Entry::Unaligned);
+        assert_eq!(enter(4096, 0, 512), Entry::Unaligned);
+        assert_eq!(enter(4096, 4096, 0), Entry::Pass, "a flush");
+        assert_eq!(enter(512, 8192, 100), Entry::PastEnd, "the end comes first");
     }
 
     #[test]

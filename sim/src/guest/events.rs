@@ -285,9 +285,10 @@ impl Guest {
             Some(Found::Disk {
                 serial,
                 inquiry_bytes,
+                transfers,
             }) => {
                 // `sd` probes it while the scan goes on to its other LUNs.
-                self.found(hba, target, &serial, inquiry_bytes);
+                self.found(hba, target, &serial, (inquiry_bytes, transfers));
                 self.start_probes(hba, cx.now);
             }
             Some(Found::Known) => self.known(hba, target, cx),

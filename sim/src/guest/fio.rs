@@ -2,6 +2,9 @@
 //!
 //! Knows what fio asks of the kernel; what the kernel does with it stands in `io`.
 
+mod clock;
+mod end;
+
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,10 +16,13 @@ use fio_model::{
 use scenarios::{DiskId, FioId, Io, Observation, Place, Time};
 use vm_memory::GuestAddress;
 
+pub use clock::ClockWait;
+pub use end::FioRun;
+
 use super::disk::Disk;
-use super::fio_end::FioRun;
 use super::io::Asked;
 use super::layout::{THREAD_BYTES, thread_buffers};
+use super::turn::fold_request;
 use super::{CPUS, Digests, Guest, GuestTurn, Power};
 use crate::access::Access as _;
 use crate::end::{Cx, When};
@@ -128,7 +134,7 @@ impl Guest {
             size_bytes: self.disks[disk].capacity,
         };
         let (volume, state) = (self.config.volume, self.state_file(&job.name, number));
-        let file = match FioThread::resume(job, number, &device, volume, state) {
+        let mut file = match FioThread::resume(job, number, &device, volume, state) {
             Ok(file) => file,
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
@@ -143,6 +149,7 @@ impl Guest {
                 format!("no room for {bytes} bytes of buffers"),
             );
         };
+        self.note_sharing(id, &mut file);
         let depth = file.depth() as usize;
         let batch = Vec::with_capacity(depth);
         let inbox = VecDeque::with_capacity(depth);
@@ -168,6 +175,24 @@ impl Guest {
         self.wake(self.fio_actor(slot), Time(now.0 + REQUEST_NS));
     }
 
+    /// Tells a thread that is about to begin, and those that run, of others that write to their disk.
+    fn note_sharing(&mut self, id: DiskId, file: &mut FioThread) {
+        let threads = self.threads.iter_mut().flatten();
+        for other in threads.filter(|other| other.id == id) {
+            if file.writes() {
+                other.file.share_disk();
+            }
+            if other.file.writes() {
+                file.share_disk();
+            }
+        }
+        // Those of a fio that was given up may come yet.
+        let mut under_way = self.ios.iter().flatten().map(|io| &io.io);
+        if under_way.any(|io| io.write && io.disk == id) {
+            file.share_disk();
+        }
+    }
+
     /// A fio thread runs until it sleeps or has done a batch of work.
     pub(super) fn fio_turn(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> GuestTurn {
         let actor = self.fio_actor(slot);
@@ -176,15 +201,16 @@ impl Guest {
             return GuestTurn::Idle;
         }
         let reaped = self.reap(slot, cx);
-        let mut submitted = 0;
+        let (mut submitted, mut requests) = (0, 0);
         let mut over = false;
         while submitted < BATCH_MAX && reaped < BATCH_MAX {
             let thread = self.threads[slot].as_mut().expect("it runs");
             if thread.submitted < thread.batch.len() {
+                let folded = fold_request(requests, &thread.batch[thread.submitted]);
                 if !self.submit_next(slot, cx) {
                     break;
                 }
-                submitted += 1;
+                (submitted, requests) = (submitted + 1, folded);
                 continue;
             }
             match thread.file.next(cx.now.0) {
@@ -214,7 +240,7 @@ impl Guest {
             }
         }
         self.after_turn(slot, submitted, reaped, over, cx);
-        GuestTurn::Fio(slot as u8, submitted as u32, reaped as u32)
+        GuestTurn::Fio(slot as u8, submitted as u32, reaped as u32, requests)
     }
 
     fn after_turn(

@@ -57,9 +57,10 @@ impl Guest {
                 if let Some(Found::Disk {
                     serial,
                     inquiry_bytes,
+                    transfers,
                 }) = scan.take_found()
                 {
-                    self.found(hba, target, &serial, inquiry_bytes);
+                    self.found(hba, target, &serial, (inquiry_bytes, transfers));
                 }
                 if let Some(command) = command {
                     return (self.send_command(hba, n, flow, command, cx), false);

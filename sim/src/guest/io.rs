@@ -12,6 +12,7 @@ use super::disk::{Entry, Gate};
 use super::hba::{Data, Owner};
 use super::layout::QUEUE_DEPTH;
 use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
+use super::split::Share;
 use super::{CPU, CPUS, Guest};
 use crate::end::Cx;
 use crate::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
@@ -64,6 +65,8 @@ pub struct AppIo {
     pub since: Time,
     /// The answer that decided.
     pub answer: Option<(u8, u8, u32)>,
+    /// Whether it is a part, or has parts.
+    pub share: Share,
 }
 
 impl Guest {
@@ -73,7 +76,12 @@ impl Guest {
         let disk = &self.disks[disk];
         let hba = &self.hbas[usize::from(disk.hba)];
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
-        let full = disk.in_flight >= QUEUE_DEPTH || !hba.has_room(vring);
+        let mut full = disk.in_flight >= QUEUE_DEPTH || !hba.has_room(vring);
+        if request.len > disk.max_bytes {
+            // One with more parts than there are places goes alone.
+            let parts = request.len.div_ceil(disk.max_bytes);
+            full |= disk.in_flight > 0 && disk.in_flight + parts > QUEUE_DEPTH;
+        }
         full && disk.enter(request.offset, request.len) == Entry::Pass
             && disk.gate() == Gate::Open
             && !hba.is_broken(vring)
@@ -90,6 +98,7 @@ impl Guest {
             addr,
         } = asked;
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
+        let max = self.disks[disk].max_bytes;
         let entry = self.disks[disk].enter(request.offset, request.len);
         if self.config.per_io && thread != DIRECT {
             cx.see(Observation::IoSubmitted(io));
@@ -108,15 +117,14 @@ impl Guest {
             retries: 0,
             since,
             answer: None,
+            share: Share::Own,
         };
-        let n = self.free_ios.pop().unwrap_or(self.ios.len());
-        if n == self.ios.len() {
-            self.ios.push(None);
-        }
-        self.ios[n] = Some(io);
+        let n = self.place_io(io);
         self.disks[disk].in_flight += 1;
         match (entry, request.op) {
+            (Entry::Pass, _) if request.len > max => self.dispatch_parts(n, max, cx),
             (Entry::Pass, _) => self.dispatch(n, cx),
+            (Entry::Unaligned, _) => self.fail_io(n, Errno::EINVAL, cx.now),
             // A flush of a disk that is gone (`GD_DEAD`).
             (Entry::PastEnd, _) if request.len == 0 => self.fail_io(n, Errno::EIO, cx.now),
             (Entry::PastEnd, Op::Read) => self.finish_io(n, Completion::Done { bytes: 0 }, cx.now),
@@ -124,8 +132,18 @@ impl Guest {
         }
     }
 
+    /// Gives a request its number.
+    pub(super) fn place_io(&mut self, io: AppIo) -> usize {
+        let n = self.free_ios.pop().unwrap_or(self.ios.len());
+        if n == self.ios.len() {
+            self.ios.push(None);
+        }
+        self.ios[n] = Some(io);
+        n
+    }
+
     /// Dispatches a request, for the first time or again: through the gate into the ring.
-    fn dispatch(&mut self, n: usize, cx: &mut Cx<'_, FromGuest>) {
+    pub(super) fn dispatch(&mut self, n: usize, cx: &mut Cx<'_, FromGuest>) {
         let io = self.ios[n]
             .as_mut()
             .expect("a request that is dispatched is alive");
@@ -326,15 +344,25 @@ impl Guest {
         self.finish_io(n, Completion::Failed { errno }, now);
     }
 
-    /// A request is over: its thread will reap it, and a removal may have waited for it.
+    /// A request is over: a removal may have waited for it.
     fn finish_io(&mut self, n: usize, completion: Completion, now: Time) {
         let io = self.ios[n].as_ref().expect("a request ends once");
-        let (disk, thread, tag) = (io.disk, io.thread, io.io.id);
+        let (disk, share) = (io.disk, io.share);
         self.disks[disk].in_flight -= 1;
-        let hba = usize::from(self.disks[disk].hba);
         if self.disks[disk].in_flight == 0 {
-            self.drained(hba, disk, now);
+            self.drained(usize::from(self.disks[disk].hba), disk, now);
         }
+        match share {
+            Share::Part(of) => self.part_over(n, of, completion, now),
+            Share::Own | Share::Whole { .. } => self.hand_back(n, completion, now),
+        }
+    }
+
+    /// Tells whoever asked how a request ended: its thread will reap it.
+    pub(super) fn hand_back(&mut self, n: usize, completion: Completion, now: Time) {
+        let io = self.ios[n].as_ref().expect("a request ends once");
+        let (thread, tag) = (io.thread, io.io.id);
+        let hba = usize::from(self.disks[io.disk].hba);
         if thread == DIRECT {
             self.direct.finished.push(Finished { tag, completion });
             self.forget_io(n);

@@ -8,7 +8,8 @@
 //! * Disks have LUN 0 only; other LUNs are asked for and forgotten.
 //! * EVENT_IDX is not accepted (SPDK does not offer it).
 //! * A CHECK CONDITION without sense data counts as another try; the error handler is not modelled.
-//! * A request has one data segment: buffers are contiguous in guest memory.
+//! * A request has one data segment: buffers are contiguous in guest memory. So only the disk's longest transfer
+//!   splits a request, and never the 126 segments of a command.
 //! * A request that moves nothing again and again fails after six tries; Linux goes on for ever.
 //! * Applications do direct I/O inside a disk's first capacity, and flushes. There is no page cache, and no moment
 //!   between the check of the size and the queue, in which a removal gives EIO.
@@ -25,7 +26,6 @@ mod direct;
 mod disk;
 mod events;
 mod fio;
-mod fio_end;
 mod firmware;
 mod flow;
 mod hba;
@@ -41,11 +41,13 @@ mod ring;
 mod scan;
 mod script;
 mod sd;
+mod split;
 mod state_files;
 #[cfg(test)]
 mod tests;
 mod tmf;
 pub mod trace;
+mod transfer;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -62,8 +64,7 @@ pub use turn::{FlowStep, GuestTurn};
 use crate::end::{ActorId, Cx, End, Memory, When};
 use crate::message::{CONTROLQ, EVENTQ, FromGuest, GuestAct, HbaId, REQUESTQ, ToGuest, VringIndex};
 use disk::{DeviceState, Disk};
-use fio::Thread;
-use fio_end::{ClockWait, FioRun};
+use fio::{ClockWait, FioRun, Thread};
 use flow::Flow;
 use hba::Hba;
 use io::AppIo;

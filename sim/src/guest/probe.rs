@@ -9,6 +9,7 @@ use scenarios::{DiskId, Observation, Time};
 use super::disk::{DeviceState, Disk};
 use super::flow::{Flow, Goes, Kind, STEP_NS, Standing, WAKE_NS, Wait};
 use super::sd::{Geometry, SdScript};
+use super::transfer::Transfers;
 use super::{FlowStep, Guest, Power};
 use crate::end::Cx;
 use crate::message::FromGuest;
@@ -18,11 +19,19 @@ const PROBES_MAX: usize = 12;
 
 impl Guest {
     /// Adds a disk that a scan found; `sd` will probe it.
-    pub(super) fn found(&mut self, hba: usize, target: u8, serial: &str, inquiry_bytes: u8) {
+    pub(super) fn found(
+        &mut self,
+        hba: usize,
+        target: u8,
+        serial: &str,
+        (inquiry_bytes, transfers): (u8, Transfers),
+    ) {
         let id: Option<DiskId> = self.config.disks.get(serial).copied();
         self.unprobed[hba].push_back(self.disks.len());
-        self.disks
-            .push(Disk::found(hba as u8, target, inquiry_bytes, id));
+        self.disks.push(Disk {
+            transfers,
+            ..Disk::found(hba as u8, target, inquiry_bytes, id)
+        });
     }
 
     /// `sd` probes asynchronously: the order of a host's disks is free.
@@ -110,6 +119,7 @@ impl Guest {
         let removed = probed.state != DeviceState::Running;
         probed.capacity = geometry.bytes();
         probed.block_size = geometry.block_size;
+        probed.max_bytes = probed.transfers.max_bytes(geometry.block_size);
         probed.write_cache = geometry.write_cache;
         probed.visible = geometry.blocks > 0 && !removed;
         // Nobody looks on in a guest that goes down.

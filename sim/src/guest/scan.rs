@@ -4,6 +4,7 @@
 //! A script: answers in, the next command out. Knows no queue, lock or time.
 
 use super::command::{Command, Reply};
+use super::transfer::Transfers;
 
 /// Bytes of the first INQUIRY.
 const INQUIRY_FIRST: u8 = 36;
@@ -23,6 +24,8 @@ pub struct VpdWalk {
     pages: Vec<u8>,
     /// The unit serial number (page 80), trimmed.
     pub serial: String,
+    /// The block limits (page B0), as far as they are about transfers.
+    pub transfers: Transfers,
 }
 
 impl VpdWalk {
@@ -45,8 +48,10 @@ impl VpdWalk {
             6 => Some(Command::vpd(target, *self.pages.last()?, 4)),
             7 if good.is_some() => Some(Command::vpd(target, *self.pages.last()?, full)),
             8 => {
-                if let (Some((_, data)), Some(0x80)) = (good, self.pages.last()) {
-                    self.serial = text(&data[4..]);
+                match (good, self.pages.last()) {
+                    (Some((_, data)), Some(0x80)) => self.serial = text(&data[4..]),
+                    (Some((_, data)), Some(0xb0)) => self.transfers = Transfers::of(data),
+                    _ => {}
                 }
                 self.pages.pop();
                 self.before_page(target)
@@ -85,6 +90,8 @@ pub enum Found {
         serial: String,
         /// Bytes of its INQUIRY data.
         inquiry_bytes: u8,
+        /// Page B0.
+        transfers: Transfers,
     },
     /// LUN 0 was known already: it was not asked again.
     Known,
@@ -168,6 +175,7 @@ impl TargetScan {
                     self.found = Some(Found::Disk {
                         serial: std::mem::take(&mut self.vpd.serial),
                         inquiry_bytes: self.inquiry_bytes,
+                        transfers: self.vpd.transfers,
                     });
                     self.report_luns()
                 })
@@ -261,6 +269,7 @@ mod tests {
             (0x12, 0, _) => [&[0, 0, 5, 18, 47][..], &[0; 47]].concat(),
             (0x12, 1, 0) => vec![0, 0, 0, 5, 0, 0x80, 0x83, 0xb0, 0xb1],
             (0x12, 1, 0x80) => [&[0, 0x80, 0, 8][..], b"Nvme0p1 "].concat(),
+            (0x12, 1, 0xb0) => [0, 0xb0, 0, 60, 0, 0, 0, 8, 0, 0, 32, 0, 0, 0, 32, 0].into(),
             (0x12, 1, page) => vec![0, page, 0, 60],
             (0xa0, ..) => vec![0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             other => panic!("a scan does not send {other:?}"),
@@ -314,7 +323,12 @@ mod tests {
             scan.take_found(),
             Some(Found::Disk {
                 serial: "Nvme0p1".into(),
-                inquiry_bytes: 52
+                inquiry_bytes: 52,
+                transfers: Transfers {
+                    granularity: 8,
+                    most: 8192,
+                    optimal: 8192
+                }
             })
         );
     }

@@ -1,5 +1,7 @@
 //! What a guest's turns are.
 
+use fio_model::Request;
+
 use crate::end::Took;
 
 /// A turn that a guest took; fields: device, then what it is about.
@@ -13,8 +15,9 @@ pub enum GuestTurn {
     Events(u8, u32),
     /// A kernel flow took a step: device, flow, its step.
     Flow(u8, u8, FlowStep),
-    /// A fio thread ran: thread, requests handed to the block layer, completions taken.
-    Fio(u8, u32, u32),
+    /// A fio thread ran: thread, requests handed to the block layer, completions taken, and a hash of what
+    /// the requests were (op, offset, length; in order).
+    Fio(u8, u32, u32, u64),
     /// A CPU popped the answers to LUN RESETs: device, how many.
     Resets(u8, u32),
     /// There was nothing to do after all.
@@ -63,6 +66,17 @@ impl FlowStep {
     }
 }
 
+/// An odd number whose multiples spread over all bits: 2⁶⁴ divided by the golden ratio.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Folds a request's op, offset and length into a turn's hash of its requests, which begins as 0.
+#[inline]
+pub(super) fn fold_request(hash: u64, request: &Request) -> u64 {
+    let what = u64::from(request.len) << 1 | request.op as u64;
+    let hash = (hash ^ request.offset).wrapping_mul(SPREAD).rotate_left(29);
+    (hash ^ what).wrapping_mul(SPREAD).rotate_left(29)
+}
+
 impl Took for GuestTurn {
     fn words(&self) -> [u64; 3] {
         match *self {
@@ -74,8 +88,9 @@ impl Took for GuestTurn {
                 let identity = 4 << 24 | u64::from(hba) << 16 | number << 8 | u64::from(target);
                 [identity, flow.into(), 0]
             }
-            Self::Fio(thread, submitted, reaped) => {
-                [5 | u64::from(thread) << 8, submitted.into(), reaped.into()]
+            Self::Fio(thread, submitted, reaped, requests) => {
+                let counts = u64::from(submitted) << 32 | u64::from(reaped);
+                [5 | u64::from(thread) << 8, counts, requests]
             }
             Self::Idle => [6, 0, 0],
             Self::Resets(hba, popped) => [7 << 8 | u64::from(hba), popped.into(), 0],
@@ -87,6 +102,39 @@ impl Took for GuestTurn {
             Self::Events(..) | Self::Resets(..) => true,
             Self::Flow(_, _, step) => !matches!(step, FlowStep::Command(_) | FlowStep::Waits(_)),
             Self::Qemu(..) | Self::Irq(..) | Self::Fio(..) | Self::Idle => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fio_model::{Op, UnitId};
+
+    use super::*;
+
+    #[test]
+    fn op_offset_length_and_order_count() {
+        let request = |op, offset, len| Request {
+            unit: UnitId(0),
+            op,
+            offset,
+            len,
+            buffer_offset: 0,
+            verify: false,
+        };
+        let hash = |requests: &[Request]| requests.iter().fold(0, fold_request);
+        let (one, other) = (request(Op::Read, 0, 4096), request(Op::Read, 4096, 4096));
+        let all = [
+            hash(&[]),
+            hash(&[one]),
+            hash(&[other]),
+            hash(&[request(Op::Write, 0, 4096)]),
+            hash(&[request(Op::Read, 0, 8192)]),
+            hash(&[one, other]),
+            hash(&[other, one]),
+        ];
+        for (n, hash) in all.iter().enumerate() {
+            assert!(!all[..n].contains(hash), "{n}");
         }
     }
 }

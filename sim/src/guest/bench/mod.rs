@@ -64,7 +64,7 @@ pub struct Bench {
     pub slots: BTreeMap<u8, Slot>,
     /// What becomes of the next READs and WRITEs of a target; the last one for all that follow.
     pub reactions: BTreeMap<u8, VecDeque<Reaction>>,
-    store: BTreeMap<(u8, u64), Vec<u8>>,
+    pub store: BTreeMap<(u8, u64), Vec<u8>>,
     pub blocks: u64,
     pub due: VecDeque<(Time, Chain, Answer)>,
     pub held: VecDeque<Chain>,

@@ -9,6 +9,7 @@ use super::bench::Bench;
 use crate::dice::Dice;
 use crate::end::Cx;
 use crate::guest::bench::scsi::{Reaction, Slot};
+use crate::guest::transfer::Transfers;
 use crate::guest::{Guest, GuestConfig};
 use crate::message::GuestAct;
 
@@ -97,8 +98,8 @@ fn a_device_that_is_reset_leaves_the_others_their_disks() {
     let controllers = vec![ControllerId(0), ControllerId(1)];
     let config = GuestConfig::new(VmId(1), controllers, BTreeMap::new(), None);
     let mut guest = Guest::new(config);
-    guest.found(0, 5, "", 36);
-    guest.found(1, 5, "", 36);
+    guest.found(0, 5, "", (36, Transfers::default()));
+    guest.found(1, 5, "", (36, Transfers::default()));
     let (mut out, mut saw) = (Vec::new(), Vec::new());
     let mut cx = Cx {
         now: Time(0),

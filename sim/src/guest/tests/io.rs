@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fio_model::Volume;
-use scenarios::{CheckId, Observation};
+use scenarios::{CheckId, Observation, Time};
 
 use super::bench::Bench;
+use crate::guest::bench::chain::Sent;
 use crate::guest::bench::scsi::{Reaction, Says, Slot};
 use crate::message::GuestAct;
 
@@ -44,6 +45,87 @@ fn one_read(reactions: &[Reaction]) -> (Result<u32, u16>, u8) {
         usize::from(tries)
     );
     (result, tries)
+}
+
+/// Reads and writes of 3 MiB, of a disk that moves 1280 KiB at once.
+fn long(more: &str) -> String {
+    job("randwrite", 2) + "bs=3m\nsize=12m\n" + more
+}
+
+#[test]
+fn a_request_longer_than_a_transfer_is_sent_in_parts_at_once() {
+    let mut bench = guest(4);
+    bench.start_fio(1, &long("verify=crc32c\n"), &[0]);
+    bench.rest();
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.written, end.verified), (0, 4, 4));
+    let blocks = |sent: &Sent| u16::from_be_bytes([sent.cdb[7], sent.cdb[8]]);
+    let sent = bench.sent.iter().filter(|sent| sent.is_rw());
+    let sent: Vec<_> = sent.map(|sent| (sent.cdb[0], blocks(sent))).collect();
+    assert_eq!(sent.len(), 24);
+    assert_eq!(sent[..3], [(0x2a, 2560), (0x2a, 2560), (0x2a, 1024)]);
+    assert_eq!(bench.results().len(), 8, "one end a request");
+    assert_eq!(bench.most, 6);
+}
+
+#[test]
+fn a_part_that_fails_fails_the_request_when_all_are_over() {
+    let mut bench = guest(4);
+    let bad = Reaction::Says(Says::check(3, 0x11, 0));
+    let reactions = [Reaction::Normal, bad, Reaction::Hold];
+    bench.reactions.insert(0, reactions.into());
+    bench.start_fio(1, &(long("") + "iodepth=1\n"), &[0]);
+    bench.rest();
+    assert_eq!(bench.held(), 1);
+    assert!(bench.results().is_empty(), "one part is under way");
+    bench.release();
+    bench.rest();
+    assert_eq!(bench.results(), [(true, Err(61), 1)]);
+    assert_eq!(bench.ended(1).unwrap()[0].error, 61);
+    // Nothing is left behind.
+    bench.reactions.clear();
+    bench.start_fio(2, &long("verify=md5\n"), &[0]);
+    bench.rest();
+    assert_eq!(bench.ended(2).unwrap()[0].verified, 4);
+    assert_eq!(bench.guest.left(), [""; 0]);
+    assert!(bench.guest.disks.iter().all(|disk| disk.in_flight == 0));
+}
+
+#[test]
+fn parts_keep_to_the_queue_depth() {
+    let mut bench = guest(24);
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    let job = job("randwrite", 16) + "bs=3m\n" + "numjobs=5\n";
+    bench.start_fio(1, &job, &[0]);
+    bench.rest();
+    assert_eq!(bench.held(), 126, "another would have parts 127 to 129");
+    bench.release();
+    bench.rest();
+    let ends = bench.ended(1).unwrap();
+    assert!(ends.iter().all(|end| (end.error, end.written) == (0, 21)));
+}
+
+#[test]
+fn direct_io_that_is_not_in_whole_blocks_is_invalid() {
+    for options in ["bs=1000", "bs=4k\noffset=100", "bs=4k\noffset=256"] {
+        for rw in ["write", "randread"] {
+            let mut bench = guest(8);
+            let job = job(rw, 1) + options + "\n";
+            bench.start_fio(1, &job, &[0]);
+            bench.rest();
+            let end = &bench.ended(1).unwrap()[0];
+            assert_eq!((end.error, end.written), (22, 0), "{rw}, {options}");
+            let said = "fio: io_u error on file /dev/sda: Invalid argument: ";
+            assert!(end.messages[0].starts_with(said), "{:?}", end.messages);
+            assert_eq!(bench.results(), [(rw == "write", Err(22), 0)]);
+            assert!(!bench.sent.iter().any(|sent| sent.is_rw()), "{options}");
+        }
+    }
+    let mut bench = guest(8);
+    bench.start_fio(1, &(job("randwrite", 1) + "bs=512\nverify=md5\n"), &[0]);
+    bench.rest();
+    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!((end.error, end.verified), (0, 8));
 }
 
 #[test]
@@ -193,6 +275,51 @@ fn a_disk_has_128_requests_in_flight_at_most() {
     bench.rest();
     assert!(bench.most <= 128);
     assert!(bench.ended(1).is_some(), "both went on");
+}
+
+/// What the strict oracle says of a second fio all of whose writes are lost, or none.
+fn strict(more: &str, lost: bool) -> Vec<usize> {
+    let mut bench = guest(64);
+    // `time_based`: fio compares no count of writes.
+    let job = verified(16) + "time_based\nruntime=10\n";
+    bench.start_fio(1, &job, &[0]);
+    bench.rest();
+    let old = bench.store.clone();
+    bench.start_fio(2, &(job + more), &[0]);
+    while bench.ended(2).is_none() {
+        assert!(bench.step(Time(u64::MAX)), "it ends");
+        if lost {
+            bench.store.clone_from(&old);
+        }
+    }
+    let ends = bench.ended(2).unwrap();
+    let all = ends.iter().all(|end| (end.error, end.verified) == (0, 64));
+    assert!(all, "fio sees nothing: {ends:?}");
+    ends.iter().map(|end| end.strict.len()).collect()
+}
+
+#[test]
+fn only_the_one_thread_that_writes_to_a_disk_is_judged_strictly() {
+    assert_eq!(strict("", false), [0]);
+    assert_ne!(strict("", true), [0], "lost writes are seen");
+    assert_eq!(strict("numjobs=2\n", false), [0, 0]);
+    assert_eq!(strict("numjobs=2\n", true), [0, 0], "nobody can tell");
+}
+
+#[test]
+fn two_fios_on_a_disk_are_no_stale_data_to_each_other() {
+    let mut bench = guest(64);
+    let job = verified(16) + "time_based\nruntime=10\n";
+    for fio in [1, 2] {
+        bench.start_fio(fio, &job, &[0]);
+        bench.run_for(Duration::from_micros(30));
+    }
+    assert!(bench.ended(1).is_none(), "they run at the same time");
+    bench.rest();
+    for fio in [1, 2] {
+        let end = &bench.ended(fio).unwrap()[0];
+        assert_eq!((end.error, end.strict.len()), (0, 0), "{end:?}");
+    }
 }
 
 #[test]

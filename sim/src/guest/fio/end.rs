@@ -1,21 +1,17 @@
-//! How fios end in the guest, and what waits for their clock.
-//!
-//! Knows results and tickets; what a thread does until then stands in `fio`.
+//! How fios end in the guest. Knows results; what a thread does until then stands in `fio`.
 
 use std::time::Duration;
 
 use fio_model::{Errno, JobResult, StrictKind, exit_status};
-use scenarios::{DiskId, FioId, FioJobEnd, Observation, Place, Ticket};
+use scenarios::{DiskId, FioId, FioJobEnd, Observation, Place};
 
-use super::Guest;
+use super::clock::CLOCK_DEFAULT;
 use crate::end::{Cx, When};
+use crate::guest::Guest;
 use crate::message::FromGuest;
 
 /// Messages of a job that are kept for the report.
 const MESSAGES_MAX: usize = 3;
-
-/// The whole of a job's clock when the job itself has no run time.
-const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A fio that runs, with the threads that have ended.
 #[derive(Clone, Debug)]
@@ -47,14 +43,6 @@ impl FioRun {
             ends: Vec::new(),
         }
     }
-}
-
-/// Somebody waits for a job's clock.
-#[derive(Clone, Copy, Debug)]
-pub struct ClockWait {
-    ticket: Ticket,
-    fio: FioId,
-    permille: u32,
 }
 
 impl Guest {
@@ -121,7 +109,7 @@ impl Guest {
     }
 
     /// All fio threads end with `errno`: their guest goes away under them.
-    pub(super) fn end_applications(&mut self, errno: Errno, cx: &mut Cx<'_, FromGuest>) {
+    pub(in crate::guest) fn end_applications(&mut self, errno: Errno, cx: &mut Cx<'_, FromGuest>) {
         self.stop_threads(cx, |mut result| {
             result.error = errno;
             result
@@ -131,7 +119,7 @@ impl Guest {
     }
 
     /// Nothing will ever come back: the threads that wait have hung.
-    pub(super) fn give_up(&mut self, cx: &mut Cx<'_, FromGuest>) {
+    pub(in crate::guest) fn give_up(&mut self, cx: &mut Cx<'_, FromGuest>) {
         self.stop_threads(cx, |result| result.hung());
     }
 
@@ -151,42 +139,5 @@ impl Guest {
         for fio in self.fios.iter().map(|run| run.fio).collect::<Vec<_>>() {
             self.end_fio_if_over(fio, cx);
         }
-    }
-
-    /// Answers `ticket` when the clock of `fio` says `at`.
-    pub(super) fn wait_job_clock(
-        &mut self,
-        ticket: Ticket,
-        fio: FioId,
-        at: Duration,
-        cx: &mut Cx<'_, FromGuest>,
-    ) {
-        let run = self.fios.iter().find(|run| run.fio == fio);
-        let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
-        let permille = at.as_nanos().saturating_mul(1000) / whole.as_nanos().max(1);
-        self.waits.push(ClockWait {
-            ticket,
-            fio,
-            permille: permille.min(1000) as u32,
-        });
-        self.answer_clocks(cx);
-    }
-
-    /// The clock of a fio is that of its slowest thread, once each has seen I/O.
-    pub(super) fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
-        let threads = &self.threads;
-        self.waits.retain(|wait| {
-            let mut mine = threads
-                .iter()
-                .flatten()
-                .filter(|thread| thread.fio == wait.fio);
-            let over = mine
-                .all(|thread| thread.seen_io && thread.file.progress().permille >= wait.permille);
-            if over {
-                let (ticket, result) = (wait.ticket, Ok(0));
-                cx.see(Observation::Answered { ticket, result });
-            }
-            !over
-        });
     }
 }

@@ -1,0 +1,71 @@
+//! Plans with other jobs than the documented one (`--job`): a right target passes wherever fio does.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Exit status and report of the first case of `hotattach` with a job of these options.
+fn run(name: &str, options: &str) -> (Option<i32>, String) {
+    let job = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.fio"));
+    let text = format!("[global]\nioengine=libaio\ndirect=1\nbs=4k\n{options}\n");
+    std::fs::write(&job, text).expect("a job file");
+    let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["run", "hotattach/1", "--volume", "quick", "--job"])
+        .arg(&job)
+        .output()
+        .expect("plugfest starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said)
+}
+
+#[test]
+fn reads_and_blocks_written_again_are_not_to_be_verified() {
+    for (name, options) in [
+        ("mixed", "rw=randrw\nverify=md5\niodepth=32"),
+        ("mixed_in_order", "rw=rw\nrwmixread=70\nverify=crc32c"),
+        ("repeated", "rw=randwrite\nnorandommap\nverify=md5"),
+        (
+            "repeated_backlog",
+            "rw=randrw\nnorandommap\nverify=md5\nverify_backlog=64",
+        ),
+        ("two_sizes", "rw=randwrite\nbs=4k,64k\nverify=md5"),
+        ("io_size", "rw=randwrite\nio_size=256k\nverify=md5"),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
+}
+
+#[test]
+fn clones_and_long_requests_are_right_too() {
+    for (name, options) in [
+        (
+            "clones",
+            "rw=randwrite\nverify=md5\nnumjobs=2\niodepth=16\ntime_based\nruntime=10",
+        ),
+        // The target refuses a command of more than 4 MiB, and says so.
+        ("long", "rw=randwrite\nbs=8m\nverify=crc32c\niodepth=4"),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_no_disk_can_do_is_an_error_of_fio() {
+    let (status, said) = run("unaligned", "rw=write\nbs=1000\nverify=md5");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("error 22"), "{said}");
+}
+
+#[test]
+fn a_job_that_verifies_nothing_decides_nothing() {
+    for (name, options) in [
+        ("unverified", "rw=randwrite"),
+        ("only_reads", "rw=randread"),
+        ("unread", "rw=randwrite\nverify=md5\ndo_verify=0"),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(3), "{name}: {said}");
+        assert!(said.contains("verified no block"), "{name}: {said}");
+    }
+}
