@@ -274,7 +274,7 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
     let (mut hash, mut now) = (RunHash::default(), Time::ZERO);
     let (mut questions, mut answers, mut saw) = (Vec::new(), Vec::new(), Vec::new());
     let server_actor = PRODUCERS as usize;
-    while let Some((actor, ready)) = strategy.next(&schedule, now, Time::NEVER) {
+    while let Some((actor, ready)) = strategy.next(&mut schedule, now, Time::NEVER) {
         now = now.max(ready);
         schedule.went(actor);
         let (dice, saw) = (&mut dice, &mut saw);
@@ -291,8 +291,11 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
                 },
             );
             refresh(&mut server, server_actor, &mut schedule);
-            for answer in answers.drain(..) {
-                producers.input(now, answer);
+            if !answers.is_empty() {
+                answers
+                    .iter()
+                    .for_each(|answer| producers.input(now, *answer));
+                answers.clear();
                 refresh(&mut producers, 0, &mut schedule);
             }
             turn.words()
@@ -309,14 +312,16 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
                 },
             );
             refresh(&mut producers, 0, &mut schedule);
-            for question in questions.drain(..) {
-                server.input(now, question);
+            if !questions.is_empty() {
+                questions
+                    .iter()
+                    .for_each(|question| server.input(now, *question));
+                questions.clear();
                 refresh(&mut server, server_actor, &mut schedule);
             }
             turn.words()
         };
-        hash.fold((actor as u64) << 56 ^ now.0);
-        words.into_iter().for_each(|word| hash.fold(word));
+        hash.fold_turn((actor as u64) << 56 ^ now.0, words);
     }
     let made = producers
         .all

@@ -316,11 +316,11 @@ impl World {
 
     /// Takes the next turn, unless it is later than `limit`.
     pub fn step(&mut self, limit: Time) -> Step {
-        let mut pick = self.strategy.pick(&self.schedule, self.now, limit);
+        let mut pick = self.strategy.pick(&mut self.schedule, self.now, limit);
         if pick == Pick::Strayed {
             self.strayed.get_or_insert(self.turns);
             self.strategy = Strategy::Timed;
-            pick = self.strategy.pick(&self.schedule, self.now, limit);
+            pick = self.strategy.pick(&mut self.schedule, self.now, limit);
         }
         let Pick::Goes(actor, ready) = pick else {
             if pick == Pick::AtRest {
@@ -381,10 +381,8 @@ impl World {
 
     fn note_turn(&mut self, actor: usize, end: usize, words: [u64; 3], hotplug: bool) {
         self.turns += 1;
-        self.trace.fold((actor as u64) << 56 ^ self.now.0);
-        for word in words {
-            self.trace.fold(word);
-        }
+        self.trace
+            .fold_turn((actor as u64) << 56 ^ self.now.0, words);
         if hotplug {
             self.order.fold((end as u64) << 56 ^ words[0]);
         }

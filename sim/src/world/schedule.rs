@@ -3,6 +3,8 @@
 //! Knows numbers and times, not what an actor is. Among equals the next one round the table is the
 //! earliest, so that nobody who is always ready starves another.
 
+use std::hint::select_unpredictable;
+
 use scenarios::Time;
 
 use crate::dice::Dice;
@@ -16,8 +18,12 @@ const GROUP: usize = 8;
 pub struct Schedule {
     /// `Time::NEVER.0` for a blocked actor.
     ready: [u64; ACTORS_MAX],
-    /// The earliest of each group.
+    /// The earliest of each group that is not stale.
     groups: [u64; ACTORS_MAX / GROUP],
+    /// The groups whose earliest has gone, or is not kept, one bit each.
+    stale: u16,
+    /// Who is ready by the end of a slack, once a random schedule has asked.
+    within: Option<Within>,
     /// Actors in use: 0 up to this.
     count: usize,
     /// Who went last.
@@ -29,6 +35,8 @@ impl Default for Schedule {
         Self {
             ready: [Time::NEVER.0; ACTORS_MAX],
             groups: [Time::NEVER.0; ACTORS_MAX / GROUP],
+            stale: 0,
+            within: None,
             count: 0,
             last: 0,
         }
@@ -59,18 +67,27 @@ impl Schedule {
             When::At(time) => time.0,
         };
         let before = std::mem::replace(&mut self.ready[actor], time);
-        let group = &mut self.groups[actor / GROUP];
-        if time <= *group {
-            *group = time;
-        } else if before == *group {
-            let (groups, _) = self.ready.as_chunks::<GROUP>();
-            *group = least(&groups[actor / GROUP]);
+        let n = actor / GROUP;
+        if let Some(within) = &mut self.within {
+            within.note(actor, time);
+            self.stale |= 1 << n;
+        } else if time <= self.groups[n] {
+            self.groups[n] = time;
+            self.stale &= !(1 << n);
+        } else if before == self.groups[n] {
+            self.stale |= 1 << n;
         }
     }
 
     /// When the next turn can be taken; `None` if all are blocked.
     #[must_use]
-    pub fn soonest(&self) -> Option<Time> {
+    pub fn soonest(&mut self) -> Option<Time> {
+        let (groups, _) = self.ready.as_chunks::<GROUP>();
+        while self.stale != 0 {
+            let n = self.stale.trailing_zeros() as usize;
+            self.stale &= self.stale - 1;
+            self.groups[n] = least(&groups[n]);
+        }
         let first = Time(least(&self.groups[..self.count.div_ceil(GROUP)]));
         (first != Time::NEVER).then_some(first)
     }
@@ -102,33 +119,23 @@ impl Schedule {
         (time != Time::NEVER.0).then_some(Time(time))
     }
 
-    /// Any actor that is ready by `horizon`, each as likely, and the time it has been ready since.
-    ///
-    /// # Panics
-    ///
-    /// If there is none.
-    pub fn any_until(&self, horizon: Time, dice: &mut Dice) -> (usize, Time) {
-        let (groups, _) = self.ready.as_chunks::<GROUP>();
-        let mut among = [0_u8; ACTORS_MAX / GROUP];
-        let mut count = 0;
-        for n in 0..self.count.div_ceil(GROUP) {
-            if self.groups[n] <= horizon.0 {
-                among[n] = until(&groups[n], horizon.0);
-                count += among[n].count_ones();
+    /// Any actor that is ready by `horizon`, each as likely, and the time it has been ready since; `None` if
+    /// there is none.
+    #[inline]
+    pub fn any_until(&mut self, horizon: Time, dice: &mut Dice) -> Option<(usize, Time)> {
+        let within = match &mut self.within {
+            Some(within) if within.until == horizon.0 => within,
+            stale => {
+                let (groups, _) = self.ready.as_chunks::<GROUP>();
+                let groups = &groups[..self.count.div_ceil(GROUP)];
+                stale.insert(Within::new(horizon.0, groups))
             }
+        };
+        if within.count == 0 {
+            return None;
         }
-        let mut skip = dice.below(count);
-        let mut n = 0;
-        while skip >= among[n].count_ones() {
-            skip -= among[n].count_ones();
-            n += 1;
-        }
-        let mut ready = among[n];
-        for _ in 0..skip {
-            ready &= ready - 1;
-        }
-        let actor = n * GROUP + ready.trailing_zeros() as usize;
-        (actor, Time(self.ready[actor]))
+        let actor = within.nth(dice.below(within.count));
+        Some((actor, Time(self.ready[actor])))
     }
 
     /// Notes that `actor` goes.
@@ -139,23 +146,88 @@ impl Schedule {
 
 /// The least of some times; `Time::NEVER.0` if there is none.
 ///
-/// By its index: in vectors of 64-bit integers without AVX, a minimum costs several times as much.
+/// Each comparison waits for no other but those of its own half, and none is a branch: which of them is the
+/// least cannot be foretold.
 #[inline]
 fn least(times: &[u64]) -> u64 {
-    let mut least = 0;
-    for n in 1..times.len() {
-        if times[n] < times[least] {
-            least = n;
-        }
+    let (pairs, rest) = times.as_chunks::<2>();
+    let mut least = [
+        rest.first().copied().unwrap_or(Time::NEVER.0),
+        Time::NEVER.0,
+    ];
+    for pair in pairs {
+        least[0] = select_unpredictable(pair[0] < least[0], pair[0], least[0]);
+        least[1] = select_unpredictable(pair[1] < least[1], pair[1], least[1]);
     }
-    times.get(least).copied().unwrap_or(Time::NEVER.0)
+    select_unpredictable(least[0] < least[1], least[0], least[1])
 }
 
-/// A bit for each actor of a group that is ready by `horizon`.
-#[inline]
-fn until(group: &[u64; GROUP], horizon: u64) -> u8 {
-    let bit = |n: usize| u8::from(group[n] <= horizon) << n;
-    (0..GROUP).fold(0, |bits, n| bits | bit(n))
+/// The number of the nth bit that is set, by bits and n: looked up, as a loop over random bits is mispredicted
+/// at every turn.
+static SELECT: [[u8; GROUP]; 1 << GROUP] = {
+    let mut select = [[0; GROUP]; 1 << GROUP];
+    let mut bits = 0;
+    while bits < 1 << GROUP {
+        let (mut bit, mut nth) = (0, 0);
+        while bit < GROUP {
+            if bits >> bit & 1 != 0 {
+                select[bits][nth] = bit as u8;
+                nth += 1;
+            }
+            bit += 1;
+        }
+        bits += 1;
+    }
+    select
+};
+
+/// Who is ready until a time, kept up to date as long as that time is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Within {
+    until: u64,
+    /// A bit for each actor.
+    ready: [u64; ACTORS_MAX / 64],
+    /// Bits that are set: counted as they change, as counting words that were just written stalls.
+    count: u32,
+}
+
+impl Within {
+    fn new(until: u64, groups: &[[u64; GROUP]]) -> Self {
+        let bit = |group: &[u64; GROUP], n: usize| u64::from(group[n] <= until) << n;
+        let mut ready = [0; ACTORS_MAX / 64];
+        for (n, group) in groups.iter().enumerate() {
+            let bits = (0..GROUP).fold(0, |bits, n| bits | bit(group, n));
+            ready[n * GROUP / 64] |= bits << (n * GROUP % 64);
+        }
+        let count = ready.iter().map(|word| word.count_ones()).sum();
+        Self {
+            until,
+            ready,
+            count,
+        }
+    }
+
+    #[inline]
+    fn note(&mut self, actor: usize, time: u64) {
+        let (word, bit) = (&mut self.ready[actor / 64], actor % 64);
+        let before = *word >> bit & 1;
+        let now = u64::from(time <= self.until);
+        *word ^= (before ^ now) << bit;
+        self.count = self.count + now as u32 - before as u32;
+    }
+
+    /// The nth of those that are ready.
+    fn nth(&self, mut n: u32) -> usize {
+        let mut first = 0;
+        loop {
+            let bits = (self.ready[first / 64] >> (first % 64)) as u8;
+            if n < bits.count_ones() {
+                return first + usize::from(SELECT[usize::from(bits)][n as usize]);
+            }
+            n -= bits.count_ones();
+            first += GROUP;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,15 +244,15 @@ mod tests {
         schedule
     }
 
-    fn earliest(schedule: &Schedule) -> Option<(usize, Time)> {
+    fn earliest(schedule: &mut Schedule) -> Option<(usize, Time)> {
         let first = schedule.soonest()?;
         Some((schedule.next_at(first)?, first))
     }
 
     #[test]
     fn the_earliest_goes_first() {
-        let schedule = schedule(&[When::At(Time(7)), When::Blocked, When::At(Time(3))]);
-        assert_eq!(earliest(&schedule), Some((2, Time(3))));
+        let mut schedule = schedule(&[When::At(Time(7)), When::Blocked, When::At(Time(3))]);
+        assert_eq!(earliest(&mut schedule), Some((2, Time(3))));
     }
 
     #[test]
@@ -188,7 +260,7 @@ mod tests {
         let mut schedule = schedule(&[When::At(Time(1)), When::At(Time(1)), When::Blocked]);
         let mut order = Vec::new();
         for _ in 0..4 {
-            let (actor, _) = earliest(&schedule).expect("two are ready");
+            let (actor, _) = earliest(&mut schedule).expect("two are ready");
             schedule.went(actor);
             order.push(actor);
         }
@@ -214,7 +286,7 @@ mod tests {
                 let next = round.find(|actor| ready[*actor] == Some(first));
                 (next.expect("one of them is the first"), first)
             });
-            assert_eq!(earliest(&schedule), plain);
+            assert_eq!(earliest(&mut schedule), plain);
             if let Some((actor, _)) = plain {
                 schedule.went(actor);
                 last = actor;
@@ -224,7 +296,10 @@ mod tests {
 
     #[test]
     fn nobody_goes_when_all_are_blocked() {
-        assert_eq!(earliest(&schedule(&[When::Blocked, When::Blocked])), None);
-        assert_eq!(earliest(&Schedule::default()), None);
+        assert_eq!(
+            earliest(&mut schedule(&[When::Blocked, When::Blocked])),
+            None
+        );
+        assert_eq!(earliest(&mut Schedule::default()), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::end::ACTORS_MAX;
 /// The stream of a seed that schedules are drawn from.
 const SCHEDULE_STREAM: u64 = 3;
 
-/// How far from the earliest turn a random schedule may go on; one is drawn for each schedule.
+/// How far from now a random schedule may go on; one is drawn for each schedule.
 /// The longest stays far below SPDK's time-out of a stop (4 s), which no schedule should invent.
 const SLACKS: [Duration; 4] = [
     Duration::ZERO,
@@ -31,7 +31,7 @@ pub enum Strategy {
     /// The earliest; among equals the next one round the table.
     #[default]
     Timed,
-    /// Any that is ready within a slack of the earliest, each as likely.
+    /// Any that is ready within a slack from now on, or, if none is, from the earliest on; each as likely.
     Random {
         /// Nanoseconds.
         slack: u64,
@@ -66,7 +66,12 @@ impl Strategy {
     }
 
     /// Who goes next, not later than `limit`, and since when that actor has been ready.
-    pub fn next(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Option<(usize, Time)> {
+    pub fn next(
+        &mut self,
+        schedule: &mut Schedule,
+        now: Time,
+        limit: Time,
+    ) -> Option<(usize, Time)> {
         match self.pick(schedule, now, limit) {
             Pick::Goes(actor, since) => Some((actor, since)),
             Pick::Later | Pick::AtRest | Pick::Strayed => None,
@@ -74,7 +79,17 @@ impl Strategy {
     }
 
     /// Who goes next, not later than `limit`, or why nobody does.
-    pub(super) fn pick(&mut self, schedule: &Schedule, now: Time, limit: Time) -> Pick {
+    #[inline]
+    pub(super) fn pick(&mut self, schedule: &mut Schedule, now: Time, limit: Time) -> Pick {
+        if let Self::Random { slack, dice } = self
+            && now <= limit
+        {
+            // Mostly somebody is ready in time: who is the earliest need not be known.
+            let horizon = Time(now.0.saturating_add(*slack)).min(limit);
+            if let Some((actor, since)) = schedule.any_until(horizon, dice) {
+                return Pick::Goes(actor, since);
+            }
+        }
         let Some(soonest) = schedule.soonest() else {
             return Pick::AtRest;
         };
@@ -88,9 +103,9 @@ impl Strategy {
         match self {
             Self::Timed => timed(),
             Self::Random { slack, dice } => {
-                let horizon = now.max(soonest).0.saturating_add(*slack).min(limit.0);
-                let (actor, since) = schedule.any_until(Time(horizon), dice);
-                Pick::Goes(actor, since)
+                let horizon = Time(now.max(soonest).0.saturating_add(*slack)).min(limit);
+                let any = schedule.any_until(horizon, dice);
+                any.map_or(Pick::AtRest, |(actor, since)| Pick::Goes(actor, since))
             }
             Self::Replay(choices) => match choices.next() {
                 None => timed(),
@@ -186,14 +201,14 @@ mod tests {
 
     #[test]
     fn a_random_pick_is_any_within_the_slack_and_the_limit() {
-        let schedule = schedule(&[100, 130, 160, 900]);
+        let mut schedule = schedule(&[100, 130, 160, 900]);
         let mut strategy = Strategy::Random {
             slack: 60,
             dice: Box::new(Dice::new(1, SCHEDULE_STREAM)),
         };
         let mut picked = [0; 4];
         for _ in 0..3000 {
-            let Pick::Goes(actor, since) = strategy.pick(&schedule, Time(0), Time(1000)) else {
+            let Pick::Goes(actor, since) = strategy.pick(&mut schedule, Time(0), Time(1000)) else {
                 panic!("three are ready");
             };
             assert_eq!(Some(since), schedule.ready(actor));
@@ -205,24 +220,24 @@ mod tests {
         );
         assert_eq!(picked[3], 0, "it is later than the slack");
         for _ in 0..100 {
-            let pick = strategy.pick(&schedule, Time(0), Time(140));
+            let pick = strategy.pick(&mut schedule, Time(0), Time(140));
             assert!(
                 matches!(pick, Pick::Goes(0 | 1, _)),
                 "{pick:?} is after the limit"
             );
         }
-        assert_eq!(strategy.pick(&schedule, Time(0), Time(99)), Pick::Later);
-        let nobody = Schedule::default();
-        assert_eq!(strategy.pick(&nobody, Time(0), Time(99)), Pick::AtRest);
+        assert_eq!(strategy.pick(&mut schedule, Time(0), Time(99)), Pick::Later);
+        let mut nobody = Schedule::default();
+        assert_eq!(strategy.pick(&mut nobody, Time(0), Time(99)), Pick::AtRest);
     }
 
     #[test]
     fn recorded_choices_are_followed_until_one_is_blocked() {
-        let schedule = schedule(&[100, 130]);
+        let mut schedule = schedule(&[100, 130]);
         let choices = Choices::parse("1*2 0 5").expect("well formed");
         assert_eq!(choices.turns(), 4);
         let mut strategy = Strategy::Replay(choices);
-        let mut pick = || strategy.pick(&schedule, Time(0), Time(1000));
+        let mut pick = || strategy.pick(&mut schedule, Time(0), Time(1000));
         assert_eq!(pick(), Pick::Goes(1, Time(130)));
         assert_eq!(pick(), Pick::Goes(1, Time(130)));
         assert_eq!(pick(), Pick::Goes(0, Time(100)));
