@@ -3,13 +3,16 @@
 //! proptest draws bytes that become stories (`scenarios::story::choose`) and schedules; all checks are
 //! on. What once failed is kept in `property-regressions.txt` and tried first.
 
+use std::collections::BTreeSet;
+
 use plugfest::story::{StoryOptions, tell};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use scenarios::run::CheckOutcome;
 use scenarios::story::{BeatBytes, ShapeBytes, choose};
-use sim::Deviations;
+use scenarios::{Action, TaskFunction};
+use sim::{Deviation, Deviations};
 
 /// Causes of a difference that nobody in a run can mend. `event_dropped` is not one of them: a right
 /// target says EVENTS_MISSED.
@@ -91,12 +94,16 @@ proptest! {
 #[test]
 fn stories_do_what_they_are_for() {
     let mut verified = 0;
-    let mut kinds = std::collections::BTreeSet::new();
+    let mut kinds = BTreeSet::new();
+    let mut functions = BTreeSet::new();
     for seed in 0..200 {
         let story = plugfest::story::drawn(seed);
         for beat in &story.beats {
             let word = format!("{:?}", beat.does);
             kinds.insert(word.split(' ').next().unwrap_or_default().to_owned());
+            if let Action::Manage { function, .. } = beat.does {
+                functions.insert(function.to_string());
+            }
         }
         let report = tell(&story, StoryOptions::intended(seed)).expect("the simulator does it");
         verified += report.verified;
@@ -113,29 +120,33 @@ fn stories_do_what_they_are_for() {
         "Hold",
         "Insert",
         "KillVm",
+        "Manage",
         "PauseVm",
         "RebootVm",
         "Release",
         "Remove",
-        "ResetLun",
         "Resize",
         "SaveConfig",
         "StartFio",
     ];
+    assert_eq!(functions.len(), TaskFunction::ALL.len(), "{functions:?}");
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }
 
-/// A target with a bug is found out.
+/// A target with a bug is found out, and so are those that only rare things show.
 #[test]
 fn a_wrong_target_is_found_out() {
-    let wrong = Deviations::INTENDED.with(sim::Deviation::EarlyFinish);
-    let broken = (0..5_000).find(|seed| {
-        let options = StoryOptions {
-            deviations: wrong,
-            ..StoryOptions::intended(*seed)
-        };
-        let report = tell(&plugfest::story::drawn(*seed), options);
-        report.is_ok_and(|report| report.violated().next().is_some())
-    });
-    assert!(broken.is_some(), "no schedule of 5000 shows S1");
+    for deviation in [Deviation::EarlyFinish, Deviation::TmfStaleDev] {
+        let wrong = Deviations::INTENDED.with(deviation);
+        let broken = (0..5_000).find(|seed| {
+            let options = StoryOptions {
+                deviations: wrong,
+                ..StoryOptions::intended(*seed)
+            };
+            let report = tell(&plugfest::story::drawn(*seed), options);
+            report.is_ok_and(|report| report.violated().next().is_some())
+        });
+        let name = deviation.name();
+        assert!(broken.is_some(), "no schedule of 5000 shows {name}");
+    }
 }

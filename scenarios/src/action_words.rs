@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::testbed::Action;
+use crate::testbed::{Action, TaskFunction};
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ impl fmt::Display for Action {
             Self::ContinueVm { vm } => write!(f, "let {vm} go on"),
             Self::KillVm { vm } => write!(f, "kill {vm}"),
             Self::AddMemory { vm } => write!(f, "plug memory into {vm}"),
-            Self::ResetLun { place } => write!(f, "reset the LUN at {place}"),
+            Self::Manage { place, function } => write!(f, "send {function} to {place}"),
             Self::Remove { disk } => write!(f, "take the bdev of {disk} away"),
             Self::Insert { disk } => write!(f, "give the bdev of {disk} back"),
             Self::Resize { disk, mib } => write!(f, "resize {disk} to {mib} MiB"),
@@ -52,5 +52,20 @@ impl fmt::Display for Action {
             Self::CheckAlive => f.write_str("ask for a sign of life"),
             Self::Settle => f.write_str("let everything come to rest"),
         }
+    }
+}
+
+impl fmt::Display for TaskFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LunReset => "LUN RESET",
+            Self::AbortTask => "ABORT TASK",
+            Self::AbortTaskSet => "ABORT TASK SET",
+            Self::ClearAca => "CLEAR ACA",
+            Self::ClearTaskSet => "CLEAR TASK SET",
+            Self::ItNexusReset => "I_T NEXUS RESET",
+            Self::QueryTask => "QUERY TASK",
+            Self::QueryTaskSet => "QUERY TASK SET",
+        })
     }
 }

@@ -39,8 +39,8 @@ impl RealTestbed {
             Action::AddMemory { vm } => self.guests.ask(*vm, Ask::AddMemory(ticket)),
             Action::KillVm { vm } => self.guests.ask(*vm, Ask::Kill(ticket)),
             Action::ListDisks { vm } => self.guests.ask(*vm, Ask::ListDisks),
-            Action::ResetLun { place } => match self.vm_with(place.controller) {
-                Some(vm) => self.guests.ask(vm, Ask::ResetLun(ticket, *place)),
+            Action::Manage { place, function } => match self.vm_with(place.controller) {
+                Some(vm) => self.guests.ask(vm, Ask::Manage(ticket, *place, *function)),
                 None => Err(TestbedError(format!("no VM has {place}"))),
             },
             Action::StartFio { fio, job, on } => self.start_fio(*fio, job, on),

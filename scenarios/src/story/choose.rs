@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::run::Fios;
 use super::{Beat, Story, StoryVm, VERIFY_JOB, WRITE_JOB};
 use crate::names::{ControllerId, DiskId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId};
-use crate::testbed::{Action, DiskKind};
+use crate::testbed::{Action, DiskKind, TaskFunction};
 
 /// Who takes part: topology, disks, boots.
 pub type ShapeBytes = [u8; 3];
@@ -149,7 +149,7 @@ impl Scene {
                 }),
             23 => self.remove(with),
             24 => self.insert(with),
-            25 => self.reset(with),
+            25 => self.manage(with, to),
             26 => self.vm(with).map(|vm| Action::PauseVm { vm }),
             27 => self.vm(with).map(|vm| Action::ContinueVm { vm }),
             28 => self.vm(with).map(|vm| Action::RebootVm { vm }),
@@ -171,15 +171,24 @@ impl Scene {
         pick(&places, n)
     }
 
-    /// Resets a LUN that is there, or that is about to go.
-    fn reset(&self, with: u8) -> Option<Action> {
+    /// Asks a LUN that is there, or that is about to go, for a reset or rarely for something else; that
+    /// may go to nobody as well.
+    fn manage(&self, with: u8, to: u8) -> Option<Action> {
+        let function = if to < 128 {
+            TaskFunction::LunReset
+        } else {
+            pick(&TaskFunction::ALL, to)?
+        };
         let here = self.place(with);
-        let place = if with >= 128 {
+        let mut place = if with >= 128 {
             self.left.or(here)
         } else {
             here
         }?;
-        Some(Action::ResetLun { place })
+        if function != TaskFunction::LunReset && to >= 224 {
+            place.target.0 += TARGETS_PER_CONTROLLER_MAX;
+        }
+        Some(Action::Manage { place, function })
     }
 
     fn of_kind(&self, kind: DiskKind, n: u8) -> Option<DiskId> {

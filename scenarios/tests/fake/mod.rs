@@ -338,7 +338,7 @@ impl Testbed for Fake {
             | Action::PauseVm { .. }
             | Action::ContinueVm { .. }
             | Action::AddMemory { .. }
-            | Action::ResetLun { .. }
+            | Action::Manage { .. }
             | Action::Resize { .. }
             | Action::Hold { .. }
             | Action::Fail { .. }

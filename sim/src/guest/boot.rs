@@ -111,7 +111,11 @@ impl Guest {
             }
             GuestAct::Kill => self.kill(cx),
             GuestAct::AddMemory => self.add_memory(),
-            GuestAct::ResetLun { ticket, place } => self.reset_lun(ticket, place, cx),
+            GuestAct::Manage {
+                ticket,
+                place,
+                function,
+            } => self.ask_management(ticket, place, function, cx),
             GuestAct::GiveUp => self.give_up(cx),
             GuestAct::Script(step) => self.script(step, cx),
         }
