@@ -4,14 +4,18 @@
 //! on. What once failed is kept in `property-regressions.txt` and tried first.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use plugfest::story::{StoryOptions, tell};
+use plugfest::story::{StoryOptions, tell, tell_watched};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use scenarios::run::CheckOutcome;
-use scenarios::story::{BeatBytes, ShapeBytes, choose};
-use scenarios::{Action, TaskFunction};
+use scenarios::story::{Beat, BeatBytes, ShapeBytes, Story, StoryVm, VERIFY_JOB, choose};
+use scenarios::{
+    Action, ControllerId, DiskId, DiskKind, FioId, Observation, Place, TargetId, TaskFunction,
+    Time, VmId,
+};
 use sim::{Deviation, Deviations};
 
 /// Causes of a difference that nobody in a run can mend. `event_dropped` is not one of them: a right
@@ -114,6 +118,7 @@ fn stories_do_what_they_are_for() {
         "Attach",
         "ContinueVm",
         "CreateController",
+        "Delay",
         "DeleteController",
         "Detach",
         "Fail",
@@ -131,6 +136,66 @@ fn stories_do_what_they_are_for() {
     ];
     assert_eq!(functions.len(), TaskFunction::ALL.len(), "{functions:?}");
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
+}
+
+/// How long a fio takes on a disk that is made slow, and made fast again, by these many microseconds.
+fn fio_on_delayed(delays: &[u32]) -> Duration {
+    let (disk, vm, controller) = (DiskId(1), VmId(1), ControllerId(1));
+    let (target, fio) = (TargetId(0), FioId(0));
+    let attach = Action::Attach {
+        disk,
+        controller,
+        target: Some(target),
+    };
+    let start = Action::StartFio {
+        fio,
+        job: VERIFY_JOB.into(),
+        on: vec![(disk, Place { controller, target })],
+    };
+    let delays = (delays.iter()).map(|micros| Action::Delay {
+        disk,
+        micros: *micros,
+    });
+    let beat = |does| Beat {
+        after: 50_000_000,
+        awaited: true,
+        does,
+    };
+    let story = Story {
+        controllers: vec![controller],
+        disks: vec![(disk, DiskKind::Delayed)],
+        vms: vec![StoryVm {
+            vm,
+            controllers: vec![controller],
+            firmware_only: false,
+            awaited: true,
+        }],
+        beats: std::iter::once(attach)
+            .chain(delays)
+            .chain([start])
+            .map(beat)
+            .collect(),
+    };
+    let (mut began, mut ended) = (Time::ZERO, Time::ZERO);
+    let report = tell_watched(&story, StoryOptions::intended(1), &mut |seen| {
+        match &seen.what {
+            Observation::FioEnded { .. } => ended = seen.at,
+            // The last thing before it.
+            Observation::Answered { .. } if ended == Time::ZERO => began = seen.at,
+            _ => {}
+        }
+    });
+    let report = report.expect("the simulator does it");
+    assert_eq!(report.violated().next(), None);
+    assert!(report.verified > 0);
+    ended.since(began)
+}
+
+#[test]
+fn a_delayed_disk_is_slow_until_it_is_not_delayed_any_more() {
+    let [usual, slow, usual_again] = [&[][..], &[20_000], &[20_000, 0]].map(fio_on_delayed);
+    assert!(slow > usual * 2, "{slow:?}, else {usual:?}");
+    assert!(usual_again < slow / 2, "{usual_again:?}, delayed {slow:?}");
 }
 
 /// A target with a bug is found out, and so are those that only rare things show.

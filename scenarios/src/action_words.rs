@@ -44,6 +44,7 @@ impl fmt::Display for Action {
             Self::Resize { disk, mib } => write!(f, "resize {disk} to {mib} MiB"),
             Self::Hold { disk, requests } => write!(f, "hold {requests} requests of {disk}"),
             Self::Fail { disk, requests } => write!(f, "fail {requests} requests of {disk}"),
+            Self::Delay { disk, micros } => write!(f, "delay requests of {disk} by {micros} us"),
             Self::Release { disk } => write!(f, "release the requests of {disk}"),
             Self::CreateController { controller } => write!(f, "create {controller}"),
             Self::DeleteController { controller } => write!(f, "delete {controller}"),

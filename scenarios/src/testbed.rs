@@ -140,6 +140,14 @@ pub enum Action {
         /// How many.
         requests: u32,
     },
+    /// Let each request of a disk ([`DiskKind::Delayed`]) that is yet to come take so much longer; 0: no
+    /// longer. Observed: `Answered`.
+    Delay {
+        /// The disk.
+        disk: DiskId,
+        /// Microseconds.
+        micros: u32,
+    },
     /// Let go of the requests that a disk holds, and hold and fail no more.
     Release {
         /// The disk.
@@ -219,6 +227,9 @@ pub enum DiskKind {
     Faulty,
     /// A `bdev_null`, which keeps no data and can be resized.
     Null,
+    /// As [`Nvme`](Self::Nvme), under a `bdev_delay`, so that requests can be made slow. That is what is
+    /// removed and inserted.
+    Delayed,
 }
 
 /// What became of asking.

@@ -89,6 +89,7 @@ impl RealTestbed {
             Action::Fail { disk, requests } => {
                 vec![calls::inject(&name(disk), "failure", *requests)]
             }
+            Action::Delay { disk, micros } => calls::latency(&name(disk), *micros),
             Action::Release { disk } => {
                 let name = name(disk);
                 vec![calls::inject(&name, "clear", 0), calls::resume(&name)]

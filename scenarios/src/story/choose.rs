@@ -20,6 +20,9 @@ pub type BeatBytes = [u8; 4];
 /// Times between beats, in microseconds: none, less than a hop between threads, about a turn, and
 /// about each of the target's periods (management 5 ms, RPC 4 ms) and longer.
 const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 33_000, 210_000];
+/// By how much requests are delayed, in microseconds: all well under the 4 s after which the stop of a
+/// session gives up.
+const DELAYS_US: [u32; 6] = [0, 60, 900, 5_200, 37_000, 300_000];
 /// The bit of the third byte with which requests are held, and VMs neither paused nor given memory.
 ///
 /// Both in one story would lose requests, even with a right target: a stop that times out under held
@@ -85,7 +88,7 @@ impl Scene {
             DiskKind::Nvme,
             DiskKind::Faulty,
             DiskKind::Null,
-            DiskKind::Nvme,
+            DiskKind::Delayed,
         ];
         let disks = (0..=disks % 4).map(|n| {
             let kind = kinds[usize::from(n + disks / 4) % kinds.len()];
@@ -124,7 +127,8 @@ impl Scene {
             0..6 => self.attach(with, to),
             6..11 => self.detach(with, to),
             11..18 => self.io(with),
-            18 if !self.holds => None,
+            18 if !self.holds => self.delay(with, to),
+            21 => self.delay(with, to),
             26 | 27 | 30 if self.holds => None,
             18 => self
                 .of_kind(DiskKind::Faulty, with)
@@ -138,7 +142,7 @@ impl Scene {
                     disk,
                     requests: u32::from(to % 4) + 1,
                 }),
-            20 | 21 => self
+            20 => self
                 .of_kind(DiskKind::Faulty, with)
                 .map(|disk| Action::Release { disk }),
             22 => self
@@ -169,6 +173,13 @@ impl Scene {
     fn place(&self, n: u8) -> Option<Place> {
         let places: Vec<Place> = self.attached.keys().copied().collect();
         pick(&places, n)
+    }
+
+    /// Makes a disk slow, or as fast again as it was.
+    fn delay(&self, with: u8, to: u8) -> Option<Action> {
+        let disk = self.of_kind(DiskKind::Delayed, with)?;
+        let micros = pick(&DELAYS_US, to)?;
+        Some(Action::Delay { disk, micros })
     }
 
     /// Asks a LUN that is there, or that is about to go, for a reset or rarely for something else; that
@@ -259,7 +270,7 @@ impl Scene {
         self.started += 1;
         let job = match self.kind(disk) {
             DiskKind::Null => WRITE_JOB,
-            DiskKind::Nvme | DiskKind::Faulty => VERIFY_JOB,
+            DiskKind::Nvme | DiskKind::Faulty | DiskKind::Delayed => VERIFY_JOB,
         };
         Some(Action::StartFio {
             fio: self.fios.next(),

@@ -342,6 +342,7 @@ impl Testbed for Fake {
             | Action::Resize { .. }
             | Action::Hold { .. }
             | Action::Fail { .. }
+            | Action::Delay { .. }
             | Action::Release { .. }
             | Action::CreateController { .. }
             | Action::DeleteController { .. }

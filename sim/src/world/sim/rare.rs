@@ -29,6 +29,7 @@ impl Sim {
             Action::Fail { disk, requests } => {
                 vec![calls::inject(&name(disk), "failure", *requests)]
             }
+            Action::Delay { disk, micros } => calls::latency(&name(disk), *micros),
             Action::Release { disk } => {
                 let name = name(disk);
                 self.held.remove(&Held::Disk(*disk));
