@@ -128,6 +128,7 @@ fn stories_do_what_they_are_for() {
         "Manage",
         "PauseVm",
         "RebootVm",
+        "Reconnect",
         "Release",
         "Remove",
         "Resize",
@@ -138,44 +139,61 @@ fn stories_do_what_they_are_for() {
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }
 
-/// How long a fio takes on a disk that is made slow, and made fast again, by these many microseconds.
-fn fio_on_delayed(delays: &[u32]) -> Duration {
-    let (disk, vm, controller) = (DiskId(1), VmId(1), ControllerId(1));
-    let (target, fio) = (TargetId(0), FioId(0));
-    let attach = Action::Attach {
-        disk,
+/// A story of one VM and one delayed disk, which is attached; `before` a fio and during it the rest is done.
+fn fio_story(before: &[Action], during: &[Action]) -> Story {
+    let (vm, controller) = (VmId(1), ControllerId(1));
+    let place = Place {
         controller,
-        target: Some(target),
+        target: TargetId(0),
+    };
+    let attach = Action::Attach {
+        disk: DISK,
+        controller,
+        target: Some(place.target),
     };
     let start = Action::StartFio {
-        fio,
+        fio: FioId(0),
         job: VERIFY_JOB.into(),
-        on: vec![(disk, Place { controller, target })],
+        on: vec![(DISK, place)],
     };
-    let delays = (delays.iter()).map(|micros| Action::Delay {
-        disk,
-        micros: *micros,
-    });
-    let beat = |does| Beat {
-        after: 50_000_000,
-        awaited: true,
-        does,
+    let mut beats = Vec::new();
+    let mut beat = |does: &Action, awaited| {
+        beats.push(Beat {
+            after: 50_000_000,
+            awaited,
+            does: does.clone(),
+        });
     };
-    let story = Story {
+    beat(&attach, true);
+    before.iter().for_each(|does| beat(does, true));
+    beat(&start, during.is_empty());
+    during.iter().for_each(|does| beat(does, true));
+    Story {
         controllers: vec![controller],
-        disks: vec![(disk, DiskKind::Delayed)],
+        disks: vec![(DISK, DiskKind::Delayed)],
         vms: vec![StoryVm {
             vm,
             controllers: vec![controller],
             firmware_only: false,
             awaited: true,
         }],
-        beats: std::iter::once(attach)
-            .chain(delays)
-            .chain([start])
-            .map(beat)
-            .collect(),
+        beats,
+    }
+}
+
+const DISK: DiskId = DiskId(1);
+
+fn delays(micros: &[u32]) -> Vec<Action> {
+    let delay = |micros: &u32| Action::Delay {
+        disk: DISK,
+        micros: *micros,
     };
+    micros.iter().map(delay).collect()
+}
+
+/// How long a fio takes on a disk that is made slow, and made fast again, by these many microseconds.
+fn fio_on_delayed(micros: &[u32]) -> Duration {
+    let story = fio_story(&delays(micros), &[]);
     let (mut began, mut ended) = (Time::ZERO, Time::ZERO);
     let report = tell_watched(&story, StoryOptions::intended(1), &mut |seen| {
         match &seen.what {
@@ -196,6 +214,38 @@ fn a_delayed_disk_is_slow_until_it_is_not_delayed_any_more() {
     let [usual, slow, usual_again] = [&[][..], &[20_000], &[20_000, 0]].map(fio_on_delayed);
     assert!(slow > usual * 2, "{slow:?}, else {usual:?}");
     assert!(usual_again < slow / 2, "{usual_again:?}, delayed {slow:?}");
+}
+
+/// A fio on a slow disk goes on over new connections of its front-end, if the target lets it: one
+/// that does not call when it starts again leaves what it finished meanwhile where nobody looks.
+#[test]
+fn a_fio_goes_on_when_its_front_end_connects_anew() {
+    let anew = Action::Reconnect {
+        vm: VmId(1),
+        controller: ControllerId(1),
+    };
+    let story = fio_story(&delays(&[40_000]), &[anew.clone(), anew.clone(), anew]);
+    let tell = |seed, deviations| {
+        let options = StoryOptions {
+            deviations,
+            ..StoryOptions::intended(seed)
+        };
+        let mut connected = 0;
+        let report = tell_watched(&story, options, &mut |seen| {
+            connected += u32::from(matches!(seen.what, Observation::Connected { .. }));
+        });
+        (report.expect("the simulator does it"), connected)
+    };
+    for seed in 0..20 {
+        let (report, connected) = tell(seed, Deviations::INTENDED);
+        assert_eq!(report.violated().next(), None);
+        assert!(report.verified > 0);
+        // Once at the boot; the second loss comes while there is no connection.
+        assert_eq!(connected, 3);
+    }
+    let deaf = Deviations::INTENDED.with(Deviation::NoIrqOnRestart);
+    let lost = (0..20).find(|seed| tell(*seed, deaf).0.violated().next().is_some());
+    assert!(lost.is_some(), "no call is missed");
 }
 
 /// A target with a bug is found out, and so are those that only rare things show.

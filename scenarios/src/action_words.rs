@@ -38,6 +38,7 @@ impl fmt::Display for Action {
             Self::ContinueVm { vm } => write!(f, "let {vm} go on"),
             Self::KillVm { vm } => write!(f, "kill {vm}"),
             Self::AddMemory { vm } => write!(f, "plug memory into {vm}"),
+            Self::Reconnect { vm, controller } => write!(f, "connect {vm} to {controller} anew"),
             Self::Manage { place, function } => write!(f, "send {function} to {place}"),
             Self::Remove { disk } => write!(f, "take the bdev of {disk} away"),
             Self::Insert { disk } => write!(f, "give the bdev of {disk} back"),

@@ -100,6 +100,14 @@ pub enum Action {
         /// The VM.
         vm: VmId,
     },
+    /// Break the connection of a running VM to a controller, and make it anew, while the guest goes on
+    /// (QEMU's `reconnect=`). Observed: `Answered` when that has been asked for.
+    Reconnect {
+        /// The VM.
+        vm: VmId,
+        /// The controller.
+        controller: ControllerId,
+    },
     /// A task management request from a guest that has the controller. Observed: `Answered` with the
     /// response.
     Manage {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fio_model::JobFile;
-use scenarios::{DiskId, FioId, Place, TaskFunction, Ticket};
+use scenarios::{ControllerId, DiskId, FioId, Place, TaskFunction, Ticket};
 
 use crate::end::Memory;
 
@@ -199,6 +199,8 @@ pub enum GuestAct {
     Kill,
     /// A DIMM is plugged: QEMU hands over a new memory table while its devices run.
     AddMemory,
+    /// The connection of the device on this controller breaks, and is made anew.
+    Reconnect { controller: ControllerId },
     /// A task management request to this place; answers the ticket with the response.
     Manage {
         ticket: Ticket,

@@ -377,6 +377,9 @@ impl Machines {
             Ask::Continue(ticket) => return self.at_once(vm, GuestAct::Continue, ticket),
             Ask::AddMemory(ticket) => return self.at_once(vm, GuestAct::AddMemory, ticket),
             Ask::Kill(ticket) => return self.at_once(vm, GuestAct::Kill, ticket),
+            Ask::Reconnect(ticket, controller) => {
+                return self.at_once(vm, GuestAct::Reconnect { controller }, ticket);
+            }
             Ask::Manage(ticket, place, function) => GuestAct::Manage {
                 ticket,
                 place,

@@ -117,6 +117,11 @@ impl Guests for QemuGuests {
             let none = format!("nothing in the guest's image sends {function}");
             return Ok(Some(none));
         }
+        if let Ask::Reconnect(..) = ask {
+            return Ok(Some(
+                "QEMU's vhost-user-scsi connects anew from 8.2 on".into(),
+            ));
+        }
         if let Ask::BootFirmware(_) = ask {
             return Ok(Some(
                 "a guest without a system cannot say when its firmware is done".into(),

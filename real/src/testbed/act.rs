@@ -39,6 +39,9 @@ impl RealTestbed {
             Action::AddMemory { vm } => self.guests.ask(*vm, Ask::AddMemory(ticket)),
             Action::KillVm { vm } => self.guests.ask(*vm, Ask::Kill(ticket)),
             Action::ListDisks { vm } => self.guests.ask(*vm, Ask::ListDisks),
+            Action::Reconnect { vm, controller } => {
+                self.guests.ask(*vm, Ask::Reconnect(ticket, *controller))
+            }
             Action::Manage { place, function } => match self.vm_with(place.controller) {
                 Some(vm) => self.guests.ask(vm, Ask::Manage(ticket, *place, *function)),
                 None => Err(TestbedError(format!("no VM has {place}"))),

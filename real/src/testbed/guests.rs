@@ -58,6 +58,8 @@ pub enum Ask {
     Continue(Ticket),
     /// Plug memory in. Answers the ticket.
     AddMemory(Ticket),
+    /// Connect to a controller anew. Answers the ticket.
+    Reconnect(Ticket, ControllerId),
     /// A task management request. Answers the ticket.
     Manage(Ticket, Place, TaskFunction),
     /// Kill the process. Answers the ticket. Observed: `VmDown`.

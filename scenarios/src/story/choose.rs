@@ -23,7 +23,8 @@ const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 33_000, 210_000];
 /// By how much requests are delayed, in microseconds: all well under the 4 s after which the stop of a
 /// session gives up.
 const DELAYS_US: [u32; 6] = [0, 60, 900, 5_200, 37_000, 300_000];
-/// The bit of the third byte with which requests are held, and VMs neither paused nor given memory.
+/// The bit of the third byte with which requests are held, and VMs neither paused, nor given memory, nor
+/// connected anew.
 ///
 /// Both in one story would lose requests, even with a right target: a stop that times out under held
 /// requests goes on without them (SPDK issue 3553), which a guest that boots anew does not mind, and
@@ -158,6 +159,7 @@ impl Scene {
             27 => self.vm(with).map(|vm| Action::ContinueVm { vm }),
             28 => self.vm(with).map(|vm| Action::RebootVm { vm }),
             29 => self.vm(with).map(|vm| Action::KillVm { vm }),
+            30 if to >= 96 => self.reconnect(with, to),
             30 => self.vm(with).map(|vm| Action::AddMemory { vm }),
             _ if to.is_multiple_of(3) => self.controller(with),
             _ => Some(Action::SaveConfig),
@@ -167,6 +169,17 @@ impl Scene {
     fn vm(&self, n: u8) -> Option<VmId> {
         let vms: Vec<VmId> = self.story.vms.iter().map(|vm| vm.vm).collect();
         pick(&vms, n)
+    }
+
+    /// Breaks one of the connections of a VM, and makes it anew.
+    fn reconnect(&self, with: u8, to: u8) -> Option<Action> {
+        let vms: Vec<&StoryVm> = self.story.vms.iter().collect();
+        let vm = pick(&vms, with)?;
+        let controller = pick(&vm.controllers, to)?;
+        Some(Action::Reconnect {
+            vm: vm.vm,
+            controller,
+        })
     }
 
     /// A place in use.

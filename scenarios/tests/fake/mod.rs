@@ -338,6 +338,7 @@ impl Testbed for Fake {
             | Action::PauseVm { .. }
             | Action::ContinueVm { .. }
             | Action::AddMemory { .. }
+            | Action::Reconnect { .. }
             | Action::Manage { .. }
             | Action::Resize { .. }
             | Action::Hold { .. }

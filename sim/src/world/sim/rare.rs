@@ -59,6 +59,10 @@ impl Sim {
                 (*vm, GuestAct::Kill)
             }
             Action::AddMemory { vm } => (*vm, GuestAct::AddMemory),
+            Action::Reconnect { vm, controller } => {
+                let controller = *controller;
+                (*vm, GuestAct::Reconnect { controller })
+            }
             Action::Manage { place, function } => return self.manage(ticket, *place, *function),
             other => unreachable!("{other:?} is carried out above"),
         };
