@@ -54,7 +54,7 @@ impl Disks for ModelledDisks {
     fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String> {
         let all = disks.iter();
         Ok(all
-            .flat_map(|(disk, kind)| calls::insert(*disk, *kind, DISK_BYTES))
+            .flat_map(|(disk, kind)| calls::prepare(*disk, *kind, DISK_BYTES))
             .collect())
     }
 
