@@ -46,6 +46,7 @@ const VALUES: [&str; 13] = [
 fn texts(name: &str) -> &'static [&'static str] {
     match name {
         "ctrlr" => &["vhost.0", "vhost.0", "vhost.1"],
+        "base_bdev" | "base_name" | "base_bdev_name" => &["Malloc2", "Malloc2", "Null0", "Nvme0n1"],
         "cpumask" => &["0x1", "0x0", "[0]"],
         "trtype" => &["PCIe", "TCP"],
         "traddr" => &["0000:01:00.0", "0000:02:00.0"],
@@ -64,6 +65,7 @@ impl Fire {
         match field.kind {
             Kind::Text => format!("{:?}", self.one_of(texts(field.name))),
             Kind::Flag => self.rolls.chance(1, 2).to_string(),
+            Kind::U32 if field.name == "split_count" => self.one_of(&["1", "4", "4096"]).to_owned(),
             Kind::I32 | Kind::U8 | Kind::U32 | Kind::U64 => self.one_of(&NUMBERS).to_owned(),
             Kind::Uuid => "\"6f1b1d3a-6a52-4c0c-9d7e-1f0f9a5f0b01\"".to_owned(),
             Kind::OneOf(all) | Kind::OneOfAnyCase(all) => format!("{:?}", self.one_of(all)),
