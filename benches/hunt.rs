@@ -107,7 +107,7 @@ fn by_malformed(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
     let deviations = Deviations::INTENDED.with(deviation);
     let mut fire = Fire::new(0, deviations);
     (0..limit).find_map(|input| {
-        let what = fire.give(1, deviations).err()?;
+        let what = fire.give(1).err()?;
         let what = what
             .split_once(": ")
             .map_or(what.as_str(), |(_, what)| what);

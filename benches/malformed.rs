@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let given = std::env::args().skip(1).find_map(|word| word.parse().ok());
     let inputs = given.unwrap_or(INPUTS);
     let mut fire = Fire::new(1, Deviations::INTENDED);
-    match fire.give(inputs, Deviations::INTENDED) {
+    match fire.give(inputs) {
         Ok(()) => {
             println!("{inputs} malformed inputs, no harm: {:?}", fire.tally);
             ExitCode::SUCCESS

@@ -117,7 +117,7 @@ fn gather(
         junit: Junit::default(),
     };
     let first = seeds.start;
-    let mut progress = Progress::new(seeds.end - seeds.start);
+    let mut progress = Progress::new(seeds.end - seeds.start, "seeds");
     let mut early = BTreeMap::new();
     for (seed, result) in receive {
         early.insert(seed, result);
@@ -129,12 +129,12 @@ fn gather(
                 continue;
             }
             print(&seed.text)?;
-            progress.step(seed.open);
             sum.junit.append(seed.junit);
             sum.failed = sum.failed.or(seed.failed.map(|target| (target, number)));
             sum.seeds += 1;
             sum.cases += seed.cases;
             sum.open += seed.open;
+            progress.step(|| format!("{} cases did not pass", sum.open));
             sum.verdict = sum.verdict.max(seed.verdict);
             sum.repeat = sum.repeat.or(seed.repeat);
             for (all, order) in sum.orders.iter_mut().zip(seed.orders) {

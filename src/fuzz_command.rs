@@ -8,6 +8,7 @@ use scenarios::report::shell_quoted;
 
 use crate::cli::FuzzArguments;
 use crate::output::{Stop, can_be_written, print, write_whole};
+use crate::progress::Progress;
 
 /// No story broke a check.
 const EXIT_HELD: u8 = 0;
@@ -15,8 +16,6 @@ const EXIT_HELD: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 /// Somebody wanted it to end before.
 const EXIT_INTERRUPTED: u8 = 3;
-/// Stories between two signs of life.
-const SIGN_OF_LIFE: u64 = 1_000;
 
 /// Tells stories, each under the schedule of its seed.
 pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
@@ -42,20 +41,20 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
         property.seeds.end
     ))?;
     let mut printed = Ok(());
-    let result = property.check_with(&mut |hunt| {
-        let line = match hunt {
-            Hunt::Broken { seed, check } => {
-                format!("seed {seed} breaks {check}; making it smaller\n")
+    let mut progress = Some(Progress::new(arguments.stories, "stories"));
+    let result = property.check_with(&mut |hunt| match hunt {
+        Hunt::Broken { seed, check } => {
+            // How many smaller ones are tried is not known before.
+            progress.take().into_iter().for_each(Progress::finish);
+            printed = print(&format!("seed {seed} breaks {check}; making it smaller\n"));
+        }
+        Hunt::Told(told) => {
+            if let Some(progress) = &mut progress {
+                progress.step(|| format!("{} blocks verified", told.verified));
             }
-            Hunt::Told(told) if told.stories.is_multiple_of(SIGN_OF_LIFE) => {
-                format!("{}\n", count(told))
-            }
-            Hunt::Told(_) => return,
-        };
-        if printed.is_ok() {
-            printed = print(&line);
         }
     });
+    progress.into_iter().for_each(Progress::finish);
     printed?;
     match result {
         Ok(told) => {

@@ -194,3 +194,109 @@ fn in_qemu(
         tell: tell.clone(),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use scenarios::story::{self, Beat, Story, StoryVm, VERIFY_JOB};
+    use scenarios::testbed::Action;
+    use scenarios::{ControllerId, DiskId, DiskKind, FioId, Place, TargetId, VmId};
+    use sim::Deviations;
+
+    use real::rpc::client::RpcClient;
+    use real::serve::{Ended, Server};
+
+    use super::*;
+
+    /// A fio on a slow disk, during which the connection breaks twice.
+    fn story_of(vm: VmId, controller: ControllerId) -> Story {
+        let disk = DiskId(1);
+        let place = Place {
+            controller,
+            target: TargetId(0),
+        };
+        let anew = Action::Reconnect { vm, controller };
+        let attach = Action::Attach {
+            disk,
+            controller,
+            target: Some(place.target),
+        };
+        let delay = |micros| Action::Delay { disk, micros };
+        let start = Action::StartFio {
+            fio: FioId(0),
+            job: VERIFY_JOB.into(),
+            on: vec![(disk, place)],
+        };
+        let all = [
+            (attach, true),
+            (delay(50_000), true),
+            (start, false),
+            (anew.clone(), true),
+            (anew, true),
+            // Later than it is connected.
+            (delay(0), true),
+        ];
+        let beats = all.map(|(does, awaited)| Beat {
+            after: 200_000_000,
+            awaited,
+            does,
+        });
+        Story {
+            controllers: vec![controller],
+            disks: vec![(disk, DiskKind::Delayed)],
+            vms: vec![StoryVm {
+                vm,
+                controllers: vec![controller],
+                firmware_only: false,
+                awaited: true,
+            }],
+            beats: beats.into(),
+        }
+    }
+
+    /// A guest's fio goes on over a connection that breaks, on sockets as in the simulator.
+    #[test]
+    fn a_front_end_connects_anew_and_its_fio_goes_on() {
+        let (vm, controller) = (VmId(1), ControllerId(1));
+        let story = story_of(vm, controller);
+        let dir = RunDir::create().expect("there is room");
+        let serve = ServeOptions {
+            rpc_socket: dir.path().join("rpc"),
+            vhost_sockets: dir.path().to_owned(),
+            target: TargetConfig::default(),
+            seed: 1,
+            record: None,
+        };
+        let spdk = SpdkOptions {
+            rpc_socket: serve.rpc_socket.clone(),
+            vhost_sockets: serve.vhost_sockets.clone(),
+            bdevs: "malloc:32".parse().expect("memory"),
+        };
+        let server = Server::start(serve, |_| {}).expect("it comes up");
+        let options = RunOptions {
+            guests: GuestKind::Model,
+            target: TargetKind::Spdk(spdk),
+            ..RunOptions::default()
+        };
+        let made = testbed(&options, None, false);
+        let mut testbed = made.map_err(|unmade| unmade.error).expect("it comes up");
+        let evidence = testbed.evidence();
+        let vms = vec![(vm, vec![controller])];
+        let mut judge = crate::testbed::judge(evidence, vms, Deviations::INTENDED);
+        let told = story::run(&story, &mut testbed, &mut judge).expect("it can be told");
+        let broken = |check: &&scenarios::run::CheckResult| {
+            matches!(check.outcome, scenarios::run::CheckOutcome::Violated { .. })
+        };
+        assert_eq!(told.checks.iter().find(broken), None);
+        assert_eq!(told.skipped, 0);
+        // Sessions are numbered from 0 on.
+        let rpc = RpcClient::connect(&dir.path().join("rpc"), Duration::from_secs(5));
+        let all = rpc.expect("it listens").call("vhost_get_controllers", None);
+        let all = all.expect("it answers");
+        let session = &all[0]["sessions"][0]["id"];
+        assert_eq!(*session, 2);
+        drop(testbed);
+        let ended = server.stop();
+        assert!(matches!(ended, Ended::Stopped), "{ended:?}");
+        assert!(told.verified > 0, "{:?}", told.checks);
+    }
+}

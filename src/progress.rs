@@ -12,17 +12,19 @@ const LINES: u64 = 10;
 /// How far a campaign is.
 pub struct Progress {
     bar: Option<ProgressBar>,
-    seeds: u64,
+    all: u64,
+    /// What there are so many of.
+    what: &'static str,
     done: u64,
-    open: u64,
 }
 
 impl Progress {
-    /// Nothing of `seeds` is done.
-    pub fn new(seeds: u64) -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {msg} ({eta} left)");
+    /// Nothing of `all` is done.
+    pub fn new(all: u64, what: &'static str) -> Self {
+        let template = format!("{{bar:30}} {{pos}}/{{len}} {what}, {{msg}} ({{eta}} left)");
+        let style = ProgressStyle::with_template(&template);
         let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(seeds).with_message("0 cases open");
+            let bar = ProgressBar::new(all);
             match style {
                 Ok(style) => bar.with_style(style),
                 Err(_) => bar,
@@ -30,28 +32,28 @@ impl Progress {
         });
         Self {
             bar,
-            seeds,
+            all,
+            what,
             done: 0,
-            open: 0,
         }
     }
 
-    /// One more seed is done; `open`: its cases that did not pass.
-    pub fn step(&mut self, open: u64) {
+    /// One more is done; `so_far` is said of all of them.
+    pub fn step(&mut self, so_far: impl FnOnce() -> String) {
         self.done += 1;
-        self.open += open;
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{} cases open", self.open));
+            bar.set_message(so_far());
             bar.set_position(self.done);
-        } else if self.seeds >= LINES && self.is_tenth() {
-            let (done, seeds, open) = (self.done, self.seeds, self.open);
-            eprintln!("{done} of {seeds} seeds, {open} cases did not pass");
+        } else if self.all >= LINES && self.is_tenth() {
+            let (done, all, what) = (self.done, self.all, self.what);
+            eprintln!("{done} of {all} {what}, {}", so_far());
         }
     }
 
-    /// Whether the line before this seed was drawn in another tenth.
+    /// Whether the last one ended a tenth.
     fn is_tenth(&self) -> bool {
-        self.done * LINES / self.seeds > (self.done - 1) * LINES / self.seeds
+        let tenths = |done| u128::from(done) * u128::from(LINES) / u128::from(self.all);
+        tenths(self.done) > tenths(self.done - 1)
     }
 
     /// Nothing more comes.

@@ -311,6 +311,26 @@ fn what_was_found_is_told_even_if_its_file_cannot_be_written() {
     assert!(said.ends_with("exit 2\n"), "{said}");
 }
 
+/// Where nobody looks on, ten lines say how far it is, apart from what is found out.
+#[test]
+fn fuzz_says_how_far_it_is() {
+    let said = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["fuzz", "--stories", "30"])
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(0));
+    let err = String::from_utf8(said.stderr).unwrap();
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines.len(), 10, "{err}");
+    for (n, line) in lines.iter().enumerate() {
+        let begins = format!("{} of 30 stories, ", 3 * (n + 1));
+        assert!(line.starts_with(&begins), "{line}");
+        assert!(line.ends_with(" blocks verified"), "{line}");
+    }
+    let out = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(out.lines().count(), 2, "{out}");
+}
+
 #[test]
 fn nobody_who_reads_is_no_crash() {
     for arguments in [

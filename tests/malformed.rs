@@ -3,12 +3,12 @@
 #[path = "../benches/support/malformed.rs"]
 mod malformed;
 
-use malformed::{Fire, Tally};
+use malformed::{Bounds, Fire, Tally};
 use sim::{Deviation, Deviations};
 
 fn give(inputs: u64, deviations: Deviations) -> (Result<(), String>, Tally) {
     let mut fire = Fire::new(7, deviations);
-    (fire.give(inputs, deviations), fire.tally)
+    (fire.give(inputs), fire.tally)
 }
 
 #[test]
@@ -23,7 +23,13 @@ fn an_intended_target_takes_anything() {
         tally.messages,
     ];
     assert!(each.iter().all(|given| *given > 1_500), "{tally:?}");
-    assert!(tally.used > 5_000, "most requests come back: {tally:?}");
+    assert!(tally.inflights > 300, "{tally:?}");
+    let methods = sim::target::rpc::methods().count();
+    assert!(methods > 40);
+    assert_eq!(tally.methods, (1 << methods) - 1, "all are called");
+    let requests = tally.chains + tally.tables + tally.controls;
+    let used = tally.used as f64 / requests as f64;
+    assert!((0.9..1.1).contains(&used), "{used}: {tally:?}");
     assert!(tally.turns < 1_000, "work is bounded: {tally:?}");
 }
 
@@ -36,5 +42,37 @@ fn the_crashes_of_head_are_found() {
     ] {
         let (given, _) = give(200_000, Deviations::INTENDED.with(deviation));
         assert!(given.is_err(), "{} does no harm", deviation.name());
+    }
+}
+
+/// Nothing above is green because nobody looked.
+#[test]
+fn what_an_input_costs_and_touches_is_seen() {
+    let mut fire = Fire::new(7, Deviations::INTENDED);
+    let spoiled = fire.give_to_canary();
+    assert!(spoiled.is_err_and(|what| what.contains("canary")));
+    let wide = Bounds::default();
+    let narrow = [
+        ("turns", Bounds { turns: 20, ..wide }),
+        (
+            "messages",
+            Bounds {
+                messages: 2,
+                ..wide
+            },
+        ),
+        (
+            "bytes said",
+            Bounds {
+                said: 1_000,
+                ..wide
+            },
+        ),
+        ("bytes kept", Bounds { kept: 0, ..wide }),
+    ];
+    for (what, bounds) in narrow {
+        let mut fire = Fire::new(7, Deviations::INTENDED).within(bounds);
+        let over = fire.give(2_000).expect_err(what);
+        assert!(over.contains(what), "{over}");
     }
 }

@@ -35,7 +35,13 @@ impl Watched {
                 while !over.load(Ordering::SeqCst) {
                     let mut child = serve(&dir, behaviour);
                     let out = child.stdout.take().expect("its output is ours");
-                    *process.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+                    let mut kept = process.lock().unwrap_or_else(PoisonError::into_inner);
+                    if over.load(Ordering::SeqCst) {
+                        // Who ended it has found nobody to end.
+                        let _ = child.kill();
+                    }
+                    *kept = Some(child);
+                    drop(kept);
                     // It says nothing more until it dies.
                     let _ = BufReader::new(out).lines().count();
                     let child = process

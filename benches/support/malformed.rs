@@ -1,19 +1,27 @@
 //! Inputs that no driver, client or front-end should send, drawn from a seed and given to the model
 //! target: descriptor chains, indirect tables, control requests, JSON-RPC bytes, vhost-user messages.
 //!
-//! Whatever comes in: the target does not panic, does not die, touches nothing outside guest memory, and
-//! its work for one input is bounded. Knows bytes and the target's messages; judges nothing else.
+//! Whatever comes in: the target does not panic, does not die, touches nothing that it was not told to
+//! touch (outside guest memory, or in a region that no input names), and its work for one input is bounded. Knows bytes and the target's messages; judges nothing else.
 
+#![allow(
+    dead_code,
+    reason = "of the programs that share this, not all try it out"
+)]
+
+mod malformed_bounds;
 mod malformed_calls;
 mod malformed_chains;
 
 use std::sync::Arc;
 
-use malformed_calls::{CALLS, VALUES};
+pub use malformed_bounds::Bounds;
+use malformed_bounds::{CANARY, CANARY_BYTES, Cost, is_painted, paint};
 use scenarios::{Observation, Time};
 use serde_json::json;
-use sim::message::{ClientId, ConnId, FromTarget, ToTarget, VhostUser, VringIndex};
-use sim::target::{Latencies, Target, TargetConfig};
+use sim::message::{ClientId, ConnId, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex};
+use sim::target::rpc::{Field, methods};
+use sim::target::{Latencies, NvmeDevice, Target, TargetConfig};
 use sim::wire::ring::Desc;
 use sim::{ActorId, Cx, Deviations, Dice, End as _, Memory, When};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
@@ -28,11 +36,8 @@ const BUFFERS_AT: u64 = 0x1_0000;
 const REGION: u64 = 1 << 20;
 /// The second region begins here; between the two is a hole.
 const SECOND: u64 = 2 << 20;
-/// Turns that one input may cost at most: a ring's worth of requests, each with its turns of a LUN, a
-/// bdev and a poller.
-const TURNS_MAX: u32 = 4_096;
-/// Inputs between two fresh targets.
-const LIFE: u64 = 20_000;
+/// Inputs between two fresh targets: calls take the disks away in time.
+const LIFE: u64 = 2_500;
 /// VERSION_1, INDIRECT_DESC, HOTPLUG, PROTOCOL_FEATURES.
 const FEATURES: u64 = 1 << 32 | 1 << 28 | 1 << 1 | 1 << 30;
 
@@ -52,6 +57,10 @@ pub struct Tally {
     pub rpcs: u64,
     /// vhost-user messages.
     pub messages: u64,
+    /// Inflight buffers, in messages or when a front-end connects.
+    pub inflights: u64,
+    /// Methods that were called, a bit each.
+    pub methods: u64,
     /// The most turns.
     pub turns: u32,
     /// Used entries that came back.
@@ -66,8 +75,18 @@ pub struct Fire {
     now: Time,
     memory: Memory,
     avail: [u16; RINGS as usize],
+    /// The used index of each ring, when it was last looked at.
+    seen: [u16; RINGS as usize],
     given: u64,
     conn: u32,
+    /// Connections that the target closed, one after the other.
+    closed: u32,
+    deviations: Deviations,
+    methods: Vec<(&'static str, &'static [Field])>,
+    /// The last inflight buffer that the target gave.
+    offered: Option<Memory>,
+    bounds: Bounds,
+    cost: Cost,
     /// What has been given so far.
     pub tally: Tally,
 }
@@ -79,37 +98,90 @@ impl Fire {
         let regions = [
             (GuestAddress(0), REGION as usize),
             (GuestAddress(SECOND), REGION as usize),
+            (GuestAddress(CANARY), CANARY_BYTES),
         ];
-        let memory = GuestMemoryMmap::from_ranges(&regions).expect("2 MiB");
+        let memory = Arc::new(GuestMemoryMmap::from_ranges(&regions).expect("2 MiB"));
+        paint(&memory);
         let mut fire = Self {
             target: fresh(deviations),
             rolls: Dice::new(seed, 5),
             accidents: Dice::new(seed, 1),
             now: Time::ZERO,
-            memory: Arc::new(memory),
+            memory,
             avail: [0; RINGS as usize],
+            seen: [0; RINGS as usize],
             given: 0,
             conn: 0,
+            closed: 0,
+            deviations,
+            methods: methods().collect(),
+            offered: None,
+            bounds: Bounds::default(),
+            cost: Cost::default(),
             tally: Tally::default(),
         };
         fire.set_up();
         fire
     }
 
+    /// With other bounds.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
     /// Gives `inputs` inputs; what was wrong with the first that went wrong.
-    pub fn give(&mut self, inputs: u64, deviations: Deviations) -> Result<(), String> {
+    pub fn give(&mut self, inputs: u64) -> Result<(), String> {
         for _ in 0..inputs {
             if self.given.is_multiple_of(LIFE) && self.given > 0 {
-                self.target.renew(config(deviations));
-                self.now = Time::ZERO;
-                self.set_up();
+                self.renew();
             }
             self.given += 1;
             self.input();
-            self.settle()
+            self.look()
                 .map_err(|what| format!("input {}: {what}", self.given))?;
         }
         Ok(())
+    }
+
+    /// A request that reads into the memory that none may change.
+    pub fn give_to_canary(&mut self) -> Result<(), String> {
+        self.read_into(CANARY);
+        self.look()
+    }
+
+    /// A fresh target, and a front-end that starts properly.
+    fn renew(&mut self) {
+        self.target.renew(config(self.deviations));
+        (self.now, self.closed) = (Time::ZERO, 0);
+        self.set_up();
+    }
+
+    /// Lets the target work, and looks at what it did.
+    fn look(&mut self) -> Result<(), String> {
+        self.cost = Cost::default();
+        let kept = self.target.stored_bytes();
+        self.settle()?;
+        self.cost.kept = self.target.stored_bytes().saturating_sub(kept);
+        self.bounds.exceeded(&self.cost)?;
+        self.count_used();
+        if is_painted(&self.memory) {
+            return Ok(());
+        }
+        Err("the canary was written to, which no input named".to_owned())
+    }
+
+    /// Counts what came back since it was last looked.
+    fn count_used(&mut self) {
+        for vring in 0..RINGS {
+            let mut index = [0; 2];
+            let at = GuestAddress(ring_at(vring) + 0x602);
+            let read = self.memory.read_slice(&mut index, at);
+            read.expect("rings are in memory");
+            let index = u16::from_le_bytes(index);
+            let seen = std::mem::replace(&mut self.seen[usize::from(vring)], index);
+            self.tally.used += u64::from(index.wrapping_sub(seen));
+        }
     }
 
     fn input(&mut self) {
@@ -152,6 +224,8 @@ impl Fire {
 
     /// Connects and starts as a good front-end does.
     fn connect(&mut self) {
+        // What the rings held is forgotten.
+        self.count_used();
         self.conn += 1;
         let conn = ConnId(self.conn);
         let controller = "vhost.0".into();
@@ -161,13 +235,19 @@ impl Fire {
         let log = if self.rolls.chance(1, 2) { LOG_ALL } else { 0 };
         self.say(VhostUser::SetFeatures(FEATURES | log));
         self.say(VhostUser::SetMemTable(self.memory.clone()));
+        if self.rolls.chance(1, 4) {
+            self.set_inflight();
+        }
         for vring in 0..RINGS {
             let at = ring_at(vring);
             let zero = [0; 0x1000];
             self.memory
                 .write_slice(&zero, GuestAddress(at))
                 .expect("rings are in memory");
-            self.avail[usize::from(vring)] = 0;
+            (
+                self.avail[usize::from(vring)],
+                self.seen[usize::from(vring)],
+            ) = (0, 0);
             let vring = VringIndex(vring);
             self.say(VhostUser::SetVringNum {
                 vring,
@@ -211,14 +291,22 @@ impl Fire {
         } else {
             head
         };
-        let jump = self.rolls.chance(1, 200);
+        if self.rolls.chance(1, 200) {
+            let skip = self.rolls.bits() as u16;
+            self.publish_skipping(vring, head, skip);
+            // The ring is unusable from here on, as SPDK has it: start anew.
+            self.reconnect();
+        } else {
+            self.publish_skipping(vring, head, 0);
+        }
+    }
+
+    /// Makes a head available, and as many more that were never written.
+    fn publish_skipping(&mut self, vring: u16, head: u16, skip: u16) {
         let at = ring_at(vring) + 0x400;
         let index = &mut self.avail[usize::from(vring)];
         let slot = at + 4 + 2 * u64::from(*index % SIZE);
-        *index = index.wrapping_add(1);
-        if jump {
-            *index = index.wrapping_add(self.rolls.bits() as u16);
-        }
+        *index = index.wrapping_add(1).wrapping_add(skip);
         let index = index.to_le_bytes();
         self.put(&head.to_le_bytes(), slot);
         self.put(&index, at + 2);
@@ -230,10 +318,6 @@ impl Fire {
                 vring: VringIndex(vring),
             },
         );
-        if jump {
-            // The ring is unusable from here on, as SPDK has it: start anew.
-            self.reconnect();
-        }
     }
 
     fn reconnect(&mut self) {
@@ -242,41 +326,32 @@ impl Fire {
         self.connect();
     }
 
-    fn rpc(&mut self) {
-        self.tally.rpcs += 1;
-        let (method, good) = CALLS[self.rolls.below(CALLS.len() as u32) as usize];
-        let mut params = String::new();
-        for (n, (key, value)) in good.iter().enumerate() {
-            let comma = if n > 0 { "," } else { "" };
-            let value = match self.rolls.below(3) {
-                0 => VALUES[self.rolls.below(VALUES.len() as u32) as usize],
-                _ => value,
-            };
-            params += &format!("{comma}\"{key}\":{value}");
+    /// Hands over an inflight buffer: one that the target gave, or one that may be too short, in which any
+    /// heads are in flight.
+    fn set_inflight(&mut self) {
+        self.tally.inflights += 1;
+        let mut buffer = self.offered.clone();
+        if buffer.is_none() || self.rolls.chance(1, 2) {
+            let bytes = 64 << (2 * self.rolls.below(6));
+            let fresh = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes)]).expect("64 KiB");
+            let entries: Vec<u8> = (0..bytes.min(4096))
+                .map(|_| self.rolls.bits() as u8 & 1)
+                .collect();
+            fresh
+                .write_slice(&entries, GuestAddress(0))
+                .expect("it is as long");
+            buffer = Some(Arc::new(fresh));
         }
-        let call = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\",\"params\":{{{params}}}}}"
-        );
-        let mut bytes = call.into_bytes();
-        match self.rolls.below(6) {
-            0 => bytes.truncate(self.rolls.below(bytes.len() as u32) as usize),
-            1 => {
-                let at = self.rolls.below(bytes.len() as u32) as usize;
-                bytes[at] = self.rolls.bits() as u8;
-            }
-            2 => bytes = vec![b'['; self.rolls.below(600) as usize],
-            3 => bytes.extend_from_slice(&self.rolls.bits().to_le_bytes()),
-            _ => {}
-        }
-        self.bytes(bytes);
-        if self.rolls.chance(1, 4) {
-            // A client that sent half a call goes, and the next one begins anew.
-            self.target.input(
-                self.now,
-                ToTarget::RpcClosed {
-                    client: ClientId(0),
-                },
-            );
+        let (queues, size) = match self.rolls.below(3) {
+            0 => (self.rolls.below(8) as u16, self.length() as u16),
+            _ => (RINGS, SIZE),
+        };
+        if let Some(buffer) = buffer {
+            self.say(VhostUser::SetInflightFd {
+                queues,
+                size,
+                buffer,
+            });
         }
     }
 
@@ -286,7 +361,7 @@ impl Fire {
         let (size, base) = (self.length(), self.rolls.bits() as u16);
         let (desc, avail, used) = (self.address(), self.address(), self.address());
         let on = self.rolls.chance(1, 2);
-        match self.rolls.below(10) {
+        match self.rolls.below(12) {
             0 => self.say(VhostUser::SetVringNum { vring, size }),
             1 => self.say(VhostUser::SetVringBase { vring, base }),
             2 => self.say(VhostUser::SetVringAddr {
@@ -304,7 +379,8 @@ impl Fire {
                 queues: base,
                 size: size as u16,
             }),
-            _ => self.say(VhostUser::SetVringCall { vring }),
+            9 => self.say(VhostUser::SetVringCall { vring }),
+            _ => self.set_inflight(),
         }
         if self.rolls.chance(1, 8) {
             self.reconnect();
@@ -314,7 +390,7 @@ impl Fire {
     /// Lets the target work until it has nothing to do.
     fn settle(&mut self) -> Result<(), String> {
         let (mut out, mut saw) = (Vec::new(), Vec::new());
-        for turn in 0..TURNS_MAX {
+        for turn in 0..self.bounds.turns {
             let actors = (0..self.target.actors()).map(ActorId);
             let ready = actors.filter_map(|actor| match self.target.when(actor) {
                 When::At(time) => Some((time, actor)),
@@ -333,7 +409,7 @@ impl Fire {
             };
             let _ = self.target.turn(actor, &mut cx);
         }
-        Err(format!("more than {TURNS_MAX} turns"))
+        Err(format!("more than {} turns", self.bounds.turns))
     }
 
     fn came(&mut self, out: Vec<FromTarget>, saw: &[scenarios::Seen]) -> Result<(), String> {
@@ -343,21 +419,33 @@ impl Fire {
             }
         }
         let mut closed = false;
+        self.cost.messages += out.len();
         for message in out {
             match message {
                 FromTarget::Died(crash) => {
                     return Err(format!("{} in {}", crash.signal, crash.place));
                 }
                 FromTarget::Closed { conn } => closed |= conn == ConnId(self.conn),
-                FromTarget::Call { .. } => self.tally.used += 1,
+                FromTarget::Rpc { bytes, .. } => self.cost.said += bytes.len(),
+                FromTarget::Answer {
+                    reply: VhostUserReply::Inflight { buffer },
+                    ..
+                } => self.offered = Some(buffer),
                 _ => {}
             }
         }
-        if closed {
-            self.connect();
-            return self.settle();
+        if !closed {
+            self.closed = 0;
+            return Ok(());
         }
-        Ok(())
+        self.closed += 1;
+        if self.closed == 1 {
+            self.connect();
+        } else {
+            // There is no controller any more.
+            self.renew();
+        }
+        self.settle()
     }
 }
 
@@ -369,6 +457,10 @@ fn config(deviations: Deviations) -> TargetConfig {
     TargetConfig {
         deviations,
         latencies: Latencies::default(),
+        nvme: vec![NvmeDevice {
+            traddr: "0000:01:00.0".to_owned(),
+            namespaces: vec![(2048, 512)],
+        }],
         ..TargetConfig::default()
     }
 }

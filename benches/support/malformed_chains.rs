@@ -2,13 +2,16 @@
 
 use sim::wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc};
 
-use super::{BUFFERS_AT, Fire, REGION, SECOND, SIZE};
+use super::{BUFFERS_AT, CANARY, Fire, REGION, SECOND, SIZE};
 
 impl Fire {
     /// An address: mostly a good one, else an edge, the hole, or anything.
     pub(super) fn address(&mut self) -> u64 {
         let within = u64::from(self.rolls.below(REGION as u32));
-        match self.rolls.below(12) {
+        match self.rolls.below(14) {
+            // From the hole into the canary, and what is the canary for who takes 48 bits.
+            12 => CANARY - 1 - within % 0x1000,
+            13 => (CANARY + within % 0x1000) | 1 << 48 | self.rolls.bits() << 48,
             0 => within + REGION,
             1 => REGION - u64::from(self.rolls.below(64)),
             2 => SECOND + REGION - u64::from(self.rolls.below(64)),
@@ -120,6 +123,24 @@ impl Fire {
             [request, response(2), desc(at + 0x200, len, DESC_F_WRITE, 0)]
         };
         good.map(|desc| self.descriptor(desc))
+    }
+
+    /// A good READ(10) of eight blocks, to anywhere.
+    pub(super) fn read_into(&mut self, data: u64) {
+        let mut header = [0; 51];
+        (header[0], header[19], header[27]) = (1, 0x28, 8);
+        self.put(&header, BUFFERS_AT);
+        let desc = |addr, len, flags, next| Desc {
+            addr,
+            len,
+            flags,
+            next,
+        };
+        let response = desc(BUFFERS_AT + 0x100, 108, DESC_F_WRITE | DESC_F_NEXT, 2);
+        self.place(2, 0, desc(BUFFERS_AT, 51, DESC_F_NEXT, 1));
+        self.place(2, 1, response);
+        self.place(2, 2, desc(data, 8 * 512, DESC_F_WRITE, 0));
+        self.publish_skipping(2, 0, 0);
     }
 
     pub(super) fn request(&mut self, indirect: bool) {

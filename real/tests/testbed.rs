@@ -17,7 +17,7 @@ use real::testbed::{Parts, RealOptions, RealTestbed};
 use scenarios::shipped::JOBS;
 use scenarios::{
     Action, CheckId, ControllerId, DiskId, Evidence, FioId, FioJobEnd, Observation, Performed,
-    Place, TargetId, Testbed, TestbedError, Ticket, VmId,
+    Place, TargetId, TaskFunction, Testbed, TestbedError, Ticket, VmId,
 };
 use sim::Deviations;
 use sim::target::TargetConfig;
@@ -45,7 +45,7 @@ impl Guests for Notes {
     }
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
-        if matches!(ask, Ask::ResetLun(..)) {
+        if matches!(ask, Ask::Manage(..)) {
             return Ok(Some("these guests reset nothing".into()));
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -353,7 +353,10 @@ fn who_gives_no_sign_of_life_is_named() {
 #[test]
 fn what_cannot_be_done_is_refused_and_what_breaks_is_told() {
     let mut rig = Rig::started();
-    let reset = rig.testbed.perform(&Action::ResetLun { place: place(1) });
+    let reset = rig.testbed.perform(&Action::Manage {
+        place: place(1),
+        function: TaskFunction::LunReset,
+    });
     let reason = "these guests reset nothing".to_owned();
     assert_eq!(reset, Ok(Performed::NotHere(reason)));
     rig.say(Told::Target(News::Broken("I3: a handle".into())));

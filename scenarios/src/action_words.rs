@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::testbed::Action;
+use crate::testbed::{Action, TaskFunction};
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,12 +38,14 @@ impl fmt::Display for Action {
             Self::ContinueVm { vm } => write!(f, "let {vm} go on"),
             Self::KillVm { vm } => write!(f, "kill {vm}"),
             Self::AddMemory { vm } => write!(f, "plug memory into {vm}"),
-            Self::ResetLun { place } => write!(f, "reset the LUN at {place}"),
+            Self::Reconnect { vm, controller } => write!(f, "connect {vm} to {controller} anew"),
+            Self::Manage { place, function } => write!(f, "send {function} to {place}"),
             Self::Remove { disk } => write!(f, "take the bdev of {disk} away"),
             Self::Insert { disk } => write!(f, "give the bdev of {disk} back"),
             Self::Resize { disk, mib } => write!(f, "resize {disk} to {mib} MiB"),
             Self::Hold { disk, requests } => write!(f, "hold {requests} requests of {disk}"),
             Self::Fail { disk, requests } => write!(f, "fail {requests} requests of {disk}"),
+            Self::Delay { disk, micros } => write!(f, "delay requests of {disk} by {micros} us"),
             Self::Release { disk } => write!(f, "release the requests of {disk}"),
             Self::CreateController { controller } => write!(f, "create {controller}"),
             Self::DeleteController { controller } => write!(f, "delete {controller}"),
@@ -52,5 +54,20 @@ impl fmt::Display for Action {
             Self::CheckAlive => f.write_str("ask for a sign of life"),
             Self::Settle => f.write_str("let everything come to rest"),
         }
+    }
+}
+
+impl fmt::Display for TaskFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LunReset => "LUN RESET",
+            Self::AbortTask => "ABORT TASK",
+            Self::AbortTaskSet => "ABORT TASK SET",
+            Self::ClearAca => "CLEAR ACA",
+            Self::ClearTaskSet => "CLEAR TASK SET",
+            Self::ItNexusReset => "I_T NEXUS RESET",
+            Self::QueryTask => "QUERY TASK",
+            Self::QueryTaskSet => "QUERY TASK SET",
+        })
     }
 }

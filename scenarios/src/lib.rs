@@ -28,5 +28,7 @@ pub use names::{
 };
 pub use observation::{EventKind, FioJobEnd, GuestDisk, Inside, Io, Observation, Seen, SlotState};
 pub use plan::{Plan, PlanError};
-pub use testbed::{Action, DiskKind, Ending, Evidence, Performed, Testbed, TestbedError};
+pub use testbed::{
+    Action, DiskKind, Ending, Evidence, Performed, TaskFunction, Testbed, TestbedError,
+};
 pub use time::Time;

@@ -100,11 +100,21 @@ pub enum Action {
         /// The VM.
         vm: VmId,
     },
-    /// LUN RESET of a disk from a guest that has it (`sg_reset -d`). Observed: `Answered` with the
-    /// response of the task management function.
-    ResetLun {
-        /// Where the disk hangs.
+    /// Break the connection of a running VM to a controller, and make it anew, while the guest goes on
+    /// (QEMU's `reconnect=`). Observed: `Answered` when that has been asked for.
+    Reconnect {
+        /// The VM.
+        vm: VmId,
+        /// The controller.
+        controller: ControllerId,
+    },
+    /// A task management request from a guest that has the controller. Observed: `Answered` with the
+    /// response.
+    Manage {
+        /// Where; a target that no controller has is nobody's.
         place: Place,
+        /// What is asked for.
+        function: TaskFunction,
     },
     /// Take a disk's bdev away under whoever uses it (`bdev_nvme_detach_controller`, `bdev_null_delete`).
     /// Observed: `Answered`.
@@ -138,6 +148,14 @@ pub enum Action {
         /// How many.
         requests: u32,
     },
+    /// Let each request of a disk ([`DiskKind::Delayed`]) that is yet to come take so much longer; 0: no
+    /// longer. Observed: `Answered`.
+    Delay {
+        /// The disk.
+        disk: DiskId,
+        /// Microseconds.
+        micros: u32,
+    },
     /// Let go of the requests that a disk holds, and hold and fail no more.
     Release {
         /// The disk.
@@ -167,6 +185,45 @@ pub enum Action {
     Settle,
 }
 
+/// A task management function (virtio 1.x §5.6.6.2).
+///
+/// Linux sends a LUN RESET for `sg_reset -d`, and ABORT TASK from its error handler; the others only
+/// another system sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskFunction {
+    /// All requests of a LUN end.
+    LunReset,
+    /// One request ends.
+    AbortTask,
+    /// All requests of this guest on a LUN end.
+    AbortTaskSet,
+    /// The condition that a failed request left is over.
+    ClearAca,
+    /// All requests of all guests on a LUN end.
+    ClearTaskSet,
+    /// All requests of this guest end.
+    ItNexusReset,
+    /// Whether a request is there.
+    QueryTask,
+    /// Whether any request of this guest is there.
+    QueryTaskSet,
+}
+
+impl TaskFunction {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::LunReset,
+        Self::AbortTask,
+        Self::AbortTaskSet,
+        Self::ClearAca,
+        Self::ClearTaskSet,
+        Self::ItNexusReset,
+        Self::QueryTask,
+        Self::QueryTaskSet,
+    ];
+}
+
 /// What a disk of a testbed is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -178,6 +235,9 @@ pub enum DiskKind {
     Faulty,
     /// A `bdev_null`, which keeps no data and can be resized.
     Null,
+    /// As [`Nvme`](Self::Nvme), under a `bdev_delay`, so that requests can be made slow. That is what is
+    /// removed and inserted.
+    Delayed,
 }
 
 /// What became of asking.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fio_model::JobFile;
-use scenarios::{DiskId, FioId, Place, Ticket};
+use scenarios::{ControllerId, DiskId, FioId, Place, TaskFunction, Ticket};
 
 use crate::end::Memory;
 
@@ -199,8 +199,14 @@ pub enum GuestAct {
     Kill,
     /// A DIMM is plugged: QEMU hands over a new memory table while its devices run.
     AddMemory,
-    /// `sg_reset -d` on the disk at this place; answers the ticket with the response.
-    ResetLun { ticket: Ticket, place: Place },
+    /// The connection of the device on this controller breaks, and is made anew.
+    Reconnect { controller: ControllerId },
+    /// A task management request to this place; answers the ticket with the response.
+    Manage {
+        ticket: Ticket,
+        place: Place,
+        function: TaskFunction,
+    },
     /// Nothing will ever come back: end every fio that runs as hung.
     GiveUp,
     /// Do what neither QEMU nor Linux does by itself.

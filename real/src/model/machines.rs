@@ -377,7 +377,14 @@ impl Machines {
             Ask::Continue(ticket) => return self.at_once(vm, GuestAct::Continue, ticket),
             Ask::AddMemory(ticket) => return self.at_once(vm, GuestAct::AddMemory, ticket),
             Ask::Kill(ticket) => return self.at_once(vm, GuestAct::Kill, ticket),
-            Ask::ResetLun(ticket, place) => GuestAct::ResetLun { ticket, place },
+            Ask::Reconnect(ticket, controller) => {
+                return self.at_once(vm, GuestAct::Reconnect { controller }, ticket);
+            }
+            Ask::Manage(ticket, place, function) => GuestAct::Manage {
+                ticket,
+                place,
+                function,
+            },
         };
         let now = self.now();
         self.seat(vm)?.guest.input(now, ToGuest::Do(act));

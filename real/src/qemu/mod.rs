@@ -113,8 +113,14 @@ impl Guests for QemuGuests {
     }
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
-        if let Ask::ResetLun(..) = ask {
-            return Ok(Some("the guest's image has no sg_reset".into()));
+        if let Ask::Manage(_, _, function) = ask {
+            let none = format!("nothing in the guest's image sends {function}");
+            return Ok(Some(none));
+        }
+        if let Ask::Reconnect(..) = ask {
+            return Ok(Some(
+                "QEMU's vhost-user-scsi connects anew from 8.2 on".into(),
+            ));
         }
         if let Ask::BootFirmware(_) = ask {
             return Ok(Some(

@@ -181,7 +181,9 @@ impl Vm {
                 self.answer(ticket, Ok(0));
                 Ok(())
             }
-            Ask::BootFirmware(_) | Ask::ResetLun(..) => unreachable!("`Guests::ask` says no to it"),
+            Ask::BootFirmware(_) | Ask::Reconnect(..) | Ask::Manage(..) => {
+                unreachable!("`Guests::ask` says no to it")
+            }
         }
     }
 

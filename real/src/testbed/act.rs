@@ -39,8 +39,11 @@ impl RealTestbed {
             Action::AddMemory { vm } => self.guests.ask(*vm, Ask::AddMemory(ticket)),
             Action::KillVm { vm } => self.guests.ask(*vm, Ask::Kill(ticket)),
             Action::ListDisks { vm } => self.guests.ask(*vm, Ask::ListDisks),
-            Action::ResetLun { place } => match self.vm_with(place.controller) {
-                Some(vm) => self.guests.ask(vm, Ask::ResetLun(ticket, *place)),
+            Action::Reconnect { vm, controller } => {
+                self.guests.ask(*vm, Ask::Reconnect(ticket, *controller))
+            }
+            Action::Manage { place, function } => match self.vm_with(place.controller) {
+                Some(vm) => self.guests.ask(vm, Ask::Manage(ticket, *place, *function)),
                 None => Err(TestbedError(format!("no VM has {place}"))),
             },
             Action::StartFio { fio, job, on } => self.start_fio(*fio, job, on),
@@ -89,6 +92,7 @@ impl RealTestbed {
             Action::Fail { disk, requests } => {
                 vec![calls::inject(&name(disk), "failure", *requests)]
             }
+            Action::Delay { disk, micros } => calls::latency(&name(disk), *micros),
             Action::Release { disk } => {
                 let name = name(disk);
                 vec![calls::inject(&name, "clear", 0), calls::resume(&name)]

@@ -54,7 +54,7 @@ impl Disks for ModelledDisks {
     fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String> {
         let all = disks.iter();
         Ok(all
-            .flat_map(|(disk, kind)| calls::insert(*disk, *kind, DISK_BYTES))
+            .flat_map(|(disk, kind)| calls::prepare(*disk, *kind, DISK_BYTES))
             .collect())
     }
 
@@ -270,6 +270,7 @@ impl GivenDisks {
                 let params = json!({"name": name, "num_blocks": blocks, "block_size": BLOCK_BYTES});
                 Some(("bdev_null_create", Some(params)))
             }
+            DiskKind::Delayed => Some(calls::delay(&self.base(disk))),
         }
     }
 }
@@ -303,6 +304,7 @@ impl Disks for GivenDisks {
                 DiskKind::Nvme => {}
                 DiskKind::Faulty => calls.push(("bdev_error_delete", Some(json!({"name": name})))),
                 DiskKind::Null => calls.push(("bdev_null_delete", Some(json!({"name": name})))),
+                DiskKind::Delayed => calls.push(calls::undelay(&name)),
             }
         }
         let wholes = self.places.len().div_ceil(self.parts);
@@ -328,7 +330,8 @@ impl Disks for GivenDisks {
 
     fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
         let mut calls = match (kind, &self.of) {
-            (DiskKind::Null, _) => Vec::new(),
+            // Its base is still there.
+            (DiskKind::Null | DiskKind::Delayed, _) => Vec::new(),
             (_, Bdevs::Malloc(_)) => vec![self.split(self.removable(disk)?)],
             _ => self.make(self.removable(disk)?),
         };
@@ -340,6 +343,9 @@ impl Disks for GivenDisks {
         if kind == DiskKind::Null {
             let params = json!({"name": Self::null(disk)});
             return Ok(("bdev_null_delete", Some(params)));
+        }
+        if kind == DiskKind::Delayed {
+            return Ok(calls::undelay(&self.bdev(disk, kind)));
         }
         let number = self.removable(disk)?;
         if matches!(self.of, Bdevs::Malloc(_)) {
@@ -354,6 +360,7 @@ impl Disks for GivenDisks {
             DiskKind::Nvme => self.base(disk),
             DiskKind::Faulty => format!("EE_{}", self.base(disk)),
             DiskKind::Null => Self::null(disk),
+            DiskKind::Delayed => calls::delayed(&self.base(disk)),
         }
     }
 }
@@ -410,10 +417,17 @@ mod tests {
     #[test]
     fn what_was_made_is_taken_away_the_top_first() {
         let mut given = GivenDisks::new("malloc:1".parse().expect("memory"));
+        let slow = (DiskId(8), DiskKind::Delayed);
         let kinds = [(DiskId(4), DiskKind::Faulty), (DiskId(7), DiskKind::Null)];
-        let made = words(&given.prepare(&kinds).expect("they are made"));
+        let all = given.prepare(&[kinds[0], kinds[1], slow]);
+        let (made, delayed) = (
+            words(&all.expect("they are made")),
+            given.insert(slow.0, slow.1),
+        );
+        assert_eq!(made.last(), words(&delayed.expect("it can be done")).last());
+        assert_eq!(made.len(), 7);
         assert_eq!(
-            made[..3],
+            [&made[0], &made[2], &made[4]],
             [
                 r#"bdev_malloc_create {"name":"Plugfest0","num_blocks":2048,"block_size":512}"#,
                 r#"bdev_split_create {"base_bdev":"Plugfest0","split_count":1}"#,
@@ -425,8 +439,11 @@ mod tests {
             [
                 r#"bdev_error_delete {"name":"EE_Plugfest0p0"}"#,
                 r#"bdev_null_delete {"name":"PlugfestNull7"}"#,
+                r#"bdev_delay_delete {"name":"Delayed_Plugfest1p0"}"#,
                 r#"bdev_split_delete {"base_bdev":"Plugfest0"}"#,
+                r#"bdev_split_delete {"base_bdev":"Plugfest1"}"#,
                 r#"bdev_malloc_delete {"name":"Plugfest0"}"#,
+                r#"bdev_malloc_delete {"name":"Plugfest1"}"#,
             ]
         );
     }

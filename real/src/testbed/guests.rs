@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use scenarios::{
-    ControllerId, DiskId, Evidence, FioId, Observation, Place, TestbedError, Ticket, VmId,
+    ControllerId, DiskId, Evidence, FioId, Observation, Place, TaskFunction, TestbedError, Ticket,
+    VmId,
 };
 
 use crate::serve::News;
@@ -57,8 +58,10 @@ pub enum Ask {
     Continue(Ticket),
     /// Plug memory in. Answers the ticket.
     AddMemory(Ticket),
-    /// LUN RESET of a disk. Answers the ticket.
-    ResetLun(Ticket, Place),
+    /// Connect to a controller anew. Answers the ticket.
+    Reconnect(Ticket, ControllerId),
+    /// A task management request. Answers the ticket.
+    Manage(Ticket, Place, TaskFunction),
     /// Kill the process. Answers the ticket. Observed: `VmDown`.
     Kill(Ticket),
 }

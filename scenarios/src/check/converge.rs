@@ -38,6 +38,8 @@ struct History {
 struct Session {
     /// Whose it is; `None`: of all that have the controller.
     vm: Option<VmId>,
+    /// The devices with which it is about to start for the first time.
+    found: Vec<(Place, u32)>,
     running: bool,
     hotplug: bool,
     slots: BTreeMap<Place, (SlotState, u32)>,
@@ -57,6 +59,8 @@ pub struct Converge {
     untold: BTreeSet<((ControllerId, u32), Place)>,
     /// The device that each running session was last told of, by its slot or by an event.
     told: BTreeMap<((ControllerId, u32), Place), u32>,
+    /// The same of the sessions that each guest had: it may go on, on another connection.
+    was_told: BTreeMap<(VmId, Place), u32>,
     /// Guests whose next session with HOTPLUG is the one that scans.
     booting: BTreeSet<(VmId, ControllerId)>,
     /// Whose each connection is.
@@ -78,6 +82,7 @@ impl Converge {
             history: BTreeMap::new(),
             untold: BTreeSet::new(),
             told: BTreeMap::new(),
+            was_told: BTreeMap::new(),
             booting: BTreeSet::new(),
             conns: BTreeMap::new(),
             died: false,
@@ -105,7 +110,10 @@ impl Converge {
                 conn,
             } => {
                 self.conns.insert(*conn, *vm);
-                self.booting.insert((*vm, *controller));
+                // One that runs connects anew, and scans nothing.
+                if !self.running.contains(vm) {
+                    self.booting.insert((*vm, *controller));
+                }
             }
             Observation::VmDown { vm } => {
                 self.running.remove(vm);
@@ -207,8 +215,7 @@ impl Converge {
                 controller,
                 session,
             } => {
-                self.sessions.remove(&(controller, session));
-                self.told.retain(|(of, _), _| *of != (controller, session));
+                self.closed((controller, session));
             }
             Inside::Event {
                 controller,
@@ -236,10 +243,29 @@ impl Converge {
         }
     }
 
+    /// What a session was told, its guest knows.
+    fn closed(&mut self, of: (ControllerId, u32)) {
+        let vm = self.sessions.remove(&of).and_then(|session| session.vm);
+        let told = std::mem::take(&mut self.told);
+        for ((whose, place), device) in told {
+            if whose != of {
+                self.told.insert((whose, place), device);
+            } else if let Some(vm) = vm {
+                self.was_told.insert((vm, place), device);
+            }
+        }
+    }
+
     fn started(&mut self, of: (ControllerId, u32), conn: u32, hotplug: bool) {
         let vm = self.conns.get(&conn).copied();
         let session = self.sessions.entry(of).or_default();
         (session.vm, session.running, session.hotplug) = (vm, true, hotplug);
+        for (place, device) in std::mem::take(&mut session.found) {
+            let before = vm.and_then(|vm| self.was_told.get(&(vm, place)));
+            if before != Some(&device) {
+                self.paused(of, place);
+            }
+        }
         if let Some(vm) = vm
             && hotplug
             && self.booting.remove(&(vm, of.0))
@@ -274,7 +300,10 @@ impl Converge {
         let running = session.running;
         if slot.0 == SlotState::Present {
             let before = self.told.insert((of, place), slot.1);
-            if !running && before != Some(slot.1) {
+            if !running && session.vm.is_none() {
+                // Whose it is, is known when it has started.
+                session.found.push((place, slot.1));
+            } else if !running && before != Some(slot.1) {
                 // It starts with a device that the guest has not been told of.
                 self.paused(of, place);
             }

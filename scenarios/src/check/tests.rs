@@ -1,5 +1,6 @@
 //! Each check is tripped by a short sequence of observations, and holds on a good one like it.
 
+mod reconnect;
 use super::*;
 use crate::names::{DiskId, FioId, Place, TargetId, Ticket};
 use crate::observation::{EventKind, GuestDisk, Inside, Io, Observation, SlotState};

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::run::Fios;
 use super::{Beat, Story, StoryVm, VERIFY_JOB, WRITE_JOB};
 use crate::names::{ControllerId, DiskId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId};
-use crate::testbed::{Action, DiskKind};
+use crate::testbed::{Action, DiskKind, TaskFunction};
 
 /// Who takes part: topology, disks, boots.
 pub type ShapeBytes = [u8; 3];
@@ -20,7 +20,11 @@ pub type BeatBytes = [u8; 4];
 /// Times between beats, in microseconds: none, less than a hop between threads, about a turn, and
 /// about each of the target's periods (management 5 ms, RPC 4 ms) and longer.
 const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 33_000, 210_000];
-/// The bit of the third byte with which requests are held, and VMs neither paused nor given memory.
+/// By how much requests are delayed, in microseconds: all well under the 4 s after which the stop of a
+/// session gives up.
+const DELAYS_US: [u32; 6] = [0, 60, 900, 5_200, 37_000, 300_000];
+/// The bit of the third byte with which requests are held, and VMs neither paused, nor given memory, nor
+/// connected anew.
 ///
 /// Both in one story would lose requests, even with a right target: a stop that times out under held
 /// requests goes on without them (SPDK issue 3553), which a guest that boots anew does not mind, and
@@ -85,7 +89,7 @@ impl Scene {
             DiskKind::Nvme,
             DiskKind::Faulty,
             DiskKind::Null,
-            DiskKind::Nvme,
+            DiskKind::Delayed,
         ];
         let disks = (0..=disks % 4).map(|n| {
             let kind = kinds[usize::from(n + disks / 4) % kinds.len()];
@@ -124,7 +128,8 @@ impl Scene {
             0..6 => self.attach(with, to),
             6..11 => self.detach(with, to),
             11..18 => self.io(with),
-            18 if !self.holds => None,
+            18 if !self.holds => self.delay(with, to),
+            21 => self.delay(with, to),
             26 | 27 | 30 if self.holds => None,
             18 => self
                 .of_kind(DiskKind::Faulty, with)
@@ -138,7 +143,7 @@ impl Scene {
                     disk,
                     requests: u32::from(to % 4) + 1,
                 }),
-            20 | 21 => self
+            20 => self
                 .of_kind(DiskKind::Faulty, with)
                 .map(|disk| Action::Release { disk }),
             22 => self
@@ -149,11 +154,12 @@ impl Scene {
                 }),
             23 => self.remove(with),
             24 => self.insert(with),
-            25 => self.reset(with),
+            25 => self.manage(with, to),
             26 => self.vm(with).map(|vm| Action::PauseVm { vm }),
             27 => self.vm(with).map(|vm| Action::ContinueVm { vm }),
             28 => self.vm(with).map(|vm| Action::RebootVm { vm }),
             29 => self.vm(with).map(|vm| Action::KillVm { vm }),
+            30 if to >= 96 => self.reconnect(with, to),
             30 => self.vm(with).map(|vm| Action::AddMemory { vm }),
             _ if to.is_multiple_of(3) => self.controller(with),
             _ => Some(Action::SaveConfig),
@@ -165,21 +171,48 @@ impl Scene {
         pick(&vms, n)
     }
 
+    /// Breaks one of the connections of a VM, and makes it anew.
+    fn reconnect(&self, with: u8, to: u8) -> Option<Action> {
+        let vms: Vec<&StoryVm> = self.story.vms.iter().collect();
+        let vm = pick(&vms, with)?;
+        let controller = pick(&vm.controllers, to)?;
+        Some(Action::Reconnect {
+            vm: vm.vm,
+            controller,
+        })
+    }
+
     /// A place in use.
     fn place(&self, n: u8) -> Option<Place> {
         let places: Vec<Place> = self.attached.keys().copied().collect();
         pick(&places, n)
     }
 
-    /// Resets a LUN that is there, or that is about to go.
-    fn reset(&self, with: u8) -> Option<Action> {
+    /// Makes a disk slow, or as fast again as it was.
+    fn delay(&self, with: u8, to: u8) -> Option<Action> {
+        let disk = self.of_kind(DiskKind::Delayed, with)?;
+        let micros = pick(&DELAYS_US, to)?;
+        Some(Action::Delay { disk, micros })
+    }
+
+    /// Asks a LUN that is there, or that is about to go, for a reset or rarely for something else; that
+    /// may go to nobody as well.
+    fn manage(&self, with: u8, to: u8) -> Option<Action> {
+        let function = if to < 128 {
+            TaskFunction::LunReset
+        } else {
+            pick(&TaskFunction::ALL, to)?
+        };
         let here = self.place(with);
-        let place = if with >= 128 {
+        let mut place = if with >= 128 {
             self.left.or(here)
         } else {
             here
         }?;
-        Some(Action::ResetLun { place })
+        if function != TaskFunction::LunReset && to >= 224 {
+            place.target.0 += TARGETS_PER_CONTROLLER_MAX;
+        }
+        Some(Action::Manage { place, function })
     }
 
     fn of_kind(&self, kind: DiskKind, n: u8) -> Option<DiskId> {
@@ -250,7 +283,7 @@ impl Scene {
         self.started += 1;
         let job = match self.kind(disk) {
             DiskKind::Null => WRITE_JOB,
-            DiskKind::Nvme | DiskKind::Faulty => VERIFY_JOB,
+            DiskKind::Nvme | DiskKind::Faulty | DiskKind::Delayed => VERIFY_JOB,
         };
         Some(Action::StartFio {
             fio: self.fios.next(),

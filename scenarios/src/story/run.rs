@@ -43,6 +43,7 @@ pub fn run(
         judge,
         batch: Vec::new(),
         holding: BTreeSet::new(),
+        delayed: BTreeSet::new(),
         paused: BTreeSet::new(),
         verified: 0,
         skipped: 0,
@@ -74,6 +75,7 @@ struct Teller<'a> {
     batch: Vec<Seen>,
     /// Disks that hold or fail requests.
     holding: BTreeSet<DiskId>,
+    delayed: BTreeSet<DiskId>,
     paused: BTreeSet<VmId>,
     verified: u64,
     skipped: usize,
@@ -143,6 +145,9 @@ impl Teller<'_> {
             Action::Release { disk } => {
                 self.holding.remove(disk);
             }
+            Action::Delay { disk, .. } => {
+                self.delayed.insert(*disk);
+            }
             Action::PauseVm { vm } => {
                 self.paused.insert(*vm);
             }
@@ -166,6 +171,9 @@ impl Teller<'_> {
     fn end(&mut self) -> Result<(), TestbedError> {
         for disk in std::mem::take(&mut self.holding) {
             self.act(&Action::Release { disk }, true)?;
+        }
+        for disk in std::mem::take(&mut self.delayed) {
+            self.act(&Action::Delay { disk, micros: 0 }, true)?;
         }
         for vm in std::mem::take(&mut self.paused) {
             self.act(&Action::ContinueVm { vm }, true)?;

@@ -127,7 +127,7 @@ fn is_untouched(story: &Story, disk: DiskId, place: Place, vm: VmId) -> bool {
             controller,
             target,
         } => *of != disk && *controller == place.controller && *target == Some(place.target),
-        Action::Detach { place: at } | Action::ResetLun { place: at } => *at == place,
+        Action::Detach { place: at } | Action::Manage { place: at, .. } => *at == place,
         Action::Remove { disk: of } | Action::Insert { disk: of } => *of == disk,
         Action::Resize { disk: of, .. } => *of == disk,
         Action::Hold { disk: of, .. } | Action::Fail { disk: of, .. } => *of == disk,

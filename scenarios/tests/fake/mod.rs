@@ -338,10 +338,12 @@ impl Testbed for Fake {
             | Action::PauseVm { .. }
             | Action::ContinueVm { .. }
             | Action::AddMemory { .. }
-            | Action::ResetLun { .. }
+            | Action::Reconnect { .. }
+            | Action::Manage { .. }
             | Action::Resize { .. }
             | Action::Hold { .. }
             | Action::Fail { .. }
+            | Action::Delay { .. }
             | Action::Release { .. }
             | Action::CreateController { .. }
             | Action::DeleteController { .. }

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use fio_model::Errno;
-use scenarios::{Observation, Time};
+use scenarios::{ControllerId, Observation, Time};
 
 use super::firmware::FirmwareScan;
 use super::flow::{Flow, Kind};
 use super::hba::Driver;
+use super::qemu::Start;
 use super::{CPU, Guest, GuestTurn, Power, QEMU};
 use crate::end::{Cx, When};
 use crate::message::{EVENTQ, FromGuest, GuestAct, HbaId, VringIndex};
@@ -21,6 +22,9 @@ const MESSAGE_NS: u64 = 10_000;
 /// From the firmware's end to the kernel's probe of the first device (a small initramfs, recorded as
 /// about 6 s under TCG; far less with KVM).
 const KERNEL_BOOT: Duration = Duration::from_millis(300);
+
+/// From a connection's end to the next try (`reconnect-ms`, QEMU 9.2; `reconnect` was in seconds).
+const RECONNECT: Duration = Duration::from_millis(100);
 
 /// A step of a boot, a reboot or a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,10 @@ pub enum BootStep {
     Again,
     /// Go on after a pause.
     Resume(usize),
+    /// The connection of a device breaks.
+    Lose(usize),
+    /// Go on after that, on a new connection.
+    Reopen(usize),
     /// The pause is over.
     Running,
 }
@@ -111,7 +119,12 @@ impl Guest {
             }
             GuestAct::Kill => self.kill(cx),
             GuestAct::AddMemory => self.add_memory(),
-            GuestAct::ResetLun { ticket, place } => self.reset_lun(ticket, place, cx),
+            GuestAct::Reconnect { controller } => self.reconnect(controller),
+            GuestAct::Manage {
+                ticket,
+                place,
+                function,
+            } => self.ask_management(ticket, place, function, cx),
             GuestAct::GiveUp => self.give_up(cx),
             GuestAct::Script(step) => self.script(step, cx),
         }
@@ -158,7 +171,7 @@ impl Guest {
                 }
             }
             BootStep::Again => self.plan_boot(),
-            BootStep::Start(hba, driver) => self.start_device(hba, driver, false),
+            BootStep::Start(hba, driver) => self.start_device(hba, driver, Start::Fresh),
             BootStep::Firmware(hba) => {
                 self.spawn(
                     hba,
@@ -185,15 +198,36 @@ impl Guest {
             BootStep::Resume(hba) => {
                 let driver = self.hbas[hba].driver;
                 if driver != Driver::None {
-                    self.start_device(hba, driver, true);
+                    self.start_device(hba, driver, Start::Resumed);
                 }
             }
+            BootStep::Lose(hba) => {
+                self.lose_connection(hba, cx);
+                return RECONNECT;
+            }
+            BootStep::Reopen(hba) => self.start_device(hba, Driver::Linux, Start::Reconnected),
             BootStep::Running => {
                 self.paused = false;
                 self.changed = u64::MAX >> (64 - self.ready.len());
             }
         }
         soon
+    }
+
+    /// Breaks the connection of a device that works, and makes it anew.
+    fn reconnect(&mut self, controller: ControllerId) {
+        let mut hbas = self.hbas.iter();
+        let hba = hbas.position(|hba| hba.controller == controller && hba.driver == Driver::Linux);
+        let works = self.power == Power::Running && !self.paused && self.qemu.pausing.is_empty();
+        let Some(hba) = hba.filter(|_| works) else {
+            return;
+        };
+        let steps = [
+            BootStep::Lose(hba),
+            BootStep::Connect(hba),
+            BootStep::Reopen(hba),
+        ];
+        self.qemu.pausing.extend(steps);
     }
 
     fn plan_boot(&mut self) {

@@ -189,6 +189,13 @@ impl Hba {
         self.owners.iter().flatten().count()
     }
 
+    /// The tag of a command in flight.
+    #[must_use]
+    pub fn tag_in_flight(&self) -> Option<u64> {
+        let slot = self.owners.iter().position(Option::is_some);
+        slot.map(|slot| slot as u64)
+    }
+
     /// Puts a command into a request queue.
     pub fn send(
         &mut self,

@@ -72,7 +72,7 @@ pub use layout::RINGS;
 use layout::THREADS_MAX;
 use qemu::Qemu;
 use script::Scripted;
-use tmf::LunReset;
+use tmf::TaskRequest;
 
 /// vCPUs; each has a request queue of each device.
 const CPUS: usize = 2;
@@ -185,7 +185,7 @@ pub struct Guest {
     direct: direct::Direct,
     waits: Vec<ClockWait>,
     /// LUN RESETs that are not answered yet.
-    resets: Vec<LunReset>,
+    managing: Vec<TaskRequest>,
     digests: Digests,
     scratch: Vec<u8>,
     ready: Vec<When>,
@@ -244,7 +244,7 @@ impl Guest {
             state_files: state_files::StateFiles::default(),
             direct: direct::Direct::default(),
             waits: Vec::new(),
-            resets: Vec::new(),
+            managing: Vec::new(),
             digests: config.digests.clone(),
             scratch: Vec::new(),
             ready: vec![When::Blocked; actors],
@@ -284,7 +284,7 @@ impl Guest {
             ),
             ("kernel flows under way", flows),
             ("fio threads", self.threads.iter().flatten().count()),
-            ("LUN RESETs", self.resets.len()),
+            ("task management requests", self.managing.len()),
         ];
         let left = counts.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{what}: {count}"))
@@ -368,7 +368,7 @@ impl Guest {
             if vring == EVENTQ {
                 popped = Some(GuestTurn::Events(hba as u8, self.pop_events(hba, cx)));
             } else if vring == CONTROLQ {
-                popped = Some(GuestTurn::Resets(hba as u8, self.pop_resets(hba, cx)));
+                popped = Some(GuestTurn::Resets(hba as u8, self.pop_managed(hba, cx)));
             } else {
                 done += self.pop_requests(hba, vring, cx);
             }

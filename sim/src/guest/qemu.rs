@@ -5,12 +5,16 @@
 //!
 //! # Divergence from QEMU
 //!
-//! SET_BACKEND_REQ_FD is not sent: the back-end has nothing to ask of this front-end.
+//! SET_BACKEND_REQ_FD is not sent: the back-end has nothing to ask of this front-end. A connection that
+//! breaks is made anew, as from QEMU 8.2 on, and while the guest runs only; if that is refused the machine
+//! goes off, where QEMU tries again.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use scenarios::{CheckId, Time};
+use vm_memory::{Bytes as _, GuestAddress};
 
 use super::Guest;
 use super::hba::Driver;
@@ -18,6 +22,7 @@ use super::layout::{RING_SIZE, RINGS};
 use crate::end::Cx;
 use crate::end::Memory;
 use crate::message::{FromGuest, HbaId, VhostUser, VhostUserReply, VringIndex};
+use crate::wire::ring::USED_IDX;
 use crate::wire::scsi::feature;
 
 /// Protocol feature bits that QEMU accepts where they are offered.
@@ -35,6 +40,18 @@ const STOP_MAX: Duration = Duration::from_secs(100);
 
 /// ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK.
 const STATUS_DRIVER_OK: u64 = 0xf;
+
+/// What a device goes on from when it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing: its rings are set up anew.
+    Fresh,
+    /// Where its rings were stopped.
+    Resumed,
+    /// Where its rings were when the connection broke; what was in flight stands in the inflight buffer
+    /// that it kept.
+    Reconnected,
+}
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
@@ -68,11 +85,14 @@ pub struct Qemu {
     protocol: Vec<u64>,
     /// The index that each ring goes on from after a pause.
     bases: Vec<[u16; RINGS as usize]>,
+    /// The inflight buffer of each device.
+    kept: Vec<Option<Memory>>,
 }
 
 impl Qemu {
-    /// Hands over the inflight buffers in messages.
+    /// Hands over the inflight buffers that it knows.
     pub fn buffers(&self, mut f: impl FnMut(&Memory)) {
+        self.kept.iter().flatten().for_each(&mut f);
         for (_, answer) in &self.answers {
             if let VhostUserReply::Inflight { buffer } = answer {
                 f(buffer);
@@ -100,6 +120,7 @@ impl Qemu {
             offered: vec![0; hbas],
             protocol: vec![0; hbas],
             bases: vec![[0; RINGS as usize]; hbas],
+            kept: vec![None; hbas],
         }
     }
 
@@ -119,6 +140,14 @@ impl Qemu {
             self.awaiting = None;
             self.stop_asked = None;
         }
+    }
+
+    /// A connection broke: what was to be said and heard on it is void.
+    fn lost(&mut self, hba: usize) {
+        let of = HbaId(hba as u8);
+        self.outgoing.retain(|outgoing| outgoing.hba != of);
+        self.answers.retain(|(whose, _)| *whose != of);
+        (self.connected[hba], self.offered[hba]) = (false, 0);
     }
 
     /// Forgets everything: the process is gone.
@@ -210,24 +239,43 @@ impl Guest {
         wanted & self.qemu.offered[hba] | feature::CHANGE
     }
 
-    /// Sets a device up for `driver` and queues the messages that start it; `from`: the indices to go on
-    /// from after a pause.
-    pub(super) fn start_device(&mut self, hba: usize, driver: Driver, resume: bool) {
+    /// The connection of a device breaks (`vhost_user_async_close`): GET_VRING_BASE cannot be asked any
+    /// more, so its rings go on from what was used.
+    pub(super) fn lose_connection(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
+        for vring in self.hbas[hba].vrings() {
+            let (_, _, used) = self.hbas[hba].layout.ring(vring);
+            let index = self
+                .memory
+                .load::<u16>(GuestAddress(used + USED_IDX), Ordering::Acquire)
+                .expect("rings lie in guest memory");
+            self.qemu.bases[hba][usize::from(vring.0)] = u16::from_le(index);
+        }
+        self.qemu.lost(hba);
+        cx.out.push(FromGuest::Disconnect {
+            hba: HbaId(hba as u8),
+        });
+    }
+
+    /// Sets a device up for `driver` and queues the messages that start it.
+    pub(super) fn start_device(&mut self, hba: usize, driver: Driver, from: Start) {
         let features = self.accepted(hba, driver);
-        if !resume {
+        if from == Start::Fresh {
             self.hbas[hba].set_up(&self.memory, driver, features);
             self.qemu.bases[hba] = [0; RINGS as usize];
         }
         let memory = self.memory.clone();
         let qemu = &mut self.qemu;
-        if qemu.has(hba, protocol::INFLIGHT_SHMFD) {
-            qemu.ask(
-                hba,
-                VhostUser::GetInflightFd {
-                    queues: RINGS,
-                    size: RING_SIZE,
-                },
-            );
+        let (queues, size) = (RINGS, RING_SIZE);
+        let kept = qemu.kept[hba].clone();
+        if let Some(buffer) = kept.filter(|_| from == Start::Reconnected) {
+            let message = VhostUser::SetInflightFd {
+                queues,
+                size,
+                buffer,
+            };
+            qemu.post(hba, message);
+        } else if qemu.has(hba, protocol::INFLIGHT_SHMFD) {
+            qemu.ask(hba, VhostUser::GetInflightFd { queues, size });
         }
         qemu.post(hba, VhostUser::SetFeatures(features));
         if qemu.has(hba, protocol::STATUS) {
@@ -308,6 +356,7 @@ impl Guest {
                 }
                 VhostUserReply::Inflight { buffer } => {
                     let (queues, size) = (RINGS, RING_SIZE);
+                    self.qemu.kept[n] = Some(buffer.clone());
                     let message = VhostUser::SetInflightFd {
                         queues,
                         size,

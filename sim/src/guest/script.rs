@@ -170,7 +170,7 @@ impl Guest {
         request[4..8].copy_from_slice(&subtype.to_le_bytes());
         request[8..16].copy_from_slice(&lun);
         self.put_script(0, &request);
-        let behind_none = self.resets_sent == 0 && self.resets.is_empty();
+        let behind_none = self.resets_sent == 0 && self.managing.is_empty();
         let ios = self.ios.iter().enumerate();
         let before = ios.filter_map(|(n, io)| {
             let io = io.as_ref()?;

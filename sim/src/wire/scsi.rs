@@ -31,6 +31,22 @@ pub mod tmf {
     pub const TYPE: u32 = 0;
     /// VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET.
     pub const LOGICAL_UNIT_RESET: u32 = 5;
+
+    /// The subtype of a function.
+    #[must_use]
+    pub const fn subtype(of: scenarios::TaskFunction) -> u32 {
+        use scenarios::TaskFunction as Of;
+        match of {
+            Of::AbortTask => 0,
+            Of::AbortTaskSet => 1,
+            Of::ClearAca => 2,
+            Of::ClearTaskSet => 3,
+            Of::ItNexusReset => 4,
+            Of::LunReset => LOGICAL_UNIT_RESET,
+            Of::QueryTask => 6,
+            Of::QueryTaskSet => 7,
+        }
+    }
 }
 /// Bytes of an event: le32 event, lun[8], le32 reason.
 pub const EVENT_SIZE: u32 = 16;

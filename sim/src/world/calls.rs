@@ -41,7 +41,13 @@ pub fn bdev(disk: DiskId, kind: DiskKind) -> String {
         DiskKind::Nvme => format!("{}n1", nvme(disk)),
         DiskKind::Faulty => format!("EE_{}n1", nvme(disk)),
         DiskKind::Null => format!("Null{}", disk.0),
+        DiskKind::Delayed => delayed(&bdev(disk, DiskKind::Nvme)),
     }
+}
+
+/// The name of the delay bdev on top of another.
+pub fn delayed(base: &str) -> String {
+    format!("Delayed_{base}")
 }
 
 /// The NVMe controller of a disk: the first disk's is Nvme0.
@@ -54,8 +60,20 @@ pub fn traddr(disk: DiskId) -> String {
     format!("0000:{:02x}:00.0", disk.0)
 }
 
-/// What makes a disk's bdev.
+/// What makes a disk's bdev for the first time.
+pub fn prepare(disk: DiskId, kind: DiskKind, bytes: u64) -> Vec<Call> {
+    let mut calls = insert(disk, kind, bytes);
+    if kind == DiskKind::Delayed {
+        calls.splice(0..0, insert(disk, DiskKind::Nvme, bytes));
+    }
+    calls
+}
+
+/// What makes a disk's bdev again.
 pub fn insert(disk: DiskId, kind: DiskKind, bytes: u64) -> Vec<Call> {
+    if kind == DiskKind::Delayed {
+        return vec![delay(&bdev(disk, DiskKind::Nvme))];
+    }
     if kind == DiskKind::Null {
         let blocks = bytes / u64::from(BLOCK_BYTES);
         let name = bdev(disk, kind);
@@ -78,6 +96,7 @@ pub fn remove(disk: DiskId, kind: DiskKind) -> Call {
             let name = bdev(disk, kind);
             ("bdev_null_delete", Some(json!({"name": name})))
         }
+        DiskKind::Delayed => undelay(&bdev(disk, kind)),
         DiskKind::Nvme | DiskKind::Faulty => {
             let name = nvme(disk);
             ("bdev_nvme_detach_controller", Some(json!({"name": name})))
@@ -89,6 +108,30 @@ pub fn remove(disk: DiskId, kind: DiskKind) -> Call {
 pub fn resize(bdev: &str, mib: u32) -> Call {
     let params = json!({"name": bdev, "new_size": mib});
     ("bdev_null_resize", Some(params))
+}
+
+/// What puts a delay bdev, which does not delay yet, on a bdev.
+pub fn delay(base: &str) -> Call {
+    let params = json!({
+        "name": delayed(base), "base_bdev_name": base,
+        "avg_read_latency": 0, "p99_read_latency": 0, "avg_write_latency": 0, "p99_write_latency": 0,
+    });
+    ("bdev_delay_create", Some(params))
+}
+
+/// What takes a delay bdev away.
+pub fn undelay(bdev: &str) -> Call {
+    ("bdev_delay_delete", Some(json!({"name": bdev})))
+}
+
+/// What sets how long a delay bdev delays, the usual requests and the slowest in a hundred alike.
+pub fn latency(bdev: &str, micros: u32) -> Vec<Call> {
+    let types = ["avg_read", "p99_read", "avg_write", "p99_write"];
+    let calls = types.map(|of| {
+        let params = json!({"delay_bdev_name": bdev, "latency_type": of, "latency_us": micros});
+        ("bdev_delay_update_latency", Some(params))
+    });
+    calls.into()
 }
 
 /// What makes the next requests of a bdev "pending" or a "failure", or "clear"s that.

@@ -220,7 +220,7 @@ impl Sim {
             .map(|(disk, kind)| (*disk, *kind))
             .collect();
         let disks = disks.into_iter();
-        let disks = disks.flat_map(|(disk, kind)| calls::insert(disk, kind, DISK_BYTES));
+        let disks = disks.flat_map(|(disk, kind)| calls::prepare(disk, kind, DISK_BYTES));
         let controllers = controllers.iter().map(|of| calls::create(*of));
         self.call_all(ticket, disks.chain(controllers));
     }

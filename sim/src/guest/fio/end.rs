@@ -115,7 +115,7 @@ impl Guest {
             result
         });
         self.forget_all_ios();
-        self.end_resets(cx);
+        self.end_managing(cx);
     }
 
     /// Nothing will ever come back: the threads that wait have hung.

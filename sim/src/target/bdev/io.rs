@@ -1,6 +1,11 @@
 //! I/O in flight: which devices it goes through, when it ends, and how.
 //!
 //! Knows no SCSI status and moves no data; `datapath` does when this says that an I/O is due.
+//!
+//! # Divergence from SPDK
+//!
+//! A delay bdev has four queues, in which a request that waits long holds up those behind it, also when
+//! its latency was lowered meanwhile (`_process_io_stailq`, vbdev_delay.c). Here each ends at its own time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

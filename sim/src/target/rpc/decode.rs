@@ -6,13 +6,20 @@ use super::json::Json;
 
 /// What a parameter may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A text.
     Text,
+    /// `true` or `false`.
     Flag,
+    /// A number of that many bits, with a sign.
     I32,
+    /// A number of that many bits.
     U8,
+    /// A number of that many bits.
     U32,
+    /// A number of that many bits.
     U64,
+    /// A UUID, as a text.
     Uuid,
     /// Any one of these texts.
     OneOf(&'static [&'static str]),
@@ -22,10 +29,13 @@ pub(super) enum Kind {
 
 /// A parameter.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) required: bool,
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// It has to be there.
+    pub required: bool,
 }
 
 /// A parameter that has to be there.

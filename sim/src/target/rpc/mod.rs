@@ -12,10 +12,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use decode::{Field, Kind};
 pub use method::{
     ErrorKind, IoType, LatencyType, LogLevel, Method, NvmePath, NvmeTrid, RpcDelay, RpcMalloc,
 };
 pub use server::{CallId, RpcServer};
+
+/// Every method, and its parameters.
+pub fn methods() -> impl Iterator<Item = (&'static str, &'static [Field])> {
+    table::all().map(|spec| (spec.name, spec.fields()))
+}
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Translates them; knows no story and no check.
 
-use scenarios::{Action, DiskId, Observation, Place, TestbedError, Ticket};
+use scenarios::{Action, DiskId, Observation, Place, TaskFunction, TestbedError, Ticket};
 
 use super::{DISK_BYTES, Held, Sim};
 use crate::message::GuestAct;
@@ -29,6 +29,7 @@ impl Sim {
             Action::Fail { disk, requests } => {
                 vec![calls::inject(&name(disk), "failure", *requests)]
             }
+            Action::Delay { disk, micros } => calls::latency(&name(disk), *micros),
             Action::Release { disk } => {
                 let name = name(disk);
                 self.held.remove(&Held::Disk(*disk));
@@ -58,7 +59,11 @@ impl Sim {
                 (*vm, GuestAct::Kill)
             }
             Action::AddMemory { vm } => (*vm, GuestAct::AddMemory),
-            Action::ResetLun { place } => return self.reset_lun(ticket, *place),
+            Action::Reconnect { vm, controller } => {
+                let controller = *controller;
+                (*vm, GuestAct::Reconnect { controller })
+            }
+            Action::Manage { place, function } => return self.manage(ticket, *place, *function),
             other => unreachable!("{other:?} is carried out above"),
         };
         self.tell(vm, act)?;
@@ -69,12 +74,22 @@ impl Sim {
         Ok(())
     }
 
-    fn reset_lun(&mut self, ticket: Ticket, place: Place) -> Result<(), TestbedError> {
+    fn manage(
+        &mut self,
+        ticket: Ticket,
+        place: Place,
+        function: TaskFunction,
+    ) -> Result<(), TestbedError> {
         let mut guests = self.world.guests();
         let vm =
             guests.find_map(|(vm, guest)| guest.has_controller(place.controller).then_some(vm));
         drop(guests);
         let vm = vm.ok_or_else(|| TestbedError(format!("no VM has {place}")))?;
-        self.tell(vm, GuestAct::ResetLun { ticket, place })
+        let act = GuestAct::Manage {
+            ticket,
+            place,
+            function,
+        };
+        self.tell(vm, act)
     }
 }

@@ -76,7 +76,6 @@ impl Spec {
     }
 }
 
-#[cfg(test)]
 impl Spec {
     /// Its parameters.
     pub(super) fn fields(&self) -> &'static [Field] {
