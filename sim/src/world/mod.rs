@@ -241,6 +241,12 @@ impl World {
         !self.rpc.is_empty()
     }
 
+    /// Whether nothing was seen beyond the first `looked` observations, and nobody was answered.
+    #[inline]
+    pub(super) fn shows_nothing(&self, looked: usize) -> bool {
+        self.saw.len() == looked && self.rpc.is_empty()
+    }
+
     /// Bytes that the target sent to RPC clients since the last call.
     pub fn take_rpc(&mut self) -> Vec<(ClientId, Bytes)> {
         std::mem::take(&mut self.rpc)

@@ -189,6 +189,11 @@ impl Sim {
         self.world.log()
     }
 
+    /// Whether a difference is to be planted now.
+    fn disturbs(&self) -> bool {
+        self.options.disturb_at == Some(self.world.turns())
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
@@ -438,12 +443,15 @@ impl Testbed for Sim {
                 .settling
                 .map_or(deadline, |settle| settle.min(deadline));
             let step = self.world.step(limit);
+            if step == Step::Turn && self.world.shows_nothing(looked) && !self.disturbs() {
+                continue;
+            }
             if self.world.has_rpc() {
                 self.read_rpc()?;
             }
             match step {
                 Step::Turn => {
-                    if self.options.disturb_at == Some(self.world.turns()) {
+                    if self.disturbs() {
                         self.world.disturb();
                     }
                 }
