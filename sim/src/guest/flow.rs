@@ -197,6 +197,16 @@ impl Guest {
             self.reschedule_flows(hba);
             return GuestTurn::Idle;
         };
+        self.flow_goes_on(hba, n, cx)
+    }
+
+    /// One step of a flow that is ready.
+    pub(super) fn flow_goes_on(
+        &mut self,
+        hba: usize,
+        n: usize,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> GuestTurn {
         // Its place stays taken while it steps, for a flow that it starts.
         let place = self.place_holder.take().unwrap_or_else(|| {
             let mut place = Flow::new(Kind::host_scan(), Time::ZERO);
@@ -319,18 +329,21 @@ impl Guest {
         Goes::On(step)
     }
 
-    /// A flow's command came back.
+    /// A flow's command came back. The last of the scans and probes of which one did goes on with this turn:
+    /// its next step is another command, mostly. An event handler, which may be removing a disk, takes a turn
+    /// of its own.
     pub(super) fn flow_answered(&mut self, hba: usize, n: usize, reply: Reply, now: Time) {
         if let Some(flow) = self.flows[hba].get_mut(n).and_then(Option::as_mut) {
             let at = Time(now.0 + STEP_NS);
             flow.standing.reply = Some(reply);
             flow.standing.wait = Wait::At(at);
-            let actor = if flow.kind.is_event() {
-                Self::event_worker(hba)
-            } else {
-                Self::scan_thread(hba)
-            };
-            self.wake(actor, at);
+            if flow.kind.is_event() {
+                self.wake(Self::event_worker(hba), at);
+                return;
+            }
+            if let Some((before, _)) = self.answered.replace((hba, n)) {
+                self.wake(Self::scan_thread(before), at);
+            }
         }
     }
 

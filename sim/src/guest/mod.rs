@@ -164,6 +164,8 @@ pub struct Guest {
     disks: Vec<Disk>,
     /// Kernel flows by device; a flow's buffer goes with its place.
     flows: Vec<Vec<Option<Box<Flow>>>>,
+    /// The flow that goes on at the end of this turn.
+    answered: Option<(usize, usize)>,
     /// Stands for a flow that takes a step.
     place_holder: Option<Box<Flow>>,
     /// Disks that a scan found and `sd` has not begun to probe, by device.
@@ -228,6 +230,7 @@ impl Guest {
                 .collect(),
             disks: Vec::new(),
             flows: vec![Vec::new(); hbas],
+            answered: None,
             place_holder: None,
             unprobed: vec![VecDeque::new(); hbas],
             qemu: Qemu::new(hbas),
@@ -374,7 +377,11 @@ impl Guest {
             }
         }
         self.retry_delayed(cpu, cx);
-        popped.unwrap_or(GuestTurn::Irq(cpu as u8, done))
+        let goes_on = self.answered.take();
+        let goes_on = goes_on.map(|(hba, n)| self.flow_goes_on(hba, n, cx));
+        popped
+            .or(goes_on)
+            .unwrap_or(GuestTurn::Irq(cpu as u8, done))
     }
 
     /// Notes a used entry that named no head in flight: Linux gives the queue up.
