@@ -25,7 +25,7 @@ use crate::story::{StoryOptions, tell};
 use crate::testbed::{self, parse_jobs};
 
 /// The version of the schema that is written; newer ones are refused.
-pub const REPRO_VERSION: u64 = 1;
+pub const REPRO_VERSION: u64 = 2;
 
 /// A failure that can be replayed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -237,6 +237,11 @@ impl Repro {
             Some(Some(newer)) if newer > REPRO_VERSION => {
                 return Err(wrong(format!(
                     "schema {newer} is newer than this program, which reads {REPRO_VERSION}"
+                )));
+            }
+            Some(Some(older)) if older > 0 => {
+                return Err(wrong(format!(
+                    "schema {older} is older than this program, which reads {REPRO_VERSION}: the failure has to be found again, by `plugfest fuzz` with its seed"
                 )));
             }
             _ => {

@@ -105,8 +105,14 @@ fn a_damaged_repro_says_what_is_wrong() {
     );
     let edited = parse(&text.replace("\"seed\": ", "\"seed\": 1"));
     assert!(edited.contains("changed since it was written"), "{edited}");
-    let newer = parse(&text.replace("\"plugfest_repro\": 1", "\"plugfest_repro\": 2"));
-    assert!(newer.contains("schema 2 is newer"), "{newer}");
+    let schema = |number: u8| {
+        let [old, new] = [2, number].map(|number| format!("\"plugfest_repro\": {number}"));
+        assert!(text.contains(&old));
+        parse(&text.replace(&old, &new))
+    };
+    assert!(schema(1).contains("older than this program"));
+    let newer = schema(3);
+    assert!(newer.contains("schema 3 is newer"), "{newer}");
     assert!(parse("{}").contains("expected \"plugfest_repro\""));
     assert!(parse("[1, 2").contains("line 1 column"));
     let output = plugfest(&["replay", "/nonexistent.json"]);

@@ -1,6 +1,7 @@
 //! Moving data: between guest memory and the devices, when an I/O is due.
 //!
-//! Knows what a block operation does to bytes; not why, nor what is answered.
+//! Knows what a block operation does to bytes, not why; what the task's end is answered stands in
+//! `execute` and `requestq`.
 
 use vm_memory::GuestAddress;
 
@@ -42,7 +43,11 @@ impl Target {
         while vdevs != 0 {
             let vdev = vdevs.trailing_zeros() as usize;
             vdevs &= vdevs - 1;
-            self.signal_all(cx, vdev);
+            let is_due = self.signal_all(cx, vdev);
+            if is_due && let Some(ctl) = self.ctl[vdev].as_mut() {
+                // The driver wants no call now: the poller looks once more.
+                ctl.poll_at = ctl.poll_at.min(cx.now);
+            }
             self.touch_vdev(vdev);
         }
         TargetTurn::BdevDone { ios }
@@ -209,12 +214,13 @@ fn write(
         let len = left.min(u64::from(iov.len));
         each_page(at, len as usize, |number, offset, from, count| {
             let source = GuestAddress(iov.addr + from as u64);
-            let mut copy = |page: &mut [u8]| gone |= memory.read_at(page, source).is_err();
-            if count == PAGE {
-                stores.put(store, number, |page| copy(page));
+            let copy = |page: &mut [u8]| memory.read_at(page, source);
+            let copied = if count == PAGE {
+                stores.put(store, number, |page| copy(page))
             } else {
-                copy(&mut stores.page_mut(store, number)[offset..offset + count]);
-            }
+                copy(&mut stores.page_mut(store, number)[offset..offset + count])
+            };
+            gone |= copied.is_err();
         });
         at += len;
         left -= len;

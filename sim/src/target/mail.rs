@@ -172,9 +172,11 @@ impl Agenda {
         self.active &= !(1 << actor);
         self.active |= u64::from(due != Time::NEVER) << actor;
         if self.messages[actor] != message {
-            if self.one_reactor {
-                self.changed |= self.active;
-            }
+            self.changed |= if self.one_reactor {
+                self.active
+            } else {
+                1 << BDEV
+            };
             self.mail &= !(1 << actor);
             self.mail |= u64::from(message != NO_MESSAGE) << actor;
             self.messages[actor] = message;
@@ -190,7 +192,8 @@ impl Agenda {
 
     /// When `actor` can take a turn.
     ///
-    /// On one reactor, threads take turns: no thread acts while another has an older message.
+    /// On one reactor, threads take turns: no thread acts while another has an older message. The devices end
+    /// tasks on the controllers' threads, which take their messages before they poll.
     pub fn when(&self, actor: usize) -> When {
         let mut due = self.due[actor];
         if due == Time::NEVER {
@@ -199,8 +202,13 @@ impl Agenda {
         if actor == APP || (actor >= VDEV && self.one_reactor) {
             due = due.max(self.stalled);
         }
-        let mut others = self.mail & !(1 << actor);
-        if others != 0 && self.one_reactor && (actor == APP || actor >= VDEV) {
+        let mut others = match actor {
+            DPDK => 0,
+            _ if self.one_reactor => self.mail & !(1 << actor),
+            BDEV => self.mail & !(1 << APP),
+            _ => 0,
+        };
+        if others != 0 {
             let mine = self.messages[actor].min((self.due[actor], u64::MAX));
             while others != 0 {
                 if self.messages[others.trailing_zeros() as usize] < mine {

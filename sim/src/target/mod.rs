@@ -232,6 +232,12 @@ impl Target {
         self.bdevs.stores.bytes()
     }
 
+    /// Bytes that its devices' contents take.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.bdevs.stores.kept_bytes()
+    }
+
     /// Hands over the inflight buffers that it knows.
     pub fn memories(&self, mut f: impl FnMut(&Memory)) {
         self.inflight.memories(&mut f);

@@ -86,8 +86,10 @@ impl Target {
         }
     }
 
-    /// Calls the drivers of a controller's sessions for what was used in their request queues.
-    pub fn signal_all(&mut self, cx: &mut Out<'_>, vdev: usize) {
+    /// Calls the drivers of a controller's sessions for what was used in their request queues. Says whether a
+    /// call stays due.
+    pub fn signal_all(&mut self, cx: &mut Out<'_>, vdev: usize) -> bool {
+        let mut is_due = false;
         let sessions = self.ctl[vdev].as_ref().map_or(0, |ctl| ctl.sessions.len());
         for index in 0..sessions {
             let ctl = self.ctl[vdev].as_ref().expect("it has sessions");
@@ -99,9 +101,10 @@ impl Target {
                 0
             };
             for vring in REQUESTQ.0..vrings {
-                self.signal(cx, vdev, index, vring, true);
+                is_due |= self.signal(cx, vdev, index, vring, true);
             }
         }
+        is_due
     }
 
     fn poll_session(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize) -> u16 {
@@ -421,8 +424,15 @@ impl Target {
     /// Calls the driver for what was used, unless it wants no calls (`vhost_vq_used_signal`).
     ///
     /// Of a request queue, a suppressed call stays due; of the control and event queues it is lost
-    /// (N4).
-    pub fn signal(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize, vring: u16, keep: bool) {
+    /// (N4). Says whether it stays due.
+    pub fn signal(
+        &mut self,
+        cx: &mut Out<'_>,
+        vdev: usize,
+        index: usize,
+        vring: u16,
+        keep: bool,
+    ) -> bool {
         let keep = keep && !self.dev.has(Deviation::SuppressedIrqForgotten);
         let ctl = self.ctl[vdev]
             .as_mut()
@@ -430,17 +440,17 @@ impl Target {
         let session = &mut ctl.sessions[index];
         let conn = session.conn;
         let Some(memory) = session.memory.as_ref() else {
-            return;
+            return false;
         };
         let Some(ring) = session.vrings.get_mut(usize::from(vring)) else {
-            return;
+            return false;
         };
         if !ring.live || ring.calls_due == 0 {
-            return;
+            return false;
         }
         let suppressed = ring.calls_suppressed(memory);
         if suppressed && keep {
-            return;
+            return true;
         }
         ring.calls_due = 0;
         if !suppressed && !ring.deaf {
@@ -449,6 +459,7 @@ impl Target {
                 vring: VringIndex(vring),
             });
         }
+        false
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The *trace hash* folds in every turn; equal hashes mean equal runs. The *order hash* folds in only
 //! the order of hot-plug turns, without times and data: it counts how many different interleavings
-//! were tried. Not cryptographic: a multiply and a rotate a word.
+//! were tried. Not cryptographic: a few multiplications a turn.
 
 /// A running 64-bit hash of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

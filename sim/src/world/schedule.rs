@@ -295,6 +295,40 @@ mod tests {
     }
 
     #[test]
+    fn who_is_ready_in_time_is_that_of_a_plain_search() {
+        let mut dice = Dice::new(6, 0);
+        let mut schedule = schedule(&[When::Blocked; 100]);
+        let mut horizon = 0;
+        let mut picked = [0; 100];
+        for _ in 0..20_000 {
+            let actor = dice.below(100) as usize;
+            let when = match dice.below(4) {
+                0 => When::Blocked,
+                _ => When::At(Time(dice.below(20).into())),
+            };
+            schedule.set(actor, when);
+            if dice.chance(1, 5) {
+                horizon = dice.below(22).into();
+            }
+            let times = (0..100).filter_map(|actor| schedule.ready(actor));
+            let soonest = times.min();
+            let ready: Vec<usize> = (0..100)
+                .filter(|actor| schedule.ready(*actor) <= Some(Time(horizon)))
+                .filter(|actor| schedule.ready(*actor).is_some())
+                .collect();
+            let any = schedule.any_until(Time(horizon), &mut dice);
+            assert_eq!(any.is_none(), ready.is_empty());
+            if let Some((actor, since)) = any {
+                assert!(ready.contains(&actor));
+                assert_eq!(Some(since), schedule.ready(actor));
+                picked[actor] += 1;
+            }
+            assert_eq!(schedule.soonest(), soonest);
+        }
+        assert!(picked.iter().all(|times| *times > 50), "{picked:?}");
+    }
+
+    #[test]
     fn nobody_goes_when_all_are_blocked() {
         assert_eq!(
             earliest(&mut schedule(&[When::Blocked, When::Blocked])),

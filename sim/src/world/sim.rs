@@ -156,6 +156,12 @@ impl Sim {
         self.world.bytes_touched()
     }
 
+    /// Bytes that the devices' contents take: less than what they hold where that can be made again.
+    #[must_use]
+    pub fn bytes_kept(&self) -> u64 {
+        self.world.target().kept_bytes()
+    }
+
     /// Turns taken.
     #[must_use]
     pub fn turns(&self) -> u64 {

@@ -35,16 +35,18 @@ pub struct Latencies {
     pub nvme: (u32, u32),
     /// NVMe devices post what they have completed so often, all at the same moments.
     ///
+    /// # Divergence from SPDK
+    ///
     /// The latencies are this model's own, so is how they are grouped: to the nanosecond, each completion
     /// would be a turn of the devices and an interrupt of its own, which no busy reactor sees.
     pub nvme_period: u32,
 }
 
 impl Latencies {
-    /// A slow NVMe device, of 1 to 9 ms: in all things about 80 times slower.
+    /// A slow NVMe device, of 1 to 9 ms: about 80 times slower than usual, its period too.
     pub const SLOW: Self = Self {
         nvme: (1_000_000, 9_000_000),
-        nvme_period: 512_000,
+        nvme_period: 640_000,
         ..Self::USUAL
     };
 
@@ -52,7 +54,7 @@ impl Latencies {
     pub const USUAL: Self = Self {
         malloc: (600, 1_400),
         nvme: (10_000, 110_000),
-        nvme_period: 32_000,
+        nvme_period: 8_000,
     };
 }
 

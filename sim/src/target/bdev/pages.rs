@@ -49,6 +49,11 @@ impl Pages {
         self.whole.in_use() + self.heads.in_use()
     }
 
+    /// Bytes that they take.
+    pub fn kept_bytes(&self) -> u64 {
+        (self.whole.in_use() * PAGE + self.heads.in_use() * HEAD) as u64
+    }
+
     /// Whether a page was taken into use since [`Pages::settle`].
     pub fn is_fresh(&self, kept: Kept) -> bool {
         let fresh = if kept.is_whole() {

@@ -19,7 +19,7 @@ static ZEROES: [u8; PAGE] = [0; PAGE];
 pub struct StoreId(u32);
 
 /// The contents of all devices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Stores {
     stores: Vec<Directory>,
     free_stores: Vec<u32>,
@@ -46,19 +46,6 @@ struct Mark {
     made: u32,
     /// Entries of directories that have changed: store, page number, and what stood there.
     changed: Vec<(u32, u64, Kept)>,
-}
-
-impl Default for Stores {
-    fn default() -> Self {
-        Self {
-            stores: Vec::new(),
-            free_stores: Vec::new(),
-            made: 0,
-            pages: Pages::default(),
-            mark: None,
-            scratch: Vec::new(),
-        }
-    }
 }
 
 impl Stores {
@@ -140,6 +127,12 @@ impl Stores {
         self.mark = Some(mark);
     }
 
+    /// Bytes that the pages in use take.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.pages.kept_bytes()
+    }
+
     /// Bytes of the pages in use, however they are kept.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -197,11 +190,29 @@ impl Stores {
     }
 
     /// Writes all of the page `number` of a device: what `fill` makes of a page of anything.
-    pub fn put(&mut self, id: StoreId, number: u64, fill: impl FnOnce(&mut [u8; PAGE])) {
+    ///
+    /// # Errors
+    ///
+    /// Those of `fill`; nothing is written then.
+    pub fn put<E>(
+        &mut self,
+        id: StoreId,
+        number: u64,
+        fill: impl FnOnce(&mut [u8; PAGE]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let page = room(&mut scratch);
+        let filled = fill(page);
+        if filled.is_ok() {
+            self.keep(id, number, page);
+        }
+        self.scratch = scratch;
+        filled
+    }
+
+    fn keep(&mut self, id: StoreId, number: u64, page: &[u8; PAGE]) {
         let entry = self.entry(id, number);
         let old = (entry != Kept::NOWHERE && self.pages.is_fresh(entry)).then_some(entry);
-        let page = room(&mut self.scratch);
-        fill(page);
         let kept = self.pages.keep(page, old);
         self.set(id, split(number), kept);
     }
@@ -245,7 +256,7 @@ impl Stores {
         each_page(at, bytes.len(), |number, offset, from, count| {
             let bytes = &bytes[from..from + count];
             match bytes.as_array() {
-                Some(whole) => self.put(id, number, |page| *page = *whole),
+                Some(whole) => self.keep(id, number, whole),
                 None => self.page_mut(id, number)[offset..offset + count].copy_from_slice(bytes),
             }
         });
@@ -295,6 +306,19 @@ mod tests {
         stores.read(disk, 3950, &mut back);
         assert_eq!(back[50..100], [7; 50]);
         assert_eq!(back[100..], [0; 200]);
+    }
+
+    #[test]
+    fn what_cannot_be_filled_is_not_written() {
+        let mut stores = Stores::default();
+        let disk = stores.create();
+        stores.write(disk, 0, &[3; PAGE]);
+        let put = stores.put(disk, 0, |page| {
+            page.fill(9);
+            Err("gone")
+        });
+        assert_eq!(put, Err("gone"));
+        assert_eq!(stores.page(disk, 0), &[3; PAGE]);
     }
 
     #[test]
