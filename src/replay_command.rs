@@ -97,7 +97,11 @@ fn read(path: &Path) -> Result<Repro, Stop> {
 
 fn summary(repro: &Repro) -> String {
     let what = match &repro.what {
-        What::Story(story) => format!("a story of {} beats", story.beats.len()),
+        What::Story(story) => {
+            let beats = story.beats.len();
+            let moments = if beats == 1 { "moment" } else { "moments" };
+            format!("a story of {beats} {moments}")
+        }
         What::Plan(plan) => format!("plan {}, {} cases", plan.steps.plan, plan.steps.cases.len()),
     };
     let wrong = match repro.deviations.as_slice() {

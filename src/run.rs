@@ -286,7 +286,7 @@ pub fn run_with(
             plan: plan.name.clone(),
             only: options.only.clone(),
             seed: options.seed,
-            behaviour: options.behaviour.word().to_owned(),
+            behaviour: behaviour(options),
             evidence: testbed.evidence(),
         };
         let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
@@ -387,8 +387,21 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
             .clone()
             .unwrap_or_else(|| plan.name.clone()),
         seed: options.seed,
-        behaviour: options.behaviour.word().to_owned(),
+        behaviour: behaviour(options),
         volume,
         repeat_options,
+    }
+}
+
+/// How the target behaves, in words: its preset, and what is wrong beside that.
+fn behaviour(options: &RunOptions) -> String {
+    let more: Vec<&str> = options
+        .deviations
+        .iter()
+        .map(|deviation| deviation.name())
+        .collect();
+    match more.as_slice() {
+        [] => options.behaviour.word().to_owned(),
+        more => format!("{} with {}", options.behaviour.word(), more.join(" and ")),
     }
 }

@@ -229,7 +229,7 @@ fn main() {
         (1, 1, "crc32c", 2.3, 1.6),
         (4, 4, "crc32c", 4.5, 3.0),
         (4, 4, "md5", 6.0, 4.0),
-        // What fio writes by itself is kept as its head; a pattern is kept whole.
+        // A page that is one block of fio's is kept as its head; one with two headers is kept whole.
         (
             1,
             1,

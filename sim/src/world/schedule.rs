@@ -181,6 +181,17 @@ static SELECT: [[u8; GROUP]; 1 << GROUP] = {
     select
 };
 
+/// How many bits are set: without an instruction for it, looking it up is the shortest way to who goes next.
+static COUNT: [u8; 1 << GROUP] = {
+    let mut count = [0; 1 << GROUP];
+    let mut bits = 0;
+    while bits < 1 << GROUP {
+        count[bits] = bits.count_ones() as u8;
+        bits += 1;
+    }
+    count
+};
+
 /// Who is ready until a time, kept up to date as long as that time is asked for.
 #[derive(Clone, Copy, Debug)]
 struct Within {
@@ -220,11 +231,12 @@ impl Within {
     fn nth(&self, mut n: u32) -> usize {
         let mut first = 0;
         loop {
-            let bits = (self.ready[first / 64] >> (first % 64)) as u8;
-            if n < bits.count_ones() {
-                return first + usize::from(SELECT[usize::from(bits)][n as usize]);
+            let bits = usize::from((self.ready[first / 64] >> (first % 64)) as u8);
+            let here = u32::from(COUNT[bits]);
+            if n < here {
+                return first + usize::from(SELECT[bits][n as usize]);
             }
-            n -= bits.count_ones();
+            n -= here;
             first += GROUP;
         }
     }
