@@ -27,8 +27,8 @@ pub enum Observation {
     Answered {
         /// Which.
         ticket: Ticket,
-        /// The slot of an attach, the response of a LUN RESET, 0 for anything else; or the text of the
-        /// error.
+        /// The slot of an attach, the response of a task management request, 0 for anything else; or
+        /// the text of the error.
         result: Result<u8, String>,
     },
     /// A guest has booted and scanned; it takes work.
