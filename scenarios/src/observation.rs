@@ -44,7 +44,7 @@ pub enum Observation {
         vm: VmId,
         /// The controller.
         controller: ControllerId,
-        /// The connection: rises by one with each, over the whole target.
+        /// The connection: rises by one with each, over the whole testbed.
         conn: u32,
     },
     /// A guest stopped taking work (reboot, power-off, crash).

@@ -279,12 +279,10 @@ impl Guest {
     pub fn left(&self) -> Vec<String> {
         let commands: usize = self.hbas.iter().map(Hba::in_flight).sum();
         let flows = self.flows.iter().flatten().flatten().count();
+        let ios = self.ios.iter().flatten().count();
         let counts = [
             ("commands in flight", commands),
-            (
-                "requests of applications",
-                self.ios.iter().flatten().count(),
-            ),
+            ("requests of applications", ios),
             ("kernel flows under way", flows),
             ("fio threads", self.threads.iter().flatten().count()),
             ("task management requests", self.managing.len()),
