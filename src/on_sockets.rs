@@ -207,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// A fio on a slow disk, during which the connection breaks twice.
+    /// A fio on a slow disk, during which the connection breaks twice, each time until it is there again.
     fn story_of(vm: VmId, controller: ControllerId) -> Story {
         let disk = DiskId(1);
         let place = Place {
@@ -232,7 +232,6 @@ mod tests {
             (start, false),
             (anew.clone(), true),
             (anew, true),
-            // Later than it is connected.
             (delay(0), true),
         ];
         let beats = all.map(|(does, awaited)| Beat {

@@ -27,8 +27,8 @@ pub enum Observation {
     Answered {
         /// Which.
         ticket: Ticket,
-        /// The slot of an attach, the response of a LUN RESET, 0 for anything else; or the text of the
-        /// error.
+        /// The slot of an attach, the response of a task management request, 0 for anything else; or
+        /// the text of the error.
         result: Result<u8, String>,
     },
     /// A guest has booted and scanned; it takes work.
@@ -44,7 +44,7 @@ pub enum Observation {
         vm: VmId,
         /// The controller.
         controller: ControllerId,
-        /// The connection: rises by one with each, over the whole target.
+        /// The connection: rises by one with each, over the whole testbed.
         conn: u32,
     },
     /// A guest stopped taking work (reboot, power-off, crash).

@@ -101,7 +101,8 @@ pub enum Action {
         vm: VmId,
     },
     /// Break the connection of a running VM to a controller, and make it anew, while the guest goes on
-    /// (QEMU's `reconnect=`). Observed: `Answered` when that has been asked for.
+    /// (QEMU's `reconnect=`). Observed: `Answered` when that begins, with an error if it does not (the VM
+    /// does not run, or makes a connection anew already); then `Connected`.
     Reconnect {
         /// The VM.
         vm: VmId,

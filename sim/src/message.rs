@@ -199,8 +199,12 @@ pub enum GuestAct {
     Kill,
     /// A DIMM is plugged: QEMU hands over a new memory table while its devices run.
     AddMemory,
-    /// The connection of the device on this controller breaks, and is made anew.
-    Reconnect { controller: ControllerId },
+    /// The connection of the device on this controller breaks, and is made anew; answers the ticket when
+    /// that begins, or says why it cannot.
+    Reconnect {
+        ticket: Ticket,
+        controller: ControllerId,
+    },
     /// A task management request to this place; answers the ticket with the response.
     Manage {
         ticket: Ticket,

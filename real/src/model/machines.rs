@@ -262,6 +262,16 @@ impl Machines {
             rings,
         };
         seat.links[usize::from(hba.0)] = Some(link);
+        let vm = seat.vm;
+        if let Some(controller) = seat.guest.controller(hba) {
+            let connected = Observation::Connected {
+                vm,
+                controller,
+                conn,
+            };
+            // The run is over if nobody hears it.
+            let _ = self.shared.tell.send(Told::Saw(vm, connected));
+        }
         let order = Order::Connected(hba, conn, Box::new(front_end));
         // A main loop ends with its machine only.
         let _ = seat.main_loop.send(order);
@@ -377,9 +387,7 @@ impl Machines {
             Ask::Continue(ticket) => return self.at_once(vm, GuestAct::Continue, ticket),
             Ask::AddMemory(ticket) => return self.at_once(vm, GuestAct::AddMemory, ticket),
             Ask::Kill(ticket) => return self.at_once(vm, GuestAct::Kill, ticket),
-            Ask::Reconnect(ticket, controller) => {
-                return self.at_once(vm, GuestAct::Reconnect { controller }, ticket);
-            }
+            Ask::Reconnect(ticket, controller) => GuestAct::Reconnect { ticket, controller },
             Ask::Manage(ticket, place, function) => GuestAct::Manage {
                 ticket,
                 place,

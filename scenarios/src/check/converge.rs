@@ -307,6 +307,8 @@ impl Converge {
                 // It starts with a device that the guest has not been told of.
                 self.paused(of, place);
             }
+        } else {
+            session.found.retain(|(at, _)| *at != place);
         }
         let session = self.sessions.entry(of).or_default();
         if session.running && !session.hotplug {

@@ -88,6 +88,17 @@ pub fn is_answer(seen: &Observation, action: &Action, ticket: Ticket) -> bool {
     match (action, seen) {
         (Action::StartFio { fio, .. }, Observation::FioEnded { fio: ended, .. }) => fio == ended,
         (Action::RebootVm { vm }, Observation::VmReady { vm: ready, .. }) => vm == ready,
+        (
+            Action::Reconnect { vm, controller },
+            Observation::Connected {
+                vm: of,
+                controller: to,
+                ..
+            },
+        ) => (vm, controller) == (of, to),
+        (Action::Reconnect { .. }, Observation::Answered { ticket: of, result }) => {
+            *of == ticket && result.is_err()
+        }
         (_, Observation::Answered { ticket: of, .. }) => *of == ticket,
         _ => false,
     }

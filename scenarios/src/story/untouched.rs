@@ -135,7 +135,23 @@ fn is_untouched(story: &Story, disk: DiskId, place: Place, vm: VmId) -> bool {
         Action::DeleteController { controller } | Action::CreateController { controller } => {
             *controller == place.controller
         }
-        _ => false,
+        // These only take time, or a request is sent again: delays are shorter than the stop of a session waits.
+        Action::Delay { .. }
+        | Action::PauseVm { .. }
+        | Action::ContinueVm { .. }
+        | Action::AddMemory { .. }
+        | Action::Reconnect { .. } => false,
+        // What was held or failed was touched by that.
+        Action::Release { .. } => false,
+        Action::StartTarget { .. }
+        | Action::BootVm { .. }
+        | Action::BootFirmware { .. }
+        | Action::StartFio { .. }
+        | Action::WaitJobClock { .. }
+        | Action::SaveConfig
+        | Action::ListDisks { .. }
+        | Action::CheckAlive
+        | Action::Settle => false,
     };
     actions().filter(attaches).count() == 1
         && actions().filter(runs).count() == 1

@@ -119,7 +119,11 @@ impl Guest {
             }
             GuestAct::Kill => self.kill(cx),
             GuestAct::AddMemory => self.add_memory(),
-            GuestAct::Reconnect { controller } => self.reconnect(controller),
+            GuestAct::Reconnect { ticket, controller } => {
+                let result = self.reconnect(controller).map(|()| 0);
+                let result = result.map_err(str::to_owned);
+                cx.see(Observation::Answered { ticket, result });
+            }
             GuestAct::Manage {
                 ticket,
                 place,
@@ -214,20 +218,25 @@ impl Guest {
         soon
     }
 
-    /// Breaks the connection of a device that works, and makes it anew.
-    fn reconnect(&mut self, controller: ControllerId) {
+    /// Begins to break the connection of a device that works, and to make it anew; or says why not.
+    fn reconnect(&mut self, controller: ControllerId) -> Result<(), &'static str> {
+        if self.power != Power::Running || self.paused {
+            return Err("the VM does not run");
+        }
+        // The VM runs, so no pause is what is under way.
+        if !self.qemu.pausing.is_empty() {
+            return Err("the VM makes a connection anew already");
+        }
         let mut hbas = self.hbas.iter();
         let hba = hbas.position(|hba| hba.controller == controller && hba.driver == Driver::Linux);
-        let works = self.power == Power::Running && !self.paused && self.qemu.pausing.is_empty();
-        let Some(hba) = hba.filter(|_| works) else {
-            return;
-        };
+        let hba = hba.ok_or("the VM has no such controller")?;
         let steps = [
             BootStep::Lose(hba),
             BootStep::Connect(hba),
             BootStep::Reopen(hba),
         ];
         self.qemu.pausing.extend(steps);
+        Ok(())
     }
 
     fn plan_boot(&mut self) {

@@ -31,10 +31,10 @@ pub const RESPONSE_AT: u64 = 128;
 pub const TABLE_AT: u64 = 64;
 /// Bytes between event buffers.
 const EVENT_BYTES: u64 = 64;
-/// LUN RESETs that can be under way at once on a device.
-pub const RESETS_MAX: usize = 8;
+/// Task management requests (TMFs) that can be under way at once on a device.
+pub const TMFS_MAX: usize = 8;
 /// Bytes kept for one: request 24, response 1.
-const RESET_BYTES: u64 = 64;
+const TMF_BYTES: u64 = 64;
 /// Rings of a device: control, event, two request queues.
 pub const RINGS: u16 = 4;
 /// Bytes kept for one device.
@@ -68,10 +68,10 @@ impl HbaLayout {
         self.base + u64::from(RINGS) * RING_BYTES + u64::from(n) * EVENT_BYTES
     }
 
-    /// The request of the LUN RESET `n`; its response stands right behind it (`TMF_SIZE`).
+    /// The task management request `n`; its response stands right behind it (`TMF_SIZE`).
     #[must_use]
-    pub fn reset(self, n: usize) -> u64 {
-        self.event(EVENT_BUFFERS) + n as u64 * RESET_BYTES
+    pub fn tmf(self, n: usize) -> u64 {
+        self.event(EVENT_BUFFERS) + n as u64 * TMF_BYTES
     }
 
     fn head(self, vring: VringIndex, head: u16) -> u64 {
@@ -125,7 +125,7 @@ mod tests {
         let hba = HbaLayout::new(0);
         let last = VringIndex(RINGS - 1);
         assert!(hba.ring(last).2 + 6 + 8 * u64::from(RING_SIZE) <= hba.event(0));
-        assert!(hba.reset(RESETS_MAX) <= hba.header(VringIndex(2), 0));
+        assert!(hba.tmf(TMFS_MAX) <= hba.header(VringIndex(2), 0));
         assert!(hba.response(last, RING_SIZE - 1) + 108 <= hba.flow(0));
         assert!(hba.flow(FLOWS_MAX) <= HbaLayout::new(1).ring(VringIndex(0)).0);
         assert!(HbaLayout::new(2).ring(VringIndex(0)).0 <= thread_buffers(2, 0));

@@ -175,7 +175,7 @@ pub struct Guest {
     cpus: [Cpu; CPUS],
     ios: Vec<Option<AppIo>>,
     free_ios: Vec<usize>,
-    /// What scripts have sent, and the LUN resets among it that are not answered.
+    /// What scripts have sent, and how many LUN RESETs among it are not answered (`What::Manage`).
     scripts: Vec<Scripted>,
     resets_sent: usize,
     /// Requests that wait to be tried again, with the time.
@@ -186,7 +186,7 @@ pub struct Guest {
     state_files: state_files::StateFiles,
     direct: direct::Direct,
     waits: Vec<ClockWait>,
-    /// LUN RESETs that are not answered yet.
+    /// Task management requests (TMFs) that are not answered yet.
     managing: Vec<TaskRequest>,
     digests: Digests,
     scratch: Vec<u8>,
@@ -279,12 +279,10 @@ impl Guest {
     pub fn left(&self) -> Vec<String> {
         let commands: usize = self.hbas.iter().map(Hba::in_flight).sum();
         let flows = self.flows.iter().flatten().flatten().count();
+        let ios = self.ios.iter().flatten().count();
         let counts = [
             ("commands in flight", commands),
-            (
-                "requests of applications",
-                self.ios.iter().flatten().count(),
-            ),
+            ("requests of applications", ios),
             ("kernel flows under way", flows),
             ("fio threads", self.threads.iter().flatten().count()),
             ("task management requests", self.managing.len()),
@@ -371,7 +369,7 @@ impl Guest {
             if vring == EVENTQ {
                 popped = Some(GuestTurn::Events(hba as u8, self.pop_events(hba, cx)));
             } else if vring == CONTROLQ {
-                popped = Some(GuestTurn::Resets(hba as u8, self.pop_managed(hba, cx)));
+                popped = Some(GuestTurn::Managed(hba as u8, self.pop_managed(hba, cx)));
             } else {
                 done += self.pop_requests(hba, vring, cx);
             }

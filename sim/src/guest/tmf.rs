@@ -15,7 +15,7 @@ use scenarios::{CheckId, Observation, Place, TARGETS_PER_CONTROLLER_MAX, TaskFun
 use vm_memory::GuestAddress;
 
 use super::hba::Owner;
-use super::layout::RESETS_MAX;
+use super::layout::TMFS_MAX;
 use super::ring::Segment;
 use super::{Guest, Power};
 use crate::access::Access as _;
@@ -79,9 +79,9 @@ impl Guest {
             let mut others = self.managing.iter();
             others.any(|other| other.hba == hba && other.buffer == *buffer)
         };
-        let buffer = (0..RESETS_MAX).find(|buffer| !taken(buffer));
+        let buffer = (0..TMFS_MAX).find(|buffer| !taken(buffer));
         let buffer = buffer.ok_or("Device or resource busy")?;
-        let addr = self.hbas[hba].layout.reset(buffer);
+        let addr = self.hbas[hba].layout.tmf(buffer);
         let mut bytes = [0; TMF_SIZE as usize + 1];
         bytes[..4].copy_from_slice(&tmf::TYPE.to_le_bytes());
         bytes[4..8].copy_from_slice(&tmf::subtype(function).to_le_bytes());
@@ -141,7 +141,7 @@ impl Guest {
             return;
         };
         let request = self.managing.swap_remove(n);
-        let addr = self.hbas[hba].layout.reset(request.buffer) + u64::from(TMF_SIZE);
+        let addr = self.hbas[hba].layout.tmf(request.buffer) + u64::from(TMF_SIZE);
         let mut answer = [0];
         self.memory
             .read_at(&mut answer, GuestAddress(addr))

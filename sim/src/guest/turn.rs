@@ -18,8 +18,8 @@ pub enum GuestTurn {
     /// A fio thread ran: thread, requests handed to the block layer, completions taken, and a hash of what
     /// the requests were (op, offset, length; in order).
     Fio(u8, u32, u32, u64),
-    /// A CPU popped the answers to LUN RESETs: device, how many.
-    Resets(u8, u32),
+    /// A CPU popped the answers to task management requests (TMFs): device, how many.
+    Managed(u8, u32),
     /// There was nothing to do after all.
     Idle,
 }
@@ -93,13 +93,13 @@ impl Took for GuestTurn {
                 [5 | u64::from(thread) << 8, counts, requests]
             }
             Self::Idle => [6, 0, 0],
-            Self::Resets(hba, popped) => [7 << 8 | u64::from(hba), popped.into(), 0],
+            Self::Managed(hba, popped) => [7 << 8 | u64::from(hba), popped.into(), 0],
         }
     }
 
     fn is_hotplug(&self) -> bool {
         match self {
-            Self::Events(..) | Self::Resets(..) => true,
+            Self::Events(..) | Self::Managed(..) => true,
             Self::Flow(_, _, step) => !matches!(step, FlowStep::Command(_) | FlowStep::Waits(_)),
             Self::Qemu(..) | Self::Irq(..) | Self::Fio(..) | Self::Idle => false,
         }

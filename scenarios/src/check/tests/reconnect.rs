@@ -75,3 +75,20 @@ fn what_moved_meanwhile_is_explained() {
     let explained = CheckOutcome::Explained { cause };
     assert_eq!(v3(&anew(false, &moved, &[])), explained);
 }
+
+#[test]
+fn what_goes_before_the_start_excuses_nothing() {
+    let [found, gone] = [slot(Some(1), Empty, Present), slot(Some(1), Present, Empty)];
+    let seen = v3(&story(&[
+        &[connected(0)],
+        &starts(0, 0, false),
+        &[Observation::VmReady { vm: VM, boot: 1 }],
+        // The session runs, and is not told.
+        &[slot(None, Empty, Adding), slot(None, Adding, Present)],
+        &lost(false),
+        &[connected(1), found, gone],
+        &starts(1, 1, false),
+        &[quiet(&[])],
+    ]));
+    assert!(matches!(seen, CheckOutcome::Violated { .. }), "{seen:?}");
+}

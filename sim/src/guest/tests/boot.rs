@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use scenarios::{CheckId, ControllerId, Observation, Time, VmId};
+use scenarios::{CheckId, ControllerId, Observation, Ticket, Time, VmId};
 
 use super::bench::Bench;
 use crate::dice::Dice;
@@ -210,4 +210,38 @@ fn a_response_that_is_written_after_it_was_given_back_is_found_once() {
         )
     });
     assert_eq!(broken.count(), 1);
+}
+
+/// What a guest answers when its connection to this controller is to be made anew.
+fn reconnect(bench: &mut Bench, ticket: u32, controller: u8) -> Result<u8, String> {
+    let (ticket, controller) = (Ticket(ticket), ControllerId(controller));
+    bench.act(GuestAct::Reconnect { ticket, controller });
+    bench.run_for(Duration::from_millis(1));
+    let answer = bench.seen.iter().find_map(|seen| match &seen.what {
+        Observation::Answered { ticket: of, result } if *of == ticket => Some(result.clone()),
+        _ => None,
+    });
+    answer.expect("it is answered at once")
+}
+
+#[test]
+fn a_connection_is_made_anew_or_it_is_said_why_not() {
+    let refused = |why: &str| Err(why.to_owned());
+    let mut bench = Bench::new(1, |_| {});
+    let down = reconnect(&mut bench, 1, 0);
+    assert_eq!(down, refused("the VM does not run"));
+    bench.boot();
+    let other = reconnect(&mut bench, 2, 7);
+    assert_eq!(other, refused("the VM has no such controller"));
+    assert_eq!(reconnect(&mut bench, 3, 0), Ok(0));
+    let again = reconnect(&mut bench, 4, 0);
+    assert_eq!(again, refused("the VM makes a connection anew already"));
+    bench.rest();
+    bench.act(GuestAct::Pause);
+    let paused = reconnect(&mut bench, 5, 0);
+    assert_eq!(paused, refused("the VM does not run"));
+    bench.act(GuestAct::Continue);
+    bench.rest();
+    assert_eq!(reconnect(&mut bench, 6, 0), Ok(0));
+    bench.rest();
 }

@@ -61,7 +61,7 @@ impl Sim {
             Action::AddMemory { vm } => (*vm, GuestAct::AddMemory),
             Action::Reconnect { vm, controller } => {
                 let controller = *controller;
-                (*vm, GuestAct::Reconnect { controller })
+                return self.tell(*vm, GuestAct::Reconnect { ticket, controller });
             }
             Action::Manage { place, function } => return self.manage(ticket, *place, *function),
             other => unreachable!("{other:?} is carried out above"),
