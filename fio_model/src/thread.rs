@@ -10,6 +10,7 @@
 
 mod finish;
 mod issue;
+mod volume;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -436,35 +437,6 @@ impl FioThread {
             volume: self.to_verify() / u64::from(self.terms.len_min),
             permille,
         }
-    }
-
-    /// Bytes that are to be verified: see [`Progress::volume`].
-    fn to_verify(&self) -> u64 {
-        let Terms {
-            writes, do_verify, ..
-        } = self.terms;
-        if self.terms.verify.is_none() || (writes && !do_verify) {
-            return 0;
-        }
-        let before = self.tally.passes_before;
-        if self.terms.runtime_ns > 0 {
-            return if before > 0 { before } else { self.of_pass() };
-        }
-        // A job that only reads makes one pass.
-        let to_come = if writes { self.loops_left } else { 0 };
-        before + self.of_pass() + to_come * self.terms.pass_of_own()
-    }
-
-    /// Bytes that are to be verified of this pass.
-    fn of_pass(&self) -> u64 {
-        let tally = &self.tally;
-        let own = if tally.own_is_over {
-            tally.pass_own
-        } else {
-            // Its last write may reach beyond.
-            self.terms.pass_of_own().max(tally.pass_own)
-        };
-        own.saturating_sub(tally.only_read + self.log.replaced())
     }
 
     /// Requests queued or in flight.
