@@ -10,6 +10,7 @@
 
 mod finish;
 mod issue;
+mod volume;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,8 +51,9 @@ pub struct Progress {
     /// read (`rw=randrw`), those that were written again before they were verified (`norandommap`),
     /// and those that fio leaves out of its pass. What has failed is not taken off. 0 of a job that verifies nothing.
     ///
-    /// It is counted from what was issued, never from what was verified. With several passes, those
-    /// deductions are of all of them.
+    /// It is counted from what was issued, never from what was verified. Of several passes
+    /// it is the sum, with those of `loops` that are still to come; of a job with a run time, the sum of those
+    /// that are over, or the first one.
     pub volume: u64,
     /// The job's clock, in thousandths of its whole: of blocks to write and verify, or of its run
     /// time when it has one and no volume.
@@ -103,10 +105,14 @@ struct Tally {
     done: u64,
     /// Own bytes done: none at all ends the job.
     own_done: u64,
-    /// Own bytes read that nothing is checked of.
+    /// Own bytes chosen in this pass.
+    pass_own: u64,
+    /// Own bytes read in this pass that nothing is checked of.
     only_read: u64,
-    /// Own bytes that a pass leaves out, as its offsets came to an end.
-    left_out: u64,
+    /// Nothing more of its own will be chosen in this pass.
+    own_is_over: bool,
+    /// Bytes that the passes before this one had to verify.
+    passes_before: u64,
 }
 
 /// One fio thread.
@@ -431,24 +437,6 @@ impl FioThread {
             volume: self.to_verify() / u64::from(self.terms.len_min),
             permille,
         }
-    }
-
-    /// Bytes that are to be verified of a pass: see [`Progress::volume`].
-    fn to_verify(&self) -> u64 {
-        let Terms {
-            writes, do_verify, ..
-        } = self.terms;
-        if self.terms.verify.is_none() || (writes && !do_verify) {
-            return 0;
-        }
-        let tally = &self.tally;
-        let others = tally.only_read + tally.left_out + self.log.replaced();
-        let mut all = self.terms.pass_of_own();
-        if self.terms.is_volume {
-            // The last write may reach beyond.
-            all = all.max(tally.issued_bytes);
-        }
-        all.saturating_sub(others)
     }
 
     /// Requests queued or in flight.

@@ -111,7 +111,8 @@ impl WriteLog {
         self.len
     }
 
-    /// Bytes of the writes whose place a newer one took before they were verified.
+    /// Bytes of the writes whose place a newer one took before they were verified, since the log was last
+    /// cleared.
     pub fn replaced(&self) -> u64 {
         self.replaced
     }
@@ -128,7 +129,7 @@ impl WriteLog {
                 *lowest = slots.len();
             }
         }
-        self.len = 0;
+        (self.len, self.replaced) = (0, 0);
     }
 
     /// Logs a write that is about to be issued.

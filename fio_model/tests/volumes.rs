@@ -12,7 +12,8 @@ const VOLUME: Volume = Volume {
     scale: 1,
 };
 
-/// Runs a job over its volume on a disk that works, and ends it early after `reads` reads.
+/// Runs a job over its volume on a disk that works, and ends it early after `reads` reads. A volume makes one
+/// pass of it: one with `loops` has a size instead.
 fn run_until(more: &str, reads: u64) -> (Progress, JobResult) {
     let text = format!("[x]\nfilename=/dev/x\nioengine=libaio\niodepth=8\nbs=4k\n{more}\n");
     let file = JobFile::parse("x.fio", &text).expect("a job of the model");
@@ -20,7 +21,8 @@ fn run_until(more: &str, reads: u64) -> (Progress, JobResult) {
         name: "/dev/x".into(),
         size_bytes: SIZE,
     };
-    let mut fio = FioThread::start(&file.jobs[0], 1, &device, Some(VOLUME)).expect("it starts");
+    let volume = Some(VOLUME).filter(|_| !more.contains("loops="));
+    let mut fio = FioThread::start(&file.jobs[0], 1, &device, volume).expect("it starts");
     let mut digests = DigestCache::new();
     let mut in_flight = std::collections::VecDeque::new();
     let mut disk = vec![0; SIZE as usize];
@@ -52,7 +54,7 @@ fn run_until(more: &str, reads: u64) -> (Progress, JobResult) {
 }
 
 /// Jobs, and whether all that is asked for is written.
-const JOBS: [(&str, bool); 10] = [
+const JOBS: [(&str, bool); 17] = [
     ("rw=write\nverify=md5", true),
     (
         "rw=randwrite\nverify=md5\nverify_backlog=64\nverify_backlog_batch=16",
@@ -75,6 +77,31 @@ const JOBS: [(&str, bool); 10] = [
     ("rw=rw\nverify=crc32c", false),
     ("rw=randwrite\nbs=4k,64k\nverify=md5", false),
     ("rw=randwrite\nio_size=512k\nverify=md5", false),
+    ("rw=write\nloops=3\nsize=1m\nverify=md5", true),
+    (
+        "rw=randrw\nrwmixread=80\nloops=3\nsize=1m\nverify=md5",
+        false,
+    ),
+    (
+        "rw=randrw\nloops=3\nsize=1m\nverify=md5\nverify_backlog=32",
+        true,
+    ),
+    (
+        "rw=randwrite\nnorandommap\nloops=3\nsize=1m\nverify=md5",
+        true,
+    ),
+    (
+        "rw=randwrite\nnorandommap\nloops=3\nsize=1m\nverify=md5\nverify_backlog=32",
+        true,
+    ),
+    (
+        "rw=randrw\nnorandommap\nloops=3\nsize=1m\nverify=md5\nverify_backlog=32",
+        true,
+    ),
+    (
+        "rw=randwrite\nbsrange=4k-32k\nloops=3\nsize=1m\nverify=crc32c",
+        true,
+    ),
 ];
 
 #[test]
@@ -95,15 +122,29 @@ fn a_job_has_to_verify_what_it_writes_and_does() {
 #[test]
 fn a_fio_that_verifies_less_falls_short_of_what_it_has_to() {
     for (more, _) in JOBS {
+        // With more in flight, all that is left may be under way.
+        let more = &format!("{more}\niodepth=1");
         let (whole, all) = run_until(more, u64::MAX);
         for reads in [0, 1, all.counts.reads / 2, all.counts.reads - 1] {
-            // With more in flight, all that is left may be under way.
-            let (end, result) = run_until(&format!("{more}\niodepth=1"), reads);
+            let (end, result) = run_until(more, reads);
             assert!(result.passed(), "{more}: {:?}", result.messages);
             assert!(end.verified < whole.verified, "{more}, {reads}: {end:?}");
             assert!(end.verified < end.volume, "{more}, {reads}: {end:?}");
         }
     }
+}
+
+/// A job with a run time may end in any pass but the first.
+#[test]
+fn a_run_time_ends_a_job_after_any_whole_pass() {
+    let job = "rw=randwrite\nloops=3\nsize=1m\nruntime=10\nverify=md5\niodepth=1";
+    for (reads, volume) in [(10, 1), (BLOCKS + 10, 1), (2 * BLOCKS + 10, 2)] {
+        let (end, result) = run_until(job, reads);
+        assert!(result.passed(), "{:?}", result.messages);
+        assert_eq!((end.verified, end.volume), (reads, volume * BLOCKS));
+    }
+    let (end, _) = run_until(job, u64::MAX);
+    assert_eq!((end.verified, end.volume), (3 * BLOCKS, 3 * BLOCKS));
 }
 
 #[test]

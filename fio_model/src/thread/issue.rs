@@ -54,14 +54,13 @@ impl FioThread {
         let op = self.offsets.direction(reads, writes);
         let Some(extent) = self.offsets.next(op) else {
             self.units.give_back(unit);
-            self.leave_out_rest();
             return self.leave_io();
         };
         let logs = op == Op::Write && self.terms.verify.is_some() && self.terms.do_verify;
         let verifies = op == Op::Read && self.terms.verify.is_some() && !self.terms.writes;
         if verifies && self.should_stop(extent.offset) {
             self.units.give_back(unit);
-            self.leave_out_rest();
+            self.tally.own_is_over = true;
             return Step::Drain;
         }
         let seed = match (op, self.terms.verify) {
@@ -75,6 +74,7 @@ impl FioThread {
         };
         let numberio = writes as u16;
         let ticket = logs.then(|| self.log.push(extent.offset, extent.len, numberio, seed));
+        self.tally.pass_own += u64::from(extent.len);
         let slot = self.units.get_mut(unit);
         let (offset, len, verify) = (extent.offset, extent.len, verifies);
         *slot = Unit {
@@ -90,14 +90,9 @@ impl FioThread {
         self.queue_unit(unit)
     }
 
-    /// fio has no place left for what the pass has not issued yet.
-    fn leave_out_rest(&mut self) {
-        let issued = self.tally.issued_bytes;
-        self.tally.left_out = self.terms.pass_of_own().saturating_sub(issued);
-    }
-
     /// The rest of short transfers goes first; then the phase is over.
     fn leave_io(&mut self) -> Step {
+        self.tally.own_is_over = true;
         match self.units.take_requeued() {
             Some(unit) => self.queue_unit(unit),
             None => Step::Drain,
@@ -196,6 +191,10 @@ impl FioThread {
         // done (`io_u_update_bytes_done`), whatever `loops`, `io_size` and `time_based` say.
         let only_verifies = !self.terms.writes && self.terms.verify.is_some();
         if failed || self.terminated || nothing_done || only_verifies {
+            if self.tally.own_is_over && self.tally.pass_own == 0 {
+                // The passes before have issued all that there is: none comes any more.
+                self.loops_left = 0;
+            }
             return Step::Ended;
         }
         let verifies = self.terms.do_verify && self.terms.verify.is_some();
@@ -209,14 +208,17 @@ impl FioThread {
                 return Step::Reopening;
             }
         }
+        self.tally.passes_before += self.of_pass();
+        (self.tally.pass_own, self.tally.only_read) = (0, 0);
+        self.log.clear();
         if !self.goes_on() {
             return Step::Ended;
         }
         self.phase = Phase::Io;
+        self.tally.own_is_over = false;
         self.tally.pass_issued = 0;
         self.tally.pass_done = 0;
         self.close();
-        self.log.clear();
         Step::Reopening
     }
 

@@ -173,6 +173,20 @@ impl Hba {
         ring.is_some_and(DriverRing::has_room)
     }
 
+    /// Whether as many requests with data find room in a request queue; of more than it has places, whether
+    /// all of it is free.
+    #[must_use]
+    pub fn has_room_for(&self, vring: VringIndex, requests: u32) -> bool {
+        let ring = self
+            .rings
+            .get(usize::from(vring.0))
+            .and_then(Option::as_ref);
+        let indirect = self.features & crate::wire::scsi::feature::INDIRECT_DESC != 0;
+        // Without a table: header, data, response.
+        let each = if indirect { 1 } else { 3 };
+        ring.is_some_and(|ring| ring.has_room_for(requests.saturating_mul(each)))
+    }
+
     /// Whether a queue was given up after a used entry that named no head.
     #[must_use]
     pub fn is_broken(&self, vring: VringIndex) -> bool {

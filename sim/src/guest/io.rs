@@ -71,16 +71,17 @@ pub struct AppIo {
 
 impl Guest {
     /// Whether a request has to wait for another one to end: 128 are in flight in that queue, or on that
-    /// disk.
+    /// disk, or fewer, but not all its parts have a place.
     pub(super) fn waits_for_room(&self, request: &Request, disk: usize, cpu: usize) -> bool {
         let disk = &self.disks[disk];
         let hba = &self.hbas[usize::from(disk.hba)];
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
         let mut full = disk.in_flight >= QUEUE_DEPTH || !hba.has_room(vring);
         if request.len > disk.max_bytes {
-            // One with more parts than there are places goes alone.
+            // One with more parts than there are places goes when all places are free.
             let parts = request.len.div_ceil(disk.max_bytes);
             full |= disk.in_flight > 0 && disk.in_flight + parts > QUEUE_DEPTH;
+            full |= !hba.has_room_for(vring, parts);
         }
         full && disk.enter(request.offset, request.len) == Entry::Pass
             && disk.gate() == Gate::Open

@@ -106,6 +106,12 @@ impl DriverRing {
         self.free_count > 0
     }
 
+    /// Whether as many descriptors are free; of more than the ring has, whether all are.
+    #[must_use]
+    pub fn has_room_for(&self, descriptors: u32) -> bool {
+        u32::from(self.free_count) >= descriptors.min(u32::from(self.size))
+    }
+
     /// The head that the next request gets.
     #[must_use]
     pub fn next_head(&self) -> Option<u16> {

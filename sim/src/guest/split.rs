@@ -3,8 +3,11 @@
 //!
 //! # Divergence from Linux
 //!
-//! All parts get a place in the queue, or none does; Linux waits between two of them. Of several parts that
-//! fail, the first one's error counts.
+//! All parts get a place, on the disk and in the ring, or none does; Linux waits between two of them. One
+//! with more parts than there are places goes when all are free, and the parts that find none try again
+//! every 20 µs. Meanwhile a request that fits passes one that does not: beside other threads that keep the
+//! disk or the queue busy, a request of many parts may wait longer than in Linux, even until they are done.
+//! Of several parts that fail, the first one's error counts.
 
 use fio_model::{Completion, Errno};
 use scenarios::Time;

@@ -105,6 +105,45 @@ fn parts_keep_to_the_queue_depth() {
     assert!(ends.iter().all(|end| (end.error, end.written) == (0, 21)));
 }
 
+/// Two disks of an HBA share its rings: 127 places of the one are taken by the first disk, and a request of
+/// three parts to the second waits until all of them have a place.
+#[test]
+fn parts_wait_for_a_place_each_in_a_ring_that_another_disk_fills() {
+    let mut bench = Bench::new(1, |config| {
+        config.volume = Some(Volume {
+            blocks: 127,
+            scale: 1,
+        })
+    });
+    for target in [0, 1] {
+        bench.slots.insert(target, Slot::Present);
+    }
+    bench.boot();
+    bench.forget();
+    bench.reactions.insert(0, [Reaction::Hold].into());
+    bench.start_fio(1, &verified(127), &[0]);
+    bench.rest();
+    assert_eq!(bench.held(), 127);
+    let shared = bench.sent[0].vring;
+    // Threads are on CPU 0 and 1 in turn: the second clone shares the ring.
+    bench.start_fio(2, &(long("") + "iodepth=1\nnumjobs=2\n"), &[1]);
+    bench.rest();
+    let parts = |bench: &Bench, mine: bool| {
+        let sent = bench.sent.iter().filter(|sent| sent.target == 1);
+        sent.filter(|sent| (sent.vring == shared) == mine).count()
+    };
+    assert_eq!(parts(&bench, false), 12);
+    let early = parts(&bench, true);
+    assert_eq!(early, 0, "one place is not enough for three parts");
+    bench.release();
+    bench.rest();
+    assert_eq!(parts(&bench, true), 12);
+    for fio in [1, 2] {
+        let ends = bench.ended(fio).unwrap();
+        assert!(ends.iter().all(|end| end.error == 0), "{ends:?}");
+    }
+}
+
 #[test]
 fn direct_io_that_is_not_in_whole_blocks_is_invalid() {
     for options in ["bs=1000", "bs=4k\noffset=100", "bs=4k\noffset=256"] {
