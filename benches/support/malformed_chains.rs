@@ -101,12 +101,6 @@ impl Fire {
         let at = BUFFERS_AT + u64::from(self.rolls.below(64)) * 0x2000;
         let header = self.header();
         self.put(&header, at);
-        let desc = |addr, len, flags, next| Desc {
-            addr,
-            len,
-            flags,
-            next,
-        };
         let len = 512 * (1 + self.rolls.below(16));
         let request = desc(at, 51, DESC_F_NEXT, 1);
         let response = |next| {
@@ -130,12 +124,6 @@ impl Fire {
         let mut header = [0; 51];
         (header[0], header[19], header[27]) = (1, 0x28, 8);
         self.put(&header, BUFFERS_AT);
-        let desc = |addr, len, flags, next| Desc {
-            addr,
-            len,
-            flags,
-            next,
-        };
         let response = desc(BUFFERS_AT + 0x100, 108, DESC_F_WRITE | DESC_F_NEXT, 2);
         self.place(2, 0, desc(BUFFERS_AT, 51, DESC_F_NEXT, 1));
         self.place(2, 1, response);
@@ -215,5 +203,14 @@ impl Fire {
         self.place(0, head, first);
         self.place(0, head + 1, second);
         self.publish(0, head);
+    }
+}
+
+const fn desc(addr: u64, len: u32, flags: u16, next: u16) -> Desc {
+    Desc {
+        addr,
+        len,
+        flags,
+        next,
     }
 }

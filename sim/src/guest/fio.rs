@@ -47,26 +47,21 @@ enum Sleep {
 /// A fio thread on its disk.
 #[derive(Clone)]
 pub struct Thread {
-    /// Which fio it is of.
-    pub fio: FioId,
+    fio: FioId,
     /// The disk that was opened.
     pub disk: usize,
     /// The CPU that it runs on.
     pub cpu: usize,
-    /// The disk as the plan names it.
-    pub id: DiskId,
-    /// Where the disk was.
-    pub place: Place,
-    /// What it does.
-    pub file: FioThread,
+    id: DiskId,
+    place: Place,
+    file: FioThread,
     buffers: u64,
     batch: Vec<Request>,
     submitted: usize,
     /// Completions that it has not reaped.
     pub inbox: VecDeque<(usize, Completion)>,
     sleep: Sleep,
-    /// An I/O has ended well.
-    pub seen_io: bool,
+    seen_io: bool,
 }
 
 impl Thread {

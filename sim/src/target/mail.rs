@@ -225,3 +225,34 @@ impl Agenda {
         std::mem::take(&mut self.changed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_wait_for_the_older_messages_of_a_controllers_thread() {
+        for one_reactor in [true, false] {
+            let mut agenda = Agenda::new(VDEV + 2, one_reactor);
+            agenda.set(BDEV, Time(10), NO_MESSAGE);
+            let message = |agenda: &mut Agenda, actor, at| {
+                agenda.take_changed();
+                agenda.set(actor, at, (at, 1));
+                assert!(agenda.take_changed() & 1 << BDEV != 0, "it is asked again");
+                let when = agenda.when(BDEV);
+                agenda.set(actor, Time::NEVER, NO_MESSAGE);
+                when
+            };
+            assert_eq!(message(&mut agenda, VDEV, Time(9)), When::Blocked);
+            assert_eq!(message(&mut agenda, VDEV, Time(11)), When::At(Time(10)));
+            // The app thread's do not matter to a controller's thread on a reactor of its own.
+            let app = if one_reactor {
+                When::Blocked
+            } else {
+                When::At(Time(10))
+            };
+            assert_eq!(message(&mut agenda, APP, Time(9)), app);
+            assert_eq!(agenda.when(BDEV), When::At(Time(10)));
+        }
+    }
+}

@@ -54,6 +54,15 @@ impl Pages {
         (self.whole.in_use() * PAGE + self.heads.in_use() * HEAD) as u64
     }
 
+    /// Pages that were ever used, whole or not, and those that are free, each as often as it was given back.
+    #[cfg(test)]
+    pub fn ever_and_free(&self) -> (usize, Vec<(bool, u32)>) {
+        let free = |whole: bool, free: &[u32]| free.iter().map(|n| (whole, *n)).collect::<Vec<_>>();
+        let mut all = free(true, &self.whole.free);
+        all.extend(free(false, &self.heads.free));
+        (self.whole.fresh.len() + self.heads.fresh.len(), all)
+    }
+
     /// Whether a page was taken into use since [`Pages::settle`].
     pub fn is_fresh(&self, kept: Kept) -> bool {
         let fresh = if kept.is_whole() {

@@ -329,7 +329,8 @@ mod tests {
         stores.delete(old);
         let new = stores.create();
         stores.write(new, 1, &[1]);
-        assert_eq!(stores.bytes(), PAGE as u64);
+        let (ever, _) = stores.pages.ever_and_free();
+        assert_eq!((ever, stores.bytes()), (3, PAGE as u64));
         assert_eq!(stores.page(new, 0)[..3], [0, 1, 0]);
     }
 
@@ -388,6 +389,11 @@ mod tests {
                 stores.rewind();
             }
         }
+        let (_, mut pages) = stores.pages.ever_and_free();
+        let free = pages.len();
+        pages.sort_unstable();
+        pages.dedup();
+        assert_eq!(pages.len(), free, "none is free twice");
         stores.delete_all();
         assert_eq!(stores.bytes(), 0);
     }
