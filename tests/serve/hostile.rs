@@ -103,7 +103,7 @@ impl Hostile {
         let memory = memfd("hostile", MEMORY).expect("a memfd");
         let script = match self.dice.below(10) {
             0 | 1 => self.noise(),
-            2..5 => (0..self.dice.between(1, 30)).map(|_| self.any()).collect(),
+            2..5 => self.some(),
             _ => self.mutated(),
         };
         self.fill(&memory);
@@ -151,6 +151,17 @@ impl Hostile {
             body,
             descriptors,
         }]
+    }
+
+    /// Any messages. The first is one that no connection has sent yet, if there is any: the target may hang
+    /// up before the others.
+    fn some(&mut self) -> Vec<Message> {
+        let count = self.dice.between(1, 30);
+        let mut script: Vec<Message> = (0..count).map(|_| self.any()).collect();
+        if let Some(request) = self.never_sent().first() {
+            script[0].request = *request;
+        }
+        script
     }
 
     /// Any message, of the right form or nearly.
