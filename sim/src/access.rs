@@ -7,12 +7,17 @@ use std::sync::atomic::Ordering;
 
 use vm_memory::bitmap::BS;
 use vm_memory::{
-    ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion,
-    GuestRegionMmap, MemoryRegionAddress, VolatileMemory, VolatileSlice,
+    ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap,
+    MemoryRegionAddress, VolatileMemory, VolatileSlice,
 };
 
 use crate::end::GuestMemory;
 use crate::touched::Touched;
+
+/// Some of the memory is not there, or a number is not aligned. Nothing that has to be dropped, and in a
+/// register, unlike `vm_memory`'s errors: nobody asks for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unmapped;
 
 /// Reads and writes of guest memory.
 pub trait Access {
@@ -21,42 +26,42 @@ pub trait Access {
     /// # Errors
     ///
     /// Some of it is not mapped.
-    fn read_at(&self, bytes: &mut [u8], addr: GuestAddress) -> Result<(), GuestMemoryError>;
+    fn read_at(&self, bytes: &mut [u8], addr: GuestAddress) -> Result<(), Unmapped>;
 
     /// Writes `bytes` from `addr` on.
     ///
     /// # Errors
     ///
     /// Some of it is not mapped; the rest may have been written.
-    fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), GuestMemoryError>;
+    fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), Unmapped>;
 
     /// A few bytes at `addr`, in registers.
     ///
     /// # Errors
     ///
     /// Some of it is not mapped.
-    fn read_few<F: Few>(&self, addr: GuestAddress) -> Result<F, GuestMemoryError>;
+    fn read_few<F: Few>(&self, addr: GuestAddress) -> Result<F, Unmapped>;
 
     /// Writes a few bytes at `addr`, from registers.
     ///
     /// # Errors
     ///
     /// Some of it is not mapped; the rest may have been written.
-    fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), GuestMemoryError>;
+    fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), Unmapped>;
 
     /// The little-endian number at `addr`, read at once.
     ///
     /// # Errors
     ///
     /// It is not mapped, or not aligned.
-    fn load_le16(&self, addr: GuestAddress) -> Result<u16, GuestMemoryError>;
+    fn load_le16(&self, addr: GuestAddress) -> Result<u16, Unmapped>;
 
     /// Writes a little-endian number at once, after all that was written before.
     ///
     /// # Errors
     ///
     /// It is not mapped, or not aligned.
-    fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), GuestMemoryError>;
+    fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), Unmapped>;
 }
 
 /// A few bytes that fit into a register.
@@ -101,77 +106,115 @@ pub fn region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<Touch
     let first = memory.iter().next()?;
     let offset = addr.wrapping_sub(first.start_addr().0);
     if offset < first.len() {
-        return Some((first, offset));
+        Some((first, offset))
+    } else {
+        later_region(memory, addr)
     }
+}
+
+#[cold]
+fn later_region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<Touched>, u64)> {
     let region = memory.find_region(GuestAddress(addr))?;
     Some((region, addr - region.start_addr().0))
 }
 
-/// The bytes from `addr` on, if they lie in one region.
+/// The bytes from `addr` on, if they lie in the first region.
 #[inline]
 fn piece(
     memory: &GuestMemory,
     addr: GuestAddress,
     len: usize,
 ) -> Option<VolatileSlice<'_, BS<'_, Touched>>> {
-    let (region, offset) = region(memory, addr.0)?;
-    region.get_slice(MemoryRegionAddress(offset), len).ok()
+    let first = memory.iter().next()?;
+    let offset = addr.0.wrapping_sub(first.start_addr().0);
+    let piece = first.get_slice(MemoryRegionAddress(offset), len);
+    piece.map_err(unmapped).ok()
+}
+
+/// Drops what else there is to know, where it costs those nothing that have no error.
+#[cold]
+fn unmapped<E>(_: E) -> Unmapped {
+    Unmapped
+}
+
+#[cold]
+fn read_across(memory: &GuestMemory, bytes: &mut [u8], addr: GuestAddress) -> Result<(), Unmapped> {
+    memory.read_slice(bytes, addr).map_err(unmapped)
+}
+
+#[cold]
+fn write_across(memory: &GuestMemory, bytes: &[u8], addr: GuestAddress) -> Result<(), Unmapped> {
+    memory.write_slice(bytes, addr).map_err(unmapped)
+}
+
+#[cold]
+fn load_across(memory: &GuestMemory, addr: GuestAddress) -> Result<u16, Unmapped> {
+    let value = memory.load(addr, Ordering::Acquire);
+    value.map(u16::from_le).map_err(unmapped)
+}
+
+#[cold]
+fn store_across(memory: &GuestMemory, value: u16, addr: GuestAddress) -> Result<(), Unmapped> {
+    let stored = memory.store(value.to_le(), addr, Ordering::Release);
+    stored.map_err(unmapped)
 }
 
 impl Access for GuestMemory {
     #[inline]
-    fn read_at(&self, bytes: &mut [u8], addr: GuestAddress) -> Result<(), GuestMemoryError> {
+    fn read_at(&self, bytes: &mut [u8], addr: GuestAddress) -> Result<(), Unmapped> {
         let Some(piece) = piece(self, addr, bytes.len()) else {
-            return self.read_slice(bytes, addr);
+            return read_across(self, bytes, addr);
         };
         piece.copy_to(bytes);
         Ok(())
     }
 
     #[inline]
-    fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), GuestMemoryError> {
+    fn write_at(&self, bytes: &[u8], addr: GuestAddress) -> Result<(), Unmapped> {
         let Some(piece) = piece(self, addr, bytes.len()) else {
-            return self.write_slice(bytes, addr);
+            return write_across(self, bytes, addr);
         };
         piece.copy_from(bytes);
         Ok(())
     }
 
     #[inline]
-    fn read_few<F: Few>(&self, addr: GuestAddress) -> Result<F, GuestMemoryError> {
+    fn read_few<F: Few>(&self, addr: GuestAddress) -> Result<F, Unmapped> {
         if let Some(piece) = piece(self, addr, size_of::<F::Word>()) {
-            return Ok(F::from_word(piece.get_ref(0)?.load()));
+            let word = piece.get_ref(0).map_err(unmapped)?;
+            return Ok(F::from_word(word.load()));
         }
         let mut word = F::Word::zeroed();
-        self.read_slice(word.as_mut_slice(), addr)?;
+        read_across(self, word.as_mut_slice(), addr)?;
         Ok(F::from_word(word))
     }
 
     #[inline]
-    fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), GuestMemoryError> {
+    fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), Unmapped> {
         let word = bytes.to_word();
         let Some(piece) = piece(self, addr, size_of::<F::Word>()) else {
-            return self.write_slice(word.as_slice(), addr);
+            return write_across(self, word.as_slice(), addr);
         };
-        piece.get_ref(0)?.store(word);
+        piece.get_ref(0).map_err(unmapped)?.store(word);
         Ok(())
     }
 
     #[inline]
-    fn load_le16(&self, addr: GuestAddress) -> Result<u16, GuestMemoryError> {
-        let value = match piece(self, addr, 2) {
-            Some(piece) => piece.load(0, Ordering::Acquire)?,
-            None => self.load(addr, Ordering::Acquire)?,
+    fn load_le16(&self, addr: GuestAddress) -> Result<u16, Unmapped> {
+        let Some(piece) = piece(self, addr, 2) else {
+            return load_across(self, addr);
         };
+        let value: u16 = piece.load(0, Ordering::Acquire).map_err(unmapped)?;
         Ok(u16::from_le(value))
     }
 
     #[inline]
-    fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), GuestMemoryError> {
-        match piece(self, addr, 2) {
-            Some(piece) => Ok(piece.store(value.to_le(), 0, Ordering::Release)?),
-            None => self.store(value.to_le(), addr, Ordering::Release),
-        }
+    fn store_le16(&self, value: u16, addr: GuestAddress) -> Result<(), Unmapped> {
+        let Some(piece) = piece(self, addr, 2) else {
+            return store_across(self, value, addr);
+        };
+        let stored = piece.store(value.to_le(), 0, Ordering::Release);
+        stored.map_err(unmapped)
     }
 }
 
@@ -215,6 +258,13 @@ mod tests {
         assert_eq!(bytes, [0x34, 0x12]);
         assert_eq!(memory.load_le16(GuestAddress(0xffe)).ok(), Some(0x1234));
         assert!(memory.load_le16(GuestAddress(1)).is_err());
+        let ranges = [(GuestAddress(0), 0x1000), (GuestAddress(0x2000), 0x1000)];
+        let memory = GuestMemory::from_ranges(&ranges).expect("two pages");
+        memory
+            .store_le16(0x1234, GuestAddress(0x2000))
+            .expect("it is mapped, though not in the first region");
+        assert_eq!(memory.load_le16(GuestAddress(0x2000)).ok(), Some(0x1234));
+        assert!(memory.load_le16(GuestAddress(0x1ffe)).is_err());
         assert!(memory.store_le16(1, GuestAddress(0x1000)).is_err());
     }
 }

@@ -60,6 +60,16 @@ impl Touched {
         summary.store(summary.load(Relaxed) | 1 << (word % WORD), Relaxed);
     }
 
+    /// Marks the pages from `first` to `last`. On its own, as most writes lie in one that is marked.
+    #[inline(never)]
+    fn mark(&self, first: usize, last: usize) {
+        for page in first..=last {
+            if !self.has(page) {
+                self.set(page);
+            }
+        }
+    }
+
     #[inline]
     fn has(&self, page: usize) -> bool {
         let word = self.pages.get(page / WORD);
@@ -85,13 +95,8 @@ impl Bitmap for Touched {
             return;
         }
         let (first, last) = (offset / PAGE, (offset + len - 1) / PAGE);
-        if !self.has(first) {
-            self.set(first);
-        }
-        for page in first + 1..last + 1 {
-            if !self.has(page) {
-                self.set(page);
-            }
+        if first < last || !self.has(first) {
+            self.mark(first, last);
         }
     }
 

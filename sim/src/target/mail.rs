@@ -159,11 +159,13 @@ impl Agenda {
     }
 
     /// When `actor` was last said to be due.
+    #[inline]
     pub fn due(&self, actor: usize) -> Time {
         self.due[actor]
     }
 
     /// Notes when `actor` is due: at all, and for a message.
+    #[inline]
     pub fn set(&mut self, actor: usize, due: Time, message: Stamp) {
         if self.due[actor] == due && self.messages[actor] == message {
             return;
@@ -184,6 +186,16 @@ impl Agenda {
         self.changed |= 1 << actor;
     }
 
+    /// Notes that `actor` is due at `due`, if it was not due sooner; its messages are those that they were.
+    #[inline]
+    pub fn sooner(&mut self, actor: usize, due: Time) {
+        if due < self.due[actor] {
+            self.due[actor] = due;
+            self.active |= 1 << actor;
+            self.changed |= 1 << actor;
+        }
+    }
+
     /// The reactor of the app thread stands still until `until`.
     pub fn stall(&mut self, until: Time) {
         self.stalled = self.stalled.max(until);
@@ -194,6 +206,7 @@ impl Agenda {
     ///
     /// On one reactor, threads take turns: no thread acts while another has an older message. The devices end
     /// tasks on the controllers' threads, which take their messages before they poll.
+    #[inline]
     pub fn when(&self, actor: usize) -> When {
         let mut due = self.due[actor];
         if due == Time::NEVER {
@@ -221,6 +234,7 @@ impl Agenda {
     }
 
     /// The actors whose time may have changed since the last call.
+    #[inline]
     pub fn take_changed(&mut self) -> u64 {
         std::mem::take(&mut self.changed)
     }

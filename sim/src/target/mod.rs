@@ -50,7 +50,7 @@ use scenarios::{CheckId, Time};
 
 use crate::deviation::{Deviation, Deviations};
 use crate::end::{ActorId, Cx, End, Memory, When};
-use crate::message::{ClientId, ConnId, Crash, FromTarget, ToTarget};
+use crate::message::{ClientId, ConnId, Crash, FromTarget, REQUESTQ, ToTarget};
 use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
 use controller::Controller;
@@ -397,6 +397,11 @@ impl End for Target {
                     && let Some(ctl) = self.ctl[vdev].as_mut()
                 {
                     ctl.look(now, index, vring);
+                    if vring >= REQUESTQ {
+                        // Of all that `refresh` looks at, only the next poll can have moved.
+                        self.agenda.sooner(VDEV + vdev, ctl.poll_at);
+                        return;
+                    }
                     self.touch_vdev(vdev);
                 }
             }
@@ -410,6 +415,7 @@ impl End for Target {
         self.refresh();
     }
 
+    #[inline]
     fn when(&self, actor: ActorId) -> When {
         if self.dead {
             return When::Blocked;
@@ -421,6 +427,7 @@ impl End for Target {
         (VDEV + self.ctl.len()) as u8
     }
 
+    #[inline]
     fn changed(&mut self) -> u64 {
         self.agenda.take_changed()
     }

@@ -219,23 +219,30 @@ impl Vring {
         let size = usize::from(self.size());
         let first = usize::from(self.queue.next_avail()) % size;
         let before_wrap = count.min(size - first);
-        let mut bytes = [0u8; POLL_MAX * 2];
         let ring = self.queue.avail_ring().wrapping_add(AVAIL_RING);
-        let (low, high) = bytes[..count * 2].split_at_mut(before_wrap * 2);
-        let read = memory
-            .read_at(low, GuestAddress(ring.wrapping_add(first as u64 * 2)))
-            .and_then(|()| {
+        let first_at = GuestAddress(ring.wrapping_add(first as u64 * 2));
+        if count == 1 {
+            // As for most polls.
+            let Ok(head) = memory.read_few(first_at) else {
+                return (0, false);
+            };
+            heads[0] = u16::from_le_bytes(head);
+        } else {
+            let mut bytes = [0u8; POLL_MAX * 2];
+            let (low, high) = bytes[..count * 2].split_at_mut(before_wrap * 2);
+            let read = memory.read_at(low, first_at).and_then(|()| {
                 if high.is_empty() {
                     Ok(())
                 } else {
                     memory.read_at(high, GuestAddress(ring))
                 }
             });
-        if read.is_err() {
-            return (0, false);
-        }
-        for (head, pair) in heads.iter_mut().zip(bytes[..count * 2].chunks_exact(2)) {
-            *head = u16::from_le_bytes([pair[0], pair[1]]);
+            if read.is_err() {
+                return (0, false);
+            }
+            for (head, pair) in heads.iter_mut().zip(bytes[..count * 2].chunks_exact(2)) {
+                *head = u16::from_le_bytes([pair[0], pair[1]]);
+            }
         }
         self.queue
             .set_next_avail(self.queue.next_avail().wrapping_add(count as u16));

@@ -350,6 +350,7 @@ impl World {
         Step::Turn
     }
 
+    #[inline]
     fn target_turn(&mut self, actor: usize) -> ([u64; 3], bool) {
         let mut cx = Cx {
             now: self.now,
@@ -359,14 +360,13 @@ impl World {
         };
         let turn = self.target.turn(ActorId(actor as u8), &mut cx);
         self.refresh_target();
-        let mut out = std::mem::take(&mut self.from_target);
-        for message in out.drain(..) {
-            self.route_from_target(message);
+        if !self.from_target.is_empty() {
+            self.deliver_from_target();
         }
-        self.from_target = out;
         (turn.words(), turn.is_hotplug())
     }
 
+    #[inline]
     fn guest_turn(&mut self, seat: usize, actor: usize) -> ([u64; 3], bool) {
         let mut cx = Cx {
             now: self.now,
@@ -377,14 +377,13 @@ impl World {
         let local = ActorId((actor - self.seats[seat].first) as u8);
         let turn = self.seats[seat].guest.turn(local, &mut cx);
         self.refresh_guest(seat);
-        let mut out = std::mem::take(&mut self.from_guest);
-        for message in out.drain(..) {
-            self.route_from_guest(seat, message);
+        if !self.from_guest.is_empty() {
+            self.deliver_from_guest(seat);
         }
-        self.from_guest = out;
         (turn.words(), turn.is_hotplug())
     }
 
+    #[inline]
     fn note_turn(&mut self, actor: usize, end: usize, words: [u64; 3], hotplug: bool) {
         self.turns += 1;
         self.trace

@@ -9,7 +9,25 @@ use crate::end::End as _;
 use crate::message::{ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 
 impl World {
-    pub(super) fn route_from_target(&mut self, message: FromTarget) {
+    /// Delivers what a turn of the target has sent.
+    pub(super) fn deliver_from_target(&mut self) {
+        let mut out = std::mem::take(&mut self.from_target);
+        for message in out.drain(..) {
+            self.route_from_target(message);
+        }
+        self.from_target = out;
+    }
+
+    /// Delivers what a turn of a guest has sent.
+    pub(super) fn deliver_from_guest(&mut self, seat: usize) {
+        let mut out = std::mem::take(&mut self.from_guest);
+        for message in out.drain(..) {
+            self.route_from_guest(seat, message);
+        }
+        self.from_guest = out;
+    }
+
+    fn route_from_target(&mut self, message: FromTarget) {
         match message {
             FromTarget::Answer { conn, reply } => {
                 if let Some((seat, hba)) = self.peer(conn) {
@@ -45,7 +63,7 @@ impl World {
         }
     }
 
-    pub(super) fn route_from_guest(&mut self, seat: usize, message: FromGuest) {
+    fn route_from_guest(&mut self, seat: usize, message: FromGuest) {
         match message {
             FromGuest::Connect { hba } => {
                 let conn = ConnId(self.conns.len() as u32);

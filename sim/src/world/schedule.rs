@@ -26,6 +26,8 @@ pub struct Schedule {
     within: Option<Within>,
     /// Actors in use: 0 up to this.
     count: usize,
+    /// No group from this one on has anybody who is ready.
+    top: usize,
     /// Who went last.
     last: usize,
 }
@@ -38,6 +40,7 @@ impl Default for Schedule {
             stale: 0,
             within: None,
             count: 0,
+            top: 0,
             last: 0,
         }
     }
@@ -61,6 +64,7 @@ impl Schedule {
     }
 
     /// Says when `actor` can take its next turn.
+    #[inline]
     pub fn set(&mut self, actor: usize, when: When) {
         let time = match when {
             When::Blocked => Time::NEVER.0,
@@ -68,6 +72,9 @@ impl Schedule {
         };
         let before = std::mem::replace(&mut self.ready[actor], time);
         let n = actor / GROUP;
+        if time != Time::NEVER.0 {
+            self.top = self.top.max(n + 1);
+        }
         if let Some(within) = &mut self.within {
             within.note(actor, time);
             self.stale |= 1 << n;
@@ -80,6 +87,7 @@ impl Schedule {
     }
 
     /// When the next turn can be taken; `None` if all are blocked.
+    #[inline]
     #[must_use]
     pub fn soonest(&mut self) -> Option<Time> {
         let (groups, _) = self.ready.as_chunks::<GROUP>();
@@ -88,7 +96,10 @@ impl Schedule {
             self.stale &= self.stale - 1;
             self.groups[n] = least(&groups[n]);
         }
-        let first = Time(least(&self.groups[..self.count.div_ceil(GROUP)]));
+        while let Some(Time::NEVER) = self.groups[..self.top].last().map(|time| Time(*time)) {
+            self.top -= 1;
+        }
+        let first = Time(least(&self.groups[..self.top]));
         (first != Time::NEVER).then_some(first)
     }
 
@@ -107,7 +118,7 @@ impl Schedule {
         {
             return Some(found);
         }
-        let mut round = (last + 1..self.count.div_ceil(GROUP)).chain(0..=last);
+        let mut round = (last + 1..self.top).chain(0..self.top.min(last + 1));
         let group = round.find(|n| self.groups[*n] == first.0)?;
         find(group, 0)
     }
