@@ -182,8 +182,8 @@ impl Parser<'_> {
             }
             self.digits()?;
         }
-        let text = self.text[from..self.at].iter().map(|b| char::from(*b));
-        Ok(Json::Number(text.collect()))
+        let text = str::from_utf8(&self.text[from..self.at]);
+        Ok(Json::Number(text.expect("digits are ASCII").to_owned()))
     }
 
     /// One digit or more.
@@ -202,14 +202,18 @@ impl Parser<'_> {
         self.at += 1;
         let mut bytes = Vec::new();
         loop {
+            let rest = &self.text[self.at..];
+            let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+            let run = rest.iter().take_while(|byte| plain(byte)).count();
+            bytes.extend_from_slice(&rest[..run]);
+            self.at += run;
             match self.next()? {
                 b'"' => return String::from_utf8(bytes).map_err(|_| Fault::Malformed),
                 b'\\' => {
                     let escaped = self.escape()?;
                     bytes.extend_from_slice(escaped.encode_utf8(&mut [0; 4]).as_bytes());
                 }
-                0..0x20 => return Err(Fault::Malformed),
-                byte => bytes.push(byte),
+                _ => return Err(Fault::Malformed),
             }
         }
     }
