@@ -16,7 +16,7 @@ use scenarios::report::row_line;
 use crate::cli::{Format, RunArguments};
 use crate::junit::Junit;
 use crate::lookup::Target;
-use crate::output::{Stop, print};
+use crate::output::{Stop, print, tell};
 use crate::progress::Progress;
 use crate::run_command::{json_lines, keep};
 
@@ -89,7 +89,10 @@ pub fn run(
     };
     let all = seeds.end - seeds.start;
     if sum.seeds < all {
-        eprintln!("interrupted: {} of {all} seeds were carried out", sum.seeds);
+        let done = sum.seeds;
+        tell(&format!(
+            "interrupted: {done} of {all} seeds were carried out\n"
+        ));
         sum.verdict = sum.verdict.max(Verdict::Inconclusive);
     }
     if let Some((target, seed)) = sum.failed {

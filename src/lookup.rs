@@ -70,7 +70,7 @@ impl Target {
 fn target(argument: &str) -> Result<Target, Stop> {
     let (name, case) = split(argument);
     let plan = if is_path(name) {
-        let text = read_text(Path::new(name))
+        let text = read_text(Path::new(name), "a plan")
             .map_err(|error| Stop::Error(format!("cannot read {name}: {error}")))?;
         parse(name, &text).map_err(Stop::error)?
     } else {
@@ -136,8 +136,8 @@ fn split(argument: &str) -> (&str, Option<&str>) {
 /// The text of a job file.
 pub fn job(path: &Path) -> Result<JobText, Stop> {
     let file = path.display().to_string();
-    let text =
-        read_text(path).map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
+    let text = read_text(path, "a fio job file")
+        .map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
     Ok(JobText { file, text })
 }
 

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
-use output::{Stop, print};
+use output::{Stop, print, tell};
 use plugfest::{ConformOptions, conform_command, guest_conform_command};
 
 /// Bad arguments, a bad file, or a testbed that did not come up.
@@ -34,7 +34,7 @@ const EXIT_INCONCLUSIVE: u8 = 3;
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     if let Err(error) = plugfest::interrupt::listen() {
-        eprintln!("plugfest: {error}");
+        tell(&format!("plugfest: {error}\n"));
         return ExitCode::from(EXIT_ERROR);
     }
     let done = match command {
@@ -57,11 +57,11 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         // Before there was anything to report.
         Err(Stop::Error(error)) if plugfest::interrupt::asked() => {
-            eprintln!("plugfest: {error}");
+            tell(&format!("plugfest: {error}\n"));
             EXIT_INCONCLUSIVE
         }
         Err(Stop::Error(error)) => {
-            eprintln!("plugfest: {error}");
+            tell(&format!("plugfest: {error}\n"));
             EXIT_ERROR
         }
         // Whoever read the output has gone; there is nobody to tell.
@@ -99,16 +99,17 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
             None
         },
     };
-    let mut text = Vec::new();
+    let (mut text, mut errors) = (Vec::new(), Vec::new());
     let exit = if arguments.guest {
-        guest_conform_command(&arguments.paths, &mut text)
+        guest_conform_command(&arguments.paths, &mut text, &mut errors)
     } else {
-        conform_command(&arguments.paths, options, &mut text)
+        conform_command(&arguments.paths, options, &mut text, &mut errors)
     };
     let exit = exit.map_err(Stop::error)?;
+    tell(&String::from_utf8_lossy(&errors));
     print(&String::from_utf8_lossy(&text))?;
     if plugfest::interrupt::asked() {
-        eprintln!("interrupted: what was played by then is above");
+        tell("interrupted: what was played by then is above\n");
     }
     Ok(exit)
 }

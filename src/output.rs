@@ -85,6 +85,11 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
+/// Writes text to standard error, if that can be written: there is nowhere to say that it cannot.
+pub fn tell(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Writes text to standard output at once.
 pub fn print(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();

@@ -91,7 +91,7 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
 
 fn read(path: &Path) -> Result<Repro, Stop> {
     let wrong = |error: String| Stop::Error(format!("{}: {error}", path.display()));
-    let text = read_text(path).map_err(wrong)?;
+    let text = read_text(path, "what `fuzz` or `run --repro` wrote").map_err(wrong)?;
     Repro::parse(&text).map_err(|error| wrong(error.to_string()))
 }
 

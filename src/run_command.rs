@@ -15,7 +15,7 @@ use crate::campaign;
 use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, can_be_written, is_same_file, print, write_whole};
+use crate::output::{Stop, can_be_written, is_same_file, print, tell, write_whole};
 use crate::target_arguments::TargetWord;
 
 /// Carries out what the arguments name.
@@ -83,7 +83,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let mut verdict = reports.iter().map(Report::verdict).max();
     if reports.len() < targets.len() {
         let (begun, all) = (reports.len(), targets.len());
-        eprintln!("interrupted: {begun} of {all} plans were begun");
+        tell(&format!("interrupted: {begun} of {all} plans were begun\n"));
         verdict = verdict.max(Some(Verdict::Inconclusive));
     }
     Ok(verdict.unwrap_or(Verdict::Failed).exit())
