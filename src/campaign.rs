@@ -63,7 +63,7 @@ pub fn run(
     let stop = AtomicBool::new(false);
     let (send, receive) = mpsc::channel();
     let mut sum = thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
+        for _ in 0..arguments.jobs.unwrap_or(1) {
             let (send, next, stop, end) = (send.clone(), &next, &stop, seeds.end);
             scope.spawn(move || {
                 let take = |seed: u64| (seed < end).then(|| seed + 1);
@@ -89,9 +89,11 @@ pub fn run(
     };
     let all = seeds.end - seeds.start;
     if sum.seeds < all {
-        let done = sum.seeds;
+        let (seeds, cases) = (sum.seeds, sum.cases);
+        let each: usize = targets.iter().map(Target::cases).sum();
+        let all_cases = u128::from(all) * each as u128;
         tell(&format!(
-            "interrupted: {done} of {all} seeds were carried out\n"
+            "interrupted: {seeds} of {all} seeds were carried out, {cases} of {all_cases} cases\n"
         ));
         sum.verdict = sum.verdict.max(Verdict::Inconclusive);
     }

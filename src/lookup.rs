@@ -47,6 +47,14 @@ impl Target {
         is_path(&self.argument)
     }
 
+    /// How many of its cases are to be judged.
+    pub fn cases(&self) -> usize {
+        match &self.only {
+            Some(_) => 1,
+            None => self.plan.cases.len(),
+        }
+    }
+
     /// Whether a case belongs to both.
     fn overlaps(&self, other: &Self) -> bool {
         let apart = |(a, b): (&String, &String)| a != b;

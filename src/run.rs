@@ -226,7 +226,8 @@ impl Behaviour {
 }
 
 /// How a target that behaves so, with `more` deviations, is wrong.
-pub(crate) fn deviations(behaviour: Behaviour, more: &[Deviation]) -> Deviations {
+#[must_use]
+pub fn deviations(behaviour: Behaviour, more: &[Deviation]) -> Deviations {
     let preset = match behaviour {
         Behaviour::Head => Deviations::head(),
         Behaviour::Intended => Deviations::INTENDED,

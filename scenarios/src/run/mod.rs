@@ -113,6 +113,8 @@ pub struct CaseOutcome {
     pub title: String,
     /// False: it was only set-up.
     pub judged: bool,
+    /// False: the testbed was lost before its first step.
+    pub begun: bool,
     /// Its steps, in the order in which they ended.
     pub steps: Vec<StepReport>,
     /// What the checks said.
@@ -235,6 +237,7 @@ impl Runner<'_> {
             title: &case.title,
             judged: case.judged,
         });
+        let begun = self.lost.is_none();
         let mut steps = Vec::new();
         if case.judged {
             steps.append(prerequisites);
@@ -244,6 +247,7 @@ impl Runner<'_> {
             id: case.id.clone(),
             title: case.title.clone(),
             judged: case.judged,
+            begun,
             steps,
             checks: self.judge.end_case(),
             fios: std::mem::take(&mut self.fios),
