@@ -69,3 +69,35 @@ fn a_job_that_verifies_nothing_decides_nothing() {
         assert!(said.contains("verified no block"), "{name}: {said}");
     }
 }
+
+/// What fio finds there real fio finds too, whatever the disk.
+#[test]
+fn a_job_that_can_spoil_itself_is_said_to_once_and_no_other() {
+    for (name, options, doubt) in [
+        (
+            "spoilt_by_clones",
+            "rw=randrw\nverify=md5\nnumjobs=2\niodepth=16",
+            "numjobs=2: its clones write the same blocks",
+        ),
+        (
+            "spoilt_again",
+            "rw=randrw\nverify=md5\nnorandommap\niodepth=16",
+            "norandommap: it writes blocks again before they are verified",
+        ),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(1), "{name}: {said}");
+        assert!(said.contains("disk 1 error 84 (verify: "), "{name}: {said}");
+        let hint = format!("; this job can do that by itself ({doubt}): check I2 says whether");
+        assert_eq!(said.matches(&hint).count(), 1, "{name}: {said}");
+    }
+    // Nothing of that is said of another error, or of another job.
+    for options in [
+        "rw=randrw\nbs=1000\nverify=md5\nnumjobs=2",
+        "rw=write\nbs=1000\nverify=md5",
+    ] {
+        let (status, said) = run("unaligned_clones", options);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(!said.contains("by itself"), "{said}");
+    }
+}

@@ -8,6 +8,7 @@ mod judge;
 mod known;
 mod step;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::concretise::{Case, Concrete, Does, Step};
@@ -173,6 +174,7 @@ pub fn run(
         judge,
         progress,
         known: Known::default(),
+        doubts: concrete.doubtful(),
         batch: Vec::new(),
         clock: Time::ZERO,
         fios: Vec::new(),
@@ -208,6 +210,8 @@ struct Runner<'a> {
     judge: &'a mut dyn Judge,
     progress: &'a mut dyn FnMut(&Progress<'_>),
     known: Known,
+    /// Why fios may find blocks wrong though the disk is right.
+    doubts: BTreeMap<FioId, &'a str>,
     /// Reused for every look at the testbed.
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
