@@ -101,3 +101,42 @@ fn a_job_that_can_spoil_itself_is_said_to_once_and_no_other() {
         assert!(!said.contains("by itself"), "{said}");
     }
 }
+
+/// One line for people; for programs each disk with what fio said of it.
+#[test]
+fn errors_that_are_equal_are_said_once() {
+    let job = Path::new(env!("CARGO_TARGET_TMPDIR")).join("equal.fio");
+    let text = "[global]\nioengine=libaio\ndirect=1\nrw=write\nbs=1000\nverify=md5\n";
+    std::fs::write(&job, text).expect("a job file");
+    let run = |format: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args([
+                "run",
+                "hotdetach/1",
+                "--volume",
+                "quick",
+                "--format",
+                format,
+            ])
+            .arg("--job")
+            .arg(&job)
+            .output()
+            .expect("plugfest starts");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let said = run("text");
+    let disks = "disk 10 11 12 13 14 15 16: 7 × error";
+    let expected = format!("expected: {disks} 0 and its volume verified\n");
+    assert!(said.contains(&expected), "{said}");
+    let first = "fio: io_u error on file /dev/sdb: Invalid argument: write offset=0, buflen=1000";
+    let seen = format!("seen:     {disks} 22 ({first}; ");
+    assert!(said.contains(&seen), "{said}");
+    let case: serde_json::Value = serde_json::from_str(&run("json")).expect("an object");
+    let jobs = case["fios"][0]["jobs"].as_array().expect("jobs");
+    assert_eq!(jobs.len(), 8);
+    for job in jobs {
+        assert_eq!(job["error"], 22);
+        let message = job["messages"][0].as_str().expect("what fio said");
+        assert!(message.contains("Invalid argument"), "{message}");
+    }
+}

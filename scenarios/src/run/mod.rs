@@ -3,6 +3,7 @@
 //! Every wait names a condition and a limit. Knows the testbed only by its trait; hands everything
 //! that is seen to the judge.
 
+mod equal;
 mod jobs;
 mod judge;
 mod known;
