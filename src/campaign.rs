@@ -16,7 +16,7 @@ use scenarios::report::row_line;
 use crate::cli::{Format, RunArguments};
 use crate::junit::Junit;
 use crate::lookup::Target;
-use crate::output::{Stop, print};
+use crate::output::{Stop, print, tell};
 use crate::progress::Progress;
 use crate::run_command::{json_lines, keep};
 
@@ -63,7 +63,7 @@ pub fn run(
     let stop = AtomicBool::new(false);
     let (send, receive) = mpsc::channel();
     let mut sum = thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
+        for _ in 0..arguments.jobs.unwrap_or(1) {
             let (send, next, stop, end) = (send.clone(), &next, &stop, seeds.end);
             scope.spawn(move || {
                 let take = |seed: u64| (seed < end).then(|| seed + 1);
@@ -89,7 +89,12 @@ pub fn run(
     };
     let all = seeds.end - seeds.start;
     if sum.seeds < all {
-        eprintln!("interrupted: {} of {all} seeds were carried out", sum.seeds);
+        let (seeds, cases) = (sum.seeds, sum.cases);
+        let each: usize = targets.iter().map(Target::cases).sum();
+        let all_cases = u128::from(all) * each as u128;
+        tell(&format!(
+            "interrupted: {seeds} of {all} seeds were carried out, {cases} of {all_cases} cases\n"
+        ));
         sum.verdict = sum.verdict.max(Verdict::Inconclusive);
     }
     if let Some((target, seed)) = sum.failed {

@@ -106,17 +106,18 @@ pub struct RunArguments {
     pub plans: Vec<String>,
 
     /// A number that decides everything that is left to chance: the same seed, the same run
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seeds")]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seeds",
+          value_parser = seed, allow_negative_numbers = true)]
     pub seed: u64,
 
     /// Many runs: every seed from A up to but not including B
-    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    #[arg(long, value_name = "A..B", value_parser = seeds, allow_hyphen_values = true)]
     pub seeds: Option<Range<u64>>,
 
-    /// How many of --seeds run at a time, 1 to 256; output and verdicts do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub jobs: u16,
+    /// How many of --seeds run at a time, 1 to 256; output and verdicts do not depend on it [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
+          allow_negative_numbers = true)]
+    pub jobs: Option<u16>,
 
     /// A fio job file to run instead of each plan's own: its [global] section, to which one section a disk
     /// is added
@@ -132,7 +133,7 @@ pub struct RunArguments {
 
     /// On sockets: seconds that a time-based job runs, and waits inside it shortened alike
     /// [default: as the job says]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub runtime: Option<u32>,
 
     /// With --guest qemu: what `plugfest guest build --output` made [default: made when needed, and kept]
@@ -199,12 +200,13 @@ Exit status: 0 no check was broken, 1 one was, 2 bad arguments or files, 3 inter
 #[derive(Debug, Args)]
 pub struct FuzzArguments {
     /// The first seed: of the story, its schedule and its accidents
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed,
+          allow_negative_numbers = true)]
     pub seed: u64,
 
     /// How many stories, if none breaks a check
     #[arg(long, value_name = "N", default_value_t = 2000,
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = stories, allow_negative_numbers = true)]
     pub stories: u64,
 
     /// How the model target behaves
@@ -235,7 +237,7 @@ pub struct ReplayArguments {
 
     /// With --target spdk: how often. Between two times it waits for a target that has died to be started
     /// again
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub times: Option<u32>,
 }
 
@@ -327,11 +329,12 @@ pub struct ServeArguments {
 
     /// Reactors, 1 or 2: with two, the controllers' threads have one of their own
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u8).range(1..=2))]
+          value_parser = clap::value_parser!(u8).range(1..=2), allow_negative_numbers = true)]
     pub cores: u8,
 
     /// Decides what hardware leaves to chance: how long each request of a bdev takes
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed,
+          allow_negative_numbers = true)]
     pub seed: u64,
 
     /// Write what the target sees of its guests to this file: messages, commands, events, a line each with
@@ -427,6 +430,18 @@ fn deviation(text: &str) -> Result<Deviation, String> {
             None => "no such deviation (plugfest list names them)".to_owned(),
         }
     })
+}
+
+/// A seed.
+fn seed(text: &str) -> Result<u64, String> {
+    let expected = |_| format!("expected a whole number from 0 to {}", u64::MAX);
+    text.parse().map_err(expected)
+}
+
+/// A number of stories.
+fn stories(text: &str) -> Result<u64, String> {
+    let some = text.parse().ok().filter(|stories| *stories > 0);
+    some.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
 }
 
 /// "A..B", A below B.

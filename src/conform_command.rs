@@ -25,6 +25,9 @@ const EXIT_ERROR: u8 = 2;
 /// Somebody wanted it to end: what is printed is what was played by then.
 const EXIT_INTERRUPTED: u8 = 3;
 
+/// What is expected of a file.
+const WHAT: &str = "a transcript (.jsonl)";
+
 /// How transcripts are played.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConformOptions {
@@ -37,7 +40,8 @@ pub struct ConformOptions {
 }
 
 /// Plays each transcript of `paths` (a directory stands for the `.jsonl` files in it) from a fresh
-/// target on, prints what came of it, and says the exit status: 0 only if every file held.
+/// target on, prints what came of it, and says the exit status: 0 only if every file held. What is no
+/// transcript is an error in `err`; as JSON it is an object like the others.
 ///
 /// # Errors
 ///
@@ -46,6 +50,7 @@ pub fn conform_command(
     paths: &[PathBuf],
     options: ConformOptions,
     out: &mut dyn Write,
+    err: &mut dyn Write,
 ) -> io::Result<u8> {
     let (deviations, list) = match (options.intended, &options.serve) {
         (true, _) => (Deviations::INTENDED, differences::UNDER_INTENDED),
@@ -66,22 +71,40 @@ pub fn conform_command(
     if asked() {
         files.pop();
     }
-    let report = Report { files, list };
-    let text = if options.json {
-        report.json()
+    let all = Report { files, list };
+    if options.json {
+        out.write_all(all.json().as_bytes())?;
     } else {
-        report.text()
-    };
-    out.write_all(text.as_bytes())?;
+        print(&all, out, err)?;
+    }
     Ok(if asked() {
         EXIT_INTERRUPTED
-    } else if report.any_broke() {
+    } else if all.any_broke() {
         EXIT_ERROR
-    } else if report.all_held() {
+    } else if all.all_held() {
         EXIT_HELD
     } else {
         EXIT_FAILED
     })
+}
+
+/// Prints what is no transcript to `err`, and the report on the others, if there are any.
+fn print(all: &Report, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
+    let mut played = Vec::new();
+    for file in &all.files {
+        match &file.outcome {
+            Outcome::Bad(why) => writeln!(err, "plugfest: {why}")?,
+            _ => played.push(file.clone()),
+        }
+    }
+    if played.is_empty() {
+        return Ok(());
+    }
+    let report = Report {
+        files: played,
+        list: all.list,
+    };
+    out.write_all(report.text().as_bytes())
 }
 
 /// The transcripts that a path stands for, in the order of their names.
@@ -97,14 +120,14 @@ fn transcripts(path: &Path) -> Result<Vec<PathBuf>, String> {
         .filter(|file| file.extension().is_some_and(|end| end == "jsonl"))
         .collect();
     if files.is_empty() {
-        return Err("no .jsonl file is in it".into());
+        return Err("it has no transcript\n  = expected .jsonl files in it".into());
     }
     files.sort();
     Ok(files)
 }
 
 fn play(path: &Path, deviations: Deviations, options: &ConformOptions) -> FileReport {
-    let text = match read_text(path) {
+    let text = match read_text(path, WHAT) {
         Ok(text) => text,
         Err(error) => return unreadable(path, &error),
     };

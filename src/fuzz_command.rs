@@ -9,6 +9,7 @@ use scenarios::report::shell_quoted;
 use crate::cli::FuzzArguments;
 use crate::output::{Stop, can_be_written, print, write_whole};
 use crate::progress::Progress;
+use crate::target_arguments::note_repeated;
 
 /// No story broke a check.
 const EXIT_HELD: u8 = 0;
@@ -30,6 +31,7 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
         Some(path) => path,
         None => Path::new("plugfest-story.json"),
     })?;
+    note_repeated(arguments.target_behaviour, &arguments.deviation);
     let property = Property {
         seeds: first..first + arguments.stories,
         behaviour: arguments.target_behaviour.into(),

@@ -7,24 +7,32 @@ use std::path::{Path, PathBuf};
 
 use sim::guest::trace::{Texts, Verdict, judge};
 
+use crate::input::read_bytes;
+
+/// What is expected.
+const WHAT: &str = ".scenario files, each with a .target.log and a .guest.log beside it";
 /// Differences of a recording that are printed.
 const SHOWN_MAX: usize = 8;
 
 /// Does each recording of `paths` over (a directory stands for the `.scenario` files in it, and one of
 /// those for the `.target.log` and `.guest.log` beside it), prints a line for each, with the first
 /// differences below it, and says the exit status: 0 all held, 1 one differs, 2 one could not be read or
-/// carried out.
+/// carried out, which is an error in `err`.
 ///
 /// # Errors
 ///
 /// The output cannot be written.
-pub fn guest_conform_command(paths: &[PathBuf], out: &mut dyn Write) -> io::Result<u8> {
+pub fn guest_conform_command(
+    paths: &[PathBuf],
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<u8> {
     let mut status = 0;
     for path in paths {
         let files = match scenarios(path) {
             Ok(files) => files,
             Err(why) => {
-                writeln!(out, "error {}: {why}", path.display())?;
+                writeln!(err, "plugfest: {}: {why}", path.display())?;
                 status = 2;
                 continue;
             }
@@ -35,7 +43,7 @@ pub fn guest_conform_command(paths: &[PathBuf], out: &mut dyn Write) -> io::Resu
             status = status.max(match judged {
                 Ok(verdict) => say(&name, &verdict, out)?,
                 Err(why) => {
-                    writeln!(out, "error {name}: {why}")?;
+                    writeln!(err, "plugfest: {why}")?;
                     2
                 }
             });
@@ -64,7 +72,14 @@ fn say(name: &str, verdict: &Verdict, out: &mut dyn Write) -> io::Result<u8> {
 /// The scenarios that a path stands for, in the order of their names.
 fn scenarios(path: &Path) -> Result<Vec<PathBuf>, String> {
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        let is_scenario = path.extension().is_some_and(|end| end == "scenario");
+        return if is_scenario {
+            Ok(vec![path.to_owned()])
+        } else {
+            Err(format!(
+                "it is no recording of a guest\n  = expected {WHAT}"
+            ))
+        };
     }
     let entries = std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let files = entries
@@ -75,7 +90,9 @@ fn scenarios(path: &Path) -> Result<Vec<PathBuf>, String> {
         .filter(|file| file.extension().is_some_and(|end| end == "scenario"))
         .collect();
     if files.is_empty() {
-        return Err("no .scenario file is in it".into());
+        return Err(format!(
+            "it has no recording of a guest\n  = expected {WHAT}"
+        ));
     }
     files.sort();
     Ok(files)
@@ -85,7 +102,8 @@ fn scenarios(path: &Path) -> Result<Vec<PathBuf>, String> {
 fn read(scenario: &Path) -> Result<Texts, String> {
     let read = |end: &str| {
         let path = scenario.with_extension(end);
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = read_bytes(&path, &format!("a recording's .{end}"))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(Texts {

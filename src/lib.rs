@@ -54,6 +54,8 @@ pub mod interrupt;
 mod on_sockets;
 mod ordered;
 #[doc(hidden)]
+pub mod preset;
+#[doc(hidden)]
 pub mod property;
 #[doc(hidden)]
 pub mod replay_on_target;
@@ -76,7 +78,7 @@ pub use run::{
     TargetKind, Volume, run,
 };
 #[doc(hidden)]
-pub use run::{Outputs, check, run_with};
+pub use run::{Outputs, check, deviations, run_with};
 pub use scenarios::CheckId;
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};

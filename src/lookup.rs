@@ -47,6 +47,14 @@ impl Target {
         is_path(&self.argument)
     }
 
+    /// How many of its cases are to be judged.
+    pub fn cases(&self) -> usize {
+        match &self.only {
+            Some(_) => 1,
+            None => self.plan.cases.len(),
+        }
+    }
+
     /// Whether a case belongs to both.
     fn overlaps(&self, other: &Self) -> bool {
         let apart = |(a, b): (&String, &String)| a != b;
@@ -70,7 +78,7 @@ impl Target {
 fn target(argument: &str) -> Result<Target, Stop> {
     let (name, case) = split(argument);
     let plan = if is_path(name) {
-        let text = read_text(Path::new(name))
+        let text = read_text(Path::new(name), "a plan")
             .map_err(|error| Stop::Error(format!("cannot read {name}: {error}")))?;
         parse(name, &text).map_err(Stop::error)?
     } else {
@@ -136,8 +144,8 @@ fn split(argument: &str) -> (&str, Option<&str>) {
 /// The text of a job file.
 pub fn job(path: &Path) -> Result<JobText, Stop> {
     let file = path.display().to_string();
-    let text =
-        read_text(path).map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
+    let text = read_text(path, "a fio job file")
+        .map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
     Ok(JobText { file, text })
 }
 

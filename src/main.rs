@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
-use output::{Stop, print};
+use output::{Stop, print, printed, tell};
 use plugfest::{ConformOptions, conform_command, guest_conform_command};
 
 /// Bad arguments, a bad file, or a testbed that did not come up.
@@ -32,9 +32,12 @@ const EXIT_ERROR: u8 = 2;
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(said) => return ExitCode::from(status(show(&said))),
+    };
     if let Err(error) = plugfest::interrupt::listen() {
-        eprintln!("plugfest: {error}");
+        tell(&format!("plugfest: {error}\n"));
         return ExitCode::from(EXIT_ERROR);
     }
     let done = match command {
@@ -53,20 +56,35 @@ fn main() -> ExitCode {
         Command::Man => manual(),
         Command::Doctor(arguments) => list_command::doctor(&arguments),
     };
-    ExitCode::from(match done {
+    ExitCode::from(status(done))
+}
+
+/// Help and version are output like any other; what is wrong with arguments is an error.
+fn show(said: &clap::Error) -> Result<u8, Stop> {
+    if said.use_stderr() {
+        // There is nowhere to say that it cannot be written.
+        let _ = said.print();
+        return Ok(EXIT_ERROR);
+    }
+    printed(said.print()).map(|()| 0)
+}
+
+/// The exit status of what came of a command, which is told if nobody has been told yet.
+fn status(done: Result<u8, Stop>) -> u8 {
+    match done {
         Ok(exit) => exit,
         // Before there was anything to report.
         Err(Stop::Error(error)) if plugfest::interrupt::asked() => {
-            eprintln!("plugfest: {error}");
+            tell(&format!("plugfest: {error}\n"));
             EXIT_INCONCLUSIVE
         }
         Err(Stop::Error(error)) => {
-            eprintln!("plugfest: {error}");
+            tell(&format!("plugfest: {error}\n"));
             EXIT_ERROR
         }
         // Whoever read the output has gone; there is nobody to tell.
         Err(Stop::NobodyReads) => EXIT_INCONCLUSIVE,
-    })
+    }
 }
 
 /// Prints the manual page, with a section a command.
@@ -99,16 +117,17 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
             None
         },
     };
-    let mut text = Vec::new();
+    let (mut text, mut errors) = (Vec::new(), Vec::new());
     let exit = if arguments.guest {
-        guest_conform_command(&arguments.paths, &mut text)
+        guest_conform_command(&arguments.paths, &mut text, &mut errors)
     } else {
-        conform_command(&arguments.paths, options, &mut text)
+        conform_command(&arguments.paths, options, &mut text, &mut errors)
     };
     let exit = exit.map_err(Stop::error)?;
+    tell(&String::from_utf8_lossy(&errors));
     print(&String::from_utf8_lossy(&text))?;
     if plugfest::interrupt::asked() {
-        eprintln!("interrupted: what was played by then is above");
+        tell("interrupted: what was played by then is above\n");
     }
     Ok(exit)
 }

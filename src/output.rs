@@ -85,13 +85,21 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
+/// Writes text to standard error, if that can be written: there is nowhere to say that it cannot.
+pub fn tell(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Writes text to standard output at once.
 pub fn print(text: &str) -> Result<(), Stop> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Stop::NobodyReads,
-            _ => Stop::Error(format!("cannot write the output: {error}")),
-        })
+    printed(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// What came of writing to standard output, all of which is written now.
+pub fn printed(written: io::Result<()>) -> Result<(), Stop> {
+    let flushed = written.and_then(|()| io::stdout().lock().flush());
+    flushed.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Stop::NobodyReads,
+        _ => Stop::Error(format!("cannot write the output: {error}")),
+    })
 }

@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal as _};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::tell;
+
 /// Lines where nobody looks on.
 const LINES: u64 = 10;
 
@@ -46,7 +48,7 @@ impl Progress {
             bar.set_position(self.done);
         } else if self.all >= LINES && self.is_tenth() {
             let (done, all, what) = (self.done, self.all, self.what);
-            eprintln!("{done} of {all} {what}, {}", so_far());
+            tell(&format!("{done} of {all} {what}, {}\n", so_far()));
         }
     }
 

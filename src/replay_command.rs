@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use plugfest::input::read_text;
+use plugfest::preset::target_words;
 use plugfest::property::{finding_lines, story_lines};
 use plugfest::replay_on_target::OnTarget;
 use plugfest::repro::{Repro, What};
-use plugfest::{SpdkOptions, TargetKind};
+use plugfest::{RunError, SpdkOptions, TargetKind};
 
 use crate::cli::ReplayArguments;
 use crate::output::{Stop, print};
@@ -32,7 +33,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     }
     let wrong = |error| Stop::Error(format!("{file}: {error}"));
     let again = repro.replay().map_err(wrong)?;
-    print(&format!("{file}: {}\n", summary(&repro)))?;
+    print(&format!("{file}: {}\n", summary(&repro).map_err(wrong)?))?;
     if let What::Story(story) = &repro.what {
         print(&story_lines(story))?;
     }
@@ -64,7 +65,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
 fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> Result<u8, Stop> {
     let file = arguments.file.display();
     let wrong = |error| Stop::Error(format!("{file}: {error}"));
-    print(&format!("{file}: {}\n", summary(repro)))?;
+    print(&format!("{file}: {}\n", summary(repro).map_err(wrong)?))?;
     if let What::Story(story) = &repro.what {
         print(&story_lines(story))?;
     }
@@ -91,11 +92,12 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
 
 fn read(path: &Path) -> Result<Repro, Stop> {
     let wrong = |error: String| Stop::Error(format!("{}: {error}", path.display()));
-    let text = read_text(path).map_err(wrong)?;
+    let text = read_text(path, "what `fuzz` or `run --repro` wrote").map_err(wrong)?;
     Repro::parse(&text).map_err(|error| wrong(error.to_string()))
 }
 
-fn summary(repro: &Repro) -> String {
+/// What is replayed, in a line.
+fn summary(repro: &Repro) -> Result<String, RunError> {
     let what = match &repro.what {
         What::Story(story) => {
             let beats = story.beats.len();
@@ -104,9 +106,6 @@ fn summary(repro: &Repro) -> String {
         }
         What::Plan(plan) => format!("plan {}, {} cases", plan.steps.plan, plan.steps.cases.len()),
     };
-    let wrong = match repro.deviations.as_slice() {
-        [] => "an intended target".to_owned(),
-        some => format!("a target with {}", some.join(", ")),
-    };
-    format!("{what}, seed {}, {wrong}", repro.seed)
+    let wrong = target_words(repro.deviations()?);
+    Ok(format!("{what}, seed {}, {wrong}", repro.seed))
 }

@@ -197,7 +197,12 @@ impl Repro {
         }
     }
 
-    pub(crate) fn deviations(&self) -> Result<Deviations, RunError> {
+    /// How the target was wrong.
+    ///
+    /// # Errors
+    ///
+    /// A deviation that this program does not know.
+    pub fn deviations(&self) -> Result<Deviations, RunError> {
         let mut all = Deviations::INTENDED;
         for name in &self.deviations {
             let unknown = || RunError(format!("deviations: no deviation is called {name:?}"));

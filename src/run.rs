@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 
+use fio_model::JobFile;
 use scenarios::concretise::{Concrete, Options, concretise};
 use scenarios::plan::{NamedJob, Plan, nearest};
 use scenarios::report::{Report, RunHeader, shell_quoted};
@@ -226,7 +227,8 @@ impl Behaviour {
 }
 
 /// How a target that behaves so, with `more` deviations, is wrong.
-pub(crate) fn deviations(behaviour: Behaviour, more: &[Deviation]) -> Deviations {
+#[must_use]
+pub fn deviations(behaviour: Behaviour, more: &[Deviation]) -> Deviations {
     let preset = match behaviour {
         Behaviour::Head => Deviations::head(),
         Behaviour::Intended => Deviations::INTENDED,
@@ -325,7 +327,23 @@ pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, Ru
         )));
     }
     let only = options.only.clone();
-    concretise(plan, options.seed, &Options { only }).map_err(|error| RunError(error.to_string()))
+    let mut concrete = concretise(plan, options.seed, &Options { only })
+        .map_err(|error| RunError(error.to_string()))?;
+    concrete.doubts = doubts(plan, &options.jobs);
+    Ok(concrete)
+}
+
+/// Why fio may find blocks of a plan's jobs wrong though the disk is right. A job that cannot be read is
+/// somebody else's error.
+fn doubts(plan: &Plan, jobs: &BTreeMap<String, JobText>) -> BTreeMap<String, String> {
+    let named = plan.jobs().into_iter().map(|job| job.name);
+    let doubts = named.filter_map(|name| {
+        let job = jobs.get(name)?;
+        let file = JobFile::parse(&job.file, &job.text).ok()?;
+        let doubt = file.template().can_spoil_itself()?;
+        Some((name.to_owned(), doubt))
+    });
+    doubts.collect()
 }
 
 fn carry_out(

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, render, run_with};
-use scenarios::report::{case_json, progress_line, shell_quoted};
+use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, run_with};
+use scenarios::report::{case_json, progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
 
 use plugfest::interrupt::asked;
@@ -15,8 +15,8 @@ use crate::campaign;
 use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, can_be_written, is_same_file, print, write_whole};
-use crate::target_arguments::TargetWord;
+use crate::output::{Stop, can_be_written, is_same_file, print, tell, write_whole};
+use crate::target_arguments::{TargetWord, note_repeated};
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
@@ -49,6 +49,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     for target in &targets {
         plugfest::check(&target.plan, &options(target, arguments.seed)).map_err(Stop::error)?;
     }
+    note_repeated(arguments.target_behaviour, &arguments.deviation);
     if let Some(seeds) = &arguments.seeds {
         return campaign::run(&targets, seeds.clone(), &options, arguments);
     }
@@ -71,7 +72,10 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         reports.push(report);
     }
     if arguments.format == Format::Text && !reports.is_empty() {
-        print(&render(&reports))?;
+        print(&render_partial(
+            &reports,
+            cases_of(&targets[reports.len()..]),
+        ))?;
     }
     if let Some(path) = &arguments.junit {
         let mut junit = Junit::default();
@@ -80,13 +84,29 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         kept = junit.write(path).and(kept);
     }
     kept?;
-    let mut verdict = reports.iter().map(Report::verdict).max();
-    if reports.len() < targets.len() {
-        let (begun, all) = (reports.len(), targets.len());
-        eprintln!("interrupted: {begun} of {all} plans were begun");
-        verdict = verdict.max(Some(Verdict::Inconclusive));
-    }
+    let verdict = reports.iter().map(Report::verdict).max();
+    let verdict = verdict.max(cut_short(&reports, &targets));
     Ok(verdict.unwrap_or(Verdict::Failed).exit())
+}
+
+/// If somebody wanted it to end before all cases were begun: says how many were.
+fn cut_short(reports: &[Report], targets: &[Target]) -> Option<Verdict> {
+    let begun = reports.iter().flat_map(|report| &report.rows);
+    let begun = begun.filter(|row| row.begun).count();
+    let all = cases_of(targets);
+    if !asked() || begun == all {
+        return None;
+    }
+    let open = all - begun;
+    tell(&format!(
+        "interrupted: {begun} of {all} cases were begun, {open} were not\n"
+    ));
+    Some(Verdict::Inconclusive)
+}
+
+/// How many cases `targets` have.
+fn cases_of(targets: &[Target]) -> usize {
+    targets.iter().map(Target::cases).sum()
 }
 
 /// Who the guests are; an option that means nothing with them is an error.
@@ -112,7 +132,11 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
             "{option} means something with --target model only"
         )));
     }
-    if sockets && arguments.jobs > 1 {
+    if arguments.jobs.is_some() && arguments.seeds.is_none() {
+        let alone = "--jobs means something with --seeds only";
+        return Err(Stop::Error(alone.to_owned()));
+    }
+    if sockets && arguments.jobs.is_some_and(|jobs| jobs > 1) {
         let one = "--jobs: one run at a time on a target that runs";
         return Err(Stop::Error(one.to_owned()));
     }

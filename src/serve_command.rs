@@ -9,15 +9,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use real::serve::{Ended, News, ServeOptions, Server};
 use real::vhost_user::cut;
-use sim::Deviations;
 use sim::message::Crash;
 use sim::target::{NvmeDevice, TargetConfig};
 use sim::world::DISK_BYTES;
 
 use plugfest::interrupt::asked;
 
-use crate::cli::{BehaviourWord, ServeArguments};
+use crate::cli::ServeArguments;
 use crate::output::Stop;
+use crate::target_arguments::note_repeated;
 
 /// It was told to end.
 const EXIT_STOPPED: u8 = 0;
@@ -30,11 +30,8 @@ const BLOCK_BYTES: u32 = 512;
 
 /// Serves until somebody ends it.
 pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
-    let preset = match arguments.target_behaviour {
-        BehaviourWord::Head => Deviations::head(),
-        BehaviourWord::Intended => Deviations::INTENDED,
-    };
-    let more = arguments.deviation.iter();
+    let (behaviour, more) = (arguments.target_behaviour, &arguments.deviation);
+    note_repeated(behaviour, more);
     let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
     let nvme = (1..=NVME_DEVICES).map(|number| NvmeDevice {
         traddr: format!("0000:{number:02x}:00.0"),
@@ -44,7 +41,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
         rpc_socket: arguments.rpc_socket.clone(),
         vhost_sockets: arguments.vhost_sockets.clone(),
         target: TargetConfig {
-            deviations: more.fold(preset, |all, deviation| all.with(*deviation)),
+            deviations: plugfest::deviations(behaviour.into(), more),
             nvme: nvme.collect(),
             cores: arguments.cores,
             ..TargetConfig::default()

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use plugfest::{Bdevs, SpdkOptions, TargetKind};
+use plugfest::{Bdevs, Behaviour, SpdkOptions, TargetKind};
+use sim::Deviation;
 
-use crate::output::Stop;
+use crate::cli::BehaviourWord;
+use crate::output::{Stop, tell};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TargetWord {
@@ -37,6 +39,17 @@ pub struct TargetArguments {
     /// What --bdevs names once more, since all its data is lost: BDEV,… or PCI-ADDRESS,…
     #[arg(long, value_name = "LIST")]
     pub erase: Option<String>,
+}
+
+/// Says which of `more` are no more than `behaviour` is already.
+pub fn note_repeated(behaviour: BehaviourWord, more: &[Deviation]) {
+    let preset = plugfest::deviations(behaviour.into(), &[]);
+    for one in more.iter().filter(|one| preset.has(**one)) {
+        let (one, word) = (one.name(), Behaviour::from(behaviour).word());
+        tell(&format!(
+            "note: --deviation {one} adds nothing: --target-behaviour {word} does it already\n"
+        ));
+    }
 }
 
 impl TargetArguments {

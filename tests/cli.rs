@@ -233,6 +233,14 @@ fn ctrl_c_leaves_a_partial_report() {
     assert_eq!(exit, Some(3), "{out}");
     assert!(out.contains("stopped early: interrupted"), "{out}");
     assert!(out.contains("verdict"), "the table is there: {out}");
+    let (exit, out, err) = interrupted(&["run", "--volume", "full"], "start fio");
+    assert_eq!(exit, Some(3), "{out}{err}");
+    assert!(
+        out.contains("\n0 of 9 cases passed, 1 inconclusive, 8 did not begin\n"),
+        "{out}"
+    );
+    assert_eq!(out.matches("  not begun\n").count(), 3, "{out}");
+    assert_eq!(err, "interrupted: 1 of 9 cases were begun, 8 were not\n");
 
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interrupted.xml");
     let file = path.to_str().unwrap();
@@ -247,7 +255,12 @@ fn ctrl_c_leaves_a_partial_report() {
     let more = ["--format", "json", "--junit", file];
     let (exit, out, err) = interrupted(&[&seeds[..], &more].concat(), "passed");
     assert_eq!(exit, Some(3), "{out}{err}");
-    assert!(err.contains(" of 1000000 seeds were carried out"), "{err}");
+    let carried_out = err.split_once("interrupted: ").unwrap().1;
+    let seeds = carried_out.split(' ').next().unwrap();
+    assert_eq!(
+        carried_out,
+        format!("{seeds} of 1000000 seeds were carried out, {seeds} of 1000000 cases\n")
+    );
     let xml = std::fs::read_to_string(&path).unwrap();
     assert!(xml.contains("hotattach/1 seed 0"), "what was done is kept");
 }

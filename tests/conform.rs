@@ -213,8 +213,9 @@ fn a_damaged_field_of_any_kind_of_observation_is_found() {
 
 fn command(paths: &[&str], options: ConformOptions) -> (u8, String) {
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-    let mut out = Vec::new();
-    let exit = conform_command(&paths, options, &mut out).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit = conform_command(&paths, options, &mut out, &mut err).unwrap();
+    out.append(&mut err);
     (exit, String::from_utf8(out).unwrap())
 }
 
@@ -263,6 +264,9 @@ fn what_is_no_transcript_is_an_error_and_the_others_are_still_judged() {
     );
     assert_eq!(exit, 2);
     assert!(text.contains("/nonexistent.jsonl: "), "{text}");
-    assert!(text.contains("README.md:1: header"), "{text}");
+    assert!(
+        text.contains("README.md:1: it is no transcript: "),
+        "{text}"
+    );
     assert!(text.contains("C          1   1"), "{text}");
 }

@@ -238,8 +238,9 @@ fn what_is_no_recording_is_told() {
 }
 
 fn command(paths: &[PathBuf]) -> (u8, String) {
-    let mut out = Vec::new();
-    let status = guest_conform_command(paths, &mut out).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = guest_conform_command(paths, &mut out, &mut err).unwrap();
+    out.append(&mut err);
     (status, String::from_utf8(out).unwrap())
 }
 

@@ -69,3 +69,74 @@ fn a_job_that_verifies_nothing_decides_nothing() {
         assert!(said.contains("verified no block"), "{name}: {said}");
     }
 }
+
+/// What fio finds there real fio finds too, whatever the disk.
+#[test]
+fn a_job_that_can_spoil_itself_is_said_to_once_and_no_other() {
+    for (name, options, doubt) in [
+        (
+            "spoilt_by_clones",
+            "rw=randrw\nverify=md5\nnumjobs=2\niodepth=16",
+            "numjobs=2: its clones write the same blocks",
+        ),
+        (
+            "spoilt_again",
+            "rw=randrw\nverify=md5\nnorandommap\niodepth=16",
+            "norandommap: it writes blocks again before they are verified",
+        ),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(1), "{name}: {said}");
+        assert!(said.contains("disk 1 error 84 (verify: "), "{name}: {said}");
+        let hint = format!("; this job can do that by itself ({doubt}): check I2 says whether");
+        assert_eq!(said.matches(&hint).count(), 1, "{name}: {said}");
+    }
+    // Nothing of that is said of another error, or of another job.
+    for options in [
+        "rw=randrw\nbs=1000\nverify=md5\nnumjobs=2",
+        "rw=write\nbs=1000\nverify=md5",
+    ] {
+        let (status, said) = run("unaligned_clones", options);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(!said.contains("by itself"), "{said}");
+    }
+}
+
+/// One line for people; for programs each disk with what fio said of it.
+#[test]
+fn errors_that_are_equal_are_said_once() {
+    let job = Path::new(env!("CARGO_TARGET_TMPDIR")).join("equal.fio");
+    let text = "[global]\nioengine=libaio\ndirect=1\nrw=write\nbs=1000\nverify=md5\n";
+    std::fs::write(&job, text).expect("a job file");
+    let run = |format: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args([
+                "run",
+                "hotdetach/1",
+                "--volume",
+                "quick",
+                "--format",
+                format,
+            ])
+            .arg("--job")
+            .arg(&job)
+            .output()
+            .expect("plugfest starts");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let said = run("text");
+    let disks = "disk 10 11 12 13 14 15 16: 7 × error";
+    let expected = format!("expected: {disks} 0 and its volume verified\n");
+    assert!(said.contains(&expected), "{said}");
+    let first = "fio: io_u error on file /dev/sdb: Invalid argument: write offset=0, buflen=1000";
+    let seen = format!("seen:     {disks} 22 ({first}; ");
+    assert!(said.contains(&seen), "{said}");
+    let case: serde_json::Value = serde_json::from_str(&run("json")).expect("an object");
+    let jobs = case["fios"][0]["jobs"].as_array().expect("jobs");
+    assert_eq!(jobs.len(), 8);
+    for job in jobs {
+        assert_eq!(job["error"], 22);
+        let message = job["messages"][0].as_str().expect("what fio said");
+        assert!(message.contains("Invalid argument"), "{message}");
+    }
+}

@@ -252,6 +252,28 @@ impl Job {
         self.read_len.0.min(self.write_len.0)
     }
 
+    /// Why fio may find blocks of this job wrong on a disk that does nothing wrong, if it may.
+    ///
+    /// Of clones fio itself says "multiple writers may overwrite blocks that belong to other jobs. This can
+    /// cause verification failures." Without a map a block is written again while the write before is in
+    /// flight, or, where the job reads, under seeds that verification does not repeat.
+    pub fn can_spoil_itself(&self) -> Option<String> {
+        let is_checked = self.verify.is_some_and(|verify| verify != VerifyType::Null);
+        if !(self.rw.writes() && self.do_verify && is_checked) {
+            return None;
+        }
+        if self.numjobs > 1 {
+            let clones = self.numjobs;
+            return Some(format!(
+                "numjobs={clones}: its clones write the same blocks"
+            ));
+        }
+        let meets = self.iodepth > 1 || self.rw.reads();
+        let again = self.rw.is_random() && self.norandommap && meets;
+        let why = "norandommap: it writes blocks again before they are verified";
+        again.then(|| why.to_owned())
+    }
+
     /// The interval between headers: as given, if it divides every write, else what does.
     pub fn interval(&self) -> u32 {
         let (min, max) = self.write_len;

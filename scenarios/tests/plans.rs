@@ -168,10 +168,40 @@ fn a_case_that_is_not_there_is_refused() {
     );
 }
 
-#[test]
-fn the_example_in_the_readme_is_a_plan() {
+/// The example in the README, and the sentence behind it that says what a plan must have.
+fn readme() -> (&'static str, &'static str) {
     let readme = include_str!("../plans/README.md");
     let (_, rest) = readme.split_once("```kdl\n").unwrap();
-    let (example, _) = rest.split_once("```").unwrap();
+    let (example, rest) = rest.split_once("```").unwrap();
+    let (_, rest) = rest.split_once("Mandatory are: ").unwrap();
+    (example, rest.split_once(';').unwrap().0)
+}
+
+#[test]
+fn the_example_in_the_readme_is_a_plan() {
+    let (example, _) = readme();
     parse("plans/README.md", example).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn the_readme_says_what_a_plan_must_have() {
+    let (example, mandatory) = readme();
+    for node in ["about", "controllers", "disks", "job"] {
+        let line = |line: &&str| line.trim_start().starts_with(&format!("{node} "));
+        assert_eq!(example.lines().filter(line).count(), 1, "{node}");
+        let without: Vec<&str> = example.lines().filter(|text| !line(text)).collect();
+        assert!(parse("without.kdl", &without.join("\n")).is_err(), "{node}");
+        assert!(mandatory.contains(&format!("`{node}`")), "{node}");
+    }
+    let least = "plan \"p\" {\nabout \"x\"\ncontrollers 1\ndisks 1 from=\"any\"\njob \"j\"\ncase \"1\" \"y\" { alive; }\n}";
+    parse("least.kdl", least).unwrap_or_else(|error| panic!("{error}"));
+    for (title, all) in [
+        (" \"Attach under I/O\"", "which has an ID and a title"),
+        (" \"mine\"", "the plan's name"),
+    ] {
+        assert!(example.contains(title));
+        let without = example.replace(title, "");
+        assert!(parse("without.kdl", &without).is_err(), "{title}");
+        assert!(mandatory.contains(all), "{mandatory}");
+    }
 }

@@ -10,6 +10,7 @@ mod faults;
 mod select;
 mod world;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,34 @@ pub struct Concrete {
     pub prerequisites: Vec<Step>,
     /// The cases, in order, up to the last judged one.
     pub cases: Vec<Case>,
+    /// Why fio may find blocks wrong on a disk that does nothing wrong, by job; whoever knows the jobs fills
+    /// it in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub doubts: BTreeMap<String, String>,
+}
+
+impl Concrete {
+    /// [`doubts`](Self::doubts), by the fios that run these jobs.
+    pub(crate) fn doubtful(&self) -> BTreeMap<FioId, &str> {
+        let mut found = BTreeMap::new();
+        let cases = self.cases.iter().map(|case| &case.steps);
+        let mut open: Vec<&Step> = self.prerequisites.iter().chain(cases.flatten()).collect();
+        while let Some(step) = open.pop() {
+            match &step.does {
+                Does::Together { lanes } => {
+                    open.extend(lanes.iter().flat_map(|lane| &lane.steps));
+                }
+                Does::StartFio {
+                    action: Action::StartFio { fio, job, .. },
+                    ..
+                } => {
+                    found.extend(self.doubts.get(job).map(|doubt| (*fio, doubt.as_str())));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
 }
 
 /// A case in which nothing is left to chance.
@@ -276,6 +305,7 @@ pub fn concretise(plan: &Plan, seed: u64, options: &Options) -> Result<Concrete,
         seed,
         prerequisites,
         cases,
+        doubts: BTreeMap::new(),
     })
 }
 

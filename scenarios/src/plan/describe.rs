@@ -10,8 +10,13 @@ impl fmt::Display for StepKind {
         match self {
             Self::Boot { vms } => write!(f, "boot VM {}", spaced(vms.iter().map(|vm| vm.0))),
             Self::Attach {
-                disk, controller, ..
-            } => write!(f, "attach {disk} to {controller}"),
+                disk,
+                controller,
+                target,
+            } => match target {
+                Some(target) => write!(f, "attach {disk} to {controller}, {target}"),
+                None => write!(f, "attach {disk} to {controller}"),
+            },
             Self::Detach { what } => write!(f, "detach {what}"),
             Self::Remove { disks } => {
                 write!(f, "remove disk {}", spaced(disks.iter().map(|disk| disk.0)))

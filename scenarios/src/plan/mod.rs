@@ -20,6 +20,7 @@ use crate::names::{ControllerId, DiskId, Place, TargetId, VmId};
 pub use error::{PlanError, Position, nearest};
 pub use jobs::NamedJob;
 pub use parse::parse;
+pub(crate) use selector::spaced;
 pub use selector::{Base, Selector};
 
 /// A test plan.

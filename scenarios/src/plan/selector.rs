@@ -89,7 +89,7 @@ impl fmt::Display for Selector {
 }
 
 /// "1 2 3".
-pub(super) fn spaced(ids: impl Iterator<Item = u8>) -> String {
+pub(crate) fn spaced(ids: impl Iterator<Item = u8>) -> String {
     ids.map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
 }
 

@@ -14,7 +14,7 @@ use crate::testbed::Ending;
 
 pub use json::case_json;
 pub use shell::shell_quoted;
-pub use text::{progress_line, render, row_line, step_lines};
+pub use text::{progress_line, render, render_partial, row_line, step_lines};
 
 /// What a run was made from, as far as a report repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct CaseRow {
     pub fios: Vec<FioRun>,
     /// Whether it passed.
     pub verdict: Verdict,
+    /// False: the testbed was lost before its first step.
+    pub begun: bool,
     /// Why it shows nothing, though nothing is wrong with any step or check.
     pub reason: Option<&'static str>,
     /// Hashes and counts when it ended.
@@ -154,6 +156,7 @@ fn row(case: CaseOutcome, lost: bool) -> CaseRow {
     checks.push(plan_check(&case.steps));
     checks.sort_by_key(|check| check.id);
     let (verdict, reason) = match verdict(&case.steps, &checks, lost) {
+        Verdict::Inconclusive if !case.begun => (Verdict::Inconclusive, Some(NOT_BEGUN)),
         Verdict::Passed if verified_nothing(&case.fios) => {
             (Verdict::Inconclusive, Some(NOTHING_VERIFIED))
         }
@@ -166,6 +169,7 @@ fn row(case: CaseOutcome, lost: bool) -> CaseRow {
         checks,
         fios: case.fios,
         verdict,
+        begun: case.begun,
         reason,
         ending: case.ending,
     }
@@ -173,6 +177,9 @@ fn row(case: CaseOutcome, lost: bool) -> CaseRow {
 
 /// Why a case whose steps and checks all hold can be inconclusive.
 const NOTHING_VERIFIED: &str = "its fios verified no block: whether data are right was not seen";
+
+/// Why a case is inconclusive that was never begun.
+const NOT_BEGUN: &str = "it did not begin";
 
 /// Whether fios ran, and none of them read back a single block of what was written.
 fn verified_nothing(fios: &[FioRun]) -> bool {

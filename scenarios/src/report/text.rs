@@ -94,6 +94,12 @@ fn open_step(row: &CaseRow) -> Option<String> {
 /// in the last line, the command that repeats what did not pass.
 #[must_use]
 pub fn render(reports: &[Report]) -> String {
+    render_partial(reports, 0)
+}
+
+/// As [`render`], of a run that ended before all its plans were begun: they have `left` cases.
+#[must_use]
+pub fn render_partial(reports: &[Report], left: usize) -> String {
     let mut text = String::new();
     for report in reports {
         for row in &report.rows {
@@ -102,7 +108,7 @@ pub fn render(reports: &[Report]) -> String {
     }
     table(&mut text, reports);
     blocks(&mut text, reports);
-    verdict(&mut text, reports);
+    verdict(&mut text, reports, left);
     text
 }
 
@@ -112,7 +118,7 @@ fn violations(text: &mut String, report: &Report, row: &CaseRow) {
         let name = format!("{}/{}", report.header.plan, row.case);
         let _ = writeln!(text, "\n{name}: {NOTHING_CHECKED}");
     }
-    if let Some(reason) = row.reason {
+    if let Some(reason) = row.reason.filter(|_| row.begun) {
         let _ = writeln!(text, "\n{}/{}: {reason}", report.header.plan, row.case);
     }
     for check in &row.checks {
@@ -138,6 +144,11 @@ const NOTHING_CHECKED: &str = "no step and no check has looked at anything";
 fn checked_nothing(row: &CaseRow) -> bool {
     let violated = |outcome: &CheckOutcome| matches!(outcome, CheckOutcome::Violated { .. });
     row.verdict == Verdict::Failed && !row.checks.iter().any(|check| violated(&check.outcome))
+}
+
+/// Whether it was never begun, and nothing is said against it.
+fn is_open(row: &CaseRow) -> bool {
+    !row.begun && row.verdict == Verdict::Inconclusive
 }
 
 /// Cases by checks.
@@ -173,7 +184,12 @@ fn table(text: &mut String, reports: &[Report]) {
             let mark = found.map_or("", |check| mark(&check.outcome, check.observations));
             let _ = write!(text, " {mark:>w$}", w = id.to_string().len().max(2));
         }
-        let _ = writeln!(text, "  {}", row.verdict.word());
+        let word = if is_open(row) {
+            "not begun"
+        } else {
+            row.verdict.word()
+        };
+        let _ = writeln!(text, "  {word}");
     }
     text.push_str("+ held  X violated  ~ explained  . nothing to look at  - not seen here\n");
 }
@@ -212,10 +228,11 @@ fn blocks(text: &mut String, reports: &[Report]) {
     }
 }
 
-fn verdict(text: &mut String, reports: &[Report]) {
+fn verdict(text: &mut String, reports: &[Report], left: usize) {
     let rows = || reports.iter().flat_map(|report| report.rows.iter());
-    let count = |verdict| rows().filter(|row| row.verdict == verdict).count();
-    let all = rows().count();
+    let begun = || rows().filter(|row| !is_open(row));
+    let count = |verdict| begun().filter(|row| row.verdict == verdict).count();
+    let all = rows().count() + left;
     text.push('\n');
     for report in reports {
         let header = &report.header;
@@ -244,6 +261,10 @@ fn verdict(text: &mut String, reports: &[Report]) {
         if count(other) > 0 {
             let _ = write!(text, ", {} {}", count(other), other.word());
         }
+    }
+    let open = all - begun().count();
+    if open > 0 {
+        let _ = write!(text, ", {open} did not begin");
     }
     text.push('\n');
     if let Some(command) = reports.iter().find_map(Report::repeat) {

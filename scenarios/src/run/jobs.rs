@@ -6,6 +6,7 @@ use crate::concretise::{Job, JobMust};
 use crate::observation::FioJobEnd;
 
 use super::StepResult;
+use super::equal::{Said, together};
 
 /// What fio 3.33 reports for a disk that was detached under it: EIO, ENODEV, ENOSPC, EILSEQ. Which
 /// one depends only on where its next request meets the removal (observed with SPDK and Linux 6.1).
@@ -25,7 +26,7 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
         let mut ends = ended.iter().filter(mine).peekable();
         let mut wrongs = Vec::new();
         if ends.peek().is_none() {
-            wrongs.push("did not run".to_owned());
+            wrongs.push(("did not run".to_owned(), None));
         }
         for end in ends {
             match wrong(job.must, end) {
@@ -38,9 +39,11 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
                 unverified.push(job.disk);
             }
         }
-        for wrong in wrongs {
-            expected.push(format!("{} {}", job.disk, must(job.must)));
-            seen.push(format!("{} {wrong}", job.disk));
+        let disk = job.disk;
+        for (what, detail) in wrongs {
+            seen.push(Said { disk, what, detail });
+            let (what, detail) = (must(job.must).to_owned(), None);
+            expected.push(Said { disk, what, detail });
         }
     }
     if seen.is_empty() && !unverified.is_empty() {
@@ -55,12 +58,12 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
     }
     if late && jobs.iter().any(|job| job.must == JobMust::FailGone) {
         return StepResult::Inconclusive {
-            reason: format!("fio had ended before the detach: {}", seen.join("; ")),
+            reason: format!("fio had ended before the detach: {}", together(&seen)),
         };
     }
     StepResult::Violated {
-        expected: expected.join("; "),
-        seen: seen.join("; "),
+        expected: together(&expected),
+        seen: together(&seen),
     }
 }
 
@@ -72,10 +75,10 @@ fn must(must: JobMust) -> &'static str {
     }
 }
 
-/// What is wrong with an end, if anything.
-fn wrong(must: JobMust, end: &FioJobEnd) -> Option<String> {
+/// What is wrong with an end, if anything, and what is said more about it.
+fn wrong(must: JobMust, end: &FioJobEnd) -> Option<(String, Option<String>)> {
     if end.hung {
-        return Some("never ended".into());
+        return Some(("never ended".into(), None));
     }
     let fits = match must {
         JobMust::Pass => end.error == 0,
@@ -83,18 +86,16 @@ fn wrong(must: JobMust, end: &FioJobEnd) -> Option<String> {
         JobMust::FailGone => GONE_ERRORS.contains(&end.error),
     };
     if !fits {
-        let mut said = format!("error {}", end.error);
-        if let Some(message) = end.messages.first() {
-            said.push_str(&format!(" ({message})"));
-        }
-        return Some(said);
+        let message = end.messages.first().cloned();
+        return Some((format!("error {}", end.error), message));
     }
     if let Some(strict) = end.unseen_by_fio(must == JobMust::FailGone) {
-        return Some(format!("strict oracle: {strict}"));
+        return Some(("strict oracle".into(), Some(strict.to_owned())));
     }
     let enough = end.volume;
     if must == JobMust::Pass && end.verified < enough {
-        return Some(format!("{} of {enough} blocks verified", end.verified));
+        let some = format!("{} of {enough} blocks verified", end.verified);
+        return Some((some, None));
     }
     None
 }
@@ -111,8 +112,15 @@ fn sum_up(fine: &[&FioJobEnd]) -> String {
             "{disks} disk{plural} passed, at least {least} blocks verified on each"
         ));
     }
-    for end in fine.iter().filter(|end| end.error != 0) {
-        parts.push(format!("{} failed with error {}", end.disk, end.error));
+    let failed = fine.iter().filter(|end| end.error != 0);
+    let failed = failed.map(|end| Said {
+        disk: end.disk,
+        what: format!("failed with error {}", end.error),
+        detail: None,
+    });
+    let failed: Vec<Said> = failed.collect();
+    if !failed.is_empty() {
+        parts.push(together(&failed));
     }
     parts.join("; ")
 }

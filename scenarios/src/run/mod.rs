@@ -3,11 +3,13 @@
 //! Every wait names a condition and a limit. Knows the testbed only by its trait; hands everything
 //! that is seen to the judge.
 
+mod equal;
 mod jobs;
 mod judge;
 mod known;
 mod step;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::concretise::{Case, Concrete, Does, Step};
@@ -113,6 +115,8 @@ pub struct CaseOutcome {
     pub title: String,
     /// False: it was only set-up.
     pub judged: bool,
+    /// False: the testbed was lost before its first step.
+    pub begun: bool,
     /// Its steps, in the order in which they ended.
     pub steps: Vec<StepReport>,
     /// What the checks said.
@@ -171,6 +175,7 @@ pub fn run(
         judge,
         progress,
         known: Known::default(),
+        doubts: concrete.doubtful(),
         batch: Vec::new(),
         clock: Time::ZERO,
         fios: Vec::new(),
@@ -206,6 +211,8 @@ struct Runner<'a> {
     judge: &'a mut dyn Judge,
     progress: &'a mut dyn FnMut(&Progress<'_>),
     known: Known,
+    /// Why fios may find blocks wrong though the disk is right.
+    doubts: BTreeMap<FioId, &'a str>,
     /// Reused for every look at the testbed.
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
@@ -235,6 +242,7 @@ impl Runner<'_> {
             title: &case.title,
             judged: case.judged,
         });
+        let begun = self.lost.is_none();
         let mut steps = Vec::new();
         if case.judged {
             steps.append(prerequisites);
@@ -244,6 +252,7 @@ impl Runner<'_> {
             id: case.id.clone(),
             title: case.title.clone(),
             judged: case.judged,
+            begun,
             steps,
             checks: self.judge.end_case(),
             fios: std::mem::take(&mut self.fios),

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use super::jobs::compare;
 use super::{FioRun, Runner, StepResult, limits, seconds};
-use crate::concretise::{Does, Job, Step, VmDisks};
+use crate::concretise::{Does, Job, JobMust, Step, VmDisks};
 use crate::names::{DiskId, FioId, Place, Ticket, VmId};
-use crate::testbed::{Action, Performed, TestbedError};
+use crate::observation::FioJobEnd;
+use crate::testbed::{Action, Evidence, Performed, TestbedError};
 use crate::time::Time;
+
+/// What fio reports of blocks that it finds wrong: EILSEQ.
+const MISCOMPARED: u16 = 84;
 
 /// A step that has begun, or is about to.
 pub(super) struct UnderWay {
@@ -291,6 +295,21 @@ impl Runner<'_> {
         Ok(Poll::Done(self.compared(fio, jobs)))
     }
 
+    /// That a fio may have spoilt what it found wrong, and who knows better.
+    fn doubt(&self, fio: FioId, jobs: &[Job], ended: &[FioJobEnd]) -> Option<String> {
+        let doubt = self.doubts.get(&fio)?;
+        let mut passing = jobs.iter().filter(|job| job.must == JobMust::Pass);
+        passing.find(|job| {
+            let wrong = |end: &FioJobEnd| end.disk == job.disk && end.error == MISCOMPARED;
+            ended.iter().any(wrong)
+        })?;
+        let mut text = format!("this job can do that by itself ({doubt})");
+        if self.testbed.evidence().covers(Evidence::PER_IO) {
+            text += ": check I2 says whether data are right";
+        }
+        Some(text)
+    }
+
     fn compared(&self, fio: FioId, jobs: &[Job]) -> StepResult {
         let Some((exit, ended)) = self.known.fios.get(&fio) else {
             return StepResult::Inconclusive {
@@ -304,6 +323,13 @@ impl Runner<'_> {
             StepResult::Held { .. } if failed != (*exit != 0) => StepResult::Violated {
                 expected: "exit status 0 if and only if every job has error 0".into(),
                 seen: format!("exit status {exit}"),
+            },
+            StepResult::Violated { expected, seen } => StepResult::Violated {
+                expected,
+                seen: match self.doubt(fio, jobs, ended) {
+                    Some(doubt) => format!("{seen}; {doubt}"),
+                    None => seen,
+                },
             },
             result => result,
         }

@@ -195,6 +195,10 @@ struct SeenVariant {
     see: Vec<Value>,
 }
 
+/// How a transcript begins.
+const BEGINNING: &str =
+    r#"a recording of a target, whose first line is {"case":…,"about":…,"peer":…,"setup":{…}}"#;
+
 /// A file that is not a transcript, or not one that this player knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadTranscript {
@@ -226,12 +230,15 @@ impl Transcript {
             line,
             why,
         };
+        let no_transcript = |why: &dyn fmt::Display| {
+            let why = format!("it is no transcript: {why}\n  = expected {BEGINNING}");
+            bad(1, why)
+        };
         let mut lines = (1..)
             .zip(text.lines())
             .filter(|(_, line)| !line.trim().is_empty());
-        let (_, first) = lines.next().ok_or_else(|| bad(1, "empty".into()))?;
-        let header: Header =
-            serde_json::from_str(first).map_err(|e| bad(1, format!("header: {e}")))?;
+        let (_, first) = lines.next().ok_or_else(|| no_transcript(&"it is empty"))?;
+        let header: Header = serde_json::from_str(first).map_err(|e| no_transcript(&e))?;
         let mut steps: Vec<Step> = Vec::new();
         for (number, line) in lines {
             let record: Value =

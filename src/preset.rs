@@ -1,0 +1,65 @@
+//! The behaviours of the model target that have names, and what differs from them, in words.
+
+use sim::Deviations;
+
+use crate::run::{Behaviour, deviations};
+
+/// A target that is wrong in these ways, by the nearest behaviour that has a name: "a target of behaviour
+/// head with early_finish and without log_loop".
+#[must_use]
+pub fn target_words(all: Deviations) -> String {
+    let head = deviations(Behaviour::Head, &[]);
+    let names = |some: Deviations, without: Deviations| {
+        let rest = some.iter().filter(|one| !without.has(*one));
+        rest.map(|one| one.name()).collect::<Vec<_>>()
+    };
+    let (more, less) = (names(all, head), names(head, all));
+    let wrong = names(all, Deviations::INTENDED);
+    if wrong.is_empty() {
+        return "an intended target".to_owned();
+    }
+    if wrong.len() <= more.len() + less.len() {
+        return format!("a target with {}", wrong.join(", "));
+    }
+    let mut differs = Vec::new();
+    if !more.is_empty() {
+        differs.push(format!(" with {}", more.join(", ")));
+    }
+    if !less.is_empty() {
+        differs.push(format!(" without {}", less.join(", ")));
+    }
+    format!("a target of behaviour head{}", differs.join(" and"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sim::Deviation::{EarlyFinish, LogLoop, SharedCursor, StaleFinish};
+
+    #[test]
+    fn only_what_differs_from_a_preset_is_named() {
+        let head = Deviations::head();
+        for (all, words) in [
+            (Deviations::INTENDED, "an intended target"),
+            (
+                Deviations::INTENDED.with(LogLoop).with(EarlyFinish),
+                "a target with early_finish, log_loop",
+            ),
+            (head, "a target of behaviour head"),
+            (
+                head.with(SharedCursor).with(StaleFinish),
+                "a target of behaviour head with stale_finish, shared_cursor",
+            ),
+            (
+                head.without(LogLoop),
+                "a target of behaviour head without log_loop",
+            ),
+            (
+                head.with(SharedCursor).without(LogLoop),
+                "a target of behaviour head with shared_cursor and without log_loop",
+            ),
+        ] {
+            assert_eq!(target_words(all), words);
+        }
+    }
+}
