@@ -180,6 +180,14 @@ fn every_quirk_is_caught() {
 }
 
 #[test]
+fn a_case_that_had_ended_keeps_its_verdict_when_the_testbed_is_lost() {
+    let (text, report) = reported(&[Quirk::Breaks]);
+    let verdicts: Vec<_> = report.rows.iter().map(|row| row.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Passed, Verdict::Inconclusive], "{text}");
+    assert_eq!(report.verdict(), Verdict::Inconclusive);
+}
+
+#[test]
 fn a_detach_that_comes_too_late_for_a_guest_says_nothing() {
     let (text, report) = reported(&[Quirk::ClockMissed, Quirk::FioNotices(false)]);
     assert_eq!(report.verdict(), Verdict::Inconclusive, "{text}");

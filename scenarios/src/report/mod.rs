@@ -8,7 +8,7 @@ mod text;
 
 use crate::check::CheckId;
 use crate::run::{
-    CaseOutcome, CheckOutcome, CheckResult, FioRun, RunOutcome, StepReport, StepResult,
+    CaseOutcome, CheckOutcome, CheckResult, Course, FioRun, RunOutcome, StepReport, StepResult,
 };
 use crate::testbed::Ending;
 
@@ -107,12 +107,9 @@ impl Report {
     #[must_use]
     pub fn new(header: RunHeader, outcome: RunOutcome) -> Self {
         let judged = outcome.cases.into_iter().filter(|case| case.judged);
-        let rows = judged
-            .map(|case| row(case, outcome.lost.is_some()))
-            .collect();
         Self {
             header,
-            rows,
+            rows: judged.map(row).collect(),
             lost: outcome.lost,
             ending: outcome.ending,
         }
@@ -150,13 +147,14 @@ impl Report {
     }
 }
 
-fn row(case: CaseOutcome, lost: bool) -> CaseRow {
+fn row(case: CaseOutcome) -> CaseRow {
     let mut checks = case.checks;
     checks.retain(|check| check.id != CheckId::Plan);
     checks.push(plan_check(&case.steps));
     checks.sort_by_key(|check| check.id);
-    let (verdict, reason) = match verdict(&case.steps, &checks, lost) {
-        Verdict::Inconclusive if !case.begun => (Verdict::Inconclusive, Some(NOT_BEGUN)),
+    let begun = case.course != Course::NotBegun;
+    let (verdict, reason) = match verdict(&case.steps, &checks, case.course) {
+        Verdict::Inconclusive if !begun => (Verdict::Inconclusive, Some(NOT_BEGUN)),
         Verdict::Passed if verified_nothing(&case.fios) => {
             (Verdict::Inconclusive, Some(NOTHING_VERIFIED))
         }
@@ -169,7 +167,7 @@ fn row(case: CaseOutcome, lost: bool) -> CaseRow {
         checks,
         fios: case.fios,
         verdict,
-        begun: case.begun,
+        begun,
         reason,
         ending: case.ending,
     }
@@ -208,7 +206,7 @@ fn plan_check(steps: &[StepReport]) -> CheckResult {
     }
 }
 
-fn verdict(steps: &[StepReport], checks: &[CheckResult], lost: bool) -> Verdict {
+fn verdict(steps: &[StepReport], checks: &[CheckResult], course: Course) -> Verdict {
     let violated = |check: &CheckResult| matches!(check.outcome, CheckOutcome::Violated { .. });
     if checks.iter().any(violated) {
         return Verdict::Failed;
@@ -222,7 +220,7 @@ fn verdict(steps: &[StepReport], checks: &[CheckResult], lost: bool) -> Verdict 
             StepResult::Skipped { .. } | StepResult::Inconclusive { .. }
         )
     });
-    if lost || open || checks.iter().filter(named).any(unseen) {
+    if course != Course::Whole || open || checks.iter().filter(named).any(unseen) {
         return Verdict::Inconclusive;
     }
     let looked_at: u64 = checks.iter().map(|check| check.observations).sum();
