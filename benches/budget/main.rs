@@ -47,16 +47,11 @@ fn of_floor(what: &str, floor: &mut Floor, mut work: impl FnMut() -> u64, must: 
     }
     let (least, ratio, most) = spread(&ratios);
     let (_, cost, _) = spread(&costs);
-    let met = met(ratio, must);
-    let bound = if must.is_finite() {
-        format!("must {must} {met}, aim {aim}")
-    } else {
-        "no bound".to_owned()
-    };
+    let bound = bound(ratio, must, aim);
     println!("{what:<48} {cost:>7.0} ns  {ratio:>5.2} × F ({least:.2}..{most:.2})  {bound}");
 }
 
-/// A row whose unit is a schedule: microseconds, over `count` of them.
+/// A row whose unit is a schedule: microseconds, over `count` of them (infinite `must`: no bound).
 fn of_schedules(what: &str, count: u64, mut schedule: impl FnMut(), must: f64, aim: f64) {
     let mut some = || {
         (0..count).for_each(|_| schedule());
@@ -65,8 +60,17 @@ fn of_schedules(what: &str, count: u64, mut schedule: impl FnMut(), must: f64, a
     some();
     let costs: Vec<f64> = (0..ROUNDS).map(|_| per_unit(&mut some) / 1e3).collect();
     let (least, cost, most) = spread(&costs);
-    let met = met(cost, must);
-    println!("{what:<48} {cost:>7.1} µs  ({least:.1}..{most:.1})  must {must} {met}, aim {aim}");
+    let bound = bound(cost, must, aim);
+    println!("{what:<48} {cost:>7.1} µs  ({least:.1}..{most:.1})  {bound}");
+}
+
+/// A figure's bound, and whether it is met.
+fn bound(figure: f64, must: f64, aim: f64) -> String {
+    if must.is_finite() {
+        format!("must {must} {}, aim {aim}", met(figure, must))
+    } else {
+        "no bound".to_owned()
+    }
 }
 
 /// Whether a figure is within its bound, in words.
@@ -247,6 +251,10 @@ fn main() {
         let mut booted = Schedules::booted();
         let what = "schedule: 20 hot-plugs, 200 verified I/Os, crc32c";
         of_schedules(what, SCHEDULES, || booted.full(), 450.0, 300.0);
+        let (none, alone) = (f64::INFINITY, "schedule: its 20 hot-plugs alone");
+        of_schedules(alone, SCHEDULES, || booted.hotplugs(), none, 0.0);
+        let alone = "schedule: its 200 verified I/Os alone";
+        of_schedules(alone, SCHEDULES, || booted.ios(), none, 0.0);
         let mut off = Schedules::off();
         of_schedules(
             "schedule: a boot and a reboot",

@@ -93,6 +93,23 @@ impl Schedules {
         self.rig.end();
     }
 
+    /// The hot-plugs of a full schedule, with no I/O beside them.
+    pub fn hotplugs(&mut self) {
+        self.begin();
+        for _ in 0..HOTPLUGS {
+            self.come_and_go();
+        }
+        self.rig.end();
+    }
+
+    /// The verified I/Os of a full schedule, with no hot-plug beside them.
+    pub fn ios(&mut self) {
+        self.begin();
+        let on = self.on[..1].to_vec();
+        assert_eq!(self.rig.fio(&on), BLOCKS);
+        self.rig.end();
+    }
+
     /// A boot, and a reboot.
     pub fn boots(&mut self) {
         self.begin();
