@@ -113,7 +113,6 @@ pub struct Sim {
     pub(super) alive: Option<Alive>,
     pub(super) settling: Option<Time>,
     pub(super) together: Together,
-    pub(super) seen: Vec<Seen>,
 }
 
 impl Sim {
@@ -139,7 +138,6 @@ impl Sim {
             alive: None,
             settling: None,
             together: Together::default(),
-            seen: Vec::new(),
         }
     }
 
@@ -473,8 +471,7 @@ impl Testbed for Sim {
                 continue;
             }
             if urgent {
-                self.take_seen();
-                seen.append(&mut self.seen);
+                self.take_seen(seen);
             } else {
                 self.world.take_seen(seen);
             }

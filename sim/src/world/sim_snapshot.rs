@@ -53,6 +53,5 @@ impl Sim {
         self.alive.clone_from(&to.alive);
         self.settling = to.settling;
         self.together.clone_from(&to.together);
-        self.seen.clear();
     }
 }

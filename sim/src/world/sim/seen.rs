@@ -9,44 +9,42 @@ use crate::message::{GuestAct, ToGuest};
 use crate::world::calls;
 
 impl Sim {
-    /// Takes over what the world saw: what several guests answer together becomes one answer.
-    pub(super) fn take_seen(&mut self) {
-        let mut seen = Vec::new();
-        self.world.take_seen(&mut seen);
-        for Seen { at, what } in seen {
-            let whole = match what {
-                Observation::FioEnded { fio, exit, jobs } => self.fio_ended(fio, exit, jobs),
-                Observation::Answered { ticket, result } => {
-                    let last = self.together.answered(ticket);
-                    last.then_some(Observation::Answered { ticket, result })
+    /// Takes over what the world saw, appended to `seen`: what several guests answer together becomes one answer.
+    pub(super) fn take_seen(&mut self, seen: &mut Vec<Seen>) {
+        let old = seen.len();
+        self.world.take_seen(seen);
+        let mut n = 0;
+        seen.retain_mut(|seen| {
+            n += 1;
+            n <= old || self.is_whole(&mut seen.what)
+        });
+    }
+
+    /// Whether an observation is to be handed on, with what the world does not know of it; false if others
+    /// belong to it that are still to come.
+    fn is_whole(&mut self, what: &mut Observation) -> bool {
+        match what {
+            Observation::FioEnded { fio, exit, jobs } => {
+                let Some(whole) = self.fio_ended(*fio, *exit, std::mem::take(jobs)) else {
+                    return false;
+                };
+                *what = whole;
+            }
+            Observation::Answered { ticket, .. } => return self.together.answered(*ticket),
+            Observation::DisksListed { vm, .. } => {
+                if let Some(alive) = &mut self.alive {
+                    alive.vms.retain(|waiting| waiting != vm);
                 }
-                Observation::DisksListed { vm, disks } => {
-                    if let Some(alive) = &mut self.alive {
-                        alive.vms.retain(|waiting| *waiting != vm);
-                    }
-                    Some(Observation::DisksListed { vm, disks })
-                }
-                Observation::Attached {
-                    place,
-                    device,
-                    bdev,
-                    ..
-                } => {
-                    let mut disks = self.disks.iter();
-                    let disk = disks.find(|(disk, kind)| calls::bdev(**disk, **kind) == bdev);
-                    let keeps = disk.filter(|(_, kind)| **kind != DiskKind::Null);
-                    let disk = keeps.map(|(disk, _)| *disk);
-                    Some(Observation::Attached {
-                        place,
-                        device,
-                        bdev,
-                        disk,
-                    })
-                }
-                other => Some(other),
-            };
-            self.seen.extend(whole.map(|what| Seen { at, what }));
+            }
+            Observation::Attached { bdev, disk, .. } => {
+                let mut disks = self.disks.iter();
+                let known = disks.find(|(disk, kind)| calls::bdev(**disk, **kind) == *bdev);
+                let keeps = known.filter(|(_, kind)| **kind != DiskKind::Null);
+                *disk = keeps.map(|(disk, _)| *disk);
+            }
+            _ => {}
         }
+        true
     }
 
     /// One guest's share of a fio has ended; `Some` with the last one.
