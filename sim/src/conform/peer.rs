@@ -62,6 +62,13 @@ pub trait Peer {
         anonymous(addr, len)
     }
 
+    /// Whether it goes on while the player does nothing, as a process does. Then a machine that lets the
+    /// player wait shifts what was recorded: it comes later, and what is said on two connections comes in
+    /// another order.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// The directory of its sockets: `<S>` in transcripts.
     fn socket_dir(&self) -> &str;
 
