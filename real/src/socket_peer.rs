@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv};
 use scenarios::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::conform::memory::{QUEUES_MAX, Region};
 use sim::conform::peer::{Peer, PeerError};
 use sim::message::{ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VringIndex};
@@ -213,6 +213,15 @@ impl SocketPeer {
 }
 
 impl SocketPeer {
+    /// Asks for what SPDK cannot do, on a connection of its own.
+    fn ask_privately(&self, method: &str, params: Option<Value>) -> Result<(), PeerError> {
+        let mut client = RpcClient::connect(&self.rpc_path(), PATIENCE)
+            .map_err(|error| PeerError(error.to_string()))?;
+        let said = client.call(method, params);
+        said.map_err(|error| PeerError(format!("{method}: {error}")))?;
+        Ok(())
+    }
+
     /// Whether the process is on its way out. Its threads are, all of them, before it closes a file because of
     /// that.
     fn is_dying(&self) -> bool {
@@ -327,16 +336,22 @@ impl Peer for SocketPeer {
     }
 
     fn freeze(&mut self, thread: &str, frozen: bool) -> Result<(), PeerError> {
-        let (method, params) = match (thread, frozen) {
-            ("reactor_1", true) => ("plugfest_pause", Some(json!({"thread": "controllers"}))),
-            ("reactor_1", false) => ("plugfest_resume", None),
-            _ => return Err(PeerError(format!("no thread {thread} can be stopped"))),
+        match (thread, frozen) {
+            ("reactor_1", true) => {
+                self.ask_privately("plugfest_pause", Some(json!({"thread": "controllers"})))
+            }
+            ("reactor_1", false) => self.ask_privately("plugfest_resume", None),
+            _ => Err(PeerError(format!("no thread {thread} can be stopped"))),
+        }
+    }
+
+    fn hold(&mut self, still: bool) -> Result<(), PeerError> {
+        let method = if still {
+            "plugfest_pause"
+        } else {
+            "plugfest_resume"
         };
-        let mut client = RpcClient::connect(&self.rpc_path(), PATIENCE)
-            .map_err(|error| PeerError(error.to_string()))?;
-        let said = client.call(method, params);
-        said.map_err(|error| PeerError(format!("{method}: {error}")))?;
-        Ok(())
+        self.ask_privately(method, None)
     }
 
     fn region(&self, addr: u64, len: usize) -> Result<Region, String> {

@@ -8,8 +8,9 @@
 //! # Divergence from the recorder
 //!
 //! A peer that goes on by itself ([`Peer::goes_on`]) is given the time that the machine takes from the
-//! player: what was recorded of a step is waited for, however late it is, and the order counts within a
-//! conversation and against the rings, not between conversations ([`as_recorded`]).
+//! player: what was recorded of a step is waited for, however late it is; stimuli that follow each other at
+//! once come to it at once ([`Peer::hold`]); and the order counts within a conversation and against the
+//! rings, not between conversations ([`as_recorded`]).
 
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub struct Player<'a> {
     pub(super) seen: Vec<Value>,
     said: Vec<FromTarget>,
     crashed: bool,
+    /// The peer stands still while more is sent.
+    held: bool,
 }
 
 impl<'a> Player<'a> {
@@ -90,6 +93,7 @@ impl<'a> Player<'a> {
             seen: Vec::new(),
             said: Vec::new(),
             crashed: false,
+            held: false,
         })
     }
 
@@ -104,7 +108,8 @@ impl<'a> Player<'a> {
         for (number, step) in self.transcript.steps.iter().enumerate() {
             self.seen.clear();
             if !self.crashed {
-                self.step(step)
+                self.hold(number)
+                    .and_then(|()| self.step(step))
                     .map_err(|why| format!("line {}: {why}", step.line))?;
             }
             if let Err(difference) = self.compare(step) {
@@ -134,12 +139,37 @@ impl<'a> Player<'a> {
         compare_step(&step.expected, &self.seen, socket_dir)
     }
 
+    /// Lets a peer that goes on by itself stand still before the first of the stimuli that follow each other at
+    /// once, and go on before one that takes its time.
+    fn hold(&mut self, number: usize) -> Result<(), PlayError> {
+        let [step, next @ ..] = &self.transcript.steps[number..] else {
+            return Ok(());
+        };
+        if step.stimulus.takes_time() {
+            return self.release();
+        }
+        let follows = next.first().is_some_and(|next| !next.stimulus.takes_time());
+        if self.peer.goes_on() && !self.held && step.timing.nowait && follows {
+            self.peer.hold(true).map_err(|error| error.to_string())?;
+            self.held = true;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), PlayError> {
+        if std::mem::take(&mut self.held) {
+            self.peer.hold(false).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), PlayError> {
         let awaited = self.perform(&step.stimulus)?;
         self.pump()?;
         if step.timing.nowait {
             return Ok(());
         }
+        self.release()?;
         let deadline = self.peer.now() + Duration::from_millis(step.timing.patience_ms);
         let no_answer = |see: &Value| see.get("no_answer").is_some();
         let before = |list: &Vec<Value>| list.iter().position(no_answer).unwrap_or(list.len());
@@ -330,6 +360,7 @@ impl<'a> Player<'a> {
             front_end.lose_connection();
         }
         self.clients.lose_all();
+        self.held = false;
         self.said.clear();
         self.crashed = false;
     }

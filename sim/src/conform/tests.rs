@@ -24,6 +24,8 @@ struct Echo {
     rings: BTreeMap<u16, (u64, u64, u16)>,
     frozen: Vec<String>,
     goes_on: bool,
+    /// Requests that came while it stood still.
+    still: Option<u32>,
 }
 
 impl Echo {
@@ -36,6 +38,14 @@ impl Echo {
     fn rpc(&mut self, client: crate::message::ClientId, request: &Value) {
         let bytes = match request["method"].as_str() {
             Some("never") => return,
+            Some("together") => match &mut self.still {
+                Some(count) => {
+                    *count += 1;
+                    let result = *count;
+                    format!(r#"{{"id":{},"result":{result}}}"#, request["id"])
+                }
+                None => format!(r#"{{"id":{},"result":0}}"#, request["id"]),
+            },
             Some("die") => {
                 let crash = Crash {
                     signal: "SIGSEGV",
@@ -136,6 +146,11 @@ impl Peer for Echo {
         if frozen {
             self.frozen.push(thread.to_owned());
         }
+        Ok(())
+    }
+
+    fn hold(&mut self, still: bool) -> Result<(), PeerError> {
+        self.still = still.then_some(0);
         Ok(())
     }
 
@@ -245,6 +260,44 @@ fn what_a_peer_that_goes_on_says_late_and_crosswise_is_what_was_recorded() {
         going(&[never, never_answers]),
         Outcome::Mismatch(_)
     ));
+}
+
+#[test]
+fn stimuli_that_follow_each_other_at_once_come_to_a_peer_that_goes_on_at_once() {
+    let lines = |results: [u32; 4]| {
+        let asks = [true, true, false, false];
+        let mut lines = Vec::new();
+        for (id, nowait) in (1..).zip(asks) {
+            let nowait = if nowait { r#","nowait":true"# } else { "" };
+            lines.push(format!(
+                r#"{{"do":{{"rpc":{{"id":{id},"method":"together"{nowait}}}}}}}"#
+            ));
+            if !nowait.is_empty() {
+                continue;
+            }
+            let answered = if id == 3 { 1..=3 } else { 4..=4 };
+            lines.extend(answered.map(|id: usize| {
+                format!(
+                    r#"{{"see":{{"rpc":{{"id":{id},"result":{}}}}}}}"#,
+                    results[id - 1]
+                )
+            }));
+        }
+        lines
+    };
+    let play = |goes_on, results| {
+        let peer = Echo {
+            goes_on,
+            ..Echo::default()
+        };
+        let lines = lines(results);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        outcome_of(peer, "", &lines)
+    };
+    let held = play(true, [1, 2, 3, 0]);
+    assert!(matches!(held, Outcome::Held), "{held:#?}");
+    let held = play(false, [0, 0, 0, 0]);
+    assert!(matches!(held, Outcome::Held), "{held:#?}");
 }
 
 #[test]
