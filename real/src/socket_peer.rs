@@ -36,7 +36,7 @@ const DEATH_MAX: Duration = Duration::from_secs(10);
 /// The kernel's mark of a task that exits (`PF_EXITING` in its `sched.h`; `flags` in proc(5)'s `stat`).
 const PF_EXITING: u32 = 4;
 /// A private request is answered within this.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A target behind sockets.
 #[derive(Debug)]
