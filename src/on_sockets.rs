@@ -199,7 +199,9 @@ fn in_qemu(
 mod tests {
     use scenarios::story::{self, Beat, Story, StoryVm, VERIFY_JOB};
     use scenarios::testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
-    use scenarios::{ControllerId, DiskId, DiskKind, FioId, Place, Seen, TargetId, Time, VmId};
+    use scenarios::{
+        ControllerId, DiskId, DiskKind, FioId, Observation, Place, Seen, TargetId, Time, VmId,
+    };
     use sim::Deviations;
 
     use real::rpc::client::RpcClient;
@@ -210,17 +212,41 @@ mod tests {
     /// A target that does not answer, or never comes so far, is found out after this.
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A testbed whose connections break while requests are in flight, and no sooner.
+    /// A testbed whose disk is slow once its guest has it, and whose connections break while requests are in
+    /// flight: neither any sooner.
     struct Breaking<'a> {
         inner: &'a mut dyn Testbed,
         rpc: RpcClient,
+        /// The guest has the disk.
+        appeared: bool,
+        /// Seen meanwhile, and not handed on yet.
+        unread: Vec<Seen>,
         /// Connections that have broken.
         broken: u64,
     }
 
     impl Breaking<'_> {
+        fn look(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+            let before = seen.len();
+            self.inner.observe(deadline, seen)?;
+            let appears = |seen: &Seen| matches!(seen.what, Observation::DiskAppeared(_));
+            self.appeared |= seen[before..].iter().any(appears);
+            Ok(())
+        }
+
+        fn wait_for_the_disk(&mut self) -> Result<(), TestbedError> {
+            let deadline = self.inner.now() + PATIENCE;
+            let mut unread = std::mem::take(&mut self.unread);
+            while !self.appeared {
+                self.look(deadline, &mut unread)?;
+                assert!(self.inner.now() < deadline, "{unread:?}");
+            }
+            self.unread = unread;
+            Ok(())
+        }
+
         /// Waits until the only session is the one after so many, and has requests in flight.
-        fn wait(&mut self) {
+        fn wait_for_requests(&mut self) {
             let deadline = self.inner.now() + PATIENCE;
             loop {
                 let all = self.rpc.call("vhost_get_controllers", None);
@@ -250,15 +276,23 @@ mod tests {
         }
 
         fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
-            if matches!(action, Action::Reconnect { .. }) {
-                self.wait();
-                self.broken += 1;
+            match action {
+                Action::Delay { .. } => self.wait_for_the_disk()?,
+                Action::Reconnect { .. } => {
+                    self.wait_for_requests();
+                    self.broken += 1;
+                }
+                _ => {}
             }
             self.inner.perform(action)
         }
 
         fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
-            self.inner.observe(deadline, seen)
+            if self.unread.is_empty() {
+                return self.look(deadline, seen);
+            }
+            seen.append(&mut self.unread);
+            Ok(())
         }
 
         fn ending(&self) -> Ending {
@@ -345,6 +379,8 @@ mod tests {
         let mut breaking = Breaking {
             inner: &mut testbed,
             rpc: rpc(),
+            appeared: false,
+            unread: Vec::new(),
             broken: 0,
         };
         let told = story::run(&story, &mut breaking, &mut judge).expect("it can be told");
