@@ -198,8 +198,10 @@ fn in_qemu(
 #[cfg(test)]
 mod tests {
     use scenarios::story::{self, Beat, Story, StoryVm, VERIFY_JOB};
-    use scenarios::testbed::Action;
-    use scenarios::{ControllerId, DiskId, DiskKind, FioId, Place, TargetId, VmId};
+    use scenarios::testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
+    use scenarios::{
+        ControllerId, DiskId, DiskKind, FioId, Observation, Place, Seen, TargetId, Time, VmId,
+    };
     use sim::Deviations;
 
     use real::rpc::client::RpcClient;
@@ -207,7 +209,99 @@ mod tests {
 
     use super::*;
 
-    /// A fio on a slow disk, during which the connection breaks twice, each time until it is there again.
+    /// A target that does not answer, or never comes so far, is found out after this.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A testbed whose disk is slow once its guest has it, and whose connections break while requests are in
+    /// flight: neither any sooner.
+    struct Breaking<'a> {
+        inner: &'a mut dyn Testbed,
+        rpc: RpcClient,
+        /// The guest has the disk.
+        appeared: bool,
+        /// Seen meanwhile, and not handed on yet.
+        unread: Vec<Seen>,
+        /// Connections that have broken.
+        broken: u64,
+    }
+
+    impl Breaking<'_> {
+        fn look(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+            let before = seen.len();
+            self.inner.observe(deadline, seen)?;
+            let appears = |seen: &Seen| matches!(seen.what, Observation::DiskAppeared(_));
+            self.appeared |= seen[before..].iter().any(appears);
+            Ok(())
+        }
+
+        fn wait_for_the_disk(&mut self) -> Result<(), TestbedError> {
+            let deadline = self.inner.now() + PATIENCE;
+            let mut unread = std::mem::take(&mut self.unread);
+            while !self.appeared {
+                self.look(deadline, &mut unread)?;
+                assert!(self.inner.now() < deadline, "{unread:?}");
+            }
+            self.unread = unread;
+            Ok(())
+        }
+
+        /// Waits until the only session is the one after so many, and has requests in flight.
+        fn wait_for_requests(&mut self) {
+            let deadline = self.inner.now() + PATIENCE;
+            loop {
+                let all = self.rpc.call("vhost_get_controllers", None);
+                let sessions = all.expect("it answers")[0]["sessions"].clone();
+                let sessions = sessions.as_array().expect("a controller has sessions");
+                let works = |session: &serde_json::Value| {
+                    let requests = session["inflight_task_cnt"].as_u64();
+                    session["id"] == self.broken
+                        && session["started"] == true
+                        && requests.is_some_and(|count| count > 0)
+                };
+                if matches!(&sessions[..], [one] if works(one)) {
+                    return;
+                }
+                assert!(self.inner.now() < deadline, "{sessions:?}");
+            }
+        }
+    }
+
+    impl Testbed for Breaking<'_> {
+        fn evidence(&self) -> Evidence {
+            self.inner.evidence()
+        }
+
+        fn now(&self) -> Time {
+            self.inner.now()
+        }
+
+        fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
+            match action {
+                Action::Delay { .. } => self.wait_for_the_disk()?,
+                Action::Reconnect { .. } => {
+                    self.wait_for_requests();
+                    self.broken += 1;
+                }
+                _ => {}
+            }
+            self.inner.perform(action)
+        }
+
+        fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+            if self.unread.is_empty() {
+                return self.look(deadline, seen);
+            }
+            seen.append(&mut self.unread);
+            Ok(())
+        }
+
+        fn ending(&self) -> Ending {
+            self.inner.ending()
+        }
+    }
+
+    /// A fio on a slow disk, during which the connection breaks twice, each time until it is there again. The
+    /// disk is so slow that the job lasts eight seconds.
     fn story_of(vm: VmId, controller: ControllerId) -> Story {
         let disk = DiskId(1);
         let place = Place {
@@ -228,14 +322,14 @@ mod tests {
         };
         let all = [
             (attach, true),
-            (delay(50_000), true),
+            (delay(1_000_000), true),
             (start, false),
             (anew.clone(), true),
             (anew, true),
             (delay(0), true),
         ];
         let beats = all.map(|(does, awaited)| Beat {
-            after: 200_000_000,
+            after: 0,
             awaited,
             does,
         });
@@ -281,15 +375,22 @@ mod tests {
         let evidence = testbed.evidence();
         let vms = vec![(vm, vec![controller])];
         let mut judge = crate::testbed::judge(evidence, vms, Deviations::INTENDED);
-        let told = story::run(&story, &mut testbed, &mut judge).expect("it can be told");
+        let rpc = || RpcClient::connect(&dir.path().join("rpc"), PATIENCE).expect("it listens");
+        let mut breaking = Breaking {
+            inner: &mut testbed,
+            rpc: rpc(),
+            appeared: false,
+            unread: Vec::new(),
+            broken: 0,
+        };
+        let told = story::run(&story, &mut breaking, &mut judge).expect("it can be told");
         let broken = |check: &&scenarios::run::CheckResult| {
             matches!(check.outcome, scenarios::run::CheckOutcome::Violated { .. })
         };
         assert_eq!(told.checks.iter().find(broken), None);
         assert_eq!(told.skipped, 0);
         // Sessions are numbered from 0 on.
-        let rpc = RpcClient::connect(&dir.path().join("rpc"), Duration::from_secs(5));
-        let all = rpc.expect("it listens").call("vhost_get_controllers", None);
+        let all = rpc().call("vhost_get_controllers", None);
         let all = all.expect("it answers");
         let session = &all[0]["sessions"][0]["id"];
         assert_eq!(*session, 2);

@@ -265,6 +265,15 @@ fn ctrl_c_leaves_a_partial_report() {
     assert!(xml.contains("hotattach/1 seed 0"), "what was done is kept");
 }
 
+/// Whether a process that runs has a handler for SIGINT, by proc(5).
+fn catches_interrupts(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    assert!(!status.contains("State:\tZ"), "it has ended");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    caught & 1 << (2 - 1) != 0
+}
+
 #[test]
 fn conform_can_be_interrupted() {
     let child = Command::new(env!("CARGO_BIN_EXE_plugfest"))
@@ -274,9 +283,12 @@ fn conform_can_be_interrupted() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It prints at its end only, which is a minute away; it is soon ready for a signal.
-    let kill = format!("sleep 1; kill -INT {}", child.id());
-    let kill = Command::new("sh").args(["-c", &kill]).status();
+    // It prints at its end only, which is a minute away.
+    while !catches_interrupts(child.id()) {
+        std::thread::yield_now();
+    }
+    let id = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &id]).status();
     assert!(kill.unwrap().success());
     let said = child.wait_with_output().unwrap();
     let err = String::from_utf8(said.stderr).unwrap();

@@ -10,10 +10,6 @@ use sim::conform::report::{FileReport, Outcome};
 /// A few: attaching, events, a malformed chain, a message, a crash, a stopped reactor.
 const FEW: [&str; 6] = ["T-C01-", "T-C05-", "T-D02-", "T-F28-", "T-E06-", "T-C53-"];
 
-/// A recording's times are bounds, and a machine that is busy with something else misses them now and then:
-/// what differs is played again, so often. What the target does wrong differs every time.
-const TRIES: usize = 4;
-
 /// Plays the transcripts whose names begin so.
 fn play(begin: &[&str]) -> Vec<FileReport> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
@@ -24,18 +20,7 @@ fn play(begin: &[&str]) -> Vec<FileReport> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.ends_with(".jsonl") && begin.iter().any(|begin| name.starts_with(begin))
     });
-    let last = |path: &PathBuf| {
-        let mut report = once(path);
-        let listed = OVER_SOCKETS.iter().any(|known| known.case == report.case);
-        for _ in 1..TRIES {
-            if listed || matches!(report.outcome, Outcome::Held) {
-                break;
-            }
-            report = once(path);
-        }
-        report
-    };
-    paths.iter().map(last).collect()
+    paths.iter().map(|path| once(path)).collect()
 }
 
 /// Plays a transcript to a process of its own.

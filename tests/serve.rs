@@ -19,17 +19,18 @@ mod rig;
 use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use real::rpc::client::{RpcClient, RpcError};
 use real::vhost_user::frontend::FrontEndError;
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
 use sim::{Deviation, Deviations};
 
 use attack::attack;
 use driver::{Driver, READ_10, TEST_UNIT_READY};
-use rig::{Process, Rig};
+use rig::{PATIENCE, Process, Rig};
 
 #[test]
 fn a_front_end_reads_what_the_target_has_and_is_told_of_what_comes_and_goes() {
@@ -113,12 +114,12 @@ fn requests_that_come_in_pieces_and_together_are_answered() {
     let text =
         br#"{"jsonrpc":"2.0","id":1,"method":"spdk_get_version"}{"jsonrpc":"2.0","id":2,"met"#;
     stream.write_all(text).expect("sent");
-    std::thread::sleep(Duration::from_millis(10));
-    stream.write_all(br#"hod":"none"}"#).expect("sent");
-    let mut answers =
-        serde_json::Deserializer::from_reader(stream).into_iter::<serde_json::Value>();
+    let heard = stream.try_clone().expect("a socket");
+    let mut answers = serde_json::Deserializer::from_reader(heard).into_iter::<Value>();
     let mut next = || answers.next().expect("an answer").expect("JSON");
     assert_eq!(next()["id"], json!(1));
+    // What it has answered, it has read, and the piece with it.
+    stream.write_all(br#"hod":"none"}"#).expect("sent");
     assert_eq!(next()["error"]["message"], json!("Method not found"));
     rig.stop();
 }
@@ -127,31 +128,39 @@ fn requests_that_come_in_pieces_and_together_are_answered() {
 fn get_vring_base_waits_for_what_is_in_flight() {
     let mut rig = Rig::start(Deviations::INTENDED);
     rig.malloc("Malloc0");
-    let delay = json!({
-        "base_bdev_name": "Malloc0", "name": "Slow", "avg_read_latency": 200_000,
-        "p99_read_latency": 200_000, "avg_write_latency": 0, "p99_write_latency": 0,
-    });
-    rig.rpc
-        .call("bdev_delay_create", Some(delay))
-        .expect("made");
+    let base = json!({"base_name": "Malloc0"});
+    rig.rpc.call("bdev_error_create", Some(base)).expect("made");
     rig.controller("vhost.0", &[]);
-    rig.attach("vhost.0", 0, "Slow");
+    rig.attach("vhost.0", 0, "EE_Malloc0");
+    let hold = json!({"name": "EE_Malloc0", "io_type": "all", "error_type": "pending", "num": 1});
+    let held = rig.rpc.call("bdev_error_inject_error", Some(hold));
+    held.expect("the next request is held");
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     let posted = driver.post(0, READ_10, 512);
-    rig.until("the target has it in its hands", |shown| {
-        shown[0]["sessions"][0]["inflight_task_cnt"] == json!(1)
+    let in_flight = |shown: &Value| shown[0]["sessions"][0]["inflight_task_cnt"] == json!(1);
+    rig.until("the target has it in its hands", in_flight);
+    assert!(driver.take(posted).is_none(), "the read is held");
+    let released = AtomicBool::new(false);
+    let base = std::thread::scope(|scope| {
+        let (rpc, released) = (&mut rig.rpc, &released);
+        scope.spawn(move || {
+            // The target has many a turn to answer the front-end in.
+            for _ in 0..20 {
+                let shown = rpc.call("vhost_get_controllers", None);
+                assert!(in_flight(&shown.expect("an answer")));
+            }
+            released.store(true, Ordering::SeqCst);
+            let name = json!({"name": "EE_Malloc0"});
+            let resumed = rpc.call("bdev_error_resume_pending", Some(name));
+            resumed.expect("the read goes on");
+        });
+        driver.ask(VhostUser::GetVringBase { vring: REQUESTQ })
     });
-    assert!(driver.take(posted).is_none(), "the read takes 200 ms");
-    let began = Instant::now();
-    let base = driver.ask(VhostUser::GetVringBase { vring: REQUESTQ });
     assert!(
         matches!(base, VhostUserReply::VringBase { base: 1, .. }),
         "{base:?}"
     );
-    assert!(
-        began.elapsed() > Duration::from_millis(100),
-        "it drained nothing"
-    );
+    assert!(released.load(Ordering::SeqCst), "it drained nothing");
     let answer = driver.take(posted).expect("drained, and so answered");
     assert_eq!((answer.response, answer.status), (0, 0));
     driver.set_up();
@@ -314,8 +323,11 @@ fn idle_it_sleeps_and_a_kick_wakes_it() {
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
     // What the last answers have set off comes to rest.
-    std::thread::sleep(Duration::from_millis(60));
-    assert!(driver.wants_kicks());
+    let mut looks = 0;
+    rig.wait("it sleeps, and goes on sleeping", |_| {
+        looks = if driver.wants_kicks() { looks + 1 } else { 0 };
+        looks == 60
+    });
     let posted = driver.publish(0, READ_10, 512);
     std::thread::sleep(Duration::from_millis(20));
     assert!(driver.take(posted).is_none(), "nobody has kicked");
@@ -365,10 +377,8 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
 fn clients_beyond_spdks_limit_wait_for_the_others_to_leave() {
     let mut rig = Rig::start(Deviations::INTENDED);
     rig.rpc.call("spdk_get_version", None).expect("an answer");
-    let others: Vec<RpcClient> = (0..63)
-        .map(|_| rig.impatient(Duration::from_secs(2)))
-        .collect();
-    let mut late = rig.impatient(Duration::from_secs(2));
+    let others: Vec<RpcClient> = (0..63).map(|_| rig.impatient(PATIENCE)).collect();
+    let mut late = rig.impatient(PATIENCE);
     late.send("spdk_get_version", None)
         .expect("it is in the backlog");
     std::thread::sleep(Duration::from_millis(20));
@@ -389,7 +399,7 @@ fn a_paused_target_reads_nothing_and_then_everything_at_once() {
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
-    let mut debugger = rig.impatient(Duration::from_secs(2));
+    let mut debugger = rig.impatient(PATIENCE);
     let mut pause = |method, params| debugger.call(method, params).expect("an answer");
     assert_eq!(pause("plugfest_pause", None), json!(true));
     let detach = json!({"ctrlr": "vhost.0", "scsi_target_num": 0});

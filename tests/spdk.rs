@@ -15,6 +15,8 @@ use real::socket_peer::fresh_dir;
 use sim::Dice;
 
 const PLUGFEST: &str = env!("CARGO_BIN_EXE_plugfest");
+/// A target that runs answers within this.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `plugfest serve`, which somebody else has started.
 struct Served {
@@ -53,7 +55,7 @@ impl Served {
     /// What the target has: controllers and bdevs.
     fn has(&self) -> [serde_json::Value; 2] {
         let path = self.dir.join("rpc");
-        let mut rpc = RpcClient::connect(&path, Duration::from_secs(5)).expect("it runs");
+        let mut rpc = RpcClient::connect(&path, PATIENCE).expect("it runs");
         ["vhost_get_controllers", "bdev_get_bdevs"]
             .map(|method| rpc.call(method, None).expect("it answers"))
     }
@@ -244,7 +246,7 @@ fn what_a_killed_run_leaves_is_listed_until_the_next_one_starts() {
 fn what_somebody_else_has_made_is_neither_used_nor_taken_away() {
     let served = Served::start();
     let path = served.dir.join("rpc");
-    let mut rpc = RpcClient::connect(&path, Duration::from_secs(5)).expect("it runs");
+    let mut rpc = RpcClient::connect(&path, PATIENCE).expect("it runs");
     let theirs = serde_json::json!({"ctrlr": "vhost.1"});
     let made = rpc.call("vhost_create_scsi_controller", Some(theirs));
     made.expect("it is made");
@@ -307,7 +309,7 @@ impl Served {
     /// A bdev of somebody else's.
     fn malloc(&self, name: &str) -> RpcClient {
         let path = self.dir.join("rpc");
-        let mut rpc = RpcClient::connect(&path, Duration::from_secs(5)).expect("it runs");
+        let mut rpc = RpcClient::connect(&path, PATIENCE).expect("it runs");
         let params = serde_json::json!({"name": name, "num_blocks": 131_072, "block_size": 512});
         let made = rpc.call("bdev_malloc_create", Some(params));
         made.expect("it is made");

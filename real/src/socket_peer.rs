@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv};
 use scenarios::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::conform::memory::{QUEUES_MAX, Region};
 use sim::conform::peer::{Peer, PeerError};
 use sim::message::{ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VringIndex};
@@ -31,10 +31,12 @@ use crate::vhost_user::memory::shared_region;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_micros(100);
-/// A process that closes its sockets because it dies is dead within this.
-const DEATH: Duration = Duration::from_millis(50);
+/// A process that is on its way out has ended within this.
+const DEATH_MAX: Duration = Duration::from_secs(10);
+/// The kernel's mark of a task that exits (`PF_EXITING` in its `sched.h`; `flags` in proc(5)'s `stat`).
+const PF_EXITING: u32 = 4;
 /// A private request is answered within this.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A target behind sockets.
 #[derive(Debug)]
@@ -210,6 +212,37 @@ impl SocketPeer {
     }
 }
 
+impl SocketPeer {
+    /// Asks for what SPDK cannot do, on a connection of its own.
+    fn ask_privately(&self, method: &str, params: Option<Value>) -> Result<(), PeerError> {
+        let mut client = RpcClient::connect(&self.rpc_path(), PATIENCE)
+            .map_err(|error| PeerError(error.to_string()))?;
+        let said = client.call(method, params);
+        said.map_err(|error| PeerError(format!("{method}: {error}")))?;
+        Ok(())
+    }
+
+    /// Whether the process is on its way out. Its threads are, all of them, before it closes a file because of
+    /// that.
+    fn is_dying(&self) -> bool {
+        let Some(process) = &self.process else {
+            return false;
+        };
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.id()));
+        stat.map_or(true, |stat| exits(&stat))
+    }
+}
+
+/// Whether a process with this line in `/proc/ID/stat` exits or has ended.
+fn exits(stat: &str) -> bool {
+    // The name before may hold anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut fields = fields.split_whitespace();
+    let state = fields.next();
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u32>().ok());
+    matches!(state, Some("Z" | "X")) || flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 impl Peer for SocketPeer {
     fn now(&self) -> Time {
         Time::ZERO + self.began.elapsed()
@@ -269,10 +302,13 @@ impl Peer for SocketPeer {
                 FromTarget::Closed { .. } | FromTarget::RpcClosed { .. }
             )
         };
-        let patient = self.began.elapsed() + DEATH;
+        let patient = self.began.elapsed() + DEATH_MAX;
         let mut death = self.death()?;
         // A process that dies closes its sockets first.
-        while death.is_none() && said[before..].iter().any(closed) && self.began.elapsed() < patient
+        while death.is_none()
+            && said[before..].iter().any(closed)
+            && self.is_dying()
+            && self.began.elapsed() < patient
         {
             std::thread::sleep(LOOK);
             death = self.death()?;
@@ -300,20 +336,30 @@ impl Peer for SocketPeer {
     }
 
     fn freeze(&mut self, thread: &str, frozen: bool) -> Result<(), PeerError> {
-        let (method, params) = match (thread, frozen) {
-            ("reactor_1", true) => ("plugfest_pause", Some(json!({"thread": "controllers"}))),
-            ("reactor_1", false) => ("plugfest_resume", None),
-            _ => return Err(PeerError(format!("no thread {thread} can be stopped"))),
+        match (thread, frozen) {
+            ("reactor_1", true) => {
+                self.ask_privately("plugfest_pause", Some(json!({"thread": "controllers"})))
+            }
+            ("reactor_1", false) => self.ask_privately("plugfest_resume", None),
+            _ => Err(PeerError(format!("no thread {thread} can be stopped"))),
+        }
+    }
+
+    fn hold(&mut self, still: bool) -> Result<(), PeerError> {
+        let method = if still {
+            "plugfest_pause"
+        } else {
+            "plugfest_resume"
         };
-        let mut client = RpcClient::connect(&self.rpc_path(), PATIENCE)
-            .map_err(|error| PeerError(error.to_string()))?;
-        let said = client.call(method, params);
-        said.map_err(|error| PeerError(format!("{method}: {error}")))?;
-        Ok(())
+        self.ask_privately(method, None)
     }
 
     fn region(&self, addr: u64, len: usize) -> Result<Region, String> {
         shared_region(GuestAddress(addr), len).map_err(|error| error.to_string())
+    }
+
+    fn goes_on(&self) -> bool {
+        true
     }
 
     fn socket_dir(&self) -> &str {
@@ -349,4 +395,17 @@ pub fn fresh_dir(name: &str) -> io::Result<PathBuf> {
         }
     }
     Err(ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_exits_is_told_from_one_that_runs() {
+        let runs = "7 (a) Z 4 ) S 1 7 7 0 -1 4194304 98 0 0";
+        assert!(!exits(runs));
+        assert!(exits(&runs.replace("4194304", "4194308")));
+        assert!(exits(&runs.replace(" S 1", " Z 1")));
+    }
 }

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Nothing comes within this, if nothing is to come.
 const SILENCE: Duration = Duration::from_millis(300);
 /// Who says nothing for so long is dead.
-const ALIVE_MAX: Duration = Duration::from_secs(1);
+const ALIVE_MAX: Duration = Duration::from_secs(4);
 
 type Asked = Arc<Mutex<Vec<(VmId, Ask)>>>;
 

@@ -15,6 +15,8 @@ use sim::wire::ring::{AVAIL_RING, DESC_F_NEXT, DESC_F_WRITE, Desc, USED_IDX, USE
 use sim::wire::scsi::{EVENT_SIZE, REQUEST_SIZE, RESPONSE_SIZE, TMF_SIZE, feature};
 use vm_memory::{GuestAddress, GuestMemoryBackend as _, GuestMemoryRegion as _};
 
+use crate::rig::PATIENCE;
+
 /// Blocks of 512 bytes, from 0.
 pub const READ_10: u8 = 0x28;
 pub const TEST_UNIT_READY: u8 = 0;
@@ -40,8 +42,6 @@ const EVENTS: u64 = BUFFERS + 0x8_0000;
 const EVENT_BUFFERS: u16 = 8;
 /// A chain is three descriptors at most.
 const CHAIN: u16 = 3;
-/// An answer comes within this.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Driver {
     pub front_end: FrontEnd,

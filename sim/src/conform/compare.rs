@@ -45,6 +45,36 @@ pub fn compare_step(
     Err(difference)
 }
 
+/// What was seen, in the order of `recorded` as far as conversations are concerned: the front-ends', and that
+/// over JSON-RPC. Within each the order stays, and nothing changes places with what came back in a ring.
+///
+/// No order holds between conversations: a front-end sends its next message when the last was answered, so
+/// what the target says next waits for the front-end, and meanwhile it speaks to others.
+#[must_use]
+pub fn as_recorded(recorded: &[Value], seen: &[Value]) -> Vec<Value> {
+    let mut rest = seen.to_vec();
+    let mut ordered = Vec::with_capacity(seen.len());
+    for next in recorded {
+        let said = rest.iter().map_while(conversation);
+        let at = conversation(next).and_then(|of| { said }.position(|one| one == of));
+        if !rest.is_empty() {
+            ordered.push(rest.remove(at.unwrap_or(0)));
+        }
+    }
+    ordered.append(&mut rest);
+    ordered
+}
+
+/// Whose conversation an observation belongs to: a front-end's name, or nothing for JSON-RPC.
+fn conversation(observation: &Value) -> Option<&str> {
+    let (kind, said) = observation.as_object()?.iter().next()?;
+    match kind.as_str() {
+        "connected" | "vring_base" | "vhost_user_error" => said["frontend"].as_str(),
+        "rpc" | "rpc_batch" | "rpc_closed" => Some(""),
+        _ => None,
+    }
+}
+
 fn compare_list(list: &[Value], seen: &[Value], socket_dir: &str) -> Result<(), Difference> {
     for (at, (expected, got)) in list.iter().zip(seen).enumerate() {
         if let Some(why) = differs("", expected, got, socket_dir) {
@@ -209,6 +239,34 @@ mod tests {
             why(&more, &expected).unwrap(),
             "used.x: expected 1, got nothing"
         );
+    }
+
+    #[test]
+    fn the_order_between_conversations_is_nobodys_but_no_other_is() {
+        let used = |tag: u64| json!({"used": {"frontend": "f0", "tag": tag}});
+        let base =
+            |name: &str, queue: u16| json!({"vring_base": {"frontend": name, "queue": queue}});
+        let rpc = |id: u64| json!({"rpc": {"id": id}});
+        let (a0, a1, b) = (base("a", 0), base("a", 1), base("b", 0));
+        let recorded = [used(1), a0.clone(), a1.clone(), b.clone(), rpc(1), rpc(2)];
+        let fits = |seen: &[Value]| {
+            let seen = as_recorded(&recorded, seen);
+            compare_step(&[recorded.to_vec()], &seen, "").is_ok()
+        };
+        assert!(fits(&recorded));
+        let late = [used(1), rpc(1), b.clone(), a0.clone(), rpc(2), a1.clone()];
+        assert!(fits(&late), "each conversation is in its order");
+        let (mut a_turned, mut rpc_turned) = (late.clone(), late.clone());
+        a_turned.swap(3, 5);
+        rpc_turned.swap(1, 4);
+        assert!(!fits(&a_turned), "one front-end's answers changed places");
+        assert!(!fits(&rpc_turned), "two RPC answers changed places");
+        let mut ring = late.clone();
+        ring.swap(0, 1);
+        assert!(!fits(&ring), "an answer came before what is in a ring");
+        assert!(!fits(&late[..5]), "one is missing");
+        let more = [&late[..], &[rpc(2)]].concat();
+        assert!(!fits(&more), "one came twice");
     }
 
     #[test]

@@ -62,6 +62,23 @@ pub trait Peer {
         anonymous(addr, len)
     }
 
+    /// Lets it stand still, or go on: what it is sent meanwhile comes to it at once, as stimuli do that follow
+    /// each other without a wait. Asked of a peer that goes on by itself, and of no thread that is stopped.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke.
+    fn hold(&mut self, _still: bool) -> Result<(), PeerError> {
+        Ok(())
+    }
+
+    /// Whether it goes on while the player does nothing, as a process does. Then a machine that lets the
+    /// player wait shifts what was recorded: it comes later, and what is said on two connections comes in
+    /// another order.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// The directory of its sockets: `<S>` in transcripts.
     fn socket_dir(&self) -> &str;
 

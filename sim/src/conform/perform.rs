@@ -8,19 +8,21 @@ use serde_json::{Value, json};
 
 use super::front_end::Step;
 use super::names::feature_bits;
-use super::player::{Awaited, PlayError, Player};
+use super::player::{Awaited, LATE_MAX, PlayError, Player};
 use super::posted::{Chain, Scsi, Tmf};
 use super::request::Draft;
 use super::rpc;
-use super::stimulus::{Kick, Rpc, RpcRaw, RpcUntil, ScsiPace, Start, Stimulus, Timing};
+use super::stimulus::{Kick, Rpc, RpcRaw, RpcUntil, ScsiPace, Start, Stimulus};
 use super::transcript::{BdevSetup, ControllerSetup, Setup};
 use crate::message::{ConnId, VhostUser, VringIndex};
 use crate::wire::scsi::EVENT_SIZE;
 
 /// What a set-up may take.
 const SETUP_LIMIT: Duration = Duration::from_secs(20);
-/// What one answer of a series may take: milliseconds.
-const SERIES_PATIENCE_MS: u64 = 250;
+/// After a set-up it has been silent for so long.
+const SETUP_QUIET: Duration = Duration::from_millis(30);
+/// What one answer of a series may take.
+const SERIES_PATIENCE: Duration = Duration::from_millis(250);
 /// What one answer to a repeated request may take.
 const UNTIL_LIMIT: Duration = Duration::from_secs(10);
 /// Ids of the requests of a set-up begin here: no transcript comes near.
@@ -72,14 +74,7 @@ impl Player<'_> {
                 return Err(format!("set-up: {} does not start", setup.name));
             }
         }
-        self.wait(
-            &[],
-            Timing {
-                nowait: false,
-                patience_ms: 0,
-                quiet_ms: 30,
-            },
-        )
+        self.be_quiet(SETUP_QUIET)
     }
 
     /// Does a stimulus and says what it waits for.
@@ -345,7 +340,12 @@ impl Player<'_> {
             let before = self.seen.len();
             self.offer_scsi(n, scsi, scsi.tag + number)?;
             self.front_ends[n].publish(scsi.queue, self.peer);
-            let until = self.peer.now() + Duration::from_millis(SERIES_PATIENCE_MS);
+            let patience = if self.peer.goes_on() {
+                LATE_MAX
+            } else {
+                SERIES_PATIENCE
+            };
+            let until = self.peer.now() + patience;
             self.run_until(until, |player| player.seen.len() > before)?;
             for mut seen in self.seen.split_off(before) {
                 if let Some(used) = seen.get_mut("used").and_then(Value::as_object_mut) {

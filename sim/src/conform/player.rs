@@ -4,19 +4,28 @@
 //! patience ran out, which is an observation), then until it was quiet. One look goes over the
 //! request queues, the control queue and the event queue of every front-end, then over vhost-user
 //! answers, then over RPC answers.
+//!
+//! # Divergence from the recorder
+//!
+//! A peer that goes on by itself ([`Peer::goes_on`]) is given the time that the machine takes from the
+//! player: what was recorded of a step is waited for, however late it is; stimuli that follow each other at
+//! once come to it at once ([`Peer::hold`]); and the order counts within a conversation and against the
+//! rings, not between conversations ([`as_recorded`]).
 
 use std::time::Duration;
 
 use scenarios::Time;
 use serde_json::{Value, json};
 
-use super::compare::{Difference, compare_step};
+use super::compare::{Difference, as_recorded, compare_step};
 use super::front_end::FrontEnd;
 use super::peer::Peer;
 use super::rpc::Clients;
-use super::stimulus::Timing;
 use super::transcript::{Step, Transcript};
 use crate::message::{Crash, FromTarget};
+
+/// What was recorded has come within this, or is missing, if the peer goes on by itself.
+pub(super) const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// A transcript could not be played on: its file or the peer is to blame, not the target's answers.
 pub type PlayError = String;
@@ -57,6 +66,8 @@ pub struct Player<'a> {
     pub(super) seen: Vec<Value>,
     said: Vec<FromTarget>,
     crashed: bool,
+    /// The peer stands still while more is sent.
+    held: bool,
 }
 
 impl<'a> Player<'a> {
@@ -82,6 +93,7 @@ impl<'a> Player<'a> {
             seen: Vec::new(),
             said: Vec::new(),
             crashed: false,
+            held: false,
         })
     }
 
@@ -96,11 +108,11 @@ impl<'a> Player<'a> {
         for (number, step) in self.transcript.steps.iter().enumerate() {
             self.seen.clear();
             if !self.crashed {
-                self.step(step)
+                self.hold(number)
+                    .and_then(|()| self.step(step))
                     .map_err(|why| format!("line {}: {why}", step.line))?;
             }
-            let compared = compare_step(&step.expected, &self.seen, self.peer.socket_dir());
-            if let Err(difference) = compared {
+            if let Err(difference) = self.compare(step) {
                 return Ok(Some(Mismatch {
                     step: number,
                     difference,
@@ -112,18 +124,78 @@ impl<'a> Player<'a> {
         Ok(None)
     }
 
+    /// Compares what was seen with what was recorded. What a peer that goes on by itself said is put in the
+    /// recorded order first, as far as it may be.
+    fn compare(&mut self, step: &Step) -> Result<(), Difference> {
+        let socket_dir = self.peer.socket_dir();
+        if self.peer.goes_on() {
+            let fits = |seen: &Vec<Value>| compare_step(&step.expected, seen, socket_dir).is_ok();
+            let lists = step.expected.iter();
+            let orders: Vec<_> = lists.map(|list| as_recorded(list, &self.seen)).collect();
+            let order = orders.iter().find(|seen| fits(seen)).or(orders.first());
+            self.seen
+                .clone_from(order.expect("a step has at least one list"));
+        }
+        compare_step(&step.expected, &self.seen, socket_dir)
+    }
+
+    /// Lets a peer that goes on by itself stand still before the first of the stimuli that follow each other at
+    /// once, and go on before one that takes its time.
+    fn hold(&mut self, number: usize) -> Result<(), PlayError> {
+        let [step, next @ ..] = &self.transcript.steps[number..] else {
+            return Ok(());
+        };
+        if step.stimulus.takes_time() {
+            return self.release();
+        }
+        let follows = next.first().is_some_and(|next| !next.stimulus.takes_time());
+        if self.peer.goes_on() && !self.held && step.timing.nowait && follows {
+            self.peer.hold(true).map_err(|error| error.to_string())?;
+            self.held = true;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), PlayError> {
+        if std::mem::take(&mut self.held) {
+            self.peer.hold(false).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), PlayError> {
         let awaited = self.perform(&step.stimulus)?;
         self.pump()?;
         if step.timing.nowait {
             return Ok(());
         }
-        self.wait(&awaited, step.timing)
+        self.release()?;
+        let deadline = self.peer.now() + Duration::from_millis(step.timing.patience_ms);
+        let no_answer = |see: &Value| see.get("no_answer").is_some();
+        let before = |list: &Vec<Value>| list.iter().position(no_answer).unwrap_or(list.len());
+        self.wait_for_late(step.expected.iter().map(before).min())?;
+        self.wait_for_answers(&awaited, deadline, step.timing.patience_ms)?;
+        self.wait_for_late(step.expected.iter().map(Vec::len).min())?;
+        self.be_quiet(Duration::from_millis(step.timing.quiet_ms))
     }
 
-    /// Waits for the answers, then for silence.
-    pub(super) fn wait(&mut self, awaited: &[Awaited], timing: Timing) -> Result<(), PlayError> {
-        let deadline = self.peer.now() + Duration::from_millis(timing.patience_ms);
+    /// Waits until as much has been seen as was recorded, if the peer goes on by itself.
+    fn wait_for_late(&mut self, recorded: Option<usize>) -> Result<(), PlayError> {
+        if !self.peer.goes_on() {
+            return Ok(());
+        }
+        let deadline = self.peer.now() + LATE_MAX;
+        let recorded = recorded.unwrap_or(0);
+        self.run_until(deadline, |player| player.seen.len() >= recorded)
+    }
+
+    /// Waits for the answers, and notes those that have not come.
+    fn wait_for_answers(
+        &mut self,
+        awaited: &[Awaited],
+        deadline: Time,
+        within: u64,
+    ) -> Result<(), PlayError> {
         self.run_until(deadline, |player| player.all_answered(awaited))?;
         if self.crashed {
             return Ok(());
@@ -131,7 +203,6 @@ impl<'a> Player<'a> {
         for one in awaited {
             if !self.is_answered(one) {
                 let name = |n: usize| self.front_ends[n].setup.name.clone();
-                let within = timing.patience_ms;
                 let missing = match one {
                     Awaited::Rpc(id) => json!({"rpc": id, "within_ms": within}),
                     Awaited::Tag(n, tag) => {
@@ -144,20 +215,21 @@ impl<'a> Player<'a> {
                 self.seen.push(json!({ "no_answer": missing }));
             }
         }
-        self.be_quiet(Duration::from_millis(timing.quiet_ms))
+        Ok(())
     }
 
     /// Waits until nothing has been seen for so long.
-    fn be_quiet(&mut self, quiet: Duration) -> Result<(), PlayError> {
+    pub(super) fn be_quiet(&mut self, quiet: Duration) -> Result<(), PlayError> {
         let mut count = self.seen.len();
-        loop {
+        while !self.crashed {
             let until = self.peer.now() + quiet;
             self.run_until(until, |player| player.seen.len() > count)?;
-            if self.crashed || self.seen.len() == count {
-                return Ok(());
+            if self.seen.len() == count {
+                break;
             }
             count = self.seen.len();
         }
+        Ok(())
     }
 
     /// Lets the peer run until `until` or until `enough`, looking at everything as it goes.
@@ -288,6 +360,7 @@ impl<'a> Player<'a> {
             front_end.lose_connection();
         }
         self.clients.lose_all();
+        self.held = false;
         self.said.clear();
         self.crashed = false;
     }

@@ -321,6 +321,19 @@ pub struct Settle {
 }
 
 impl Stimulus {
+    /// Whether carrying it out takes time of its own, or a new process, or stops a thread.
+    pub(super) const fn takes_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Settle(_)
+                | Self::RpcUntil(_)
+                | Self::Scsi(ScsiPace::Series | ScsiPace::Steady, _)
+                | Self::Freeze(_)
+                | Self::Thaw(_)
+                | Self::PeerRestart
+        )
+    }
+
     /// Reads a stimulus.
     pub(super) fn read(kind: &str, body: Map<String, Value>) -> Result<Self, String> {
         let scsi = |pace: ScsiPace, body| -> Result<Self, String> {

@@ -23,6 +23,9 @@ struct Echo {
     memory: Option<Memory>,
     rings: BTreeMap<u16, (u64, u64, u16)>,
     frozen: Vec<String>,
+    goes_on: bool,
+    /// Requests that came while it stood still.
+    still: Option<u32>,
 }
 
 impl Echo {
@@ -35,6 +38,14 @@ impl Echo {
     fn rpc(&mut self, client: crate::message::ClientId, request: &Value) {
         let bytes = match request["method"].as_str() {
             Some("never") => return,
+            Some("together") => match &mut self.still {
+                Some(count) => {
+                    *count += 1;
+                    let result = *count;
+                    format!(r#"{{"id":{},"result":{result}}}"#, request["id"])
+                }
+                None => format!(r#"{{"id":{},"result":0}}"#, request["id"]),
+            },
             Some("die") => {
                 let crash = Crash {
                     signal: "SIGSEGV",
@@ -138,6 +149,15 @@ impl Peer for Echo {
         Ok(())
     }
 
+    fn hold(&mut self, still: bool) -> Result<(), PeerError> {
+        self.still = still.then_some(0);
+        Ok(())
+    }
+
+    fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     fn socket_dir(&self) -> &str {
         "/s"
     }
@@ -150,6 +170,10 @@ impl Peer for Echo {
 const FRONT_END: &str = r#"{"name":"f0","ctrlr":"c","request_queues":1,"ring_size":8,"features":["VERSION_1"],"event_buffers":2"#;
 
 fn outcome(front_end: &str, lines: &[&str]) -> Outcome {
+    outcome_of(Echo::default(), front_end, lines)
+}
+
+fn outcome_of(mut peer: Echo, front_end: &str, lines: &[&str]) -> Outcome {
     let front_ends = if front_end.is_empty() {
         String::new()
     } else {
@@ -159,7 +183,7 @@ fn outcome(front_end: &str, lines: &[&str]) -> Outcome {
         r#"{{"case":"T-X01-a","about":"b","peer":"p","setup":{{"frontends":[{front_ends}]}},"runs":1,"stable":true}}"#
     );
     let text = format!("{header}\n{}\n", lines.join("\n"));
-    conform("x.jsonl", &text, &mut Echo::default()).outcome
+    conform("x.jsonl", &text, &mut peer).outcome
 }
 
 #[track_caller]
@@ -190,6 +214,90 @@ fn an_answer_is_awaited_and_its_absence_noted_after_the_patience() {
             r#"{"see":{"rpc":{"id":3,"result":true}}}"#,
         ],
     );
+}
+
+#[test]
+fn what_a_peer_that_goes_on_says_late_and_crosswise_is_what_was_recorded() {
+    let going = |lines: &[&str]| {
+        let peer = Echo {
+            goes_on: true,
+            ..Echo::default()
+        };
+        outcome_of(peer, " ", lines)
+    };
+    // It answers each of the front-end's messages after 1 ms, and the request after 4 ms.
+    let stop = r#"{"do":{"stop":{"frontend":"f0","queues":[0,1,2,2,2],"nowait":true}}}"#;
+    let ask = r#"{"do":{"rpc":{"id":1,"method":"x","patience_ms":1}}}"#;
+    let base = |queue| {
+        format!(r#"{{"see":{{"vring_base":{{"frontend":"f0","queue":{queue},"base":0}}}}}}"#)
+    };
+    let [base0, base1, base2] = [0, 1, 2].map(base);
+    let answer = r#"{"see":{"rpc":{"id":1,"result":true}}}"#;
+    let bases = [&base0, &base1, &base2, &base2, &base2].map(String::as_str);
+    let recorded = [&[stop, ask][..], &bases, &[answer]].concat();
+    assert!(
+        matches!(going(&recorded), Outcome::Held),
+        "{:#?}",
+        going(&recorded)
+    );
+    let why = differs(" ", &recorded);
+    assert!(
+        why.starts_with("no_answer") || why.contains("got nothing"),
+        "{why}"
+    );
+    let mut wrong = recorded.clone();
+    wrong.swap(2, 3);
+    assert!(
+        matches!(going(&wrong), Outcome::Mismatch(_)),
+        "one conversation's order"
+    );
+    // What does not come is missing, and what was not answered has the patience that it had then.
+    let never = r#"{"do":{"rpc":{"id":2,"method":"never","patience_ms":60}}}"#;
+    let none = r#"{"see":{"no_answer":{"rpc":2,"within_ms":60}}}"#;
+    assert!(matches!(going(&[never, none]), Outcome::Held));
+    let never_answers = r#"{"see":{"rpc":{"id":2,"result":true}}}"#;
+    assert!(matches!(
+        going(&[never, never_answers]),
+        Outcome::Mismatch(_)
+    ));
+}
+
+#[test]
+fn stimuli_that_follow_each_other_at_once_come_to_a_peer_that_goes_on_at_once() {
+    let lines = |results: [u32; 4]| {
+        let asks = [true, true, false, false];
+        let mut lines = Vec::new();
+        for (id, nowait) in (1..).zip(asks) {
+            let nowait = if nowait { r#","nowait":true"# } else { "" };
+            lines.push(format!(
+                r#"{{"do":{{"rpc":{{"id":{id},"method":"together"{nowait}}}}}}}"#
+            ));
+            if !nowait.is_empty() {
+                continue;
+            }
+            let answered = if id == 3 { 1..=3 } else { 4..=4 };
+            lines.extend(answered.map(|id: usize| {
+                format!(
+                    r#"{{"see":{{"rpc":{{"id":{id},"result":{}}}}}}}"#,
+                    results[id - 1]
+                )
+            }));
+        }
+        lines
+    };
+    let play = |goes_on, results| {
+        let peer = Echo {
+            goes_on,
+            ..Echo::default()
+        };
+        let lines = lines(results);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        outcome_of(peer, "", &lines)
+    };
+    let held = play(true, [1, 2, 3, 0]);
+    assert!(matches!(held, Outcome::Held), "{held:#?}");
+    let held = play(false, [0, 0, 0, 0]);
+    assert!(matches!(held, Outcome::Held), "{held:#?}");
 }
 
 #[test]
