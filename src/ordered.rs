@@ -11,7 +11,7 @@ use scenarios::{Action, Ending, Observation, Performed, Seen, Ticket, Time};
 
 /// The longest time between two actions that is kept: what a real target is to do between them takes
 /// less.
-const GAP_MAX: Duration = Duration::from_secs(1);
+pub const GAP_MAX: Duration = Duration::from_secs(1);
 /// What has to come first comes within this, or the point is not enforced: SPDK gives up waiting for an NVMe
 /// controller to go after 10 s (`bdev_nvme_detach_controller`).
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,18 +1,25 @@
 //! Makes a story that breaks a check smaller, while it still breaks it.
 //!
-//! Beats go first, in halves and then one by one; then VMs, disks and waiting. A smaller story takes
-//! another schedule, so each is tried under a few; a story that broke the check under the timed schedule is
+//! Beats go first, in halves and then one by one; then VMs, disks and waiting. Where it does not matter when a
+//! beat comes, it comes when what was before it has come to rest: so it is read, and so it can be imposed on a
+//! target whose time nobody holds still. A smaller story takes another schedule, so each is tried under a few; a story that broke the check under the timed schedule is
 //! only tried under timed ones.
 
 use scenarios::CheckId;
 use scenarios::story::Story;
 use sim::world::Strategy;
 
+use crate::ordered::GAP_MAX;
 use crate::run::RunError;
 use crate::story::{StoryOptions, StoryReport, tell};
 
 /// Schedules that a smaller story is tried under, beside the one that broke the check.
 const SCHEDULES: u64 = 24;
+
+/// Nanoseconds in which everything comes to rest that is not held up: the longest gap that [`Ordered`] keeps.
+///
+/// [`Ordered`]: crate::ordered::Ordered
+const REST: u64 = GAP_MAX.as_nanos() as u64;
 
 /// A smaller story that breaks `check`, and the options under which it does.
 ///
@@ -56,7 +63,8 @@ enum Change {
     DropVm(usize),
     DropDisk(usize),
     AwaitBoot(usize),
-    NoGap(usize),
+    /// Comes so many nanoseconds after the beat before.
+    Gap(usize, u64),
     Awaited(usize),
 }
 
@@ -70,7 +78,7 @@ impl Change {
                 story.disks.remove(n);
             }
             Self::AwaitBoot(n) if n < story.vms.len() => story.vms[n].awaited = true,
-            Self::NoGap(n) => story.beats[n].after = 0,
+            Self::Gap(n, after) => story.beats[n].after = after,
             Self::Awaited(n) => story.beats[n].awaited = true,
             Self::DropVm(_) | Self::DropDisk(_) | Self::AwaitBoot(_) => {}
         }
@@ -86,7 +94,8 @@ fn simpler(story: &Story) -> Vec<Change> {
         .chain(disks.map(Change::DropDisk))
         .chain(vms.map(Change::AwaitBoot))
         .chain(beats.clone().map(Change::Awaited))
-        .chain(beats.map(Change::NoGap))
+        .chain(beats.clone().map(|beat| Change::Gap(beat, 0)))
+        .chain(beats.map(|beat| Change::Gap(beat, REST)))
         .collect()
 }
 
@@ -135,5 +144,20 @@ mod tests {
         assert!(story.beats.len() < before);
         let report = tell(&story, options).expect("it can be told");
         assert!(report.violated().any(|broken| broken.id == check));
+    }
+
+    #[test]
+    fn where_time_does_not_matter_everything_comes_to_rest_first() {
+        let options = StoryOptions {
+            deviations: Deviations::INTENDED.with(Deviation::TmfNullLun),
+            strategy: Strategy::Timed,
+            ..StoryOptions::intended(8010)
+        };
+        let (story, _) = shrink(drawn(8010), options, CheckId::I11).expect("it can be told");
+        assert!(!story.beats.is_empty());
+        assert!(
+            story.beats.iter().all(|beat| beat.after == REST),
+            "{story:?}"
+        );
     }
 }
