@@ -2,8 +2,8 @@
 //! peers` (madsim is only there under that flag).
 //!
 //! With sleeps: madsim (tasks and channels), tokio (one thread, paused clock), turmoil (TCP, one client
-//! host). Without: shuttle (random, threads and channels), where only the scheduler's choice orders
-//! things. All cases of a round run in one process, one after the other; a ratio is the median of the
+//! host). Without: shuttle (random, threads and its mpsc channels), where only the scheduler's choice orders
+//! things; with sleeps of no time, in which this engine takes a turn more, there is no bound. All cases of a round run in one process, one after the other; a ratio is the median of the
 //! rounds' ratios.
 
 #[path = "../../support/cpu.rs"]
@@ -12,7 +12,7 @@ mod cpu;
 use std::time::Duration;
 
 use cpu::{per_unit, spread};
-use peers::{EXCHANGES, PRODUCERS, Xoshiro, answer, run};
+use peers::{EXCHANGES, PRODUCERS, Sleeps, Xoshiro, answer, run};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc as queue, oneshot};
 
@@ -22,7 +22,7 @@ const ALL: u64 = PRODUCERS * EXCHANGES;
 /// A case: its name, what runs it once, runs a sample, and how often this engine must go into it.
 struct Case {
     name: &'static str,
-    sleeps: bool,
+    sleeps: Sleeps,
     runs: u64,
     must: f64,
     run: fn(u64),
@@ -32,83 +32,97 @@ const CASES: &[Case] = &[
     #[cfg(madsim)]
     Case {
         name: "madsim, tasks and channels",
-        sleeps: true,
+        sleeps: Sleeps::Long,
         runs: 40,
         must: 5.0,
         run: on_madsim,
     },
     Case {
         name: "tokio, paused clock",
-        sleeps: true,
+        sleeps: Sleeps::Long,
         runs: 40,
         must: 5.0,
         run: on_tokio,
     },
     Case {
         name: "turmoil, TCP",
-        sleeps: true,
+        sleeps: Sleeps::Long,
         runs: 6,
         must: 35.0,
         run: on_turmoil,
     },
     Case {
         name: "shuttle, threads",
-        sleeps: false,
+        sleeps: Sleeps::Never,
         runs: 60,
         must: 8.0,
         run: on_shuttle,
     },
+    Case {
+        name: "shuttle, beside sleeps of no time",
+        sleeps: Sleeps::Zero,
+        runs: 60,
+        must: 0.0,
+        run: on_shuttle,
+    },
+];
+
+/// This engine's cases.
+const OURS: [(Sleeps, &str); 3] = [
+    (Sleeps::Long, "this engine, with sleeps"),
+    (Sleeps::Never, "this engine, without"),
+    (Sleeps::Zero, "this engine, sleeps of no time"),
 ];
 
 fn main() {
-    let engine = |sleeps: bool| {
-        move |seed: u64| {
-            std::hint::black_box(run(seed, sleeps));
-        }
-    };
     let sample = |runs: u64, round: usize, work: &dyn Fn(u64)| {
         per_unit(&mut || {
             (0..runs).for_each(|n| work(round as u64 * runs + n));
             runs * ALL
         })
     };
-    let mut ours = [Vec::new(), Vec::new()];
+    let mut ours = OURS.map(|_| Vec::new());
     let mut theirs = vec![Vec::new(); CASES.len()];
     let mut ratios = vec![Vec::new(); CASES.len()];
     for round in 0..=ROUNDS {
-        let here = [true, false].map(|sleeps| sample(400, round, &engine(sleeps)));
+        let here = OURS.map(|(sleeps, _)| {
+            sample(400, round, &|seed| {
+                std::hint::black_box(run(seed, sleeps));
+            })
+        });
         for (n, case) in CASES.iter().enumerate() {
             let there = sample(case.runs, round, &|seed| (case.run)(seed));
             // The first round warms up.
             if round > 0 {
+                let mine = OURS.iter().position(|(sleeps, _)| *sleeps == case.sleeps);
                 theirs[n].push(there);
-                ratios[n].push(there / here[usize::from(!case.sleeps)]);
+                ratios[n].push(there / here[mine.expect("each kind is measured")]);
             }
         }
         if round > 0 {
-            ours[0].push(here[0]);
-            ours[1].push(here[1]);
+            ours.iter_mut()
+                .zip(here)
+                .for_each(|(all, here)| all.push(here));
         }
     }
     if !cfg!(madsim) {
         println!("without madsim: it needs RUSTFLAGS='--cfg madsim'");
     }
     println!("ns of CPU an exchange, {ROUNDS} rounds after one to warm up: median (least..most)");
-    for (name, samples) in ["this engine, with sleeps", "this engine, without"]
-        .iter()
-        .zip(&ours)
-    {
+    for ((_, name), samples) in OURS.iter().zip(&ours) {
         let (least, median, most) = spread(samples);
-        println!("{name:32} {median:8.1} ({least:.1}..{most:.1})");
+        println!("{name:34} {median:8.1} ({least:.1}..{most:.1})");
     }
     for (n, case) in CASES.iter().enumerate() {
         let (least, median, most) = spread(&theirs[n]);
         let (_, ratio, _) = spread(&ratios[n]);
         let (name, must) = (case.name, case.must);
-        let met = if ratio >= must { "met" } else { "NOT met" };
-        println!(
-            "{name:32} {median:8.1} ({least:.1}..{most:.1})  {ratio:6.1} x, must {must} x: {met}"
-        );
+        let bound = match must {
+            0.0 => "no bound".to_owned(),
+            _ if ratio >= must => format!("must {must} x: met"),
+            _ => format!("must {must} x: NOT met"),
+        };
+        println!("{name:34} {median:8.1} ({least:.1}..{most:.1})  {ratio:6.1} x, {bound}");
     }
 }
 

@@ -1,16 +1,17 @@
-//! A toy workload on the simulator's own engine: its schedule, strategies, ends and hashes.
+//! A toy workload on the simulator's own engine: its schedule, strategies, ends and trace hash.
 //!
 //! Four producers and a server with one queue. A producer, a hundred times: sleeps 0 to 9 ms of virtual
 //! time, asks, and checks the answer; the server takes 0 to 1 ms for each. 400 exchanges in all, of four
 //! turns each: the producer wakes and asks, the server takes the question, wakes and answers, the producer
 //! gets the answer. Without sleeps, only the scheduler's choice orders things, and the server, which then
-//! has nothing to wake from, answers in the turn in which it takes the question: three turns.
-//! `benches/toy.rs` has it on other simulators.
+//! has nothing to wake from, answers in the turn in which it takes the question: three turns, as state
+//! machines on a bare list take them, where shuttle's threads and channels have five scheduling points.
+//! With sleeps of no time there are four again. `benches/toy.rs` has it on other simulators.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
-use scenarios::Time;
+use scenarios::{Seen, Time};
 use sim::end::Took;
 use sim::world::{RunHash, Schedule, Strategy};
 use sim::{ActorId, Cx, Dice, End, When};
@@ -19,6 +20,28 @@ use sim::{ActorId, Cx, Dice, End, When};
 pub const PRODUCERS: u64 = 4;
 /// Exchanges of each.
 pub const EXCHANGES: u64 = 100;
+/// How long everybody sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleeps {
+    /// Milliseconds, by virtual time.
+    Long,
+    /// No time, but to sleep and to wake are turns.
+    Zero,
+    /// Nobody does.
+    Never,
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The hash of all turns.
+    pub hash: u64,
+    /// Nanoseconds of virtual time.
+    pub time: u64,
+    /// Turns taken.
+    pub turns: u64,
+}
+
 /// Nanoseconds of a millisecond.
 const MS: u64 = 1_000_000;
 
@@ -99,7 +122,7 @@ struct Producer {
 struct Producers {
     all: Vec<Producer>,
     changed: u64,
-    sleeps: bool,
+    sleeps: Sleeps,
 }
 
 impl End for Producers {
@@ -133,7 +156,7 @@ impl End for Producers {
             assert_eq!(payload, answer(producer.payload), "a wrong answer");
             producer.when = if producer.asked == EXCHANGES {
                 When::Blocked
-            } else if self.sleeps {
+            } else if self.sleeps == Sleeps::Long {
                 When::At(Time(cx.now.0 + producer.draws.ms(9) * MS))
             } else {
                 When::At(cx.now)
@@ -161,7 +184,7 @@ struct Server {
     draws: Xoshiro,
     when: When,
     touched: bool,
-    sleeps: bool,
+    sleeps: Sleeps,
 }
 
 impl End for Server {
@@ -193,8 +216,12 @@ impl End for Server {
         self.touched = true;
         if self.serving.is_none() {
             self.serving = self.queue.pop_front();
-            if self.sleeps {
-                let takes = self.draws.ms(1) * MS;
+            let takes = match self.sleeps {
+                Sleeps::Long => Some(self.draws.ms(1) * MS),
+                Sleeps::Zero => Some(0),
+                Sleeps::Never => None,
+            };
+            if let Some(takes) = takes {
                 self.when = When::At(Time(cx.now.0 + takes));
                 return ToyTurn(16, self.queue.len() as u64);
             }
@@ -217,10 +244,14 @@ impl End for Server {
 }
 
 /// The producers and the server, before anything has happened.
-fn ends(seed: u64, sleeps: bool) -> (Producers, Server) {
+fn ends(seed: u64, sleeps: Sleeps) -> (Producers, Server) {
     let all = (0..PRODUCERS).map(|producer| {
         let mut draws = Xoshiro::new(seed, producer);
-        let first = if sleeps { draws.ms(9) * MS } else { 0 };
+        let first = if sleeps == Sleeps::Long {
+            draws.ms(9) * MS
+        } else {
+            0
+        };
         let when = When::At(Time(first));
         Producer {
             draws,
@@ -256,14 +287,47 @@ fn refresh(end: &mut impl End, first: usize, schedule: &mut Schedule) {
     }
 }
 
-/// Runs the workload with `seed`: the hash of all turns, and the virtual time at the end.
+/// An end takes a turn; what comes of it is appended to `out`.
+fn turn<E: End<Turn = ToyTurn>>(
+    end: &mut E,
+    actor: usize,
+    now: Time,
+    dice: &mut Dice,
+    (out, saw): (&mut Vec<E::Out>, &mut Vec<Seen>),
+) -> [u64; 3] {
+    let mut cx = Cx {
+        now,
+        dice,
+        out,
+        saw,
+    };
+    end.turn(ActorId(actor as u8), &mut cx).words()
+}
+
+/// What came of a turn goes straight to the other end, as in the world.
+fn hand_over<E: End>(
+    messages: &mut Vec<E::In>,
+    to: &mut E,
+    first: usize,
+    now: Time,
+    schedule: &mut Schedule,
+) {
+    if !messages.is_empty() {
+        messages
+            .drain(..)
+            .for_each(|message| to.input(now, message));
+        refresh(to, first, schedule);
+    }
+}
+
+/// Runs the workload with `seed`.
 ///
 /// # Panics
 ///
 /// If an answer is wrong, or not all exchanges were made.
 #[must_use]
-pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
-    let mut strategy = if sleeps {
+pub fn run(seed: u64, sleeps: Sleeps) -> Ran {
+    let mut strategy = if sleeps == Sleeps::Long {
         Strategy::Timed
     } else {
         Strategy::random(seed)
@@ -273,64 +337,38 @@ pub fn run(seed: u64, sleeps: bool) -> (u64, u64) {
     schedule.add(PRODUCERS as usize + 1);
     refresh(&mut producers, 0, &mut schedule);
     let mut dice = Dice::new(seed, 1);
-    let (mut hash, mut now) = (RunHash::default(), Time::ZERO);
+    let (mut hash, mut now, mut turns) = (RunHash::default(), Time::ZERO, 0);
     let (mut questions, mut answers, mut saw) = (Vec::new(), Vec::new(), Vec::new());
-    let server_actor = PRODUCERS as usize;
+    let served = PRODUCERS as usize;
     while let Some((actor, ready)) = strategy.next(&mut schedule, now, Time::NEVER) {
         now = now.max(ready);
         schedule.went(actor);
-        let (dice, saw) = (&mut dice, &mut saw);
-        // What came of the turn goes straight to the other end, as in the world.
-        let words = if actor == server_actor {
-            let out = &mut answers;
-            let turn = server.turn(
-                ActorId(0),
-                &mut Cx {
-                    now,
-                    dice,
-                    out,
-                    saw,
-                },
-            );
-            refresh(&mut server, server_actor, &mut schedule);
-            if !answers.is_empty() {
-                answers
-                    .iter()
-                    .for_each(|answer| producers.input(now, *answer));
-                answers.clear();
-                refresh(&mut producers, 0, &mut schedule);
-            }
-            turn.words()
+        let words = if actor == served {
+            let to = (&mut answers, &mut saw);
+            let words = turn(&mut server, 0, now, &mut dice, to);
+            refresh(&mut server, served, &mut schedule);
+            hand_over(&mut answers, &mut producers, 0, now, &mut schedule);
+            words
         } else {
-            let id = ActorId(actor as u8);
-            let out = &mut questions;
-            let turn = producers.turn(
-                id,
-                &mut Cx {
-                    now,
-                    dice,
-                    out,
-                    saw,
-                },
-            );
+            let to = (&mut questions, &mut saw);
+            let words = turn(&mut producers, actor, now, &mut dice, to);
             refresh(&mut producers, 0, &mut schedule);
-            if !questions.is_empty() {
-                questions
-                    .iter()
-                    .for_each(|question| server.input(now, *question));
-                questions.clear();
-                refresh(&mut server, server_actor, &mut schedule);
-            }
-            turn.words()
+            hand_over(&mut questions, &mut server, served, now, &mut schedule);
+            words
         };
         hash.fold_turn((actor as u64) << 56 ^ now.0, words);
+        turns += 1;
     }
     let made = producers
         .all
         .iter()
         .all(|producer| producer.asked == EXCHANGES);
     assert!(made, "all exchanges are made");
-    (hash.value(), now.0)
+    Ran {
+        hash: hash.value(),
+        time: now.0,
+        turns,
+    }
 }
 
 #[cfg(test)]
@@ -339,11 +377,13 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_run_and_another_is_another() {
-        for sleeps in [false, true] {
-            assert_eq!(run(7, sleeps), run(7, sleeps));
-            assert_ne!(run(7, sleeps).0, run(8, sleeps).0);
+        for (sleeps, turns) in [(Sleeps::Long, 4), (Sleeps::Zero, 4), (Sleeps::Never, 3)] {
+            let ran = run(7, sleeps);
+            assert_eq!(ran, run(7, sleeps));
+            assert_ne!(ran.hash, run(8, sleeps).hash);
+            assert_eq!(ran.turns, turns * PRODUCERS * EXCHANGES, "{sleeps:?}");
         }
-        let (_, time) = run(7, true);
+        let time = run(7, Sleeps::Long).time;
         assert!((300..1_200).contains(&(time / MS)), "{time} ns");
     }
 }
