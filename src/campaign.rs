@@ -16,9 +16,9 @@ use scenarios::report::row_line;
 use crate::cli::{Format, RunArguments};
 use crate::junit::Junit;
 use crate::lookup::Target;
-use crate::output::{Stop, print, tell};
+use crate::output::{Printer, Stop, tell};
 use crate::progress::Progress;
-use crate::run_command::{json_lines, keep};
+use crate::run_command::{json_lines, keep, printer};
 
 /// What is kept of a seed.
 struct Seed {
@@ -59,6 +59,7 @@ pub fn run(
     options: &(dyn Fn(&Target, u64) -> RunOptions + Sync),
     arguments: &RunArguments,
 ) -> Result<u8, Stop> {
+    let mut out = printer(arguments);
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let (send, receive) = mpsc::channel();
@@ -78,11 +79,11 @@ pub fn run(
             });
         }
         drop(send);
-        let sum = gather(targets.len(), &seeds, &receive);
+        let sum = gather(targets.len(), &seeds, &receive, &mut out);
         stop.store(true, Ordering::Relaxed);
         sum
     })?;
-    summary(targets, &sum, arguments)?;
+    out.print(&summary(targets, &sum, arguments))?;
     let mut kept = match &arguments.junit {
         Some(path) => std::mem::take(&mut sum.junit).write(path),
         None => Ok(()),
@@ -99,10 +100,10 @@ pub fn run(
     }
     if let Some((target, seed)) = sum.failed {
         let target = &targets[target];
-        kept = kept.and(keep(target, &options(target, seed), arguments));
+        kept = kept.and(keep(target, &options(target, seed), arguments, &mut out));
     }
     kept?;
-    Ok(sum.verdict.exit())
+    out.end(sum.verdict.exit())
 }
 
 /// Takes in what workers send, and prints it in order of the seeds.
@@ -110,6 +111,7 @@ fn gather(
     plans: usize,
     seeds: &Range<u64>,
     receive: &mpsc::Receiver<(u64, Result<Seed, Stop>)>,
+    out: &mut Printer,
 ) -> Result<Sum, Stop> {
     let mut sum = Sum {
         seeds: 0,
@@ -133,7 +135,7 @@ fn gather(
             if seed.interrupted {
                 continue;
             }
-            print(&seed.text)?;
+            out.print(&seed.text)?;
             sum.junit.append(seed.junit);
             sum.failed = sum.failed.or(seed.failed.map(|target| (target, number)));
             sum.seeds += 1;
@@ -207,9 +209,9 @@ fn one(
     Ok(kept)
 }
 
-fn summary(targets: &[Target], sum: &Sum, arguments: &RunArguments) -> Result<(), Stop> {
+fn summary(targets: &[Target], sum: &Sum, arguments: &RunArguments) -> String {
     if arguments.format == Format::Json {
-        return Ok(());
+        return String::new();
     }
     let Sum {
         seeds, cases, open, ..
@@ -230,5 +232,5 @@ fn summary(targets: &[Target], sum: &Sum, arguments: &RunArguments) -> Result<()
             "\nto repeat the first that did not pass:\n{command}\n"
         ));
     }
-    print(&text)
+    text
 }

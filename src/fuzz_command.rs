@@ -7,7 +7,7 @@ use plugfest::{Failure, Property};
 use scenarios::report::shell_quoted;
 
 use crate::cli::FuzzArguments;
-use crate::output::{Stop, can_be_written, print, write_whole};
+use crate::output::{Printer, Stop, can_be_written, print, write_whole};
 use crate::progress::Progress;
 use crate::target_arguments::note_repeated;
 
@@ -42,13 +42,15 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
         "stories of seeds {first}..{}\n",
         property.seeds.end
     ))?;
+    // What is found from now on is written down, whoever reads.
+    let mut out = Printer::new(true);
     let mut printed = Ok(());
     let mut progress = Some(Progress::new(arguments.stories, "stories"));
     let result = property.check_with(&mut |hunt| match hunt {
         Hunt::Broken { seed, check } => {
             // How many smaller ones are tried is not known before.
             progress.take().into_iter().for_each(Progress::finish);
-            printed = print(&format!("seed {seed} breaks {check}; making it smaller\n"));
+            printed = out.print(&format!("seed {seed} breaks {check}; making it smaller\n"));
         }
         Hunt::Told(told) => {
             if let Some(progress) = &mut progress {
@@ -60,20 +62,20 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
     printed?;
     match result {
         Ok(told) => {
-            print(&format!("{}: no check was broken\n", count(told)))?;
-            Ok(EXIT_HELD)
+            out.print(&format!("{}: no check was broken\n", count(told)))?;
+            out.end(EXIT_HELD)
         }
         Err(Failure::Interrupted(told)) => {
             let told = count(told);
-            print(&format!("interrupted: {told}, no check was broken\n"))?;
-            Ok(EXIT_INTERRUPTED)
+            out.print(&format!("interrupted: {told}, no check was broken\n"))?;
+            out.end(EXIT_INTERRUPTED)
         }
-        Err(failure) => found(arguments, &failure),
+        Err(failure) => found(arguments, &failure, out),
     }
 }
 
 /// Writes a violation down, and prints it.
-fn found(arguments: &FuzzArguments, failure: &Failure) -> Result<u8, Stop> {
+fn found(arguments: &FuzzArguments, failure: &Failure, mut out: Printer) -> Result<u8, Stop> {
     let Failure::Violated { seed, check, repro } = failure else {
         return Err(Stop::error(failure));
     };
@@ -82,11 +84,11 @@ fn found(arguments: &FuzzArguments, failure: &Failure) -> Result<u8, Stop> {
         None => PathBuf::from(format!("plugfest-{check}-{seed}.json")),
     };
     // Whatever becomes of the file, the finding is told.
-    print(&failure.to_string())?;
+    out.print(&failure.to_string())?;
     write_whole(&path, repro.text().as_bytes())?;
     let path = path.display().to_string();
-    print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))?;
-    Ok(EXIT_FAILED)
+    out.print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))?;
+    out.end(EXIT_FAILED)
 }
 
 fn count(told: Told) -> String {

@@ -28,7 +28,7 @@ pub fn read_text(path: &Path, what: &str) -> Result<String, String> {
 /// It cannot be read, is no regular file, or is longer than 64 MiB.
 pub fn read_bytes(path: &Path, what: &str) -> Result<Vec<u8>, String> {
     // Before it is opened: to open a pipe waits for somebody who writes, and Ctrl-C does not end that.
-    let kind = fs::metadata(path).map_err(|error| error.to_string())?;
+    let kind = fs::metadata(path).map_err(|error| format!("{error}\n  = expected {what}"))?;
     if let Some(other) = irregular(kind.file_type()) {
         return Err(format!(
             "it is {other}\n  = expected {what}, a regular file"

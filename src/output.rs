@@ -3,7 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// Why a command stops before its end.
 #[derive(Debug)]
@@ -26,7 +30,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
     let wrong = |error| Stop::Error(format!("cannot write {}: {error}", path.display()));
     // A device is no file that could be replaced.
     if path.exists() && !path.is_file() {
-        return std::fs::write(path, bytes).map_err(wrong);
+        let written = create(path).and_then(|mut file| file.write_all(bytes));
+        return written.map_err(wrong);
     }
     let part = part(path);
     let written = File::create(&part).and_then(|mut file| {
@@ -39,6 +44,29 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
         let _ = std::fs::remove_file(&part);
         wrong(error)
     })
+}
+
+/// Opens a file to write it anew. A pipe has to have its reader: nobody knows how long one would be waited for.
+///
+/// # Errors
+///
+/// The file cannot be opened, or is a pipe that nobody reads.
+pub fn create(path: &Path) -> io::Result<File> {
+    let is_pipe = std::fs::metadata(path).is_ok_and(|what| what.file_type().is_fifo());
+    if !is_pipe {
+        return File::create(path);
+    }
+    let mut at_once = File::options();
+    at_once.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = at_once.open(path).map_err(|error| {
+        if error.raw_os_error() == Some(Errno::ENXIO as i32) {
+            io::Error::other("it is a pipe that nobody reads")
+        } else {
+            error
+        }
+    })?;
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(file)
 }
 
 /// Where a file is written until it is whole.
@@ -82,6 +110,47 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     match (place(one), place(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
+    }
+}
+
+/// Standard output of a command that writes files, too: they are written whatever becomes of it.
+#[derive(Debug)]
+pub struct Printer {
+    /// There are files.
+    goes_on: bool,
+    failed: Option<Stop>,
+}
+
+impl Printer {
+    /// Nothing is printed yet; `goes_on` if there are files to write.
+    pub const fn new(goes_on: bool) -> Self {
+        Self {
+            goes_on,
+            failed: None,
+        }
+    }
+
+    /// As [`print`], but if the command goes on, an error is kept and nothing more printed.
+    pub fn print(&mut self, text: &str) -> Result<(), Stop> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        match print(text) {
+            Err(stop) if self.goes_on => {
+                self.failed = Some(stop);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The exit status of a command that came to `exit`; or the error that was kept.
+    pub fn end(self, exit: u8) -> Result<u8, Stop> {
+        match self.failed {
+            Some(error @ Stop::Error(_)) => Err(error),
+            // The files tell what nobody read.
+            Some(Stop::NobodyReads) | None => Ok(exit),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, run_with};
 use scenarios::report::{case_json, progress_line, render_partial, shell_quoted};
@@ -15,7 +16,7 @@ use crate::campaign;
 use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Stop, can_be_written, is_same_file, print, tell, write_whole};
+use crate::output::{Printer, Stop, can_be_written, create, is_same_file, tell, write_whole};
 use crate::target_arguments::{TargetWord, note_repeated};
 
 /// Carries out what the arguments name.
@@ -57,36 +58,47 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     one_plan_a_file("--turns", arguments.turns.as_deref(), &targets)?;
     let mut reports = Vec::new();
     let mut kept = Ok(());
+    let mut out = printer(arguments);
     for target in &targets {
         if asked() {
             break;
         }
         let options = options(target, arguments.seed);
-        let report = one(target, &options, arguments)?;
+        let (report, written) = one(target, &options, arguments, &mut out)?;
+        // What was found shall not get lost beside what cannot be written.
+        kept = kept.and(written);
         let unkept = reports
             .iter()
             .all(|kept: &Report| kept.verdict() != Verdict::Failed);
         if report.verdict() == Verdict::Failed && unkept {
-            kept = keep(target, &options, arguments);
+            kept = kept.and(keep(target, &options, arguments, &mut out));
         }
         reports.push(report);
     }
     if arguments.format == Format::Text && !reports.is_empty() {
-        print(&render_partial(
-            &reports,
-            cases_of(&targets[reports.len()..]),
-        ))?;
+        let left = cases_of(&targets[reports.len()..]);
+        out.print(&render_partial(&reports, left))?;
     }
     if let Some(path) = &arguments.junit {
         let mut junit = Junit::default();
         reports.iter().for_each(|report| junit.add(report));
-        // What was found shall not get lost beside what cannot be written.
-        kept = junit.write(path).and(kept);
+        kept = kept.and(junit.write(path));
     }
     kept?;
     let verdict = reports.iter().map(Report::verdict).max();
     let verdict = verdict.max(cut_short(&reports, &targets));
-    Ok(verdict.unwrap_or(Verdict::Failed).exit())
+    out.end(verdict.unwrap_or(Verdict::Failed).exit())
+}
+
+/// Standard output; if there are files to write beside it, they are written in any case.
+pub fn printer(arguments: &RunArguments) -> Printer {
+    let files = [
+        &arguments.junit,
+        &arguments.repro,
+        &arguments.trace,
+        &arguments.turns,
+    ];
+    Printer::new(files.iter().any(|file| file.is_some()))
 }
 
 /// If somebody wanted it to end before all cases were begun: says how many were.
@@ -193,40 +205,53 @@ fn apart(arguments: &RunArguments, targets: &[Target]) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Carries out one plan with one seed, and prints what there is to say on the way.
-fn one(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Result<Report, Stop> {
+/// Carries out one plan with one seed, and prints what there is to say on the way; says whether the trace and
+/// the turns could be written.
+fn one(
+    target: &Target,
+    options: &RunOptions,
+    arguments: &RunArguments,
+    out: &mut Printer,
+) -> Result<(Report, Result<(), Stop>), Stop> {
     let mut printed = Ok(());
     let mut tell = |progress: &Progress<'_>| {
         if arguments.format == Format::Text && printed.is_ok() {
-            printed = print(&progress_line(&target.plan.name, progress));
+            printed = out.print(&progress_line(&target.plan.name, progress));
         }
     };
     let mut trace = arguments.trace.as_deref().map(Sink::create).transpose()?;
     let turns = arguments.turns.as_deref().map(Sink::create).transpose()?;
+    let faults = [&trace, &turns].map(|sink| sink.as_ref().map(|sink| sink.fault.clone()));
     let outputs = Outputs {
         trace: trace.as_mut().map(|sink| sink as &mut dyn Write),
         turns: turns.map(|sink| Box::new(sink) as Box<dyn Write + Send>),
     };
     let report = run_with(&target.plan, options, &mut tell, outputs);
-    // A trace that cannot be written looks like a lost testbed to the run: this is the cause.
-    trace.map_or(Ok(()), Sink::finish)?;
+    // What is left of it is written when it goes.
+    drop(trace);
+    let written = faults.iter().flatten().try_for_each(Fault::result);
     let report = report.map_err(Stop::error)?;
     printed?;
     if arguments.format == Format::Json {
-        print(&json_lines(&report))?;
+        out.print(&json_lines(&report))?;
     }
-    Ok(report)
+    Ok((report, written))
 }
 
 /// Writes a run that failed down, if that is asked for.
-pub fn keep(target: &Target, options: &RunOptions, arguments: &RunArguments) -> Result<(), Stop> {
+pub fn keep(
+    target: &Target,
+    options: &RunOptions,
+    arguments: &RunArguments,
+    out: &mut Printer,
+) -> Result<(), Stop> {
     let Some(path) = &arguments.repro else {
         return Ok(());
     };
     let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
     write_whole(path, repro.text().as_bytes())?;
     let path = path.display().to_string();
-    print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))
+    out.print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))
 }
 
 /// That an output file is asked for with one plan only.
@@ -247,38 +272,37 @@ pub fn json_lines(report: &Report) -> String {
         .collect()
 }
 
-/// A file that remembers why it could not be written.
+/// A file that is written as long as it can be: what is wrong with it is told at the end, and is no reason to
+/// end a run.
 struct Sink {
-    path: PathBuf,
     file: BufWriter<File>,
-    failed: Option<io::Error>,
+    fault: Fault,
 }
 
-impl Sink {
-    fn create(path: &Path) -> Result<Self, Stop> {
-        let file = File::create(path).map_err(|error| unwritable(path, &error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file: BufWriter::new(file),
-            failed: None,
-        })
+/// Why a file could not be written, if it could not.
+#[derive(Clone)]
+struct Fault {
+    path: PathBuf,
+    first: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Fault {
+    fn note(&self, error: io::Error) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
     }
 
-    fn finish(mut self) -> Result<(), Stop> {
-        let flushed = self.file.flush();
-        match self.failed.or(flushed.err()) {
-            Some(error) => Err(unwritable(&self.path, &error)),
+    fn is_noted(&self) -> bool {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.is_some()
+    }
+
+    fn result(&self) -> Result<(), Stop> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*first {
+            Some(error) => Err(unwritable(&self.path, error)),
             None => Ok(()),
         }
-    }
-
-    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        result.map_err(|error| {
-            let named = format!("{}: {error}", self.path.display());
-            let copy = io::Error::new(error.kind(), named);
-            self.failed.get_or_insert(error);
-            copy
-        })
     }
 }
 
@@ -286,14 +310,43 @@ fn unwritable(path: &Path, error: &io::Error) -> Stop {
     Stop::Error(format!("cannot write {}: {error}", path.display()))
 }
 
+impl Sink {
+    fn create(path: &Path) -> Result<Self, Stop> {
+        let file = create(path).map_err(|error| unwritable(path, &error))?;
+        let fault = Fault {
+            path: path.to_owned(),
+            first: Arc::default(),
+        };
+        Ok(Self {
+            file: BufWriter::new(file),
+            fault,
+        })
+    }
+}
+
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.file.write(bytes);
-        self.keep(result)
+        if !self.fault.is_noted() {
+            self.file
+                .write_all(bytes)
+                .unwrap_or_else(|error| self.fault.note(error));
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let result = self.file.flush();
-        self.keep(result)
+        if !self.fault.is_noted() {
+            self.file
+                .flush()
+                .unwrap_or_else(|error| self.fault.note(error));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // It notes what is wrong.
+        let _ = self.flush();
     }
 }
