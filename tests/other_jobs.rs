@@ -5,11 +5,16 @@ use std::process::Command;
 
 /// Exit status and report of the first case of `hotattach` with a job of these options.
 fn run(name: &str, options: &str) -> (Option<i32>, String) {
+    run_case("hotattach/1", name, options)
+}
+
+/// The same of any case.
+fn run_case(case: &str, name: &str, options: &str) -> (Option<i32>, String) {
     let job = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.fio"));
     let text = format!("[global]\nioengine=libaio\ndirect=1\nbs=4k\n{options}\n");
     std::fs::write(&job, text).expect("a job file");
     let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["run", "hotattach/1", "--volume", "quick", "--job"])
+        .args(["run", case, "--volume", "quick", "--job"])
         .arg(&job)
         .output()
         .expect("plugfest starts");
@@ -91,6 +96,10 @@ fn a_job_that_can_spoil_itself_is_said_to_once_and_no_other() {
         let hint = format!("; this job can do that by itself ({doubt}): check I2 says whether");
         assert_eq!(said.matches(&hint).count(), 1, "{name}: {said}");
     }
+    // The fios of this case run in lanes.
+    let options = "rw=randrw\nverify=md5\nnumjobs=2\niodepth=16";
+    let (_, said) = run_case("hotplug/1", "spoilt_in_lanes", options);
+    assert!(said.contains("by itself (numjobs=2: "), "{said}");
     // Nothing of that is said of another error, or of another job.
     for options in [
         "rw=randrw\nbs=1000\nverify=md5\nnumjobs=2",

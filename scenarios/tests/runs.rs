@@ -188,6 +188,22 @@ fn a_case_that_had_ended_keeps_its_verdict_when_the_testbed_is_lost() {
 }
 
 #[test]
+fn a_case_that_did_not_begin_says_so() {
+    let (text, report) = reported(&[Quirk::BreaksSoon]);
+    assert!(
+        text.contains("\n0 of 2 cases passed, 1 inconclusive, 1 did not begin\n"),
+        "{text}"
+    );
+    let row = case_json(&report, &report.rows[1]);
+    assert_eq!(row["verdict"], "inconclusive");
+    assert_eq!(row["reason"], "it did not begin");
+    assert_eq!(
+        case_json(&report, &report.rows[0])["reason"],
+        serde_json::Value::Null
+    );
+}
+
+#[test]
 fn a_detach_that_comes_too_late_for_a_guest_says_nothing() {
     let (text, report) = reported(&[Quirk::ClockMissed, Quirk::FioNotices(false)]);
     assert_eq!(report.verdict(), Verdict::Inconclusive, "{text}");

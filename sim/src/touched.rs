@@ -191,6 +191,14 @@ mod tests {
             .expect("mapped");
         assert!(touched.bitmap().ever().eq([0, 1, 2, 3, 255]));
         assert_eq!(taken(), [3]);
+        // One that begins in a page that is marked already.
+        memory
+            .write_obj(7_u32, GuestAddress(at.0 + 4 * 4096))
+            .expect("mapped");
+        memory
+            .write_slice(&[1; 8192], GuestAddress(at.0 + 5 * 4096 - 1))
+            .expect("mapped");
+        assert_eq!(taken(), [4, 5, 6]);
         let _: u32 = memory.read_obj(GuestAddress(at.0 + 4096)).expect("mapped");
         assert!(taken().is_empty());
     }

@@ -8,7 +8,7 @@ mod text;
 
 use crate::check::CheckId;
 use crate::run::{
-    CaseOutcome, CheckOutcome, CheckResult, Course, FioRun, RunOutcome, StepReport, StepResult,
+    CaseOutcome, CheckOutcome, CheckResult, FioRun, RunOutcome, StepReport, StepResult,
 };
 use crate::testbed::Ending;
 
@@ -152,9 +152,8 @@ fn row(case: CaseOutcome) -> CaseRow {
     checks.retain(|check| check.id != CheckId::Plan);
     checks.push(plan_check(&case.steps));
     checks.sort_by_key(|check| check.id);
-    let begun = case.course != Course::NotBegun;
-    let (verdict, reason) = match verdict(&case.steps, &checks, case.course) {
-        Verdict::Inconclusive if !begun => (Verdict::Inconclusive, Some(NOT_BEGUN)),
+    let (verdict, reason) = match verdict(&case.steps, &checks, case.begun) {
+        Verdict::Inconclusive if !case.begun => (Verdict::Inconclusive, Some(NOT_BEGUN)),
         Verdict::Passed if verified_nothing(&case.fios) => {
             (Verdict::Inconclusive, Some(NOTHING_VERIFIED))
         }
@@ -167,7 +166,7 @@ fn row(case: CaseOutcome) -> CaseRow {
         checks,
         fios: case.fios,
         verdict,
-        begun,
+        begun: case.begun,
         reason,
         ending: case.ending,
     }
@@ -206,7 +205,7 @@ fn plan_check(steps: &[StepReport]) -> CheckResult {
     }
 }
 
-fn verdict(steps: &[StepReport], checks: &[CheckResult], course: Course) -> Verdict {
+fn verdict(steps: &[StepReport], checks: &[CheckResult], begun: bool) -> Verdict {
     let violated = |check: &CheckResult| matches!(check.outcome, CheckOutcome::Violated { .. });
     if checks.iter().any(violated) {
         return Verdict::Failed;
@@ -220,7 +219,7 @@ fn verdict(steps: &[StepReport], checks: &[CheckResult], course: Course) -> Verd
             StepResult::Skipped { .. } | StepResult::Inconclusive { .. }
         )
     });
-    if course != Course::Whole || open || checks.iter().filter(named).any(unseen) {
+    if !begun || open || checks.iter().filter(named).any(unseen) {
         return Verdict::Inconclusive;
     }
     let looked_at: u64 = checks.iter().map(|check| check.observations).sum();

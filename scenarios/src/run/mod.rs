@@ -106,17 +106,6 @@ pub struct FioRun {
     pub jobs: Vec<FioJobEnd>,
 }
 
-/// How far a case came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
-    /// The testbed was lost before its first step.
-    NotBegun,
-    /// The testbed was lost in it.
-    CutOff,
-    /// It came to its end, whatever became of the testbed then.
-    Whole,
-}
-
 /// A case that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseOutcome {
@@ -126,8 +115,9 @@ pub struct CaseOutcome {
     pub title: String,
     /// False: it was only set-up.
     pub judged: bool,
-    /// How far it came.
-    pub course: Course,
+    /// False: the testbed was lost before its first step. If it was lost later, the steps that were left are
+    /// inconclusive.
+    pub begun: bool,
     /// Its steps, in the order in which they ended.
     pub steps: Vec<StepReport>,
     /// What the checks said.
@@ -259,16 +249,11 @@ impl Runner<'_> {
             steps.append(prerequisites);
         }
         steps.extend(self.lanes(&[(None, &case.steps)]));
-        let course = match (begun, &self.lost) {
-            (false, _) => Course::NotBegun,
-            (true, Some(_)) => Course::CutOff,
-            (true, None) => Course::Whole,
-        };
         CaseOutcome {
             id: case.id.clone(),
             title: case.title.clone(),
             judged: case.judged,
-            course,
+            begun,
             steps,
             checks: self.judge.end_case(),
             fios: std::mem::take(&mut self.fios),

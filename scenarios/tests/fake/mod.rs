@@ -40,6 +40,8 @@ pub enum Quirk {
     NeverQuiet,
     /// The testbed breaks at the first detach.
     Breaks,
+    /// The testbed breaks at the second attach.
+    BreaksSoon,
     /// Requests are not shown.
     NoPerIo,
     /// A fio has ended in one guest before its clock comes to a time, and notices nothing.
@@ -225,6 +227,9 @@ impl Fake {
                 self.answer(Err("Device or resource busy".into()));
             }
             Action::Attach { disk, .. } if self.is(Quirk::AttachUnanswered) && disk.0 == 2 => {}
+            Action::Attach { .. } if self.is(Quirk::BreaksSoon) && !self.attached.is_empty() => {
+                return Err(TestbedError("the socket was closed".into()));
+            }
             Action::Attach {
                 disk,
                 controller,

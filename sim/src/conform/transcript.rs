@@ -230,15 +230,16 @@ impl Transcript {
             line,
             why,
         };
-        let no_transcript = |why: &dyn fmt::Display| {
+        let no_transcript = |line: usize, why: &dyn fmt::Display| {
             let why = format!("it is no transcript: {why}\n  = expected {BEGINNING}");
-            bad(1, why)
+            bad(line, why)
         };
         let mut lines = (1..)
             .zip(text.lines())
             .filter(|(_, line)| !line.trim().is_empty());
-        let (_, first) = lines.next().ok_or_else(|| no_transcript(&"it is empty"))?;
-        let header: Header = serde_json::from_str(first).map_err(|e| no_transcript(&e))?;
+        let first = lines.next();
+        let (number, first) = first.ok_or_else(|| no_transcript(1, &"it is empty"))?;
+        let header: Header = serde_json::from_str(first).map_err(|e| no_transcript(number, &e))?;
         let mut steps: Vec<Step> = Vec::new();
         for (number, line) in lines {
             let record: Value =

@@ -292,14 +292,22 @@ mod tests {
 
     #[test]
     fn the_earliest_is_that_of_a_plain_search() {
+        searched(1);
+        // Mostly nobody is ready in the upper groups.
+        searched(3);
+    }
+
+    /// Of four draws, so many block an actor.
+    fn searched(blocked: u32) {
         let mut dice = Dice::new(5, 0);
         let mut schedule = schedule(&[When::Blocked; 40]);
         let mut last = 0;
         for _ in 0..20_000 {
             let actor = dice.below(40) as usize;
-            let when = match dice.below(4) {
-                0 => When::Blocked,
-                _ => When::At(Time(dice.below(20).into())),
+            let when = if dice.below(4) < blocked {
+                When::Blocked
+            } else {
+                When::At(Time(dice.below(20).into()))
             };
             schedule.set(actor, when);
             let ready: Vec<_> = (0..40).map(|actor| schedule.ready(actor)).collect();

@@ -254,3 +254,49 @@ impl Parser<'_> {
         Ok(code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_holds_anything_but_raw_control_characters() {
+        let parsed = |text: &str| parse(text.as_bytes()).map(|(value, _)| value);
+        for (text, expected) in [
+            (r#""""#, ""),
+            (r#"" a ""#, " a "),
+            (r#""\n""#, "\n"),
+            (r#""a\"b\\c\u0041\u00e9d""#, "a\"b\\cA\u{e9}d"),
+            (r#""\ud83d\ude00é""#, "\u{1f600}é"),
+        ] {
+            assert_eq!(
+                parsed(text),
+                Ok(Json::String(expected.to_owned())),
+                "{text}"
+            );
+        }
+        for before in ["", "a", "\\n", "a\\n"] {
+            for control in ['\0', '\n', '\u{1f}'] {
+                let text = format!("\"{before}{control}b\"");
+                assert_eq!(parsed(&text), Err(Fault::Malformed), "{text:?}");
+            }
+            let space = format!("\"{before}\u{20}\u{7f}\"");
+            assert!(matches!(parsed(&space), Ok(Json::String(_))), "{space:?}");
+            assert_eq!(parsed(&format!("\"{before}")), Err(Fault::Incomplete));
+        }
+        assert_eq!(
+            parse(b"\"\xff\"").map(|(value, _)| value),
+            Err(Fault::Malformed)
+        );
+    }
+
+    #[test]
+    fn a_number_keeps_its_text_and_needs_an_end() {
+        for text in ["0", "-1", "10", "1.50", "2e+07", "-0.0E-1"] {
+            let (value, len) = parse(format!("{text} ").as_bytes()).expect("a number");
+            assert_eq!((value, len), (Json::Number(text.to_owned()), text.len()));
+            assert_eq!(parse(text.as_bytes()), Err(Fault::Incomplete), "{text}");
+        }
+        assert_eq!(parse(b"01 "), Err(Fault::Malformed));
+    }
+}
