@@ -195,14 +195,17 @@ impl Guest {
         if self.threads[slot].is_none() {
             return GuestTurn::Idle;
         }
-        let reaped = self.reap(slot, cx);
+        // Once a turn: each time waits for the processor's other accesses.
+        let digests = self.digests.clone();
+        let digests = &mut lock(&digests);
+        let reaped = self.reap(slot, digests, cx);
         let (mut submitted, mut requests) = (0, 0);
         let mut over = false;
         while submitted < BATCH_MAX && reaped < BATCH_MAX {
             let thread = self.threads[slot].as_mut().expect("it runs");
             if thread.submitted < thread.batch.len() {
                 let folded = fold_request(requests, &thread.batch[thread.submitted]);
-                if !self.submit_next(slot, cx) {
+                if !self.submit_next(slot, digests, cx) {
                     break;
                 }
                 (submitted, requests) = (submitted + 1, folded);
@@ -266,7 +269,12 @@ impl Guest {
     }
 
     /// Hands the next request of the batch over; `false` if it has to wait for another one to end.
-    fn submit_next(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> bool {
+    fn submit_next(
+        &mut self,
+        slot: usize,
+        digests: &mut DigestCache,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> bool {
         let thread = self.threads[slot].as_ref().expect("it runs");
         let request = thread.batch[thread.submitted];
         let (disk, cpu) = (thread.disk, thread.cpu);
@@ -285,7 +293,6 @@ impl Guest {
         if request.op == Op::Write {
             self.scratch.resize(size as usize, 0);
             let buffer = &mut self.scratch[..];
-            let digests = &mut lock(&self.digests);
             wrote = thread.file.prepare(&request, cx.now.0, buffer, digests).0;
             // The rest of a short write is in the buffer already.
             if request.buffer_offset == 0 {
@@ -321,7 +328,12 @@ impl Guest {
     }
 
     /// Takes completions; returns how many.
-    fn reap(&mut self, slot: usize, cx: &mut Cx<'_, FromGuest>) -> usize {
+    fn reap(
+        &mut self,
+        slot: usize,
+        digests: &mut DigestCache,
+        cx: &mut Cx<'_, FromGuest>,
+    ) -> usize {
         let mut reaped = 0;
         while reaped < BATCH_MAX {
             let thread = self.threads[slot].as_mut().expect("it runs");
@@ -363,7 +375,6 @@ impl Guest {
                     answer,
                 });
             }
-            let digests = &mut lock(&self.digests);
             thread
                 .file
                 .complete(io.unit, completion, &self.scratch, digests);
@@ -372,7 +383,7 @@ impl Guest {
     }
 }
 
-/// The digests, for one request. A cache that a panic left behind is as good as any.
+/// The digests, for one turn. A cache that a panic left behind is as good as any.
 fn lock(digests: &Digests) -> MutexGuard<'_, DigestCache> {
     digests.lock().unwrap_or_else(PoisonError::into_inner)
 }
