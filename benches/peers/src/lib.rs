@@ -288,6 +288,7 @@ fn refresh(end: &mut impl End, first: usize, schedule: &mut Schedule) {
 }
 
 /// An end takes a turn; what comes of it is appended to `out`.
+#[inline]
 fn turn<E: End<Turn = ToyTurn>>(
     end: &mut E,
     actor: usize,
@@ -305,7 +306,8 @@ fn turn<E: End<Turn = ToyTurn>>(
 }
 
 /// What came of a turn goes straight to the other end, as in the world.
-fn hand_over<E: End>(
+#[inline]
+fn hand_over<E: End<In: Copy>>(
     messages: &mut Vec<E::In>,
     to: &mut E,
     first: usize,
@@ -313,9 +315,8 @@ fn hand_over<E: End>(
     schedule: &mut Schedule,
 ) {
     if !messages.is_empty() {
-        messages
-            .drain(..)
-            .for_each(|message| to.input(now, message));
+        messages.iter().for_each(|message| to.input(now, *message));
+        messages.clear();
         refresh(to, first, schedule);
     }
 }
