@@ -50,6 +50,9 @@ pub fn shrink(
     for change in simpler(&best.0) {
         let mut smaller = best.0.clone();
         change.make(&mut smaller);
+        if smaller == best.0 {
+            continue;
+        }
         if let Some(options) = broken(&smaller, &best.1, check) {
             best = (smaller, options);
         }
@@ -63,8 +66,8 @@ enum Change {
     DropVm(usize),
     DropDisk(usize),
     AwaitBoot(usize),
-    /// Comes so many nanoseconds after the beat before.
-    Gap(usize, u64),
+    Rested(usize),
+    NoGap(usize),
     Awaited(usize),
 }
 
@@ -78,9 +81,10 @@ impl Change {
                 story.disks.remove(n);
             }
             Self::AwaitBoot(n) if n < story.vms.len() => story.vms[n].awaited = true,
-            Self::Gap(n, after) => story.beats[n].after = after,
+            Self::Rested(n) => story.beats[n].after = REST,
+            Self::NoGap(n) if story.beats[n].after != REST => story.beats[n].after = 0,
             Self::Awaited(n) => story.beats[n].awaited = true,
-            Self::DropVm(_) | Self::DropDisk(_) | Self::AwaitBoot(_) => {}
+            Self::DropVm(_) | Self::DropDisk(_) | Self::AwaitBoot(_) | Self::NoGap(_) => {}
         }
     }
 }
@@ -94,8 +98,8 @@ fn simpler(story: &Story) -> Vec<Change> {
         .chain(disks.map(Change::DropDisk))
         .chain(vms.map(Change::AwaitBoot))
         .chain(beats.clone().map(Change::Awaited))
-        .chain(beats.clone().map(|beat| Change::Gap(beat, 0)))
-        .chain(beats.map(|beat| Change::Gap(beat, REST)))
+        .chain(beats.clone().map(Change::Rested))
+        .chain(beats.map(Change::NoGap))
         .collect()
 }
 

@@ -210,9 +210,7 @@ impl SocketPeer {
             _ => Err(PeerError(format!("the target has ended: {status}"))),
         }
     }
-}
 
-impl SocketPeer {
     /// Asks for what SPDK cannot do, on a connection of its own.
     fn ask_privately(&self, method: &str, params: Option<Value>) -> Result<(), PeerError> {
         let mut client = RpcClient::connect(&self.rpc_path(), PATIENCE)

@@ -2,7 +2,19 @@
 
 use std::fmt;
 
+use crate::names::{ControllerId, DiskId, TargetId};
 use crate::testbed::{Action, TaskFunction};
+
+/// An attach, of a plan as of a run.
+pub(crate) fn attach(
+    f: &mut fmt::Formatter<'_>,
+    disk: DiskId,
+    controller: ControllerId,
+    target: Option<TargetId>,
+) -> fmt::Result {
+    write!(f, "attach {disk} to {controller}")?;
+    target.map_or(Ok(()), |target| write!(f, ", {target}"))
+}
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,10 +34,7 @@ impl fmt::Display for Action {
                 disk,
                 controller,
                 target,
-            } => match target {
-                Some(target) => write!(f, "attach {disk} to {controller}, {target}"),
-                None => write!(f, "attach {disk} to {controller}"),
-            },
+            } => attach(f, *disk, *controller, *target),
             Self::Detach { place } => write!(f, "detach what is at {place}"),
             Self::StartFio { fio, job, on } => {
                 write!(f, "start {fio} ({job})")?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::selector::spaced;
 use super::{DetachWhat, FioExpect, Source, StepKind};
+use crate::action_words::attach;
 
 impl fmt::Display for StepKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,10 +14,7 @@ impl fmt::Display for StepKind {
                 disk,
                 controller,
                 target,
-            } => match target {
-                Some(target) => write!(f, "attach {disk} to {controller}, {target}"),
-                None => write!(f, "attach {disk} to {controller}"),
-            },
+            } => attach(f, *disk, *controller, *target),
             Self::Detach { what } => write!(f, "detach {what}"),
             Self::Remove { disks } => {
                 write!(f, "remove disk {}", spaced(disks.iter().map(|disk| disk.0)))
