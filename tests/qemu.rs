@@ -103,7 +103,7 @@ fn leaves_nothing(signal: &str) {
     let status = run.wait().expect("it ends");
     assert!(!status.success(), "{status}");
     let gone = || processes(&own).is_empty();
-    until("the guests' end", Duration::from_secs(60), gone);
+    until("the guests' end", Duration::from_secs(10), gone);
     if signal == "-KILL" {
         assert!(is_left(&own), "its directory is found");
         // The next run removes it.

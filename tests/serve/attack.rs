@@ -25,7 +25,9 @@ const SERVED: [&str; 3] = [
     "SET_INFLIGHT_FD",
     "SET_MEM_TABLE",
 ];
-/// How many times as many connections as were asked for may be needed until the attack was one.
+/// So many connections are an attack however soon the target hangs up.
+const ENOUGH: u64 = 1_000;
+/// Of fewer, so many times as many may be needed.
 const MORE: u64 = 20;
 
 /// Whether what was sent is an attack. How far each connection gets depends on how soon the target hangs up.
@@ -47,13 +49,14 @@ pub fn attack(connections: u64) {
     let mut good = Good::start(&process);
     let mut hostile = Hostile::new(1);
     let mut before = None;
+    let most = if connections < ENOUGH {
+        MORE * connections
+    } else {
+        connections
+    };
     let mut connection = 0;
     while connection < connections || !is_attack(&hostile, connections, &process) {
-        assert!(
-            connection < MORE * connections,
-            "{hostile}: {}",
-            process.log()
-        );
+        assert!(connection < most, "{hostile}: {}", process.log());
         hostile.attack(&process.socket("vhost.0"));
         good.verifies(connection);
         if connection % PLUG_PERIOD == 0 {
