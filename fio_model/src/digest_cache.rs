@@ -4,24 +4,29 @@
 
 use crate::digest::{TRAILER_MAX, Trailer, VerifyType};
 
-/// Bytes of a trailer that an entry has room for; longer ones are computed each time.
+/// Bytes of a trailer that a long entry has room for; longer ones are computed each time.
 const CACHED: usize = 24;
-/// Words of an entry: seed, what of its payload, and the trailer.
-const ENTRY: usize = 5;
-/// Entries of a set: where a key may stand.
+/// Words of a long entry: its key, and the trailer.
+const LONG: usize = 5;
+/// Words of a short entry: its key, with a trailer of four bytes in the upper half of the second word.
+const SHORT: usize = 2;
+/// The half of that word that tells what of its payload an entry is.
+const WHAT: u64 = u32::MAX as u64;
+/// Entries of a set: where a key may stand. Short ones of a set take as much as a cache line.
 const WAYS: usize = 4;
-/// Entries of [`DigestCache::new`]: 65536 blocks, which are 16 disks of the default volume.
-const ENTRIES_DEFAULT: usize = 1 << 16;
+/// Entries of either length in [`DigestCache::new`]: twice the 65536 blocks of 16 disks of the default volume,
+/// as sets do not fill evenly.
+const ENTRIES_DEFAULT: usize = 1 << 17;
 
 /// A table of digests by verify type, payload seed, place in the write, and length.
 ///
-/// Memory is bounded and allocated with the first digest (2.5 MiB by default, touched as it fills); when a
-/// set is full, its entries are replaced in turn. What it holds never changes a verdict, only its price.
+/// Memory is bounded and allocated with the first digest (2 MiB by default for checksums of up to four
+/// bytes, 5 MiB for longer ones, touched as it fills); when a set is full, its entries are replaced in turn.
+/// What it holds never changes a verdict, only its price.
 #[derive(Clone, Debug)]
 pub struct DigestCache {
-    words: Vec<u64>,
-    set_mask: usize,
-    turn: usize,
+    short: Table<SHORT>,
+    long: Table<LONG>,
 }
 
 impl Default for DigestCache {
@@ -31,26 +36,27 @@ impl Default for DigestCache {
 }
 
 impl DigestCache {
-    /// A cache of 65536 digests.
+    /// A cache of 131072 digests of either length.
     pub fn new() -> DigestCache {
         DigestCache::with_entries(ENTRIES_DEFAULT)
     }
 
-    /// A cache of at least `entries_min` digests.
+    /// A cache of at least `entries_min` digests of either length.
     pub fn with_entries(entries_min: usize) -> DigestCache {
-        let sets = entries_min.div_ceil(WAYS).next_power_of_two();
         DigestCache {
-            words: Vec::new(),
-            set_mask: sets - 1,
-            turn: 0,
+            short: Table::new(entries_min),
+            long: Table::new(entries_min),
         }
     }
 
-    /// Whether digests of this type are remembered. A CRC-32C costs less than a look at an entry that is
-    /// in no cache of the CPU, and less than to regenerate what it covers.
+    /// Whether digests of this type, of `len` bytes from byte `at` of a write on, are remembered.
+    ///
+    /// Those of CRC-32C only in short entries: it costs less than a look at a long one that is in no
+    /// cache of the CPU.
     #[must_use]
-    pub fn keeps(verify: VerifyType) -> bool {
-        verify != VerifyType::Crc32c && verify.trailer_len() <= CACHED
+    pub fn keeps(verify: VerifyType, at: usize, len: usize) -> bool {
+        let is_cheap = verify == VerifyType::Crc32c;
+        short_key(verify, at, len).is_some() || !is_cheap && verify.trailer_len() <= CACHED
     }
 
     /// The digest of the `len` bytes of the payload of `seed` that start at byte `at` of the write;
@@ -63,43 +69,78 @@ impl DigestCache {
         len: usize,
         compute: impl FnOnce() -> Trailer,
     ) -> Trailer {
-        if !Self::keeps(verify) {
+        if let Some(what) = short_key(verify, at, len) {
+            let (is_known, [of, word]) = self.short.find(seed, what, WHAT);
+            if !is_known {
+                let bytes = *compute().first_chunk().expect("a trailer has room for it");
+                (*of, *word) = (seed, what | u64::from(u32::from_le_bytes(bytes)) << 32);
+            }
+            return unpack(&[*word >> 32]);
+        }
+        if !Self::keeps(verify, at, len) {
             return compute();
         }
-        if self.words.is_empty() {
-            self.words = vec![0; (self.set_mask + 1) * WAYS * ENTRY];
-        }
-        // Verify numbers are at least 1, so no key is that of an empty entry.
         let what = u64::from(verify.number()) << 56 | (len as u64) << 28 | at as u64;
-        let hash = (seed ^ what.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let set = (hash as usize & self.set_mask) * WAYS * ENTRY;
-        let ways = &mut self.words[set..set + WAYS * ENTRY];
-        let mut free = None;
-        for (way, entry) in ways.chunks_exact(ENTRY).enumerate() {
-            if entry[0] == seed && entry[1] == what {
-                return unpack(&entry[2..]);
-            }
-            if entry[1] == 0 && free.is_none() {
-                free = Some(way);
-            }
+        let (is_known, [of, word, trailer @ ..]) = self.long.find(seed, what, u64::MAX);
+        if !is_known {
+            (*of, *word, *trailer) = (seed, what, pack(&compute()));
         }
+        unpack(trailer)
+    }
+}
+
+/// What of its payload a digest is, in 32 bits, if it is one of a write's first interval with a trailer of up to
+/// four bytes. Never 0, as verify numbers are at least 1.
+fn short_key(verify: VerifyType, at: usize, len: usize) -> Option<u64> {
+    let fits = matches!(verify.trailer_len(), 1..=4) && at < 1 << 6 && len < 1 << 20;
+    fits.then(|| u64::from(verify.number()) << 26 | (len as u64) << 6 | at as u64)
+}
+
+/// A table of entries of `N` words, which begin with a seed and, under a mask, what of its payload.
+#[derive(Clone, Debug)]
+struct Table<const N: usize> {
+    words: Vec<u64>,
+    sets: usize,
+    turn: usize,
+}
+
+impl<const N: usize> Table<N> {
+    fn new(entries_min: usize) -> Self {
+        let sets = entries_min.div_ceil(WAYS).next_power_of_two();
+        Self {
+            words: Vec::new(),
+            sets,
+            turn: 0,
+        }
+    }
+
+    /// Whether there is such an entry, and it or the one that has to make room for it. `what` is not 0: that is
+    /// an entry that was never written.
+    fn find(&mut self, seed: u64, what: u64, mask: u64) -> (bool, &mut [u64; N]) {
+        if self.words.is_empty() {
+            self.words = vec![0; self.sets * WAYS * N];
+        }
+        // The top bits of the product depend on all bits of the key.
+        let hash = (seed ^ what.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let set = (hash as usize * self.sets >> 32) * WAYS;
+        let (entries, _) = self.words.as_chunks_mut();
+        let ways: &mut [[u64; N]] = &mut entries[set..set + WAYS];
+        let is_it = |entry: &[u64; N]| entry[0] == seed && entry[1] & mask == what;
+        if let Some(way) = ways.iter().position(is_it) {
+            return (true, &mut ways[way]);
+        }
+        let free = ways.iter().position(|entry| entry[1] == 0);
         let way = free.unwrap_or_else(|| {
             self.turn = (self.turn + 1) % WAYS;
             self.turn
         });
-        let trailer = compute();
-        let entry = &mut ways[way * ENTRY..(way + 1) * ENTRY];
-        entry[0] = seed;
-        entry[1] = what;
-        entry[2..].copy_from_slice(&pack(&trailer));
-        trailer
+        (false, &mut ways[way])
     }
 }
 
-fn pack(trailer: &Trailer) -> [u64; 3] {
-    let bytes: [u8; CACHED] = *trailer.first_chunk().expect("a trailer has room for it");
-    let word = |i: usize| u64::from_le_bytes(bytes[i..i + 8].try_into().expect("eight bytes"));
-    [word(0), word(8), word(16)]
+fn pack(trailer: &Trailer) -> [u64; LONG - 2] {
+    let (words, _) = trailer.as_chunks();
+    std::array::from_fn(|n| u64::from_le_bytes(words[n]))
 }
 
 fn unpack(words: &[u64]) -> Trailer {
@@ -116,19 +157,60 @@ mod tests {
 
     #[test]
     fn a_full_cache_replaces_and_stays_right() {
-        let mut cache = DigestCache::with_entries(8);
-        let mut misses = 0;
-        for round in 0..3u64 {
-            for seed in 0..100u64 {
-                let right = VerifyType::Crc64.digest(&seed.to_le_bytes());
-                let got = cache.get(VerifyType::Crc64, seed, 0, 8, || {
-                    misses += 1;
-                    right
-                });
-                assert_eq!(got, right, "round {round} seed {seed}");
+        // A long entry, a short one, and the same one for another length.
+        for (verify, len) in [
+            (VerifyType::Crc64, 8),
+            (VerifyType::Crc32c, 8),
+            (VerifyType::Crc32c, 4),
+        ] {
+            let mut cache = DigestCache::with_entries(8);
+            let mut misses = 0;
+            for round in 0..3u64 {
+                for seed in 0..100u64 {
+                    let right = verify.digest(&seed.to_le_bytes()[..len]);
+                    let got = cache.get(verify, seed, 0, len, || {
+                        misses += 1;
+                        right
+                    });
+                    assert_eq!(got, right, "round {round} seed {seed}");
+                }
+            }
+            assert!(misses > 100, "8 entries cannot hold 100 digests");
+        }
+    }
+
+    #[test]
+    fn no_two_digests_are_taken_for_each_other() {
+        let mut cache = DigestCache::new();
+        let types = [
+            VerifyType::Crc7,
+            VerifyType::Crc16,
+            VerifyType::Crc32c,
+            VerifyType::Crc64,
+        ];
+        let mut asked = 0u64;
+        for round in 0..2 {
+            let mut number = 0u64;
+            for verify in types {
+                for seed in [1, 2, 1 << 32] {
+                    for at in [0, 44, 63, 64, 4096 + 44] {
+                        for len in [1, 468, 4052, (1 << 20) - 1, 1 << 20] {
+                            number += 1;
+                            let mut trailer = [0; TRAILER_MAX];
+                            trailer[..4].copy_from_slice(&(number as u32).to_le_bytes());
+                            let got = cache.get(verify, seed, at, len, || {
+                                asked += 1;
+                                trailer
+                            });
+                            assert_eq!(got, trailer, "round {round} {verify:?} {seed} {at} {len}");
+                        }
+                    }
+                }
             }
         }
-        assert!(misses > 100, "8 entries cannot hold 100 digests");
+        // All but those of CRC-32C that have no short entry: three places, or the last length.
+        let long = 3 * (2 * 5 + 3) as u64;
+        assert_eq!(asked, 4 * 3 * 25 + long);
     }
 
     #[test]

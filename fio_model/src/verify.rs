@@ -426,11 +426,10 @@ fn check_payload(
             mismatch,
         });
     }
-    let known = expected.pattern.is_none() && DigestCache::keeps(verify);
-    let received = if known && payload::is_pristine(header.rand_seed, at + start, body) {
-        digests.get(verify, header.rand_seed, at + start, body.len(), || {
-            verify.digest(body)
-        })
+    let (seed, from) = (header.rand_seed, at + start);
+    let known = expected.pattern.is_none() && DigestCache::keeps(verify, from, body.len());
+    let received = if known && payload::is_pristine(seed, from, body) {
+        digests.get(verify, seed, from, body.len(), || verify.digest(body))
     } else {
         verify.digest(body)
     };
