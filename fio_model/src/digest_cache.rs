@@ -122,7 +122,7 @@ impl<const N: usize> Table<N> {
         }
         // The top bits of the product depend on all bits of the key.
         let hash = (seed ^ what.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let set = (hash as usize * self.sets >> 32) * WAYS;
+        let set = ((hash * self.sets as u64) >> 32) as usize * WAYS;
         let (entries, _) = self.words.as_chunks_mut();
         let ways: &mut [[u64; N]] = &mut entries[set..set + WAYS];
         let is_it = |entry: &[u64; N]| entry[0] == seed && entry[1] & mask == what;

@@ -36,6 +36,11 @@ impl Fingerprint {
         Fingerprint(((mix ^ (mix >> 31)) & !CONTENT).max(1))
     }
 
+    /// The fingerprint of a block that begins with a header that was found right.
+    pub fn of_checked(block: &[u8]) -> Fingerprint {
+        Fingerprint::of_header(&Header::decode(block))
+    }
+
     /// Whether the block had no valid header and was not all zeros.
     pub fn is_content(self) -> bool {
         self.0 & CONTENT != 0

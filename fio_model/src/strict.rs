@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::fingerprint::{Fingerprint, fingerprint};
+use crate::fingerprint::Fingerprint;
 use crate::header::{HEADER_LEN, Header, MAGIC};
 
 /// A moment between completions, by which the oracle tells before from after.
@@ -126,15 +126,21 @@ impl StrictOracle {
         };
     }
 
-    /// Holds the block at `offset`, read by a request issued at `issued`, against the last write.
+    /// Holds the block at `offset`, whose fingerprint is `got`, read by a request issued at `issued`, against the
+    /// last write.
     ///
     /// A block that was written since, whose last write is not known, or that others write, is not judged.
-    pub fn check(&self, offset: u64, issued: Moment, block: &[u8]) -> Option<StrictViolation> {
+    pub fn check(
+        &self,
+        offset: u64,
+        issued: Moment,
+        got: Fingerprint,
+        block: &[u8],
+    ) -> Option<StrictViolation> {
         if self.is_shared {
             return None;
         }
         let wanted = self.wanted(offset, issued)?;
-        let got = fingerprint(block);
         if got == wanted {
             return None;
         }
@@ -188,6 +194,18 @@ impl StrictOracle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprint::fingerprint;
+
+    impl StrictOracle {
+        fn check_block(
+            &self,
+            offset: u64,
+            issued: Moment,
+            block: &[u8],
+        ) -> Option<StrictViolation> {
+            self.check(offset, issued, fingerprint(block), block)
+        }
+    }
 
     fn block(offset: u64, numberio: u16) -> ([u8; 512], Fingerprint) {
         let mut bytes = [0x5a; 512];
@@ -208,13 +226,17 @@ mod tests {
         let (new, new_print) = block(512, 2);
         let (elsewhere, _) = block(1024, 2);
         assert_eq!(
-            oracle.check(512, oracle.now(), &old),
+            oracle.check_block(512, oracle.now(), &old),
             None,
             "nothing is known yet"
         );
         oracle.written(512, old_print);
         oracle.written(512, new_print);
-        let kind = |bytes: &[u8]| oracle.check(512, oracle.now(), bytes).map(|bad| bad.kind);
+        let kind = |bytes: &[u8]| {
+            oracle
+                .check_block(512, oracle.now(), bytes)
+                .map(|bad| bad.kind)
+        };
         assert_eq!(kind(&new), None);
         assert_eq!(kind(&old), Some(StrictKind::Stale));
         assert_eq!(kind(&elsewhere), Some(StrictKind::Foreign));
@@ -228,14 +250,14 @@ mod tests {
         let (bytes, print) = block(0, 1);
         let issued = oracle.now();
         oracle.written(0, print);
-        assert_eq!(oracle.check(0, issued, &[0; 512]), None);
-        assert!(oracle.check(0, oracle.now(), &[0; 512]).is_some());
+        assert_eq!(oracle.check_block(0, issued, &[0; 512]), None);
+        assert!(oracle.check_block(0, oracle.now(), &[0; 512]).is_some());
         oracle.unknown(0);
-        assert_eq!(oracle.check(0, oracle.now(), &bytes), None);
+        assert_eq!(oracle.check_block(0, oracle.now(), &bytes), None);
         oracle.written(0, print);
-        assert!(oracle.check(0, oracle.now(), &[0; 512]).is_some());
+        assert!(oracle.check_block(0, oracle.now(), &[0; 512]).is_some());
         oracle.share();
-        assert_eq!(oracle.check(0, oracle.now(), &[0; 512]), None);
+        assert_eq!(oracle.check_block(0, oracle.now(), &[0; 512]), None);
         assert!(oracle.no_data(0, oracle.now()).is_some());
     }
 }

@@ -362,6 +362,8 @@ impl FioThread {
     /// Hands in how the request of `unit` ended. `buffer` is the unit's buffer: for a read, with
     /// whatever it holds now, new or old; for a write it is not looked at.
     ///
+    /// Returns the fingerprint of the buffer of a verify read, if it passed the check of its header.
+    ///
     /// # Panics
     ///
     /// If `unit` has no request in flight.
@@ -371,14 +373,14 @@ impl FioThread {
         completion: Completion,
         buffer: &[u8],
         digests: &mut DigestCache,
-    ) {
+    ) -> Option<Fingerprint> {
         assert!(
             self.units.get(unit).in_flight,
             "{unit:?} has nothing in flight"
         );
         self.depth_now -= 1;
         self.awaited = self.awaited.saturating_sub(1);
-        self.finish(unit, completion, buffer, digests);
+        self.finish(unit, completion, buffer, digests)
     }
 
     /// Answers [`Next::Reopen`]: the device was opened again, or could not be.

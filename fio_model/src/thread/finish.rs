@@ -3,7 +3,7 @@
 use super::FioThread;
 use crate::digest_cache::DigestCache;
 use crate::errno::Errno;
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::request::{Completion, Op, UnitId};
 use crate::result::{FirstFailure, Origin};
 use crate::units::Unit;
@@ -15,14 +15,14 @@ const FLAG_IN_DEPTH: u32 = 0x08;
 const FLAG_FROM_LOG: u32 = 0x80;
 
 impl FioThread {
-    /// Takes in the completion of `id`.
+    /// Takes in the completion of `id`; says what a verify read holds, if its header is right.
     pub(super) fn finish(
         &mut self,
         id: UnitId,
         completion: Completion,
         buffer: &[u8],
         digests: &mut DigestCache,
-    ) {
+    ) -> Option<Fingerprint> {
         let slot = self.units.get_mut(id);
         slot.in_flight = false;
         let unit = *slot;
@@ -30,7 +30,7 @@ impl FioThread {
         let bytes = match completion {
             Completion::Failed { errno } => {
                 self.fail_request(id, &unit, errno);
-                return;
+                return None;
             }
             Completion::Done { bytes } => bytes.min(unit.len - unit.moved),
         };
@@ -40,7 +40,7 @@ impl FioThread {
             self.result.counts.short += 1;
             self.units.get_mut(id).moved += bytes;
             self.units.requeue(id);
-            return;
+            return None;
         }
         self.units.give_back(id);
         if bytes == 0 && self.terms.is_sync {
@@ -49,15 +49,18 @@ impl FioThread {
                 offset: unit.offset,
             };
             self.result.fail(Errno::EIO, Origin::FullResid, failure);
-            return;
+            return None;
         }
         self.count(&unit, bytes);
         match unit.op {
-            Op::Write => self.finish_write(&unit),
             Op::Read if unit.verify => {
-                self.finish_verify(&unit, bytes, &buffer[..unit.len as usize], digests);
+                self.finish_verify(&unit, bytes, &buffer[..unit.len as usize], digests)
             }
-            Op::Read => {}
+            Op::Read => None,
+            Op::Write => {
+                self.finish_write(&unit);
+                None
+            }
         }
     }
 
@@ -178,10 +181,14 @@ impl FioThread {
         }
     }
 
-    fn finish_verify(&mut self, unit: &Unit, bytes: u32, buffer: &[u8], digests: &mut DigestCache) {
-        let Some(verify) = self.terms.verify else {
-            return;
-        };
+    fn finish_verify(
+        &mut self,
+        unit: &Unit,
+        bytes: u32,
+        buffer: &[u8],
+        digests: &mut DigestCache,
+    ) -> Option<Fingerprint> {
+        let verify = self.terms.verify?;
         let mut straight = Vec::new();
         let buffer = if self.terms.verify_offset > 0 {
             straight.extend_from_slice(buffer);
@@ -212,6 +219,8 @@ impl FioThread {
             result.say(|| failure.in_file(file).to_string());
             first.get_or_insert(failure);
         });
+        // fio goes on only with headers that are right: their CRC need not be computed again.
+        let is_checked = good && first.is_none() && verify.has_header();
         match first {
             Some(failure) if !good => {
                 self.result.counts.verify_failures += 1;
@@ -231,19 +240,21 @@ impl FioThread {
                 // A read of nothing, past the end of a disk that went, leaves the buffer as it was. One
                 // that moved data must have moved the right data, whatever fio makes of them.
                 if unit.moved + bytes > 0 {
-                    self.check_strictly(unit, bytes, buffer);
+                    self.check_strictly(unit, bytes, buffer, false);
                 }
             }
             _ => {
                 self.result.counts.verified += 1;
                 self.result.counts.verified_bytes += u64::from(unit.len);
-                self.check_strictly(unit, bytes, buffer);
+                self.check_strictly(unit, bytes, buffer, is_checked);
             }
         }
+        let is_in_front = self.terms.verify_offset == 0;
+        (is_checked && is_in_front).then(|| Fingerprint::of_checked(buffer))
     }
 
-    /// fio is content: is the strict oracle?
-    fn check_strictly(&mut self, unit: &Unit, bytes: u32, buffer: &[u8]) {
+    /// fio is content: is the strict oracle? `is_checked`: each block has a right header.
+    fn check_strictly(&mut self, unit: &Unit, bytes: u32, buffer: &[u8], is_checked: bool) {
         let Some(oracle) = &self.oracle else { return };
         let interval = self.terms.interval;
         for (at, block) in (0u32..)
@@ -254,7 +265,11 @@ impl FioThread {
             let violation = if unit.moved + bytes == 0 {
                 oracle.no_data(offset, unit.issued)
             } else {
-                oracle.check(offset, unit.issued, block)
+                let got = match is_checked {
+                    true => Fingerprint::of_checked(block),
+                    false => fingerprint(block),
+                };
+                oracle.check(offset, unit.issued, got, block)
             };
             // A write in flight to the same place may have arrived already.
             if let Some(violation) = violation

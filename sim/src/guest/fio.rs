@@ -346,28 +346,32 @@ impl Guest {
                 continue;
             };
             let thread = self.threads[slot].as_mut().expect("it runs");
-            let mut read = 0;
+            let mut from = 0;
             if !io.io.write {
                 // The unit's buffer from its beginning: what is read may be the rest of a short read.
                 let size = u64::from(thread.file.buffer_len());
                 let start = thread.buffers + u64::from(io.unit.0) * size;
-                let from = (io.addr - start) as usize;
+                from = (io.addr - start) as usize;
                 self.scratch.resize(from + io.io.len as usize, 0);
                 self.memory
                     .read_at(&mut self.scratch, GuestAddress(start))
                     .expect("buffers lie in guest memory");
-                if self.config.per_io {
-                    read = fingerprint(&self.scratch[from..]).0;
-                }
             }
             let result = match completion {
                 Completion::Done { bytes } => Ok(bytes),
                 Completion::Failed { errno } => Err(errno.0),
             };
             thread.seen_io |= result.is_ok();
+            let buffer = &self.scratch[..];
+            let checked = thread.file.complete(io.unit, completion, buffer, digests);
             if self.config.per_io {
                 let (tries, answer, io) = (io.tries, io.answer, io.io);
-                cx.see(Observation::IoDone {
+                let read = match checked.filter(|_| from == 0) {
+                    Some(checked) => checked.0,
+                    None if io.write => 0,
+                    None => fingerprint(&buffer[from..]).0,
+                };
+                cx.see_made(|| Observation::IoDone {
                     io,
                     result,
                     read,
@@ -375,9 +379,6 @@ impl Guest {
                     answer,
                 });
             }
-            thread
-                .file
-                .complete(io.unit, completion, &self.scratch, digests);
         }
         reaped
     }
