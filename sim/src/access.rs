@@ -49,6 +49,17 @@ pub trait Access {
     /// Some of it is not mapped; the rest may have been written.
     fn write_few<F: Few>(&self, bytes: F, addr: GuestAddress) -> Result<(), Unmapped>;
 
+    /// Writes words, as little-endian numbers, from `addr` on.
+    ///
+    /// # Errors
+    ///
+    /// Some of it is not mapped; the rest may have been written.
+    fn write_words<const N: usize>(
+        &self,
+        words: [u64; N],
+        addr: GuestAddress,
+    ) -> Result<(), Unmapped>;
+
     /// The little-endian number at `addr`, read at once.
     ///
     /// # Errors
@@ -200,6 +211,20 @@ impl Access for GuestMemory {
     }
 
     #[inline]
+    fn write_words<const N: usize>(
+        &self,
+        words: [u64; N],
+        addr: GuestAddress,
+    ) -> Result<(), Unmapped> {
+        let words = words.map(u64::to_le);
+        let Some(piece) = piece(self, addr, size_of::<[u64; N]>()) else {
+            return write_across(self, words.map(u64::to_ne_bytes).as_flattened(), addr);
+        };
+        piece.copy_from(&words);
+        Ok(())
+    }
+
+    #[inline]
     fn load_le16(&self, addr: GuestAddress) -> Result<u16, Unmapped> {
         let Some(piece) = piece(self, addr, 2) else {
             return load_across(self, addr);
@@ -240,6 +265,18 @@ mod tests {
             .expect("it is mapped");
         assert_eq!(memory.read_few(GuestAddress(0xffc)).ok(), Some(*b"\0bcb"));
         assert!(memory.write_few(*b"abcd", GuestAddress(0x1ffe)).is_err());
+        let words = [u64::from_le_bytes(*b"wordword"), 7];
+        for at in [0x100, 0xff8, 0xffc] {
+            memory
+                .write_words(words, GuestAddress(at))
+                .expect("it is mapped");
+            let mut both = [0; 16];
+            memory
+                .read_at(&mut both, GuestAddress(at))
+                .expect("it is mapped");
+            assert_eq!(&both, b"wordword\x07\0\0\0\0\0\0\0", "{at:#x}");
+        }
+        assert!(memory.write_words(words, GuestAddress(0x1ff8)).is_err());
         assert!(memory.read_few::<[u8; 4]>(GuestAddress(0x1ffe)).is_err());
         assert!(memory.write_at(b"abcd", GuestAddress(0x1ffe)).is_err());
         assert!(memory.read_at(&mut bytes, GuestAddress(0x4000)).is_err());

@@ -53,10 +53,24 @@ impl<Out> Cx<'_, Out> {
         self.saw.push(Seen { at: self.now, what });
     }
 
+    /// Notes what `make` says, of the most frequent ones: see [`push_made`].
+    #[inline]
+    pub fn see_made(&mut self, make: impl FnOnce() -> Observation) {
+        let at = self.now;
+        push_made(self.saw, || Seen { at, what: make() });
+    }
+
     /// Notes a broken invariant of the modelled system.
     pub fn broken(&mut self, check: CheckId, text: String) {
         self.see(Observation::Broken { check, text });
     }
+}
+
+/// Appends what `make` makes, where it stays: a copy of what was just written, field by field, waits until that
+/// has arrived in the processor's cache.
+#[inline]
+pub fn push_made<T>(to: &mut Vec<T>, make: impl FnOnce() -> T) {
+    to.extend(std::iter::once_with(make));
 }
 
 /// Describes a turn that was taken.

@@ -20,11 +20,11 @@ use crate::names::{DiskId, Place, VmId};
 use crate::observation::{Io as Request, Observation, Seen};
 use crate::time::Time;
 
-/// Requests in flight of one guest, oldest first; `None`: it has come back.
+/// When the requests in flight of one guest were submitted, oldest first; `None`: it has come back.
 #[derive(Clone, Debug, Default)]
 struct Flight {
     first: u64,
-    requests: VecDeque<Option<(Time, Request)>>,
+    requests: VecDeque<Option<Time>>,
     count: usize,
 }
 
@@ -101,7 +101,7 @@ impl Io {
         while flight.requests.len() <= place {
             flight.requests.push_back(None);
         }
-        flight.requests[place] = Some((at, *io));
+        flight.requests[place] = Some(at);
         flight.count += 1;
         let disk = history(&mut self.disks, io.disk);
         if let Some(block) = disk.block(io.offset, io.len, io.write)
@@ -137,7 +137,7 @@ impl Io {
 
     /// When the oldest request in flight was submitted.
     fn oldest(&self, now: Time) -> Time {
-        let first = |flight: &Flight| flight.requests.front().copied().flatten().map(|(at, _)| at);
+        let first = |flight: &Flight| flight.requests.front().copied().flatten();
         let flights = self.flights.iter().map(|(_, flight)| flight);
         flights.filter_map(first).min().unwrap_or(now)
     }
@@ -147,7 +147,7 @@ impl Io {
         let guest = io.id & !NUMBER;
         let (_, flight) = self.flights.iter_mut().find(|(of, _)| *of == guest)?;
         let place = (io.id & NUMBER).checked_sub(flight.first)? as usize;
-        let (at, _) = flight.requests.get_mut(place)?.take()?;
+        let at = flight.requests.get_mut(place)?.take()?;
         flight.count -= 1;
         while flight.requests.front().is_some_and(Option::is_none) {
             flight.requests.pop_front();

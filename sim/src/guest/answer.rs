@@ -20,7 +20,11 @@ const ANSWER: usize = 30;
 /// # Divergence from Linux
 ///
 /// Linux zeroes the response before it sends a request; what is not written reads as zero here too.
-const UNANSWERED: [u8; ANSWER] = [POISON; ANSWER];
+const UNANSWERED: [u8; HALF] = [POISON; HALF];
+/// Answers are read and written in two halves that overlap, each in a register.
+const HALF: usize = 16;
+/// Where in an answer the second half begins.
+const SECOND: usize = ANSWER - HALF;
 
 /// A command that came back.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +69,11 @@ impl Returned {
 
 /// Makes a response unanswered.
 pub fn clear(memory: &Memory, response: u64) {
-    memory
-        .write_at(&UNANSWERED, GuestAddress(response))
-        .expect("responses lie in memory");
+    for at in [0, SECOND] {
+        memory
+            .write_few(UNANSWERED, GuestAddress(response + at as u64))
+            .expect("responses lie in memory");
+    }
 }
 
 /// Reads a response, and makes it unanswered again.
@@ -79,15 +85,22 @@ pub fn take_answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
 
 /// Whether nobody wrote to a response.
 pub fn is_clear(memory: &Memory, response: u64) -> bool {
-    answer(memory, response) == UNANSWERED
+    [0, SECOND].map(|at| half(memory, response, at)) == [UNANSWERED; 2]
 }
 
 fn answer(memory: &Memory, response: u64) -> [u8; ANSWER] {
     let mut bytes = [0; ANSWER];
-    memory
-        .read_at(&mut bytes, GuestAddress(response))
-        .expect("responses lie in memory");
+    for at in [0, SECOND] {
+        bytes[at..at + HALF].copy_from_slice(&half(memory, response, at));
+    }
     bytes
+}
+
+#[inline]
+fn half(memory: &Memory, response: u64, at: usize) -> [u8; HALF] {
+    memory
+        .read_few(GuestAddress(response + at as u64))
+        .expect("responses lie in memory")
 }
 
 /// The answer in a response; whether some of it is missing.

@@ -111,9 +111,12 @@ impl Command {
 pub fn read_write_cdb(write: bool, lba: u64, blocks: u32) -> [u8; 32] {
     let mut cdb = [0; 32];
     if let (Ok(lba), Ok(blocks)) = (u32::try_from(lba), u16::try_from(blocks)) {
-        cdb[0] = if write { 0x2a } else { 0x28 };
-        cdb[2..6].copy_from_slice(&lba.to_be_bytes());
-        cdb[7..9].copy_from_slice(&blocks.to_be_bytes());
+        // In words: this is the one that nearly all requests take.
+        let [high, low] = blocks.to_be_bytes();
+        let opcode = if write { 0x2a } else { 0x28 };
+        let front = opcode | u64::from(lba.swap_bytes()) << 16 | u64::from(high) << 56;
+        cdb[..8].copy_from_slice(&front.to_le_bytes());
+        cdb[8..16].copy_from_slice(&u64::from(low).to_le_bytes());
     } else {
         cdb[0] = if write { 0x8a } else { 0x88 };
         cdb[2..10].copy_from_slice(&lba.to_be_bytes());

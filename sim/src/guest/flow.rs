@@ -17,7 +17,7 @@ use super::scan::TargetScan;
 use super::sd::SdScript;
 use super::{FlowStep, Guest, GuestTurn};
 use crate::access::Access as _;
-use crate::end::{Cx, When};
+use crate::end::{Cx, When, push_made};
 use crate::message::{FromGuest, REQUESTQ, VringIndex};
 use crate::wire::scsi::response;
 
@@ -317,7 +317,7 @@ impl Guest {
             self.spoiled(self.hbas[hba].controller, vring, head, cx);
         }
         if sent.sent {
-            cx.out.push(FromGuest::Look {
+            push_made(cx.out, || FromGuest::Look {
                 hba: crate::message::HbaId(hba as u8),
                 vring,
             });

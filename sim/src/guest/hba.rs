@@ -8,15 +8,14 @@ use vm_memory::GuestAddress;
 
 use super::answer::{InFlight, Returned, clear, is_clear, take_answer};
 use super::command::Reply;
-use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS, TABLE_AT};
+use super::head::write_head;
+use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
 use super::mutex::ScanMutex;
-use super::ring::{DriverRing, NotAHead, Segment, TABLE_BYTES};
+use super::ring::{DriverRing, NotAHead, Segment};
 use crate::access::Access as _;
 use crate::end::Memory;
 use crate::message::{CONTROLQ, EVENTQ, VringIndex};
-use crate::wire::scsi::{
-    CDB_SIZE, EVENT_SIZE, REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes,
-};
+use crate::wire::scsi::{CDB_SIZE, EVENT_SIZE, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes};
 
 /// Who sent a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -473,21 +472,4 @@ fn write(memory: &Memory, addr: u64, bytes: &[u8]) {
     memory
         .write_at(bytes, GuestAddress(addr))
         .expect("requests lie in guest memory");
-}
-
-/// Writes the header of a head, and its indirect table, which lies right behind: one access.
-fn write_head(
-    memory: &Memory,
-    addr: u64,
-    lun: [u8; 8],
-    tag: u64,
-    cdb: &[u8; CDB_SIZE],
-    segments: &[Segment],
-) {
-    let mut bytes = [0; TABLE_AT as usize + TABLE_BYTES];
-    bytes[..8].copy_from_slice(&lun);
-    bytes[8..16].copy_from_slice(&tag.to_le_bytes());
-    bytes[REQUEST_CDB..REQUEST_SIZE as usize].copy_from_slice(cdb);
-    bytes[TABLE_AT as usize..].copy_from_slice(&DriverRing::table(segments));
-    write(memory, addr, &bytes);
 }

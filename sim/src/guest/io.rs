@@ -14,7 +14,7 @@ use super::layout::QUEUE_DEPTH;
 use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
 use super::split::Share;
 use super::{CPU, CPUS, Guest};
-use crate::end::Cx;
+use crate::end::{Cx, push_made};
 use crate::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
 
 /// A request that was dispatched into a full ring tries again after this.
@@ -102,7 +102,7 @@ impl Guest {
         let max = self.disks[disk].max_bytes;
         let entry = self.disks[disk].enter(request.offset, request.len);
         if self.config.per_io && thread != DIRECT {
-            cx.see(Observation::IoSubmitted(io));
+            cx.see_made(|| Observation::IoSubmitted(io));
         }
         let (unit, since) = (request.unit, cx.now);
         let io = AppIo {
@@ -188,7 +188,7 @@ impl Guest {
         let hba = HbaId(hba as u8);
         let told = |message: &FromGuest| matches!(message, FromGuest::Look { hba: of, vring: ring } if (*of, *ring) == (hba, vring));
         if !cx.out.last().is_some_and(told) {
-            cx.out.push(FromGuest::Look { hba, vring });
+            push_made(cx.out, || FromGuest::Look { hba, vring });
         }
     }
 

@@ -29,6 +29,7 @@ mod fio;
 mod firmware;
 mod flow;
 mod hba;
+mod head;
 mod host_scan;
 mod io;
 mod layout;

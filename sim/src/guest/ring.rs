@@ -18,7 +18,7 @@ use crate::wire::ring::{
 };
 
 /// Bytes of the longest indirect table.
-pub const TABLE_BYTES: usize = 3 * DESC_SIZE as usize;
+pub const TABLE_WORDS: usize = 3 * DESC_SIZE as usize / 8;
 
 /// Why a used entry could not be taken: the driver gives the queue up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl DriverRing {
         let last = links.fold(head, |at, _| self.next[usize::from(at)]);
         let at = GuestAddress(self.desc + u64::from(last) * DESC_SIZE);
         let bytes = self.memory.read_few(at).expect("rings lie in guest memory");
-        let desc = Desc::from_bytes(&bytes);
+        let desc = Desc::from_bytes(bytes);
         let desc = Desc {
             flags: desc.flags | DESC_F_NEXT,
             next: last,
@@ -223,20 +223,20 @@ impl DriverRing {
         taken
     }
 
-    /// The bytes of an indirect table of up to three segments.
+    /// An indirect table of up to three segments, in little-endian words.
     ///
     /// # Panics
     ///
     /// If there are more: a request has a header, a response and one buffer.
     #[must_use]
-    pub fn table(segments: &[Segment]) -> [u8; TABLE_BYTES] {
-        let mut bytes = [0; TABLE_BYTES];
-        let (descriptors, _) = bytes.as_chunks_mut();
+    pub fn table(segments: &[Segment]) -> [u64; TABLE_WORDS] {
+        let mut words = [0; TABLE_WORDS];
+        let (descriptors, _) = words.as_chunks_mut();
         for (n, segment) in segments.iter().enumerate() {
             let last = n + 1 == segments.len();
-            descriptors[n] = Self::descriptor(segment, (!last).then_some(n as u16 + 1)).to_bytes();
+            descriptors[n] = Self::descriptor(segment, (!last).then_some(n as u16 + 1)).to_words();
         }
-        bytes
+        words
     }
 
     fn write_chain(&mut self, head: u16, segments: &[Segment]) {
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(ring.add(&READ, None), Some(0));
         let mut bytes = [0; 16];
         memory.read_slice(&mut bytes, GuestAddress(0x1000)).unwrap();
-        let desc = Desc::from_bytes(&bytes);
+        let desc = Desc::from_bytes(bytes);
         assert_eq!((desc.flags, desc.next, desc.len), (DESC_F_NEXT, 1, 51));
         assert_eq!(ring.add(&READ, None), Some(2));
         assert_eq!(ring.add(&READ, None), None);

@@ -34,17 +34,12 @@ pub fn contiguous(memory: &GuestMemory, addr: u64, len: u64) -> bool {
     })
 }
 
-/// Entries of an indirect table that are read at once: those of a request with one buffer.
-const AT_ONCE: u32 = 3;
-
 /// A walk along one chain.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk<'m> {
     memory: &'m GuestMemory,
     table: u64,
     entries: u32,
-    /// A short indirect table.
-    short: Option<[[u8; DESC_SIZE as usize]; AT_ONCE as usize]>,
     /// The descriptor it stands on.
     pub desc: Desc,
 }
@@ -56,6 +51,7 @@ impl<'m> Walk<'m> {
     ///
     /// The indirect table is not in one region, or has no whole entry (SPDK reads the first entry
     /// nevertheless, and then refuses the request all the same).
+    #[inline(always)]
     pub fn begin(
         memory: &'m GuestMemory,
         table: u64,
@@ -67,7 +63,6 @@ impl<'m> Walk<'m> {
             memory,
             table,
             entries: u32::from(entries),
-            short: None,
             desc,
         };
         if desc.flags & DESC_F_INDIRECT != 0 {
@@ -79,16 +74,7 @@ impl<'m> Walk<'m> {
             if walk.entries == 0 {
                 return Err(Malformed("the indirect table has no entry"));
             }
-            if walk.entries <= AT_ONCE {
-                let mut bytes = [0; (AT_ONCE as u64 * DESC_SIZE) as usize];
-                let used = &mut bytes[..(u64::from(walk.entries) * DESC_SIZE) as usize];
-                memory
-                    .read_at(used, GuestAddress(walk.table))
-                    .map_err(|_| Malformed("the table is not in guest memory"))?;
-                let (descriptors, _) = bytes.as_chunks();
-                walk.short = descriptors.first_chunk().copied();
-            }
-            walk.desc = walk.read(0)?;
+            walk.desc = read(memory, walk.table, 0)?;
         }
         Ok(walk)
     }
@@ -110,6 +96,7 @@ impl<'m> Walk<'m> {
     /// # Errors
     ///
     /// `next` lies beyond the table.
+    #[inline]
     pub fn next(&mut self) -> Result<bool, Malformed> {
         if self.desc.flags & DESC_F_NEXT == 0 {
             return Ok(false);
@@ -118,16 +105,8 @@ impl<'m> Walk<'m> {
         if next >= self.entries {
             return Err(Malformed("next is beyond the table"));
         }
-        self.desc = self.read(next)?;
+        self.desc = read(self.memory, self.table, next)?;
         Ok(true)
-    }
-
-    /// An entry of the table it walks, `index` being below [`Walk::entries`].
-    fn read(&self, index: u32) -> Result<Desc, Malformed> {
-        match &self.short {
-            Some(short) => Ok(Desc::from_bytes(&short[index as usize])),
-            None => read(self.memory, self.table, index),
-        }
     }
 
     /// Cuts the descriptor's buffer at region borders and adds the pieces.
@@ -169,6 +148,7 @@ impl<'m> Walk<'m> {
     }
 }
 
+#[inline]
 fn read(memory: &GuestMemory, table: u64, index: u32) -> Result<Desc, Malformed> {
     let addr = table
         .checked_add(u64::from(index) * DESC_SIZE)
@@ -176,7 +156,7 @@ fn read(memory: &GuestMemory, table: u64, index: u32) -> Result<Desc, Malformed>
     let bytes = memory
         .read_few(GuestAddress(addr))
         .map_err(|_| Malformed("the table is not in guest memory"))?;
-    Ok(Desc::from_bytes(&bytes))
+    Ok(Desc::from_bytes(bytes))
 }
 
 #[cfg(test)]

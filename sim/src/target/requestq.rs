@@ -21,11 +21,11 @@ use super::vring::{Lost, POLL_MAX};
 use super::{Out, Target};
 use crate::access::Access as _;
 use crate::deviation::{Deviation, Deviations};
-use crate::end::Memory;
+use crate::end::{Memory, push_made};
 use crate::message::{FromTarget, REQUESTQ, VringIndex};
 use crate::wire::scsi::{
-    CDB_SIZE, REQUEST_CDB, RESPONSE_RESID, RESPONSE_RESPONSE, RESPONSE_SENSE, RESPONSE_SIZE,
-    RESPONSE_STATUS, feature, response, status,
+    RESPONSE_RESID, RESPONSE_RESPONSE, RESPONSE_SENSE, RESPONSE_SIZE, RESPONSE_STATUS, feature,
+    response, status,
 };
 
 /// The request queues are polled every reactor turn: so long after something is there.
@@ -226,17 +226,13 @@ impl Target {
             session: id,
             life,
         };
-        let header = match parsed {
-            Ok(header) => header,
+        let lun = match parsed {
+            Ok(lun) => lun,
             Err(malformed) => {
                 self.reject(cx, memory, of, malformed);
                 return;
             }
         };
-        let mut lun = [0; 8];
-        lun.copy_from_slice(&header[..8]);
-        task.cdb
-            .copy_from_slice(&header[REQUEST_CDB..REQUEST_CDB + CDB_SIZE]);
         let addressed = address(session, lun, dev, &self.devs);
         let task = &mut session.vrings[usize::from(vring)].tasks[usize::from(head)];
         match addressed {
@@ -454,7 +450,7 @@ impl Target {
         }
         ring.calls_due = 0;
         if !suppressed && !ring.deaf {
-            cx.out.push(FromTarget::Call {
+            push_made(cx.out, || FromTarget::Call {
                 conn,
                 vring: VringIndex(vring),
             });

@@ -168,7 +168,7 @@ impl Engine {
         if index as usize == self.flights.len() {
             self.flights.push(None);
         }
-        self.flights[index as usize] = Some(Flight {
+        let flight = Flight {
             ended: Ended {
                 task: request.task,
                 kind: request.kind,
@@ -181,23 +181,22 @@ impl Engine {
             ticket: 0,
             held: None,
             aborters: [None; 2],
-        });
+        };
         if request.kind == IoKind::Reset {
             self.abort_below(now, request.bdev, list);
         }
-        self.go(now, index, request.bdev, list, dice);
+        self.go(now, (index, flight), request.bdev, list, dice);
     }
 
     /// Sends a flight down from `bdev` until it ends somewhere.
     fn go(
         &mut self,
         now: Time,
-        index: u32,
+        (index, mut flight): (u32, Flight),
         from: BdevHandle,
         list: &[Option<Bdev>],
         dice: &mut Dice,
     ) {
-        let mut flight = self.flights[index as usize].expect("a flight that was just begun");
         let mut handle = from;
         let mut extra = Duration::ZERO;
         let mut grouped = false;
@@ -260,8 +259,10 @@ impl Engine {
             }
         };
         let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, dice);
+        self.tickets += 1;
+        flight.ticket = self.tickets;
         self.flights[index as usize] = Some(flight);
-        self.schedule(index, due);
+        self.heap.push(Reverse((due, self.tickets, index)));
     }
 
     /// When a flight that reached its device at `from` ends.
@@ -342,8 +343,9 @@ impl Engine {
             if flight.held == Some(bdev) {
                 flight.held = None;
                 flight.aborters = [None; 2];
+                let flight = *flight;
                 if let Some(base) = base {
-                    self.go(now, index as u32, base, list, dice);
+                    self.go(now, (index as u32, flight), base, list, dice);
                 }
             }
         }
