@@ -50,6 +50,8 @@ struct Sum {
     /// The first target that failed, and the seed.
     failed: Option<(usize, u64)>,
     junit: Junit,
+    /// Why the seed after the last of these could not be carried out.
+    stopped: Option<Stop>,
 }
 
 /// Carries out `targets` with every seed.
@@ -89,7 +91,7 @@ pub fn run(
         None => Ok(()),
     };
     let all = seeds.end - seeds.start;
-    if sum.seeds < all {
+    if sum.seeds < all && sum.stopped.is_none() {
         let (seeds, cases) = (sum.seeds, sum.cases);
         let each: usize = targets.iter().map(Target::cases).sum();
         let all_cases = u128::from(all) * each as u128;
@@ -102,6 +104,7 @@ pub fn run(
         let target = &targets[target];
         kept = kept.and(keep(target, &options(target, seed), arguments, &mut out));
     }
+    sum.stopped.map_or(Ok(()), Err)?;
     kept?;
     out.end(sum.verdict.exit())
 }
@@ -122,15 +125,22 @@ fn gather(
         repeat: None,
         failed: None,
         junit: Junit::default(),
+        stopped: None,
     };
     let first = seeds.start;
     let mut progress = Progress::new(seeds.end - seeds.start, "seeds");
     let mut early = BTreeMap::new();
-    for (seed, result) in receive {
+    'all: for (seed, result) in receive {
         early.insert(seed, result);
         while let Some(result) = early.remove(&(first + sum.seeds)) {
             let number = first + sum.seeds;
-            let seed = result?;
+            let seed = match result {
+                Ok(seed) => seed,
+                Err(stop) => {
+                    sum.stopped = Some(stop);
+                    break 'all;
+                }
+            };
             // A run that was interrupted says nothing; those before it do.
             if seed.interrupted {
                 continue;
@@ -141,7 +151,11 @@ fn gather(
             sum.seeds += 1;
             sum.cases += seed.cases;
             sum.open += seed.open;
-            progress.step(|| format!("{} cases did not pass", sum.open));
+            progress.step(|| match sum.open {
+                0 => "all passed so far".to_owned(),
+                1 => "1 case did not pass".to_owned(),
+                open => format!("{open} cases did not pass"),
+            });
             sum.verdict = sum.verdict.max(seed.verdict);
             sum.repeat = sum.repeat.or(seed.repeat);
             for (all, order) in sum.orders.iter_mut().zip(seed.orders) {

@@ -91,8 +91,14 @@ fn status(done: Result<u8, Stop>) -> u8 {
 fn manual() -> Result<u8, Stop> {
     let mut text = Vec::new();
     let command = Cli::command();
-    clap_mangen::Man::new(command.clone())
-        .render(&mut text)
+    let page = clap_mangen::Man::new(command.clone());
+    page.render_title(&mut text).map_err(Stop::error)?;
+    page.render_name_section(&mut text).map_err(Stop::error)?;
+    page.render_synopsis_section(&mut text)
+        .map_err(Stop::error)?;
+    page.render_description_section(&mut text)
+        .map_err(Stop::error)?;
+    page.render_options_section(&mut text)
         .map_err(Stop::error)?;
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let name = format!("plugfest {}", sub.get_name());
@@ -103,6 +109,9 @@ fn manual() -> Result<u8, Stop> {
             .map_err(Stop::error)?;
         man.render_options_section(&mut text).map_err(Stop::error)?;
     }
+    page.render_extra_section(&mut text).map_err(Stop::error)?;
+    page.render_version_section(&mut text)
+        .map_err(Stop::error)?;
     print(&String::from_utf8_lossy(&text))?;
     Ok(0)
 }

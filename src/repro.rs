@@ -1,7 +1,7 @@
 //! A repro: one failure, kept so that it happens again, whatever becomes of the generators.
 //!
 //! ```text
-//! {"plugfest_repro":1,"crc32":"9ae0daaf","body":{…}}
+//! {"plugfest_repro":2,"crc32":"9ae0daaf","body":{…}}
 //! ```
 //!
 //! The body holds what was done, step by step; how the target was wrong; who went, turn by turn; and
@@ -237,6 +237,11 @@ impl Repro {
             RunError(format!("no repro: {what}{error}"))
         })?;
         let wrong = |what: String| RunError(what);
+        if !text.ends_with('\n') {
+            return Err(wrong(
+                "no repro: it is cut off: its last line has no end".into(),
+            ));
+        }
         match file.get("plugfest_repro").map(Value::as_u64) {
             Some(Some(REPRO_VERSION)) => {}
             Some(Some(newer)) if newer > REPRO_VERSION => {
@@ -254,6 +259,13 @@ impl Repro {
                     "no repro: expected \"plugfest_repro\": {REPRO_VERSION} at its top"
                 )));
             }
+        }
+        let keys = file.as_object().into_iter().flat_map(|file| file.keys());
+        let strange = |key: &&String| !["plugfest_repro", "crc32", "body"].contains(&key.as_str());
+        if let Some(key) = keys.into_iter().find(strange) {
+            return Err(wrong(format!(
+                "no repro: {key:?} at its top\n  = expected plugfest_repro, crc32 and body alone"
+            )));
         }
         let body = file.get("body").cloned().unwrap_or_default();
         let crc32 = format!("{:08x}", crc32fast::hash(body.to_string().as_bytes()));

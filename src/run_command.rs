@@ -64,7 +64,14 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             break;
         }
         let options = options(target, arguments.seed);
-        let (report, written) = one(target, &options, arguments, &mut out)?;
+        let (report, written) = match one(target, &options, arguments, &mut out) {
+            Ok(done) => done,
+            // What the plans before it came to is told all the same.
+            Err(stop) => {
+                kept = kept.and(Err(stop));
+                break;
+            }
+        };
         // What was found shall not get lost beside what cannot be written.
         kept = kept.and(written);
         let unkept = reports
@@ -75,9 +82,20 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         }
         reports.push(report);
     }
+    finish(arguments, &targets, &reports, kept, out)
+}
+
+/// Says what all plans came to, writes what is written at the end, and only then what could not be done.
+fn finish(
+    arguments: &RunArguments,
+    targets: &[Target],
+    reports: &[Report],
+    mut kept: Result<(), Stop>,
+    mut out: Printer,
+) -> Result<u8, Stop> {
     if arguments.format == Format::Text && !reports.is_empty() {
         let left = cases_of(&targets[reports.len()..]);
-        out.print(&render_partial(&reports, left))?;
+        out.print(&render_partial(reports, left))?;
     }
     if let Some(path) = &arguments.junit {
         let mut junit = Junit::default();
@@ -86,7 +104,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     }
     kept?;
     let verdict = reports.iter().map(Report::verdict).max();
-    let verdict = verdict.max(cut_short(&reports, &targets));
+    let verdict = verdict.max(cut_short(reports, targets));
     out.end(verdict.unwrap_or(Verdict::Failed).exit())
 }
 

@@ -103,6 +103,11 @@ fn a_damaged_repro_says_what_is_wrong() {
         cut.contains("it is cut off") && cut.contains("line"),
         "{cut}"
     );
+    for cut in [1, 2, 3, 10].map(|less| parse(&text[..text.len() - less])) {
+        assert!(cut.contains("it is cut off"), "{cut}");
+    }
+    let more = parse(&text.replacen('{', "{ \"note\": 1,", 1));
+    assert!(more.contains("\"note\" at its top"), "{more}");
     let edited = parse(&text.replace("\"seed\": ", "\"seed\": 1"));
     assert!(edited.contains("changed since it was written"), "{edited}");
     let schema = |number: u8| {
@@ -113,7 +118,7 @@ fn a_damaged_repro_says_what_is_wrong() {
     assert!(schema(1).contains("older than this program"));
     let newer = schema(3);
     assert!(newer.contains("schema 3 is newer"), "{newer}");
-    assert!(parse("{}").contains("expected \"plugfest_repro\""));
+    assert!(parse("{}\n").contains("expected \"plugfest_repro\""));
     assert!(parse("[1, 2").contains("line 1 column"));
     let output = plugfest(&["replay", "/nonexistent.json"]);
     assert_eq!(output.status.code(), Some(2));

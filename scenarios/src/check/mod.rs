@@ -5,12 +5,12 @@
 //!
 //! | family | checks | what they look at |
 //! |---|---|---|
-//! | [`io`] | I2 I9 G5 G6 V2 | requests of applications, and the fingerprints of their data |
-//! | [`slots`] | I4 I6 I10 I18 | slot movements, sessions, closed LUNs |
-//! | [`events`] | I7 G7 G8 | events beside the slot movements that they tell of |
-//! | [`rpc`] | I5 V1 | remove RPCs taken and answered |
-//! | [`converge`] | I8 V3 | slots and disks when nothing moves any more |
-//! | [`noted`] | I1 I3 I11 to I17 G1 to G4 V4 | what only an end itself can see, and says |
+//! | `io` | I2 I9 G5 G6 V2 | requests of applications, and the fingerprints of their data |
+//! | `slots` | I4 I6 I10 I18 | slot movements, sessions, closed LUNs |
+//! | `events` | I7 G7 G8 | events beside the slot movements that they tell of |
+//! | `rpc` | I5 V1 | remove RPCs taken and answered |
+//! | `converge` | I8 V3 | slots and disks when nothing moves any more |
+//! | `noted` | I1 I3 I11 to I17 G1 to G4 V4 | what only an end itself can see, and says |
 
 mod converge;
 mod events;

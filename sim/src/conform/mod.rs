@@ -1,7 +1,7 @@
 //! Conformance: recordings of a real SPDK, played to a target and compared observation by
 //! observation.
 //!
-//! [`transcript`] and [`stimulus`] are the format; [`player`] with [`perform`], [`front_end`],
+//! [`transcript`] and [`stimulus`] are the format; [`player`] with `perform`, [`front_end`],
 //! [`ring`], [`request`], [`memory`] and [`rpc`] is the recorder's other half; [`peer`] is all that
 //! they know of a target. [`compare`] judges, [`report`] shows, [`differences`] confesses. Reads no
 //! file: texts are handed in.

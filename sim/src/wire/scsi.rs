@@ -1,6 +1,6 @@
 //! virtio-scsi: virtio 1.x §5.6. All fields are little-endian.
 
-/// Bytes of a request header: lun[8], id, task_attr, prio, crn, cdb[32].
+/// Bytes of a request header: `lun[8]`, `id`, `task_attr`, `prio`, `crn`, `cdb[32]`.
 pub const REQUEST_SIZE: u32 = 51;
 /// Offset of the CDB in a request header.
 pub const REQUEST_CDB: usize = 19;
@@ -22,7 +22,7 @@ pub const RESPONSE_RESPONSE: u64 = 11;
 pub const RESPONSE_SENSE: u64 = 12;
 /// Bytes of sense data.
 pub const SENSE_SIZE: usize = 96;
-/// Bytes of a task management request: le32 type, le32 subtype, lun[8], le64 tag.
+/// Bytes of a task management request: le32 type, le32 subtype, `lun[8]`, le64 tag.
 pub const TMF_SIZE: u32 = 24;
 
 /// Task management functions (virtio 1.x §5.6.6.2).
@@ -48,7 +48,7 @@ pub mod tmf {
         }
     }
 }
-/// Bytes of an event: le32 event, lun[8], le32 reason.
+/// Bytes of an event: le32 event, `lun[8]`, le32 reason.
 pub const EVENT_SIZE: u32 = 16;
 
 /// Response codes (virtio 1.x §5.6.6.1.1, `VIRTIO_SCSI_S_…`).

@@ -38,7 +38,7 @@ impl Sim {
         }
     }
 
-    /// Becomes what it was: see [`World::restore`].
+    /// Becomes what it was: see [`World::restore`](super::World::restore).
     ///
     /// # Panics
     ///

@@ -1,7 +1,7 @@
 //! Recordings of a real guest, done over by the model guest, and compared.
 //!
 //! A recording is three texts: [`scenario`], what was done, a shell script; [`log`], what the target saw;
-//! [`console`], what the guest printed. [`play`] does the scenario over, [`compare`] says what differs,
+//! [`console`], what the guest printed. [`play()`] does the scenario over, [`compare()`] says what differs,
 //! [`known`] confesses what is known to. Reads no file: texts are handed in.
 //!
 //! A recording is one run of those that a real guest might have made: who takes a mutex first is drawn.

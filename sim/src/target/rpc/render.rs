@@ -30,7 +30,7 @@ pub struct Session<'a> {
     pub vid: u32,
     /// The controller's number.
     pub id: u32,
-    /// "<ctrlr>s<vid>".
+    /// `<ctrlr>s<vid>`.
     pub name: &'a str,
     /// Whether it runs.
     pub started: bool,
@@ -61,7 +61,7 @@ pub struct Target<'a> {
     pub scsi_dev_num: u8,
     /// The number of its SCSI device in the process.
     pub id: u32,
-    /// "Target <slot>".
+    /// `Target <slot>`.
     pub target_name: &'a str,
     /// LUN 0's bdev, unless it is being hot-removed.
     pub bdev_name: Option<&'a str>,
