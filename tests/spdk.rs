@@ -185,13 +185,13 @@ fn a_run_that_is_killed_at_any_moment_leaves_nothing_that_stays() {
     }
 }
 
-#[test]
-fn a_target_that_is_killed_says_nothing_of_it() {
+/// Runs plans on a target that is killed with the first fio: the exit status, and what was printed after that.
+fn killed_with_the_first_fio(plans: &[&str]) -> (Option<i32>, Vec<String>) {
     let mut served = Served::start();
-    let run = served.run(&["hotattach/1", "--runtime", "60"]);
+    let run = served.run(&[plans, &["--runtime", "60"]].concat());
     let mut run = { run }
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .expect("it is built");
     let mut lines = BufReader::new(run.stdout.take().expect("its output is ours")).lines();
@@ -200,9 +200,24 @@ fn a_target_that_is_killed_says_nothing_of_it() {
         .any(|line| line.is_ok_and(|line| line.contains("start fio")));
     assert!(started, "no fio was started");
     served.process.kill().expect("it runs");
-    let rest: Vec<String> = lines.map_while(Result::ok).collect();
-    let status = run.wait().expect("it ends");
-    assert_eq!(status.code(), Some(3), "{rest:#?}");
+    let rest = lines.map_while(Result::ok).collect();
+    (run.wait().expect("it ends").code(), rest)
+}
+
+#[test]
+fn a_plan_is_reported_though_the_next_one_finds_no_target() {
+    let (exit, rest) = killed_with_the_first_fio(&["hotattach/1", "hotdetach/1"]);
+    assert_eq!(exit, Some(2), "{rest:#?}");
+    let reported = rest
+        .iter()
+        .any(|line| line.contains("hotattach/1") && line.contains("inconclusive"));
+    assert!(reported, "{rest:#?}");
+}
+
+#[test]
+fn a_target_that_is_killed_says_nothing_of_it() {
+    let (exit, rest) = killed_with_the_first_fio(&["hotattach/1"]);
+    assert_eq!(exit, Some(3), "{rest:#?}");
     // It is said when that was, not when it would have been noticed at the latest.
     let unknown = rest
         .iter()
