@@ -129,17 +129,19 @@ impl Events {
         tally: &mut Tally,
     ) {
         let ((controller, session), target) = whose;
-        let what = format!(
-            "{kind:?} for {controller} target {} in session {session}",
-            target.0
-        );
+        let what = || {
+            format!(
+                "{kind:?} for {controller} target {} in session {session}",
+                target.0
+            )
+        };
         tally.count(CheckId::G7);
         let started = self.started.get(&whose.0).copied();
         if delivered && kind != EventKind::CapacityChanged {
             let wanted = started.is_some_and(|session| session.hotplug && session.eventq);
             if !wanted {
                 let expected = "events only to a session with HOTPLUG and an event queue";
-                tally.violated(CheckId::G7, at, expected, what.clone());
+                tally.violated(CheckId::G7, at, expected, what());
             }
         }
         if missed {
@@ -158,7 +160,12 @@ impl Events {
         let state = self.states.get(&whose).copied().unwrap_or(SlotState::Empty);
         if state != before {
             let expected = format!("a slot that is {word} before its event is sent");
-            tally.violated(CheckId::G8, at, expected, format!("{what} while {state:?}"));
+            tally.violated(
+                CheckId::G8,
+                at,
+                expected,
+                format!("{} while {state:?}", what()),
+            );
         }
         tally.count(CheckId::I7);
         if self.due.get(&whose) == Some(&kind) {
@@ -168,7 +175,7 @@ impl Events {
                 CheckId::I7,
                 at,
                 "one event a change",
-                format!("{what}, of no change"),
+                format!("{}, of no change", what()),
             );
         }
     }

@@ -3,6 +3,8 @@
 //! Source: `eventq_enqueue` (lib/vhost/vhost_scsi.c), fact sheet §3.4. Events are written at once,
 //! on the controller's thread; the call follows at the management poller's next tick.
 
+use std::fmt;
+
 use scenarios::{EventKind, Inside, Observation, TargetId};
 use vm_memory::GuestAddress;
 
@@ -85,16 +87,21 @@ impl Target {
             delivered,
             missed: missed && delivered,
         }));
-        let name = format!("{}s{}", ctl.name, ctl.sessions[session].vid);
+        let of = |what: fmt::Arguments<'_>| {
+            format!("{}s{}: {what}", ctl.name, ctl.sessions[session].vid)
+        };
         match sent {
             Sent::Delivered => {}
             Sent::NoBuffer => {
-                self.log(
-                    cx,
-                    format!("{name}: failed to send virtio event (no avail ring entries?)."),
-                );
+                let text = of(format_args!(
+                    "failed to send virtio event (no avail ring entries?)."
+                ));
+                self.log(cx, text);
             }
-            Sent::Spoiled(why) => self.log(cx, format!("{name}: invalid eventq descriptor: {why}")),
+            Sent::Spoiled(why) => {
+                let text = of(format_args!("invalid eventq descriptor: {why}"));
+                self.log(cx, text);
+            }
             Sent::NoQueue => self.die(
                 cx,
                 "SIGSEGV",
