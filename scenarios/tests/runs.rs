@@ -214,6 +214,18 @@ fn a_detach_that_comes_too_late_for_a_guest_says_nothing() {
 }
 
 #[test]
+fn a_fio_that_ends_while_a_detach_is_under_way_says_nothing_where_nobody_knows_what_was_first() {
+    let (text, report) = reported(&[Quirk::FioEndsWithDetach]);
+    assert_eq!(report.verdict(), Verdict::Inconclusive, "{text}");
+    assert!(
+        text.contains("fio had ended by the time of the detach"),
+        "{text}"
+    );
+    let (text, report) = reported(&[Quirk::FioEndsWithDetach, Quirk::ShowsInside]);
+    assert_eq!(report.verdict(), Verdict::Failed, "{text}");
+}
+
+#[test]
 fn data_is_read_back_where_only_fios_report_is_seen() {
     let shown = [Quirk::NoPerIo, Quirk::ChecksReads];
     let (text, report) = reported(&shown);

@@ -58,7 +58,10 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
     }
     if late && jobs.iter().any(|job| job.must == JobMust::FailGone) {
         return StepResult::Inconclusive {
-            reason: format!("fio had ended before the detach: {}", together(&seen)),
+            reason: format!(
+                "fio had ended by the time of the detach: {}",
+                together(&seen)
+            ),
         };
     }
     StepResult::Violated {

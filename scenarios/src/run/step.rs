@@ -114,18 +114,16 @@ impl Runner<'_> {
                 }
             }
             Does::Detach { action, under } => {
-                if !under_way.has_begun() {
-                    let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
-                    self.late.extend(ended);
-                }
-                self.answered(under_way, action, "an answer: true", None)
+                let begins = !under_way.has_begun();
+                let polled = self.answered(under_way, action, "an answer: true", None);
+                self.note_late(begins, under);
+                polled
             }
             Does::Remove { actions, under } => {
-                if !under_way.has_begun() {
-                    let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
-                    self.late.extend(ended);
-                }
-                self.all_answered(under_way, actions)
+                let begins = !under_way.has_begun();
+                let polled = self.all_answered(under_way, actions);
+                self.note_late(begins, under);
+                polled
             }
             Does::Ask { actions } => self.all_answered(under_way, actions),
             Does::StartFio { action, fio } => self.start(under_way, action, *fio),
@@ -137,6 +135,15 @@ impl Runner<'_> {
             Does::Kept { action, fio, job } => self.kept(under_way, action, *fio, job),
             Does::Settle => self.settle(under_way),
             Does::Together { .. } => unreachable!("the runner takes lanes apart itself"),
+        }
+    }
+
+    /// Notes which of the fios that a removal was to meet had ended: before it began, or, where the target
+    /// cannot be looked into and nobody knows what was first, before it was answered.
+    fn note_late(&mut self, begins: bool, under: &[FioId]) {
+        if begins || !self.testbed.evidence().covers(Evidence::TARGET_INSIDE) {
+            let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
+            self.late.extend(ended);
         }
     }
 

@@ -22,6 +22,10 @@ pub enum Quirk {
     FioNotices(bool),
     /// fio ends before its clock is asked for.
     FioEndsEarly,
+    /// Every fio ends after a detach was asked for, and before it is answered.
+    FioEndsWithDetach,
+    /// The target can be looked into.
+    ShowsInside,
     /// fio verifies one block too few.
     BlockMissing,
     /// No fio verifies anything.
@@ -248,6 +252,9 @@ impl Fake {
                 });
             }
             Action::Detach { place } => {
+                if self.is(Quirk::FioEndsWithDetach) {
+                    self.end_fios();
+                }
                 self.detach(*place);
                 self.answer(Ok(0));
             }
@@ -287,7 +294,10 @@ impl Fake {
 
 impl Testbed for Fake {
     fn evidence(&self) -> Evidence {
-        let evidence = Evidence::FIO_REPORT.and(Evidence::GUEST_DISKS);
+        let mut evidence = Evidence::FIO_REPORT.and(Evidence::GUEST_DISKS);
+        if self.is(Quirk::ShowsInside) {
+            evidence = evidence.and(Evidence::TARGET_INSIDE);
+        }
         if self.is(Quirk::NoPerIo) {
             evidence
         } else {
