@@ -16,7 +16,7 @@ use scenarios::report::row_line;
 use crate::cli::{Format, RunArguments};
 use crate::junit::Junit;
 use crate::lookup::Target;
-use crate::output::{Printer, Stop, tell};
+use crate::output::{Printer, Stop, first_of, tell};
 use crate::progress::Progress;
 use crate::run_command::{json_lines, keep, printer};
 
@@ -27,8 +27,8 @@ struct Seed {
     /// Cases, and those of them that did not pass.
     cases: u64,
     open: u64,
-    /// The order hash of each plan.
-    orders: Vec<u64>,
+    /// The order hash of each plan; none where there are no turns.
+    orders: Vec<Option<u64>>,
     verdict: Verdict,
     /// The command that repeats what did not pass.
     repeat: Option<String>,
@@ -37,10 +37,14 @@ struct Seed {
     junit: Junit,
     /// Somebody wanted it to end before it had ended.
     interrupted: bool,
+    /// Why what is missing could not be carried out.
+    stopped: Option<Stop>,
 }
 
 /// What is kept of all seeds.
 struct Sum {
+    /// Seeds that were asked for, and those that were carried out.
+    all: u64,
     seeds: u64,
     cases: u64,
     open: u64,
@@ -50,7 +54,7 @@ struct Sum {
     /// The first target that failed, and the seed.
     failed: Option<(usize, u64)>,
     junit: Junit,
-    /// Why the seed after the last of these could not be carried out.
+    /// Why the last of them, or the one after it, could not be carried out.
     stopped: Option<Stop>,
 }
 
@@ -86,11 +90,17 @@ pub fn run(
         sum
     })?;
     out.print(&summary(targets, &sum, arguments))?;
-    let mut kept = match &arguments.junit {
-        Some(path) => std::mem::take(&mut sum.junit).write(path),
-        None => Ok(()),
-    };
-    let all = seeds.end - seeds.start;
+    let all = sum.all;
+    let mut kept = Ok(());
+    if let Some(path) = &arguments.junit {
+        let mut junit = std::mem::take(&mut sum.junit);
+        if sum.seeds < all {
+            let what = format!("{} of {all} seeds were not carried out", all - sum.seeds);
+            let plans = targets.iter().map(|target| &target.plan.name);
+            plans.for_each(|plan| junit.add_missing(plan, &what));
+        }
+        kept = junit.write(path);
+    }
     if sum.seeds < all && sum.stopped.is_none() {
         let (seeds, cases) = (sum.seeds, sum.cases);
         let each: usize = targets.iter().map(Target::cases).sum();
@@ -102,10 +112,10 @@ pub fn run(
     }
     if let Some((target, seed)) = sum.failed {
         let target = &targets[target];
-        kept = kept.and(keep(target, &options(target, seed), arguments, &mut out));
+        let written = keep(target, &options(target, seed), arguments, &mut out);
+        kept = first_of(kept, written);
     }
-    sum.stopped.map_or(Ok(()), Err)?;
-    kept?;
+    first_of(sum.stopped.map_or(Ok(()), Err), kept)?;
     out.end(sum.verdict.exit())
 }
 
@@ -113,10 +123,11 @@ pub fn run(
 fn gather(
     plans: usize,
     seeds: &Range<u64>,
-    receive: &mpsc::Receiver<(u64, Result<Seed, Stop>)>,
+    receive: &mpsc::Receiver<(u64, Seed)>,
     out: &mut Printer,
 ) -> Result<Sum, Stop> {
     let mut sum = Sum {
+        all: seeds.end - seeds.start,
         seeds: 0,
         cases: 0,
         open: 0,
@@ -128,19 +139,12 @@ fn gather(
         stopped: None,
     };
     let first = seeds.start;
-    let mut progress = Progress::new(seeds.end - seeds.start, "seeds");
+    let mut progress = Progress::new(sum.all, "seeds");
     let mut early = BTreeMap::new();
     'all: for (seed, result) in receive {
         early.insert(seed, result);
-        while let Some(result) = early.remove(&(first + sum.seeds)) {
+        while let Some(seed) = early.remove(&(first + sum.seeds)) {
             let number = first + sum.seeds;
-            let seed = match result {
-                Ok(seed) => seed,
-                Err(stop) => {
-                    sum.stopped = Some(stop);
-                    break 'all;
-                }
-            };
             // A run that was interrupted says nothing; those before it do.
             if seed.interrupted {
                 continue;
@@ -148,19 +152,23 @@ fn gather(
             out.print(&seed.text)?;
             sum.junit.append(seed.junit);
             sum.failed = sum.failed.or(seed.failed.map(|target| (target, number)));
-            sum.seeds += 1;
             sum.cases += seed.cases;
             sum.open += seed.open;
+            sum.verdict = sum.verdict.max(seed.verdict);
+            sum.repeat = sum.repeat.or(seed.repeat);
+            for (all, order) in sum.orders.iter_mut().zip(seed.orders) {
+                all.extend(order);
+            }
+            sum.stopped = seed.stopped;
+            if sum.stopped.is_some() {
+                break 'all;
+            }
+            sum.seeds += 1;
             progress.step(|| match sum.open {
                 0 => "all passed so far".to_owned(),
                 1 => "1 case did not pass".to_owned(),
                 open => format!("{open} cases did not pass"),
             });
-            sum.verdict = sum.verdict.max(seed.verdict);
-            sum.repeat = sum.repeat.or(seed.repeat);
-            for (all, order) in sum.orders.iter_mut().zip(seed.orders) {
-                all.insert(order);
-            }
         }
     }
     progress.finish();
@@ -173,7 +181,7 @@ fn one(
     seed: u64,
     options: &dyn Fn(&Target, u64) -> RunOptions,
     arguments: &RunArguments,
-) -> Result<Seed, Stop> {
+) -> Seed {
     let mut kept = Seed {
         text: String::new(),
         cases: 0,
@@ -184,22 +192,25 @@ fn one(
         failed: None,
         junit: Junit::default(),
         interrupted: false,
+        stopped: None,
     };
     for (number, target) in targets.iter().enumerate() {
         let options = options(target, seed);
         let report = match plugfest::run(&target.plan, &options) {
-            Err(_) if asked() => {
-                kept.interrupted = true;
-                return Ok(kept);
+            Ok(report) => report,
+            Err(error) => {
+                kept.interrupted = asked();
+                kept.stopped = Some(Stop::error(error)).filter(|_| !kept.interrupted);
+                return kept;
             }
-            other => other.map_err(Stop::error)?,
         };
         kept.interrupted |= asked();
         if arguments.junit.is_some() {
             kept.junit.add(&report);
         }
         kept.cases += report.rows.len() as u64;
-        kept.orders.push(report.ending.order_hash);
+        let ending = Some(report.ending).filter(|ending| ending.turns > 0);
+        kept.orders.push(ending.map(|ending| ending.order_hash));
         kept.verdict = kept.verdict.max(report.verdict());
         if report.verdict() == Verdict::Failed {
             kept.failed.get_or_insert(number);
@@ -220,7 +231,7 @@ fn one(
         }
         kept.repeat = kept.repeat.or_else(|| report.repeat());
     }
-    Ok(kept)
+    kept
 }
 
 fn summary(targets: &[Target], sum: &Sum, arguments: &RunArguments) -> String {
@@ -230,8 +241,18 @@ fn summary(targets: &[Target], sum: &Sum, arguments: &RunArguments) -> String {
     let Sum {
         seeds, cases, open, ..
     } = sum;
-    let mut text = format!("{seeds} seeds: {} of {cases} cases passed\n", cases - open);
-    for (target, orders) in targets.iter().zip(&sum.orders) {
+    let all = sum.all;
+    let of = if *seeds < all {
+        format!(" of {all}")
+    } else {
+        String::new()
+    };
+    let mut text = format!(
+        "{seeds}{of} seeds: {} of {cases} cases passed\n",
+        cases - open
+    );
+    let known = targets.iter().zip(&sum.orders);
+    for (target, orders) in known.filter(|(_, orders)| !orders.is_empty()) {
         let only = target
             .only
             .as_ref()

@@ -19,20 +19,32 @@ impl Junit {
     /// Adds the judged cases of a report.
     pub fn add(&mut self, report: &Report) {
         let cases = report.rows.iter().map(|row| test_case(report, row));
-        let plan = &report.header.plan;
-        match self.suites.iter_mut().find(|(name, _)| name == plan) {
-            Some((_, suite)) => suite.extend(cases),
-            None => self.suites.push((plan.clone(), cases.collect())),
-        }
+        self.suite(&report.header.plan).extend(cases);
+    }
+
+    /// The cases of a plan.
+    fn suite(&mut self, plan: &str) -> &mut Vec<TestCase> {
+        let known = self.suites.iter().position(|(name, _)| name == plan);
+        let known = known.unwrap_or_else(|| {
+            self.suites.push((plan.to_owned(), Vec::new()));
+            self.suites.len() - 1
+        });
+        &mut self.suites[known].1
+    }
+
+    /// Adds what was not carried out: so many of `what`, which nobody shall take for passed.
+    pub fn add_missing(&mut self, plan: &str, what: &str) {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(what);
+        let mut case = TestCase::new(format!("{plan}: not carried out"), status);
+        case.set_classname(format!("plugfest.{plan}"));
+        self.suite(plan).push(case);
     }
 
     /// Adds those of another.
     pub fn append(&mut self, other: Self) {
         for (plan, cases) in other.suites {
-            match self.suites.iter_mut().find(|(name, _)| *name == plan) {
-                Some((_, suite)) => suite.extend(cases),
-                None => self.suites.push((plan, cases)),
-            }
+            self.suite(&plan).extend(cases);
         }
     }
 

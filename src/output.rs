@@ -154,6 +154,14 @@ impl Printer {
     }
 }
 
+/// The first reason to stop; the second, if there are two, is told here.
+pub fn first_of(first: Result<(), Stop>, second: Result<(), Stop>) -> Result<(), Stop> {
+    if let (Err(_), Err(Stop::Error(text))) = (&first, &second) {
+        tell(&format!("plugfest: {text}\n"));
+    }
+    first.and(second)
+}
+
 /// Writes text to standard error, if that can be written: there is nowhere to say that it cannot.
 pub fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -10,7 +10,7 @@ use plugfest::repro::{Repro, What};
 use plugfest::{RunError, SpdkOptions, TargetKind};
 
 use crate::cli::ReplayArguments;
-use crate::output::{Stop, print};
+use crate::output::{Stop, print, tell};
 
 /// It is the same run, and nothing is violated.
 const EXIT_HELD: u8 = 0;
@@ -72,14 +72,26 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
     let on_target = OnTarget::new(repro).map_err(wrong)?;
     let times = arguments.times.unwrap_or(1);
     let (mut shown, mut enforced) = (0, 0);
-    for time in 1..=times {
-        let once = on_target.once(spdk).map_err(wrong)?;
+    let mut done = 0;
+    while done < times {
+        let once = match on_target.once(spdk) {
+            Ok(once) => once,
+            // Mostly it is the failure itself that has ended the target: what was seen is told.
+            Err(error) if done > 0 => {
+                tell(&format!(
+                    "plugfest: {file}: {error}\n  = start the target again each time that it has died: it is waited for\n"
+                ));
+                break;
+            }
+            Err(error) => return Err(wrong(error)),
+        };
+        done += 1;
         shown += u32::from(once.shown);
         enforced += u32::from(once.enforced.0 == once.enforced.1);
-        print(&format!("{time}. {once}\n"))?;
+        print(&format!("{done}. {once}\n"))?;
     }
     print(&format!(
-        "shown {shown} of {times} times; its whole order was enforced {enforced} times\n"
+        "shown {shown} of {done} times; its whole order was enforced {enforced} times\n"
     ))?;
     Ok(if shown > 0 {
         EXIT_FAILED

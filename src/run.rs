@@ -413,6 +413,9 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
 
 /// How the target behaves, in words: its preset, and what is wrong beside that.
 fn behaviour(options: &RunOptions) -> String {
+    if let TargetKind::Spdk(_) = options.target {
+        return "the target's own".to_owned();
+    }
     let more: Vec<&str> = options
         .deviations
         .iter()

@@ -13,10 +13,12 @@ use plugfest::interrupt::asked;
 use plugfest::repro::Repro;
 
 use crate::campaign;
-use crate::cli::{Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
+use crate::cli::{BehaviourWord, Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{Printer, Stop, can_be_written, create, is_same_file, tell, write_whole};
+use crate::output::{
+    Printer, Stop, can_be_written, create, first_of, is_same_file, tell, write_whole,
+};
 use crate::target_arguments::{TargetWord, note_repeated};
 
 /// Carries out what the arguments name.
@@ -68,17 +70,17 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             Ok(done) => done,
             // What the plans before it came to is told all the same.
             Err(stop) => {
-                kept = kept.and(Err(stop));
+                kept = first_of(kept, Err(stop));
                 break;
             }
         };
         // What was found shall not get lost beside what cannot be written.
-        kept = kept.and(written);
+        kept = first_of(kept, written);
         let unkept = reports
             .iter()
             .all(|kept: &Report| kept.verdict() != Verdict::Failed);
         if report.verdict() == Verdict::Failed && unkept {
-            kept = kept.and(keep(target, &options, arguments, &mut out));
+            kept = first_of(kept, keep(target, &options, arguments, &mut out));
         }
         reports.push(report);
     }
@@ -100,7 +102,11 @@ fn finish(
     if let Some(path) = &arguments.junit {
         let mut junit = Junit::default();
         reports.iter().for_each(|report| junit.add(report));
-        kept = kept.and(junit.write(path));
+        for target in &targets[reports.len()..] {
+            let what = format!("{} cases did not begin", target.cases());
+            junit.add_missing(&target.plan.name, &what);
+        }
+        kept = first_of(kept, junit.write(path));
     }
     kept?;
     let verdict = reports.iter().map(Report::verdict).max();
@@ -156,8 +162,16 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         ("--repro", arguments.repro.is_some()),
         ("--disturb-at", arguments.disturb_at.is_some()),
     ];
+    let modelled = [
+        (
+            "--target-behaviour",
+            arguments.target_behaviour != BehaviourWord::Head,
+        ),
+        ("--deviation", !arguments.deviation.is_empty()),
+    ];
     let sockets = arguments.target.target == TargetWord::Spdk;
-    if let Some((option, _)) = simulated[1..].iter().find(|(_, given)| *given && sockets) {
+    let mut strange = simulated[1..].iter().chain(&modelled);
+    if let Some((option, _)) = strange.find(|(_, given)| *given && sockets) {
         return Err(Stop::Error(format!(
             "{option} means something with --target model only"
         )));

@@ -34,6 +34,18 @@ fn reads_and_blocks_written_again_are_not_to_be_verified() {
         ),
         ("two_sizes", "rw=randwrite\nbs=4k,64k\nverify=md5"),
         ("io_size", "rw=randwrite\nio_size=256k\nverify=md5"),
+        (
+            "header_inside",
+            "rw=randwrite\nverify=crc32c\nverify_offset=1024",
+        ),
+        (
+            "no_header",
+            "rw=randwrite\nverify=pattern\nverify_pattern=0x5a",
+        ),
+        (
+            "headers",
+            "rw=randwrite\nbs=8k\nverify=md5\nverify_interval=1024",
+        ),
     ] {
         let (status, said) = run(name, options);
         assert_eq!(status, Some(0), "{name}: {said}");

@@ -215,6 +215,33 @@ fn a_plan_is_reported_though_the_next_one_finds_no_target() {
 }
 
 #[test]
+fn seeds_are_reported_though_the_next_one_finds_no_target() {
+    let mut served = Served::start();
+    let junit = served.dir.join("junit.xml");
+    let seeds = ["hotattach/1", "--seeds", "0..9", "--volume", "quick"];
+    let mut run = served.run(&seeds);
+    let mut run = run
+        .args(["--format", "json", "--junit"])
+        .arg(&junit)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is built");
+    let mut lines = BufReader::new(run.stdout.take().expect("its output is ours")).lines();
+    let first = lines.next().and_then(Result::ok).unwrap_or_default();
+    assert!(first.contains(r#""verdict":"passed""#), "{first}");
+    served.process.kill().expect("it runs");
+    drop(lines);
+    let output = run.wait_with_output().expect("it ends");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no target listens at"), "{said}");
+    let junit = std::fs::read_to_string(&junit).expect("it is written all the same");
+    assert!(junit.contains("hotattach/1 seed 0"), "{junit}");
+    assert!(junit.contains("of 9 seeds were not carried out"), "{junit}");
+}
+
+#[test]
 fn a_target_that_is_killed_says_nothing_of_it() {
     let (exit, rest) = killed_with_the_first_fio(&["hotattach/1"]);
     assert_eq!(exit, Some(3), "{rest:#?}");

@@ -3,6 +3,7 @@
 //! Knows nothing of media: whoever asks has made sure that the payload is the seed's.
 
 use crate::digest::{TRAILER_MAX, Trailer, VerifyType};
+use crate::payload::GROUP;
 
 /// Bytes of a trailer that a long entry has room for; longer ones are computed each time.
 const CACHED: usize = 24;
@@ -56,7 +57,8 @@ impl DigestCache {
     #[must_use]
     pub fn keeps(verify: VerifyType, at: usize, len: usize) -> bool {
         let is_cheap = verify == VerifyType::Crc32c;
-        short_key(verify, at, len).is_some() || !is_cheap && verify.trailer_len() <= CACHED
+        let is_long = !is_cheap && verify.trailer_len() <= CACHED;
+        ends_on_group(at, len) && (is_long || short_key(verify, at, len).is_some())
     }
 
     /// The digest of the `len` bytes of the payload of `seed` that start at byte `at` of the write;
@@ -69,6 +71,9 @@ impl DigestCache {
         len: usize,
         compute: impl FnOnce() -> Trailer,
     ) -> Trailer {
+        if !Self::keeps(verify, at, len) {
+            return compute();
+        }
         if let Some(what) = short_key(verify, at, len) {
             let (is_known, [of, word]) = self.short.find(seed, what, WHAT);
             if !is_known {
@@ -77,9 +82,6 @@ impl DigestCache {
             }
             return unpack(&[*word >> 32]);
         }
-        if !Self::keeps(verify, at, len) {
-            return compute();
-        }
         let what = u64::from(verify.number()) << 56 | (len as u64) << 28 | at as u64;
         let (is_known, [of, word, trailer @ ..]) = self.long.find(seed, what, u64::MAX);
         if !is_known {
@@ -87,6 +89,12 @@ impl DigestCache {
         }
         unpack(trailer)
     }
+}
+
+/// Whether what is digested ends where a group of the payload does. If not, its last bytes are not the seed's
+/// alone, but the length's of the whole write, too.
+fn ends_on_group(at: usize, len: usize) -> bool {
+    (at + len).is_multiple_of(GROUP)
 }
 
 /// What of its payload a digest is, in 32 bits, if it is one of a write's first interval with a trailer of up to
@@ -163,12 +171,14 @@ mod tests {
             (VerifyType::Crc32c, 8),
             (VerifyType::Crc32c, 4),
         ] {
+            let at = GROUP - len;
+            assert!(DigestCache::keeps(verify, at, len));
             let mut cache = DigestCache::with_entries(8);
             let mut misses = 0;
             for round in 0..3u64 {
                 for seed in 0..100u64 {
                     let right = verify.digest(&seed.to_le_bytes()[..len]);
-                    let got = cache.get(verify, seed, 0, len, || {
+                    let got = cache.get(verify, seed, at, len, || {
                         misses += 1;
                         right
                     });
@@ -194,7 +204,8 @@ mod tests {
             for verify in types {
                 for seed in [1, 2, 1 << 32] {
                     for at in [0, 44, 63, 64, 4096 + 44] {
-                        for len in [1, 468, 4052, (1 << 20) - 1, 1 << 20] {
+                        for groups in [2, 15, 127, 32_767, 32_768] {
+                            let len = groups * GROUP - at % GROUP;
                             number += 1;
                             let mut trailer = [0; TRAILER_MAX];
                             trailer[..4].copy_from_slice(&(number as u32).to_le_bytes());
@@ -208,8 +219,8 @@ mod tests {
                 }
             }
         }
-        // All but those of CRC-32C that have no short entry: three places, or the last length.
-        let long = 3 * (2 * 5 + 3) as u64;
+        // Of CRC-32C, those that have no short entry: two places, and the longest.
+        let long = 3 * (2 * 5 + 1);
         assert_eq!(asked, 4 * 3 * 25 + long);
     }
 

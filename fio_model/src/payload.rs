@@ -7,7 +7,7 @@
 /// What a lane is multiplied by from one group to the next.
 const STEP: u64 = 0x61c8_8646_80b5_83eb;
 /// Bytes of a group: four lanes of eight bytes.
-const GROUP: usize = 32;
+pub const GROUP: usize = 32;
 /// Groups of a stripe: independent chains, so that multiplications overlap.
 const STRIPE: usize = 4;
 /// `STEP` to the powers 0..=4.

@@ -362,7 +362,8 @@ impl FioThread {
     /// Hands in how the request of `unit` ended. `buffer` is the unit's buffer: for a read, with
     /// whatever it holds now, new or old; for a write it is not looked at.
     ///
-    /// Returns the fingerprint of the buffer of a verify read, if it passed the check of its header.
+    /// Returns, of a verify read that fio is content with, the fingerprint of its first interval, if that has its
+    /// header in front: the check has made sure of it.
     ///
     /// # Panics
     ///

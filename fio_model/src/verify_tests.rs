@@ -140,3 +140,34 @@ fn checks_come_in_fios_order_with_fios_words() {
         assert!(printed[0].starts_with(words), "byte {byte}: {}", printed[0]);
     }
 }
+
+#[test]
+fn what_ends_inside_a_group_depends_on_the_write_and_is_not_remembered() {
+    for verify in [VerifyType::Crc32c, VerifyType::Md5] {
+        let mut digests = DigestCache::new();
+        // The first interval of either write begins alike, and ends otherwise.
+        for len in [528, 1056] {
+            let mut written = vec![0; len];
+            let what = Stamp {
+                verify,
+                interval: 528,
+                header_at: 0,
+                seed: 9,
+                pattern: None,
+                offset: OFFSET,
+                now_ns: 5,
+                thread: 1,
+                numberio: 7,
+            };
+            stamp(&what, &mut written, &mut digests);
+            let expected = Expected {
+                interval: 528,
+                ..expected(verify)
+            };
+            let good = check(&expected, &written, &mut digests, |failure| {
+                panic!("{verify:?} {len}: {failure:?}");
+            });
+            assert!(good);
+        }
+    }
+}

@@ -121,3 +121,56 @@ fn nothing_read_is_no_wrong_data() {
     assert_ne!(result.error, Errno(0));
     assert_eq!(result.strict_count, 0);
 }
+
+#[test]
+fn a_header_that_is_wrong_is_no_blocks_identity() {
+    let text = "[x]\nfilename=/dev/x\nioengine=libaio\nrw=write\nbs=4k\nverify=crc32c\n";
+    let file = JobFile::parse("x.fio", text).expect("a job of the model");
+    let device = Device {
+        name: "/dev/x".into(),
+        size_bytes: 4096,
+    };
+    // Magic, verify type, length: fields of which a fingerprint does not tell; then one of which it does. The
+    // verify type is one that fio does not look at, and neither is the time.
+    for (flipped, passes) in [
+        (0, false),
+        (4, false),
+        (16, false),
+        (4000, false),
+        (2, false),
+        (4096, true),
+    ] {
+        let mut fio = FioThread::start(&file.jobs[0], 1, &device, None).expect("it starts");
+        let mut digests = DigestCache::new();
+        let mut disk = vec![0; 4096];
+        let (mut wrote, mut read) = (None, None);
+        loop {
+            match fio.next(0) {
+                Next::Submit => {
+                    let request = fio.batch()[0];
+                    let print = fio.prepare(&request, 0, &mut disk, &mut digests);
+                    wrote = wrote.or(Some(print));
+                    if request.op == Op::Read
+                        && let Some(byte) = disk.get_mut(flipped)
+                    {
+                        *byte ^= 1;
+                    }
+                    let done = Completion::Done { bytes: 4096 };
+                    read = fio.complete(request.unit, done, &disk, &mut digests);
+                }
+                Next::Reap { .. } => unreachable!("it was completed at once"),
+                Next::Reopen => fio.reopened(Ok(())),
+                Next::Ended => break,
+            }
+        }
+        let result = fio.result();
+        assert_eq!(result.error.is_ok(), passes, "{flipped}");
+        assert_eq!(read, wrote.filter(|_| passes), "{flipped}");
+        assert_eq!(
+            result.strict_count > 0,
+            flipped < 40,
+            "{flipped}: {:?}",
+            result.strict_violations
+        );
+    }
+}

@@ -220,7 +220,7 @@ impl FioThread {
             first.get_or_insert(failure);
         });
         // fio goes on only with headers that are right: their CRC need not be computed again.
-        let is_checked = good && first.is_none() && verify.has_header();
+        let is_checked = good && verify.has_header();
         match first {
             Some(failure) if !good => {
                 self.result.counts.verify_failures += 1;

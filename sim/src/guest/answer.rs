@@ -131,3 +131,29 @@ pub fn read_reply(bytes: &[u8; ANSWER]) -> (Reply, bool) {
     };
     (reply, unanswered)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::end::GuestMemory;
+
+    #[test]
+    fn whoever_writes_any_byte_of_an_answer_is_found_out() {
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 0x1000)]).expect("a page");
+        let memory = Arc::new(memory);
+        for at in 0..ANSWER {
+            clear(&memory, 0x100);
+            assert!(is_clear(&memory, 0x100));
+            memory
+                .write_at(&[7], GuestAddress(0x100 + at as u64))
+                .expect("it is mapped");
+            assert!(!is_clear(&memory, 0x100), "{at}");
+            let mut bytes = [POISON; ANSWER];
+            bytes[at] = 7;
+            assert_eq!(take_answer(&memory, 0x100), bytes, "{at}");
+            assert!(is_clear(&memory, 0x100), "it is taken once");
+        }
+    }
+}

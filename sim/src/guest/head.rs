@@ -10,7 +10,7 @@ use crate::access::Access as _;
 use crate::end::Memory;
 use crate::wire::scsi::{CDB_SIZE, REQUEST_CDB};
 
-/// Words from the header of a head to its indirect table.
+/// Words, of eight bytes, from the header of a head to its indirect table.
 const HEADER_WORDS: usize = TABLE_AT as usize / 8;
 
 /// Writes the header of a head, and its indirect table, which lies right behind: one access, in words.

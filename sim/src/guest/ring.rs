@@ -17,7 +17,7 @@ use crate::wire::ring::{
     DESC_SIZE, Desc, USED_ELEM_SIZE, USED_IDX, USED_RING,
 };
 
-/// Bytes of the longest indirect table.
+/// Words, of eight bytes, of the longest indirect table.
 pub const TABLE_WORDS: usize = 3 * DESC_SIZE as usize / 8;
 
 /// Why a used entry could not be taken: the driver gives the queue up.

@@ -3,8 +3,6 @@
 //! Source: `eventq_enqueue` (lib/vhost/vhost_scsi.c), fact sheet §3.4. Events are written at once,
 //! on the controller's thread; the call follows at the management poller's next tick.
 
-use std::fmt;
-
 use scenarios::{EventKind, Inside, Observation, TargetId};
 use vm_memory::GuestAddress;
 
@@ -87,32 +85,21 @@ impl Target {
             delivered,
             missed: missed && delivered,
         }));
-        let of = |what: fmt::Arguments<'_>| {
-            format!("{}s{}: {what}", ctl.name, ctl.sessions[session].vid)
+        let why = match sent {
+            Sent::Delivered => return,
+            Sent::NoBuffer => "failed to send virtio event (no avail ring entries?).".to_owned(),
+            Sent::Spoiled(why) => format!("invalid eventq descriptor: {why}"),
+            Sent::NoQueue => {
+                let place = "eventq_enqueue: the event queue was never set up (B22)";
+                return self.die(cx, "SIGSEGV", place);
+            }
+            Sent::Unmapped => {
+                let place = "eventq_enqueue: the session leaked and its memory is unmapped (N1)";
+                return self.die(cx, "SIGSEGV", place);
+            }
         };
-        match sent {
-            Sent::Delivered => {}
-            Sent::NoBuffer => {
-                let text = of(format_args!(
-                    "failed to send virtio event (no avail ring entries?)."
-                ));
-                self.log(cx, text);
-            }
-            Sent::Spoiled(why) => {
-                let text = of(format_args!("invalid eventq descriptor: {why}"));
-                self.log(cx, text);
-            }
-            Sent::NoQueue => self.die(
-                cx,
-                "SIGSEGV",
-                "eventq_enqueue: the event queue was never set up (B22)",
-            ),
-            Sent::Unmapped => self.die(
-                cx,
-                "SIGSEGV",
-                "eventq_enqueue: the session leaked and its memory is unmapped (N1)",
-            ),
-        }
+        let text = format!("{}s{}: {why}", ctl.name, ctl.sessions[session].vid);
+        self.log(cx, text);
     }
 
     /// Sends the bit EVENTS_MISSED alone, now that a buffer may be posted (EV off).

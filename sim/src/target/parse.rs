@@ -100,3 +100,59 @@ pub fn spins(memory: &GuestMemory, table: u64, size: u16, head: u16) -> bool {
     };
     (0..=walk.entries()).all(|_| matches!(walk.next(), Ok(true)) && walk.desc.len == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ring::{DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc};
+    use crate::wire::scsi::CDB_SIZE;
+
+    /// Where the response lies.
+    const RESPONSE: u64 = 0x800;
+
+    /// Two regions side by side, a ring's table at 0, and a request in it without data.
+    fn request(header: u64) -> GuestMemory {
+        let ranges = [(GuestAddress(0), 0x1000), (GuestAddress(0x1000), 0x1000)];
+        let memory = GuestMemory::from_ranges(&ranges).expect("two pages");
+        let descriptors = [
+            (header, REQUEST_SIZE, DESC_F_NEXT),
+            (RESPONSE, RESPONSE_SIZE, DESC_F_WRITE),
+        ];
+        for (n, (addr, len, flags)) in descriptors.into_iter().enumerate() {
+            let next = 1;
+            let desc = Desc {
+                addr,
+                len,
+                flags,
+                next,
+            };
+            let at = GuestAddress(n as u64 * DESC_SIZE);
+            let wrote = memory.write_few(desc.to_bytes(), at);
+            wrote.expect("it is mapped");
+        }
+        let bytes: [u8; REQUEST_SIZE as usize] = std::array::from_fn(|n| n as u8 + 1);
+        let wrote = memory.write_at(&bytes, GuestAddress(header));
+        wrote.expect("it is mapped");
+        memory
+    }
+
+    #[test]
+    fn lun_and_command_are_those_of_the_header() {
+        let mut task = Task::default();
+        let lun = parse(&request(0x101), 0, 2, 0, &mut task);
+        assert_eq!(lun, Ok([1, 2, 3, 4, 5, 6, 7, 8]));
+        let cdb: [u8; CDB_SIZE] = std::array::from_fn(|n| (REQUEST_CDB + n) as u8 + 1);
+        assert_eq!(task.cdb, cdb);
+        assert_eq!(task.response, RESPONSE);
+    }
+
+    #[test]
+    fn a_header_over_two_regions_is_refused() {
+        for header in [0x1000 - 1, 0x1000 - u64::from(REQUEST_SIZE) + 1] {
+            let parsed = parse(&request(header), 0, 2, 0, &mut Task::default());
+            assert!(parsed.is_err(), "{header:#x}");
+        }
+        let fits = request(0x1000 - u64::from(REQUEST_SIZE));
+        assert!(parse(&fits, 0, 2, 0, &mut Task::default()).is_ok());
+    }
+}

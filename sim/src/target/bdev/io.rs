@@ -259,10 +259,8 @@ impl Engine {
             }
         };
         let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, dice);
-        self.tickets += 1;
-        flight.ticket = self.tickets;
         self.flights[index as usize] = Some(flight);
-        self.heap.push(Reverse((due, self.tickets, index)));
+        self.schedule(index, due);
     }
 
     /// When a flight that reached its device at `from` ends.
@@ -379,4 +377,65 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
     list.get(usize::from(handle.index))
         .and_then(Option::as_ref)
         .filter(|bdev| bdev.generation == handle.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::bdev::{Bdevs, NewBdev};
+
+    fn task(head: u16) -> TaskRef {
+        TaskRef {
+            vdev: 3,
+            vring: 2,
+            head,
+            session: 0,
+            life: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_let_go_is_held_and_aborted_no_more() {
+        let mut bdevs = Bdevs::new(&[], Latencies::USUAL);
+        let store = bdevs.stores.create();
+        let mut register = |name: &str, kind| {
+            let new = NewBdev {
+                name: name.to_owned(),
+                kind,
+                block_size: 512,
+                num_blocks: 8,
+                physical_block_size: 512,
+                uuid: None,
+            };
+            bdevs.register(new).expect("the name is free")
+        };
+        let base = register("Malloc0", Kind::Malloc { store });
+        let error = register("EE_Malloc0", Kind::Error { base });
+        let rule = Rule {
+            what: Injected::Pending,
+            times: 1,
+        };
+        bdevs.engine.inject(error, IoKind::Read, Some(rule));
+        let mut dice = Dice::new(1, 0);
+        let mut submit = |bdevs: &mut Bdevs, kind, head| {
+            let request = Request {
+                task: task(head),
+                bdev: error,
+                kind,
+            };
+            bdevs.submit(Time::ZERO, request, &mut dice);
+        };
+        submit(&mut bdevs, IoKind::Read, 7);
+        let late = Time::ZERO + Duration::from_secs(1);
+        assert!(bdevs.engine.pop(late).is_none(), "it is held");
+        let mut dice = Dice::new(2, 0);
+        bdevs.resume(Time::ZERO, error, &mut dice);
+        // Neither a second time nor a reset has anything to do with it any more.
+        bdevs.resume(late, error, &mut dice);
+        submit(&mut bdevs, IoKind::Reset, 8);
+        let ended: Vec<_> = std::iter::from_fn(|| bdevs.engine.pop(late)).collect();
+        let ended: Vec<_> = ended.iter().map(|io| (io.task.head, io.status)).collect();
+        assert!(ended.contains(&(7, BdevStatus::Success)), "{ended:?}");
+        assert_eq!((ended.len(), bdevs.engine.in_flight()), (2, 0));
+    }
 }
