@@ -133,7 +133,7 @@ pub struct RunArguments {
 
     /// On sockets: seconds that a time-based job runs, and waits inside it shortened alike
     /// [default: as the job says]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub runtime: Option<u32>,
 
     /// With --guest qemu: what `plugfest guest build --output` made [default: made when needed, and kept]
@@ -436,6 +436,12 @@ fn deviation(text: &str) -> Result<Deviation, String> {
 fn seed(text: &str) -> Result<u64, String> {
     let expected = |_| format!("expected a whole number from 0 to {}", u64::MAX);
     text.parse().map_err(expected)
+}
+
+/// A time.
+fn seconds(text: &str) -> Result<u32, String> {
+    let some = text.parse().ok().filter(|seconds| *seconds > 0);
+    some.ok_or_else(|| format!("expected whole seconds, from 1 to {}", u32::MAX))
 }
 
 /// A number of stories.

@@ -89,7 +89,7 @@ fn target(argument: &str) -> Result<Target, Stop> {
     {
         let known: Vec<&str> = plan.cases.iter().map(|case| case.id.as_str()).collect();
         return Err(Stop::Error(format!(
-            "plan {name} has no case {case:?}\n  = it has {}",
+            "plan {name} has no case {case:?}\n  = expected one of its cases: {}",
             known.join(", ")
         )));
     }

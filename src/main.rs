@@ -108,6 +108,7 @@ fn manual() -> Result<u8, Stop> {
         man.render_description_section(&mut text)
             .map_err(Stop::error)?;
         man.render_options_section(&mut text).map_err(Stop::error)?;
+        man.render_extra_section(&mut text).map_err(Stop::error)?;
     }
     page.render_extra_section(&mut text).map_err(Stop::error)?;
     page.render_version_section(&mut text)

@@ -77,7 +77,7 @@ pub enum Hunt {
 }
 
 /// Why a property does not hold, or is not known to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Failure {
     /// A story breaks a check: the smallest that was found.
     Violated {
@@ -100,7 +100,7 @@ impl Property {
     ///
     /// # Errors
     ///
-    /// The first violation.
+    /// The first violation, or that there are no seeds.
     pub fn check(&self) -> Result<Told, Failure> {
         self.check_with(&mut |_| {})
     }
@@ -111,6 +111,12 @@ impl Property {
     ///
     /// As [`check`](Self::check).
     pub fn check_with(&self, progress: &mut dyn FnMut(Hunt)) -> Result<Told, Failure> {
+        if self.seeds.is_empty() {
+            let Range { start, end } = self.seeds;
+            let none =
+                format!("there are no seeds from {start} up to {end}: nothing would be shown");
+            return Err(Failure::Error(RunError(none)));
+        }
         let mut told = Told::default();
         for seed in self.seeds.clone() {
             if asked() {
@@ -168,6 +174,19 @@ impl fmt::Display for Failure {
             Self::Interrupted(told) => write!(f, "interrupted after {} stories", told.stories),
             Self::Error(error) => error.fmt(f),
         }
+    }
+}
+
+/// As people read it, since that is what `unwrap` and a test that returns it print: a repro is long.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Violated { seed, check, .. } = self {
+            writeln!(
+                f,
+                "{check} is violated by the story of seed {seed}, made smaller:"
+            )?;
+        }
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -123,25 +123,39 @@ pub fn parse_jobs(
         if let Some(own) = file.jobs.first() {
             return Err(RunError(format!(
                 "{}: it has a section [{}] of its own\n  = expected [global] only: a section is added for each disk",
-                job.file, own.name
+                place(job, &[&format!("[{}]", own.name)]),
+                own.name
             )));
         }
         let global = file.template();
         if let Some(filename) = &global.filename {
             return Err(RunError(format!(
                 "{}: filename={filename}\n  = expected none: each disk has a section, with the name that its guest gives it",
-                job.file
+                place(job, &["filename"])
             )));
         }
         if !global.direct && matches!(guests, GuestKind::Model) {
             return Err(RunError(format!(
                 "{}: the I/O is buffered\n  = expected direct=1: guests that are modelled have no page cache",
-                job.file
+                place(job, &["direct", "buffered"])
             )));
         }
         Ok((name.clone(), Arc::new(file)))
     });
     parsed.collect()
+}
+
+/// The job file, with its last line that gives one of these, if one does.
+fn place(job: &JobText, given: &[&str]) -> String {
+    let gives = |line: &str| {
+        let key = line.split('=').next().unwrap_or_default();
+        given.contains(&key.trim())
+    };
+    let lines = job.text.lines().zip(1..);
+    match lines.filter(|(line, _)| gives(line)).last() {
+        Some((_, number)) => format!("{}:{number}", job.file),
+        None => job.file.clone(),
+    }
 }
 
 /// The judge that reads what a testbed with `evidence` shows of these VMs, under `deviations`.

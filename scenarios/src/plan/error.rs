@@ -62,8 +62,9 @@ impl std::error::Error for PlanError {}
 pub(super) struct Text<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
-    /// Some node says which line of a document it follows, or why it is implied: then all do.
-    pub(super) sourced: bool,
+    /// The line of the first node that says which line of a document it follows, or why it is implied: if there
+    /// is one, all have to.
+    pub(super) sourced: Option<u32>,
 }
 
 impl Text<'_> {
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn counts_columns_in_characters() {
         let text = Text {
-            sourced: false,
+            sourced: None,
             file: "p.kdl",
             text: "a\n\u{e9}\u{e9} bad",
         };

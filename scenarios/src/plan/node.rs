@@ -222,11 +222,13 @@ impl<'a> Node<'a> {
                 format!("`{}` has both `line` and `implied`", self.name()),
                 help,
             )),
-            (None, None) if !self.text.sourced => Ok(Source::Itself),
-            (None, None) => Err(self.error(
-                format!("`{}` does not say where it comes from", self.name()),
-                help,
-            )),
+            (None, None) => match self.text.sourced {
+                None => Ok(Source::Itself),
+                Some(at) => Err(self.error(
+                    format!("`{}` does not say where it comes from", self.name()),
+                    format!("{help}: line {at} of this file has one, so all need one"),
+                )),
+            },
         }
     }
 

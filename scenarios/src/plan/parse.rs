@@ -45,7 +45,7 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     let mut text = Text {
         file,
         text,
-        sourced: false,
+        sourced: None,
     };
     if let Some(at) = too_deep(text.text) {
         let at = text.position((at, 1).into());
@@ -53,7 +53,8 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
         return Err(text.error(at, what, "expected a plan, which needs five"));
     }
     let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(&text, &error))?;
-    text.sourced = document.nodes().iter().any(is_sourced);
+    let sourced = document.nodes().iter().find_map(sourced);
+    text.sourced = sourced.map(|node| text.position(node.span()).line);
     let text = &text;
     let (node, rest) = match document.nodes() {
         [] => {
@@ -141,10 +142,12 @@ struct Parts {
     cases: Vec<Case>,
 }
 
-/// Whether a node or one in it says where it comes from.
-fn is_sourced(node: &KdlNode) -> bool {
+/// The first of a node and those in it that says where it comes from.
+fn sourced(node: &KdlNode) -> Option<&KdlNode> {
     let children = node.children().map_or(&[][..], KdlDocument::nodes);
-    node.get("line").is_some() || node.get("implied").is_some() || children.iter().any(is_sourced)
+    let says = node.get("line").is_some() || node.get("implied").is_some();
+    says.then_some(node)
+        .or_else(|| children.iter().find_map(sourced))
 }
 
 fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {

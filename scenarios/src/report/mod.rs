@@ -6,6 +6,8 @@ mod json;
 mod shell;
 mod text;
 
+use std::fmt;
+
 use crate::check::CheckId;
 use crate::run::{
     CaseOutcome, CheckOutcome, CheckResult, FioRun, RunOutcome, StepReport, StepResult,
@@ -67,6 +69,12 @@ pub struct CaseRow {
     pub reason: Option<&'static str>,
     /// Hashes and counts when it ended.
     pub ending: Ending,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
 }
 
 /// What a case, or a run, came to; the worse the greater.
