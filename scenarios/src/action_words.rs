@@ -52,8 +52,8 @@ impl fmt::Display for Action {
             Self::Remove { disk } => write!(f, "take the bdev of {disk} away"),
             Self::Insert { disk } => write!(f, "give the bdev of {disk} back"),
             Self::Resize { disk, mib } => write!(f, "resize {disk} to {mib} MiB"),
-            Self::Hold { disk, requests } => write!(f, "hold {requests} requests of {disk}"),
-            Self::Fail { disk, requests } => write!(f, "fail {requests} requests of {disk}"),
+            Self::Hold { disk, requests } => write!(f, "hold {} of {disk}", next(*requests)),
+            Self::Fail { disk, requests } => write!(f, "fail {} of {disk}", next(*requests)),
             Self::Delay { disk, micros } => write!(f, "delay requests of {disk} by {micros} us"),
             Self::Release { disk } => write!(f, "release the requests of {disk}"),
             Self::CreateController { controller } => write!(f, "create {controller}"),
@@ -63,6 +63,14 @@ impl fmt::Display for Action {
             Self::CheckAlive => f.write_str("ask for a sign of life"),
             Self::Settle => f.write_str("let everything come to rest"),
         }
+    }
+}
+
+/// The next request, or so many.
+fn next(requests: u32) -> String {
+    match requests {
+        1 => "the next request".to_owned(),
+        more => format!("the next {more} requests"),
     }
 }
 

@@ -87,6 +87,7 @@ fn holds_if(check: CheckId) -> &'static str {
         CheckId::G2 => "a whole response when the used index moves",
         CheckId::G3 => "nothing to be written after it was given back",
         CheckId::G4 => "nothing outside the memory table to be touched",
+        CheckId::I18 => "slots to move only as SPDK's table has it",
         CheckId::V2 => "every request to come back",
         CheckId::V4 => "every stop to end",
         _ => "what the check asks for",
