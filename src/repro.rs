@@ -345,6 +345,7 @@ fn simulator(
         jobs: parse_jobs(&jobs, &GuestKind::Model)?,
         strategy,
         per_io: true,
+        digests: testbed::digests(),
         disturb_at: None,
     }))
 }

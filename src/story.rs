@@ -114,6 +114,7 @@ pub fn tell_watched(
         jobs,
         strategy: options.strategy,
         per_io: true,
+        digests: testbed::digests(),
         disturb_at: None,
     });
     if options.record {

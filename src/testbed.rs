@@ -9,6 +9,7 @@ use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
+use sim::guest::Digests;
 use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
 use sim::{Deviation, Deviations};
 
@@ -77,12 +78,23 @@ fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testb
         jobs,
         strategy: strategy(options),
         per_io: true,
+        digests: digests(),
         disturb_at: options.disturb_at,
     });
     if let Some(turns) = turns {
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
     Ok(Box::new(sim))
+}
+
+thread_local! {
+    /// Digests of payloads, as fio's seeds come again in every run.
+    static DIGESTS: Digests = Digests::default();
+}
+
+/// Digests for one more simulator of this thread. No run depends on what is in them, but for its price.
+pub fn digests() -> Digests {
+    DIGESTS.with(Arc::clone)
 }
 
 /// How the target of `options` is wrong.

@@ -12,6 +12,7 @@ use scenarios::{
     Action, ControllerId, DiskId, FioId, Observation, Place, Seen, TargetId, Testbed, Time, VmId,
 };
 use sim::Deviations;
+use sim::guest::Digests;
 use sim::world::{Sim, SimOptions, SimSnapshot, Strategy};
 
 /// A simulation, and its judge.
@@ -63,6 +64,7 @@ impl Rig {
             volume: Some(volume),
             jobs: BTreeMap::from([("bench".to_owned(), Arc::new(job))]),
             per_io: true,
+            digests: Digests::default(),
             strategy: Strategy::Timed,
             disturb_at: None,
         });

@@ -10,6 +10,7 @@ use scenarios::{
     Time, VmId,
 };
 use sim::Deviations;
+use sim::guest::Digests;
 use sim::world::{Sim, SimOptions, Strategy, first_difference};
 
 /// What is done: how two actions follow upon each other is part of it.
@@ -61,6 +62,7 @@ impl Rig {
             volume,
             jobs: BTreeMap::from([("job".to_owned(), Arc::new(job))]),
             per_io: true,
+            digests: Digests::default(),
             strategy: Strategy::Timed,
             disturb_at: None,
         });

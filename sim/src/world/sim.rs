@@ -23,7 +23,7 @@ use super::{Choices, Record, Step, Strategy, World};
 use crate::deviation::Deviations;
 use crate::dice::Dice;
 use crate::end::{ACTORS_MAX, END_ACTORS_MAX, End as _};
-use crate::guest::{Guest, GuestConfig};
+use crate::guest::{Digests, Guest, GuestConfig};
 use crate::message::{GuestAct, ToGuest};
 use crate::target::{Latencies, Target, TargetConfig};
 
@@ -51,6 +51,8 @@ pub struct SimOptions {
     pub strategy: Strategy,
     /// Whether every request is observed.
     pub per_io: bool,
+    /// Digests of payloads, for all guests: those of an earlier simulation will do.
+    pub digests: Digests,
     /// Draw once more from the world's dice at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
 }
@@ -250,6 +252,7 @@ impl Sim {
         let config = GuestConfig {
             per_io: self.options.per_io,
             bootable,
+            digests: self.options.digests.clone(),
             ..GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
         };
         let sockets = controllers
