@@ -65,9 +65,10 @@ impl DriverRing {
     ///
     /// # Panics
     ///
-    /// If the addresses are not in `memory`: a bug of the layout.
+    /// If the addresses are not in `memory`, or the size is no power of two: a bug of the layout.
     #[must_use]
     pub fn new(memory: Memory, (desc, avail, used): (u64, u64, u64), size: u16) -> Self {
+        assert!(size.is_power_of_two(), "virtio 1.x §2.7");
         let ring = Self {
             memory,
             desc,
@@ -140,7 +141,7 @@ impl DriverRing {
         } else {
             self.write_chain(head, segments);
         }
-        let at = self.avail + AVAIL_RING + 2 * u64::from(self.avail_idx % self.size);
+        let at = self.avail + AVAIL_RING + 2 * u64::from(self.avail_idx & (self.size - 1));
         self.put(at, head.to_le_bytes());
         self.avail_idx = self.avail_idx.wrapping_add(1);
         let index = GuestAddress(self.avail + AVAIL_IDX);
@@ -200,7 +201,7 @@ impl DriverRing {
 
     /// The id and the length in a used entry.
     fn used_entry(&self, index: u16) -> (u32, u32) {
-        let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(index % self.size);
+        let at = self.used + USED_RING + USED_ELEM_SIZE * u64::from(index & (self.size - 1));
         let entry: [u8; 8] = self
             .memory
             .read_few(GuestAddress(at))
