@@ -96,8 +96,8 @@ pub fn run(
         let mut junit = std::mem::take(&mut sum.junit);
         if sum.seeds < all {
             let what = format!("{} of {all} seeds were not carried out", all - sum.seeds);
-            let plans = targets.iter().map(|target| &target.plan.name);
-            plans.for_each(|plan| junit.add_missing(plan, &what));
+            let plans: BTreeSet<_> = targets.iter().map(|target| &target.plan.name).collect();
+            plans.iter().for_each(|plan| junit.add_missing(plan, &what));
         }
         kept = junit.write(path);
     }
@@ -138,41 +138,54 @@ fn gather(
         junit: Junit::default(),
         stopped: None,
     };
-    let first = seeds.start;
+    let mut next = seeds.start;
     let mut progress = Progress::new(sum.all, "seeds");
     let mut early = BTreeMap::new();
-    'all: for (seed, result) in receive {
-        early.insert(seed, result);
-        while let Some(seed) = early.remove(&(first + sum.seeds)) {
-            let number = first + sum.seeds;
-            // A run that was interrupted says nothing; those before it do.
-            if seed.interrupted {
-                continue;
+    'all: for (number, seed) in receive {
+        early.insert(number, seed);
+        while let Some(seed) = early.remove(&next) {
+            if sum.take(next, seed, out)? {
+                progress.step(|| match sum.open {
+                    0 => "all passed so far".to_owned(),
+                    1 => "1 case did not pass".to_owned(),
+                    open => format!("{open} cases did not pass"),
+                });
             }
-            out.print(&seed.text)?;
-            sum.junit.append(seed.junit);
-            sum.failed = sum.failed.or(seed.failed.map(|target| (target, number)));
-            sum.cases += seed.cases;
-            sum.open += seed.open;
-            sum.verdict = sum.verdict.max(seed.verdict);
-            sum.repeat = sum.repeat.or(seed.repeat);
-            for (all, order) in sum.orders.iter_mut().zip(seed.orders) {
-                all.extend(order);
-            }
-            sum.stopped = seed.stopped;
             if sum.stopped.is_some() {
                 break 'all;
             }
-            sum.seeds += 1;
-            progress.step(|| match sum.open {
-                0 => "all passed so far".to_owned(),
-                1 => "1 case did not pass".to_owned(),
-                open => format!("{open} cases did not pass"),
-            });
+            next += 1;
         }
+    }
+    for (number, seed) in early {
+        sum.take(number, seed, out)?;
     }
     progress.finish();
     Ok(sum)
+}
+
+impl Sum {
+    /// Takes a seed in, and prints what there is to say of it; whether it was carried out to its end. One that
+    /// somebody wanted to end says nothing, unless something had failed by then.
+    fn take(&mut self, number: u64, seed: Seed, out: &mut Printer) -> Result<bool, Stop> {
+        if seed.interrupted && seed.verdict != Verdict::Failed {
+            return Ok(false);
+        }
+        out.print(&seed.text)?;
+        let is_whole = !seed.interrupted && seed.stopped.is_none();
+        self.seeds += u64::from(is_whole);
+        self.cases += seed.cases;
+        self.open += seed.open;
+        self.junit.append(seed.junit);
+        self.failed = self.failed.or(seed.failed.map(|target| (target, number)));
+        self.verdict = self.verdict.max(seed.verdict);
+        self.repeat = self.repeat.take().or(seed.repeat);
+        for (all, order) in self.orders.iter_mut().zip(seed.orders) {
+            all.extend(order.filter(|_| is_whole));
+        }
+        self.stopped = self.stopped.take().or(seed.stopped);
+        Ok(is_whole)
+    }
 }
 
 /// Carries out every target with one seed.

@@ -173,7 +173,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub turns: Option<PathBuf>,
 
-    /// Write the report that CI systems read to this file (JUnit XML): a test case a case and seed
+    /// Write the report that CI systems read to this file (JUnit XML): a test case a case and seed, an error for
+    /// what was not carried out
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 

@@ -32,7 +32,7 @@ impl Junit {
         &mut self.suites[known].1
     }
 
-    /// Adds what was not carried out: so many of `what`, which nobody shall take for passed.
+    /// Adds an error for what of a plan was not carried out, in the words of `what`: nobody shall take it for passed.
     pub fn add_missing(&mut self, plan: &str, what: &str) {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_message(what);

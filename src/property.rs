@@ -226,3 +226,21 @@ pub fn finding_lines(findings: &[Finding]) -> String {
     });
     lines.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_shown_by_no_seeds() {
+        let seeds = 9..9;
+        let none = Property {
+            seeds,
+            ..Property::default()
+        };
+        let failure = none.check().expect_err("it would show nothing");
+        let said = "there are no seeds from 9 up to 9: nothing would be shown";
+        assert_eq!(failure.to_string(), said);
+        assert_eq!(format!("{failure:?}"), said);
+    }
+}

@@ -103,8 +103,10 @@ fn finish(
         let mut junit = Junit::default();
         reports.iter().for_each(|report| junit.add(report));
         for target in &targets[reports.len()..] {
-            let what = format!("{} cases did not begin", target.cases());
-            junit.add_missing(&target.plan.name, &what);
+            let case = target.only.as_ref();
+            let which = case.map_or(String::new(), |case| format!("/{case}"));
+            let plan = &target.plan.name;
+            junit.add_missing(plan, &format!("{plan}{which} did not begin"));
         }
         kept = first_of(kept, junit.write(path));
     }

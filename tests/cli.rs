@@ -80,6 +80,7 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "hotatach"],
         &["run", "hotattach/5"],
         &["run", "nowhere.kdl"],
+        &["run", "--target", "spdk", "--deviation", "early_finish"],
         &["run", "tests/plans/malformed.kdl"],
         &["run", "tests/plans/impossible.kdl/1"],
         &["run", "tests/plans/unknown_job.kdl"],

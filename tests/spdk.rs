@@ -230,6 +230,7 @@ fn seeds_are_reported_though_the_next_one_finds_no_target() {
     let mut lines = BufReader::new(run.stdout.take().expect("its output is ours")).lines();
     let first = lines.next().and_then(Result::ok).unwrap_or_default();
     assert!(first.contains(r#""verdict":"passed""#), "{first}");
+    assert!(first.contains(r#""trace_hash":null"#), "{first}");
     served.process.kill().expect("it runs");
     drop(lines);
     let output = run.wait_with_output().expect("it ends");

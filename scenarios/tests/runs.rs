@@ -221,6 +221,14 @@ fn a_fio_that_ends_while_a_detach_is_under_way_says_nothing_where_nobody_knows_w
         text.contains("fio had ended by the time of the detach"),
         "{text}"
     );
+    // What the detach does not explain stays wrong.
+    let (text, report) = reported(&[Quirk::FioEndsWithDetach, Quirk::BlockMissing]);
+    let first = report.rows.iter().flat_map(|row| &row.steps);
+    let fio = first
+        .filter(|step| step.text.starts_with("fio "))
+        .find(|step| !matches!(step.result, StepResult::Held { .. }));
+    let wrong = fio.is_some_and(|step| matches!(step.result, StepResult::Violated { .. }));
+    assert!(wrong, "{text}");
     let (text, report) = reported(&[Quirk::FioEndsWithDetach, Quirk::ShowsInside]);
     assert_eq!(report.verdict(), Verdict::Failed, "{text}");
 }

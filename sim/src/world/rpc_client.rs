@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::message::ClientId;
@@ -36,22 +35,6 @@ impl<P> Default for RpcClient<P> {
             unread: Vec::new(),
         }
     }
-}
-
-/// What is read of an answer.
-#[derive(Deserialize)]
-struct Reply {
-    #[serde(default)]
-    id: Value,
-    #[serde(default)]
-    result: Value,
-    error: Option<Fault>,
-}
-
-/// Why a call failed.
-#[derive(Deserialize)]
-struct Fault {
-    message: Option<String>,
 }
 
 /// An answer: what its call was remembered by, and the result or the text of the error.
@@ -93,24 +76,22 @@ impl<P: Clone> RpcClient<P> {
     pub fn read(&mut self, bytes: &[u8]) -> Result<Vec<Answer<P>>, String> {
         self.unread.extend_from_slice(bytes);
         let mut answers = Vec::new();
-        let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Reply>();
+        let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Value>();
         let mut read = 0;
         while let Some(answer) = stream.next() {
-            let answer = match answer {
+            let mut answer = match answer {
                 Ok(answer) => answer,
                 Err(error) if error.is_eof() => break,
                 Err(error) => return Err(format!("the target's answer is no JSON: {error}")),
             };
-            let begin = std::mem::replace(&mut read, stream.byte_offset());
-            let id = answer.id.as_u64();
-            let pending = id.and_then(|id| take(&mut self.pending, &mut self.answered, id));
-            let pending = pending.ok_or_else(|| {
-                let text = String::from_utf8_lossy(&self.unread[begin..read]);
-                format!("an answer to no call: {}", text.trim())
-            })?;
-            let result = match answer.error {
-                Some(error) => Err(error.message.unwrap_or_else(|| "no text".to_owned())),
-                None => Ok(answer.result),
+            read = stream.byte_offset();
+            let pending = answer["id"]
+                .as_u64()
+                .and_then(|id| take(&mut self.pending, &mut self.answered, id));
+            let pending = pending.ok_or_else(|| format!("an answer to no call: {answer}"))?;
+            let result = match answer.get("error") {
+                Some(error) => Err(error["message"].as_str().unwrap_or("no text").to_owned()),
+                None => Ok(answer["result"].take()),
             };
             answers.push((pending, result));
         }
