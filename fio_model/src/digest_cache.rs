@@ -56,9 +56,7 @@ impl DigestCache {
     /// cache of the CPU.
     #[must_use]
     pub fn keeps(verify: VerifyType, at: usize, len: usize) -> bool {
-        let is_cheap = verify == VerifyType::Crc32c;
-        let is_long = !is_cheap && verify.trailer_len() <= CACHED;
-        ends_on_group(at, len) && (is_long || short_key(verify, at, len).is_some())
+        ends_on_group(at, len) && (has_long(verify) || short_key(verify, at, len).is_some())
     }
 
     /// The digest of the `len` bytes of the payload of `seed` that start at byte `at` of the write;
@@ -71,7 +69,7 @@ impl DigestCache {
         len: usize,
         compute: impl FnOnce() -> Trailer,
     ) -> Trailer {
-        if !Self::keeps(verify, at, len) {
+        if !ends_on_group(at, len) {
             return compute();
         }
         if let Some(what) = short_key(verify, at, len) {
@@ -81,6 +79,9 @@ impl DigestCache {
                 (*of, *word) = (seed, what | u64::from(u32::from_le_bytes(bytes)) << 32);
             }
             return unpack(&[*word >> 32]);
+        }
+        if !has_long(verify) {
+            return compute();
         }
         let what = u64::from(verify.number()) << 56 | (len as u64) << 28 | at as u64;
         let (is_known, [of, word, trailer @ ..]) = self.long.find(seed, what, u64::MAX);
@@ -95,6 +96,11 @@ impl DigestCache {
 /// alone, but the length's of the whole write, too.
 fn ends_on_group(at: usize, len: usize) -> bool {
     (at + len).is_multiple_of(GROUP)
+}
+
+/// Whether digests of this type have long entries.
+fn has_long(verify: VerifyType) -> bool {
+    verify != VerifyType::Crc32c && verify.trailer_len() <= CACHED
 }
 
 /// What of its payload a digest is, in 32 bits, if it is one of a write's first interval with a trailer of up to

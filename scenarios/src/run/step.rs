@@ -116,13 +116,13 @@ impl Runner<'_> {
             Does::Detach { action, under } => {
                 let begins = !under_way.has_begun();
                 let polled = self.answered(under_way, action, "an answer: true", None);
-                self.note_late(begins, under);
+                self.note_late(begins, &polled, under);
                 polled
             }
             Does::Remove { actions, under } => {
                 let begins = !under_way.has_begun();
                 let polled = self.all_answered(under_way, actions);
-                self.note_late(begins, under);
+                self.note_late(begins, &polled, under);
                 polled
             }
             Does::Ask { actions } => self.all_answered(under_way, actions),
@@ -140,8 +140,10 @@ impl Runner<'_> {
 
     /// Notes which of the fios that a removal was to meet had ended: before it began, or, where the target
     /// cannot be looked into and nobody knows what was first, before it was answered.
-    fn note_late(&mut self, begins: bool, under: &[FioId]) {
-        if begins || !self.testbed.evidence().covers(Evidence::TARGET_INSIDE) {
+    fn note_late(&mut self, begins: bool, polled: &Polled, under: &[FioId]) {
+        let ends = matches!(polled, Ok(Poll::Done(_)));
+        let is_known = self.testbed.evidence().covers(Evidence::TARGET_INSIDE);
+        if begins || (ends && !is_known) {
             let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
             self.late.extend(ended);
         }
