@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use plugfest::repro::Repro;
 use plugfest::{Behaviour, RunOptions, Volume};
-use sim::Deviation;
+use sim::Bug;
 
 const QUICK: [&str; 4] = ["run", "hotattach/1", "--volume", "quick"];
 
@@ -137,12 +137,12 @@ fn a_deviation_that_the_behaviour_has_already_is_noted() {
 #[test]
 fn a_replay_names_the_behaviour_and_what_differs_from_it() {
     let plan = plugfest::shipped("hotattach").unwrap();
-    let replayed = |behaviour, deviations: &[Deviation]| {
+    let replayed = |behaviour, bugs: &[Bug]| {
         let options = RunOptions {
             only: Some("1".into()),
             volume: Volume::Quick,
             behaviour,
-            deviations: deviations.to_vec(),
+            bugs: bugs.to_vec(),
             ..RunOptions::default()
         };
         let repro = Repro::of_run(&plan, &options).unwrap();
@@ -154,12 +154,12 @@ fn a_replay_names_the_behaviour_and_what_differs_from_it() {
     let (head, intended) = (Behaviour::Head, Behaviour::Intended);
     assert_eq!(replayed(head, &[]), "a target of behaviour head");
     assert_eq!(
-        replayed(head, &[Deviation::SharedCursor]),
+        replayed(head, &[Bug::SharedCursor]),
         "a target of behaviour head with shared_cursor"
     );
     assert_eq!(replayed(intended, &[]), "an intended target");
     assert_eq!(
-        replayed(intended, &[Deviation::EarlyFinish]),
+        replayed(intended, &[Bug::EarlyFinish]),
         "a target with early_finish"
     );
 }

@@ -11,7 +11,7 @@ use sim::conformance::differences::{Known, UNDER_HEAD, UNDER_INTENDED};
 use sim::conformance::model_peer::ModelPeer;
 use sim::conformance::model_target::TargetMaker;
 use sim::conformance::report::{FileReport, Outcome, Report};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 
 const TRANSCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
 
@@ -35,12 +35,12 @@ fn recordings() -> Vec<Recording> {
     paths.iter().map(read).collect()
 }
 
-fn play(recording: &Recording, deviations: Deviations) -> FileReport {
-    play_text(&recording.name, &recording.text, deviations)
+fn play(recording: &Recording, bugs: Bugs) -> FileReport {
+    play_text(&recording.name, &recording.text, bugs)
 }
 
-fn play_text(name: &str, text: &str, deviations: Deviations) -> FileReport {
-    let mut peer = ModelPeer::new(TargetMaker::new(deviations));
+fn play_text(name: &str, text: &str, bugs: Bugs) -> FileReport {
+    let mut peer = ModelPeer::new(TargetMaker::new(bugs));
     conform(name, text, &mut peer)
 }
 
@@ -50,8 +50,8 @@ fn held(report: &FileReport) -> bool {
 
 /// Plays everything; the cases that do not hold are exactly those of the list.
 #[track_caller]
-fn exactly_these_differ(deviations: Deviations, list: &'static [Known]) {
-    let files: Vec<FileReport> = recordings().iter().map(|r| play(r, deviations)).collect();
+fn exactly_these_differ(bugs: Bugs, list: &'static [Known]) {
+    let files: Vec<FileReport> = recordings().iter().map(|r| play(r, bugs)).collect();
     let listed: BTreeSet<&str> = list.iter().map(|known| known.case).collect();
     assert_eq!(listed.len(), list.len(), "a case is listed twice");
     let differ: BTreeSet<&str> = files
@@ -75,25 +75,25 @@ fn all_recordings_are_here() {
 
 #[test]
 fn the_model_of_head_answers_as_recorded_but_for_the_listed_differences() {
-    exactly_these_differ(Deviations::head(), UNDER_HEAD);
+    exactly_these_differ(Bugs::head(), UNDER_HEAD);
 }
 
 #[test]
 fn the_intended_target_differs_exactly_where_head_is_wrong() {
-    exactly_these_differ(Deviations::INTENDED, UNDER_INTENDED);
+    exactly_these_differ(Bugs::INTENDED, UNDER_INTENDED);
     for known in UNDER_INTENDED {
         assert!(!known.shows.is_empty(), "{}: shows nothing", known.case);
         assert!(!known.why.is_empty(), "{}: no reason", known.case);
     }
 }
 
-/// The list does not only name cases: with just the listed deviations the recording holds, and
+/// The list does not only name cases: with just the listed bugs the recording holds, and
 /// without any one of them it does not.
 #[test]
 fn each_listed_deviation_is_what_its_recording_shows() {
-    let with = |shows: &[Deviation]| {
+    let with = |shows: &[Bug]| {
         let all = shows.iter();
-        all.fold(Deviations::INTENDED, |all, one| all.with(*one))
+        all.fold(Bugs::INTENDED, |all, one| all.with(*one))
     };
     let recordings = recordings();
     assert!(!UNDER_INTENDED.is_empty(), "head is not without fault");
@@ -114,7 +114,7 @@ fn each_listed_deviation_is_what_its_recording_shows() {
 #[test]
 fn a_verdict_does_not_depend_on_what_was_played_before() {
     let recordings = recordings();
-    let judge = |recording| format!("{:?}", play(recording, Deviations::INTENDED).outcome);
+    let judge = |recording| format!("{:?}", play(recording, Bugs::INTENDED).outcome);
     let forward: Vec<String> = recordings.iter().map(judge).collect();
     let mut backward: Vec<String> = recordings.iter().rev().map(judge).collect();
     backward.reverse();
@@ -189,7 +189,7 @@ fn with_damage(text: &str, line: usize, path: &str) -> String {
 /// longer holds. A field that no recording on the list's good side has would be compared by nobody.
 #[test]
 fn a_damaged_field_of_any_kind_of_observation_is_found() {
-    let head = Deviations::head();
+    let head = Bugs::head();
     let recordings = recordings();
     let holds: Vec<bool> = recordings.iter().map(|r| held(&play(r, head))).collect();
     let mut never = Vec::new();

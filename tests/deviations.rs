@@ -1,6 +1,6 @@
-//! Each deviation is caught by its check, with every other check off; and a right target by none.
+//! Each bug is caught by its check, with every other check off; and a right target by none.
 //!
-//! One table of (check, deviation, episode), each on several seeds.
+//! One table of (check, bug, episode), each on several seeds.
 
 #[path = "deviations/episodes.rs"]
 mod episodes;
@@ -15,7 +15,7 @@ mod table;
 
 use scenarios::check::CheckId;
 use scenarios::run::{CheckOutcome, CheckResult};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 use table::{ROWS, results};
 
 const SEEDS: std::ops::Range<u64> = 0..16;
@@ -39,9 +39,9 @@ fn each_deviation_is_caught_by_its_check() {
     let mut wrong = Vec::new();
     for row in ROWS {
         for seed in SEEDS {
-            let deviations = row.base.with(row.deviation);
-            let with = violations(results(deviations, seed, &[row.check], row.episode));
-            let (check, name) = (row.check, row.deviation.name());
+            let bugs = row.base.with(row.bug);
+            let with = violations(results(bugs, seed, &[row.check], row.episode));
+            let (check, name) = (row.check, row.bug.name());
             if with.is_empty() {
                 wrong.push(format!("{check} is silent with {name}, seed {seed}"));
             }
@@ -62,10 +62,10 @@ fn each_deviation_is_caught_by_its_check() {
 #[test]
 fn a_right_target_violates_nothing() {
     let mut wrong = Vec::new();
-    for row in ROWS.iter().filter(|row| row.base == Deviations::INTENDED) {
+    for row in ROWS.iter().filter(|row| row.base == Bugs::INTENDED) {
         for seed in SEEDS {
-            let name = row.deviation.name();
-            let all = results(Deviations::INTENDED, seed, &CheckId::JUDGED, row.episode);
+            let name = row.bug.name();
+            let all = results(Bugs::INTENDED, seed, &CheckId::JUDGED, row.episode);
             for violation in violations(all) {
                 wrong.push(format!("episode of {name}, seed {seed}: {violation}"));
             }
@@ -76,9 +76,9 @@ fn a_right_target_violates_nothing() {
 
 #[test]
 fn every_deviation_and_every_check_has_a_row() {
-    for deviation in Deviation::ALL {
-        let caught = ROWS.iter().any(|row| row.deviation == *deviation);
-        assert!(caught, "{} {}", deviation.id(), deviation.name());
+    for bug in Bug::ALL {
+        let caught = ROWS.iter().any(|row| row.bug == *bug);
+        assert!(caught, "{} {}", bug.id(), bug.name());
     }
     for check in CheckId::JUDGED {
         assert!(ROWS.iter().any(|row| row.check == check), "{check}");

@@ -4,16 +4,16 @@
 mod malformed;
 
 use malformed::{Bounds, Fire, Tally};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 
-fn give(inputs: u64, deviations: Deviations) -> (Result<(), String>, Tally) {
-    let mut fire = Fire::new(7, deviations);
+fn give(inputs: u64, bugs: Bugs) -> (Result<(), String>, Tally) {
+    let mut fire = Fire::new(7, bugs);
     (fire.give(inputs), fire.tally)
 }
 
 #[test]
 fn an_intended_target_takes_anything() {
-    let (given, tally) = give(40_000, Deviations::INTENDED);
+    let (given, tally) = give(40_000, Bugs::INTENDED);
     assert_eq!(given, Ok(()));
     let each = [
         tally.chains,
@@ -35,20 +35,16 @@ fn an_intended_target_takes_anything() {
 
 #[test]
 fn the_crashes_of_head_are_found() {
-    for deviation in [
-        Deviation::LogLoop,
-        Deviation::SplitDivByZero,
-        Deviation::TmfNullLun,
-    ] {
-        let (given, _) = give(200_000, Deviations::INTENDED.with(deviation));
-        assert!(given.is_err(), "{} does no harm", deviation.name());
+    for bug in [Bug::LogLoop, Bug::SplitDivByZero, Bug::TmfNullLun] {
+        let (given, _) = give(200_000, Bugs::INTENDED.with(bug));
+        assert!(given.is_err(), "{} does no harm", bug.name());
     }
 }
 
 /// Nothing above is green because nobody looked.
 #[test]
 fn what_an_input_costs_and_touches_is_seen() {
-    let mut fire = Fire::new(7, Deviations::INTENDED);
+    let mut fire = Fire::new(7, Bugs::INTENDED);
     let spoiled = fire.give_to_canary();
     assert!(spoiled.is_err_and(|what| what.contains("canary")));
     let wide = Bounds::default();
@@ -71,7 +67,7 @@ fn what_an_input_costs_and_touches_is_seen() {
         ("bytes kept", Bounds { kept: 0, ..wide }),
     ];
     for (what, bounds) in narrow {
-        let mut fire = Fire::new(7, Deviations::INTENDED).within(bounds);
+        let mut fire = Fire::new(7, Bugs::INTENDED).within(bounds);
         let over = fire.give(2_000).expect_err(what);
         assert!(over.contains(what), "{over}");
     }

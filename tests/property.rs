@@ -18,7 +18,7 @@ use scenarios::{
     Action, ControllerId, DiskId, DiskKind, FioId, Observation, Place, TargetId, TaskFunction,
     Time, VmId,
 };
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 
 /// Causes of a difference that nobody in a run can mend. `event_dropped` is not one of them: a right
 /// target says EVENTS_MISSED.
@@ -256,9 +256,9 @@ fn a_fio_goes_on_when_its_front_end_connects_anew() {
         controller: ControllerId(1),
     };
     let story = fio_story(&delays(&[40_000]), &[anew.clone(), anew.clone(), anew]);
-    let tell = |seed, deviations| {
+    let tell = |seed, bugs| {
         let options = StoryOptions {
-            deviations,
+            bugs,
             ..StoryOptions::intended(seed)
         };
         let mut connected = 0;
@@ -268,13 +268,13 @@ fn a_fio_goes_on_when_its_front_end_connects_anew() {
         (report.expect("the simulator does it"), connected)
     };
     for seed in 0..20 {
-        let (report, connected) = tell(seed, Deviations::INTENDED);
+        let (report, connected) = tell(seed, Bugs::INTENDED);
         assert_eq!(report.violated().next(), None);
         assert!(report.verified > 0);
         // Once at the boot; each loss comes when there is a connection again.
         assert_eq!(connected, 4);
     }
-    let deaf = Deviations::INTENDED.with(Deviation::NoIrqOnRestart);
+    let deaf = Bugs::INTENDED.with(Bug::NoIrqOnRestart);
     let lost = (0..20).find(|seed| tell(*seed, deaf).0.violated().next().is_some());
     assert!(lost.is_some(), "no call is missed");
 }
@@ -282,17 +282,17 @@ fn a_fio_goes_on_when_its_front_end_connects_anew() {
 /// A target with a bug is found out, and so are those that only rare things show.
 #[test]
 fn a_wrong_target_is_found_out() {
-    for deviation in [Deviation::EarlyFinish, Deviation::TmfStaleDev] {
-        let wrong = Deviations::INTENDED.with(deviation);
+    for bug in [Bug::EarlyFinish, Bug::TmfStaleDev] {
+        let wrong = Bugs::INTENDED.with(bug);
         let broken = (0..5_000).find(|seed| {
             let options = StoryOptions {
-                deviations: wrong,
+                bugs: wrong,
                 ..StoryOptions::intended(*seed)
             };
             let report = tell(&plugfest::story::drawn(*seed), options);
             report.is_ok_and(|report| report.violated().next().is_some())
         });
-        let name = deviation.name();
+        let name = bug.name();
         assert!(broken.is_some(), "no schedule of 5000 shows {name}");
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use plugfest::{GuestKind, QemuOptions, RunOptions, Verdict, render, run, shipped};
 use real::testbed::run_dir;
-use sim::Dice;
+use sim::Rng;
 
 /// A short run.
 const RUN: [&str; 7] = [
@@ -135,7 +135,7 @@ const KILLED_WITHIN_MS: u32 = 15_000;
 #[test]
 #[ignore = "needs qemu-system-x86_64, busybox, fio and a kernel; fifteen seconds a kill: PLUGFEST_KILLS, or 5"]
 fn a_guest_that_is_killed_at_any_moment_says_nothing() {
-    let mut dice = Dice::new(3, 0);
+    let mut rng = Rng::new(3, sim::Stream::Directed);
     for kill in 0..kills() {
         let run = Command::new(env!("CARGO_BIN_EXE_plugfest"))
             .args(RUN)
@@ -144,7 +144,7 @@ fn a_guest_that_is_killed_at_any_moment_says_nothing() {
             .spawn()
             .expect("it starts");
         let own = format!("/{}-0/", run.id());
-        let (vm, moment) = (dice.between(1, 2), dice.below(KILLED_WITHIN_MS));
+        let (vm, moment) = (rng.between(1, 2), rng.below(KILLED_WITHIN_MS));
         let guest = format!("{own}vm{vm}.qmp");
         let runs = || !processes(&guest).is_empty();
         until("a guest", Duration::from_secs(60), runs);

@@ -105,12 +105,12 @@ fn serve(dir: &Path, behaviour: &str) -> Child {
         .expect("it is built")
 }
 
-/// The smallest story that `seed` comes to with a deviation, as a repro file.
-fn found(dir: &Path, deviation: &str, seed: &str) -> PathBuf {
-    let repro = dir.join(format!("{deviation}.json"));
+/// The smallest story that `seed` comes to with a bug, as a repro file.
+fn found(dir: &Path, bug: &str, seed: &str) -> PathBuf {
+    let repro = dir.join(format!("{bug}.json"));
     let fuzz = Command::new(PLUGFEST)
         .args(["fuzz", "--schedule", "timed", "--stories", "1"])
-        .args(["--deviation", deviation, "--seed", seed, "--repro"])
+        .args(["--deviation", bug, "--seed", seed, "--repro"])
         .arg(&repro)
         .output()
         .expect("it is built");
@@ -118,9 +118,9 @@ fn found(dir: &Path, deviation: &str, seed: &str) -> PathBuf {
     repro
 }
 
-fn is_shown(deviation: &str, seed: &str) {
+fn is_shown(bug: &str, seed: &str) {
     let served = Watched::start("head");
-    let repro = found(&served.dir, deviation, seed);
+    let repro = found(&served.dir, bug, seed);
     let (said, code) = served.replay(&repro, "3");
     let all = "shown 3 of 3 times; its whole order was enforced 3 times";
     assert!(said.contains(all), "{said}");

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use plugfest::repro::{Repro, What};
 use plugfest::story::{StoryOptions, drawn};
 use plugfest::{RunOptions, Schedule, Volume};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 
 fn plugfest(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_plugfest");
@@ -30,7 +30,7 @@ fn directory(test: &str) -> PathBuf {
 /// A story that breaks a check, as a repro.
 fn failing() -> Repro {
     let wrong = |seed| StoryOptions {
-        deviations: Deviations::INTENDED.with(Deviation::EarlyFinish),
+        bugs: Bugs::INTENDED.with(Bug::EarlyFinish),
         ..StoryOptions::intended(seed)
     };
     let repros = (0..2_000).map(|seed| Repro::of_story(&drawn(seed), wrong(seed)));

@@ -26,7 +26,7 @@ use real::rpc::client::{RpcClient, RpcError};
 use real::vhost_user::frontend::FrontEndError;
 use serde_json::{Value, json};
 use sim::wire::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 
 use attack::attack;
 use driver::{Driver, READ_10, TEST_UNIT_READY};
@@ -34,7 +34,7 @@ use rig::{PATIENCE, Process, Rig};
 
 #[test]
 fn a_front_end_reads_what_the_target_has_and_is_told_of_what_comes_and_goes() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     let answer = driver.command(0, READ_10, 4096);
@@ -72,7 +72,7 @@ fn a_front_end_reads_what_the_target_has_and_is_told_of_what_comes_and_goes() {
 
 #[test]
 fn rpc_clients_see_controllers_and_sessions_as_spdk_shows_them() {
-    let mut rig = Rig::start(Deviations::head());
+    let mut rig = Rig::start(Bugs::head());
     let call = |rig: &mut Rig, method: &str, params| rig.rpc.call(method, params);
     let nvme = json!({"name": "Nvme0", "trtype": "PCIe", "traddr": "0000:01:00.0"});
     let made = call(&mut rig, "bdev_nvme_attach_controller", Some(nvme)).expect("attached");
@@ -109,7 +109,7 @@ fn rpc_clients_see_controllers_and_sessions_as_spdk_shows_them() {
 
 #[test]
 fn requests_that_come_in_pieces_and_together_are_answered() {
-    let rig = Rig::start(Deviations::INTENDED);
+    let rig = Rig::start(Bugs::INTENDED);
     let mut stream = UnixStream::connect(rig.rpc_path()).expect("it listens");
     let text =
         br#"{"jsonrpc":"2.0","id":1,"method":"spdk_get_version"}{"jsonrpc":"2.0","id":2,"met"#;
@@ -126,7 +126,7 @@ fn requests_that_come_in_pieces_and_together_are_answered() {
 
 #[test]
 fn get_vring_base_waits_for_what_is_in_flight() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.malloc("Malloc0");
     let base = json!({"base_name": "Malloc0"});
     rig.rpc.call("bdev_error_create", Some(base)).expect("made");
@@ -170,7 +170,7 @@ fn get_vring_base_waits_for_what_is_in_flight() {
 
 #[test]
 fn a_killed_front_end_leaves_a_controller_that_another_can_use() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     for _ in 0..3 {
         let mut driver = Driver::start(&rig.socket("vhost.0"));
@@ -190,7 +190,7 @@ fn a_killed_front_end_leaves_a_controller_that_another_can_use() {
 
 #[test]
 fn device_status_is_kept_and_a_no_is_an_answer() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert!(matches!(
@@ -217,7 +217,7 @@ fn device_status_is_kept_and_a_no_is_an_answer() {
 
 #[test]
 fn what_a_dead_target_had_in_flight_is_served_by_the_next() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::connect(&rig.socket("vhost.0"));
     let buffer = driver.inflight();
@@ -283,7 +283,7 @@ fn a_hundred_thousand_hostile_front_ends_do_no_harm() {
 
 #[test]
 fn memory_that_is_shorter_than_it_says_is_refused() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::connect(&rig.socket("vhost.0"));
     let table = driver.longer_than_its_file();
@@ -296,7 +296,7 @@ fn memory_that_is_shorter_than_it_says_is_refused() {
 
 #[test]
 fn a_live_process_is_not_robbed_of_its_socket_and_a_stale_one_is_replaced() {
-    let rig = Rig::start(Deviations::INTENDED);
+    let rig = Rig::start(Bugs::INTENDED);
     let second = rig.second();
     let error = second.expect_err("it is in use").to_string();
     assert!(
@@ -309,7 +309,7 @@ fn a_live_process_is_not_robbed_of_its_socket_and_a_stale_one_is_replaced() {
     for name in ["rpc.sock", "vhost.0"] {
         drop(UnixListener::bind(dir.join(name)).expect("bound, and left behind"));
     }
-    let mut rig = Rig::start_in(dir, Deviations::INTENDED);
+    let mut rig = Rig::start_in(dir, Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
@@ -318,7 +318,7 @@ fn a_live_process_is_not_robbed_of_its_socket_and_a_stale_one_is_replaced() {
 
 #[test]
 fn idle_it_sleeps_and_a_kick_wakes_it() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
@@ -375,7 +375,7 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
 
 #[test]
 fn clients_beyond_spdks_limit_wait_for_the_others_to_leave() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.rpc.call("spdk_get_version", None).expect("an answer");
     let others: Vec<RpcClient> = (0..63).map(|_| rig.impatient(PATIENCE)).collect();
     let mut late = rig.impatient(PATIENCE);
@@ -395,7 +395,7 @@ fn clients_beyond_spdks_limit_wait_for_the_others_to_leave() {
 
 #[test]
 fn a_paused_target_reads_nothing_and_then_everything_at_once() {
-    let mut rig = Rig::start(Deviations::INTENDED);
+    let mut rig = Rig::start(Bugs::INTENDED);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start(&rig.socket("vhost.0"));
     assert_eq!(driver.command(0, READ_10, 512).status, 0);
@@ -424,8 +424,8 @@ fn a_paused_target_reads_nothing_and_then_everything_at_once() {
 
 #[test]
 fn a_target_that_hangs_answers_nobody_and_can_be_stopped() {
-    let deviations = Deviations::INTENDED.with(Deviation::LogLoop);
-    let mut rig = Rig::start(deviations);
+    let bugs = Bugs::INTENDED.with(Bug::LogLoop);
+    let mut rig = Rig::start(bugs);
     rig.controller("vhost.0", &["Malloc0"]);
     let mut driver = Driver::start_with(&rig.socket("vhost.0"), driver::LOG_ALL);
     driver.loop_forever();

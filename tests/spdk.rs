@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use real::rpc::client::RpcClient;
 use real::socket_peer::fresh_dir;
-use sim::Dice;
+use sim::Rng;
 
 const PLUGFEST: &str = env!("CARGO_BIN_EXE_plugfest");
 /// A target that runs answers within this.
@@ -129,20 +129,20 @@ fn kills() -> u64 {
 const TARGET_KILLS: u64 = 12;
 
 /// A moment of a run that lasts a minute, most of them in its first seconds.
-fn moment(dice: &mut Dice) -> Duration {
-    Duration::from_millis(u64::from(dice.below(40) * dice.below(40)))
+fn moment(rng: &mut Rng) -> Duration {
+    Duration::from_millis(u64::from(rng.below(40) * rng.below(40)))
 }
 
 #[test]
 #[ignore = "needs a second a kill: PLUGFEST_KILLS, or 5"]
 fn a_target_that_is_killed_at_any_moment_never_passes() {
-    let mut dice = Dice::new(1, 0);
+    let mut rng = Rng::new(1, sim::Stream::Directed);
     for kill in 0..kills() {
         let mut served = Served::start();
         let mut run = served.run(&["hotattach", "--runtime", "60"]);
         let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let run = run.expect("it is built");
-        let moment = moment(&mut dice);
+        let moment = moment(&mut rng);
         thread::sleep(moment);
         served.process.kill().expect("it runs");
         let output = run.wait_with_output().expect("it ends");
@@ -160,7 +160,7 @@ fn a_target_that_is_killed_at_any_moment_never_passes() {
 #[ignore = "needs two seconds a kill: PLUGFEST_KILLS, or 5; and no other run to start meanwhile"]
 fn a_run_that_is_killed_at_any_moment_leaves_nothing_that_stays() {
     let mut served = Served::start();
-    let mut dice = Dice::new(2, 0);
+    let mut rng = Rng::new(2, sim::Stream::Directed);
     let nothing = serde_json::json!([]);
     for kill in 0..kills() {
         if kill % TARGET_KILLS == TARGET_KILLS - 1 {
@@ -168,7 +168,7 @@ fn a_run_that_is_killed_at_any_moment_leaves_nothing_that_stays() {
         }
         let mut run = served.run(&["hotattach", "--runtime", "60"]);
         let mut run = run.stdout(Stdio::null()).spawn().expect("it is built");
-        let moment = moment(&mut dice);
+        let moment = moment(&mut rng);
         thread::sleep(moment);
         run.kill().expect("it runs");
         run.wait().expect("it ends");

@@ -1,4 +1,4 @@
-//! Short scripts, each of which comes to where one deviation shows.
+//! Short scripts, each of which comes to where one bug shows.
 //!
 //! With a right target nothing is wrong in any of them. Knows when things happen in the target only as
 //! far as SPDK's periods go: RPCs at multiples of 4 ms, a session's management every 5 ms after its start.

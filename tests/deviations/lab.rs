@@ -1,7 +1,7 @@
 //! A world with one target and its guests, driven by hand: RPCs in, turns taken, everything that is
 //! seen shown to a judge.
 //!
-//! Knows neither deviations nor which check should say what.
+//! Knows neither bugs nor which check should say what.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use sim::linux::{Guest, GuestConfig};
 use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
 use sim::wire::message::{ClientId, GuestAct, Script, ToGuest};
 use sim::world::{Step, World};
-use sim::{Deviations, Dice};
+use sim::{Bugs, Rng};
 
 /// The controller of every episode.
 pub const CONTROLLER: ControllerId = ControllerId(1);
@@ -42,8 +42,6 @@ pub const LAST: DiskId = DiskId(MORE + 7);
 /// What is waited for comes within this, or the episode is wrong (virtual time).
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Streams of a seed.
-const ACCIDENTS: u64 = 1;
-const STIMULUS: u64 = 2;
 const NVME_ADDRESS: &str = "0000:01:00.0";
 const BLOCK_BYTES: u32 = 512;
 const DISK_BLOCKS: u64 = 32_768;
@@ -143,12 +141,12 @@ pub fn removed(seen: &Seen) -> bool {
 }
 
 impl Lab {
-    /// A target with `deviations`, its bdevs and one controller; `only`: the checks that are on.
+    /// A target with `bugs`, its bdevs and one controller; `only`: the checks that are on.
     ///
     /// The seed feeds the world's accidents, and says when in the target's periods the episode begins.
-    pub fn new(deviations: Deviations, seed: u64, only: &[CheckId]) -> Self {
+    pub fn new(bugs: Bugs, seed: u64, only: &[CheckId]) -> Self {
         let config = TargetConfig {
-            deviations,
+            bugs,
             latencies: Latencies {
                 nvme: (1_000_000, 20_000_000),
                 ..Latencies::default()
@@ -170,7 +168,7 @@ impl Lab {
             vms: vec![(VM_A, vec![CONTROLLER]), (VM_B, vec![CONTROLLER])],
         });
         let mut lab = Self {
-            world: World::new(Target::new(config), Dice::new(seed, ACCIDENTS)),
+            world: World::new(Target::new(config), Rng::new(seed, sim::Stream::Accidents)),
             judge: judge.only(only),
             calls: 0,
             fios: 0,
@@ -178,7 +176,7 @@ impl Lab {
             unread: Vec::new(),
         };
         lab.set_up();
-        let begins = Dice::new(seed, STIMULUS).below(20_000);
+        let begins = Rng::new(seed, sim::Stream::Test).below(20_000);
         lab.run(Duration::from_micros(begins.into()));
         lab
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use real::vhost_user::memory::memfd;
-use sim::Dice;
+use sim::Rng;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket as _;
 
 /// Requests of the specification: up to GET_SHMEM_CONFIG, and a few that are none.
@@ -31,7 +31,7 @@ const LINGER: usize = 6;
 /// An attacker, and what it has done.
 #[derive(Debug)]
 pub struct Hostile {
-    dice: Dice,
+    rng: Rng,
     open: Vec<(UnixStream, Vec<File>)>,
     /// Messages that were sent.
     pub messages: u64,
@@ -79,7 +79,7 @@ enum Kind {
 impl Hostile {
     pub fn new(seed: u64) -> Self {
         Self {
-            dice: Dice::new(seed, 0),
+            rng: Rng::new(seed, sim::Stream::Directed),
             open: Vec::new(),
             messages: 0,
             hung_up: 0,
@@ -101,7 +101,7 @@ impl Hostile {
         let stream = UnixStream::connect(socket).expect("the controller listens");
         stream.set_nonblocking(true).expect("a socket");
         let memory = memfd("hostile", MEMORY).expect("a memfd");
-        let script = match self.dice.below(10) {
+        let script = match self.rng.below(10) {
             0 | 1 => self.noise(),
             2..5 => self.some(),
             _ => self.mutated(),
@@ -118,17 +118,17 @@ impl Hostile {
             // A pipe may be full.
             let _ = (&*event).write(&1u64.to_ne_bytes());
         }
-        if self.dice.chance(1, 3) {
+        if self.rng.chance(1, 3) {
             self.fill(&memory);
         }
-        if self.dice.chance(1, 10) {
+        if self.rng.chance(1, 10) {
             self.cut += 1;
             memory.set_len(0x1000).expect("cut");
         }
         events.push(memory);
         self.open.push((stream, events));
         if self.open.len() > LINGER {
-            let at = self.dice.below(self.open.len() as u32) as usize;
+            let at = self.rng.below(self.open.len() as u32) as usize;
             self.open.swap_remove(at);
         }
     }
@@ -140,10 +140,10 @@ impl Hostile {
 
     /// Bytes.
     fn noise(&mut self) -> Vec<Message> {
-        let body = (0..self.dice.below(300))
-            .map(|_| self.dice.bits() as u8)
+        let body = (0..self.rng.below(300))
+            .map(|_| self.rng.bits() as u8)
             .collect();
-        let (request, flags) = (self.dice.bits() as u32, self.dice.bits() as u32);
+        let (request, flags) = (self.rng.bits() as u32, self.rng.bits() as u32);
         let descriptors = self.kinds();
         vec![Message {
             request,
@@ -156,7 +156,7 @@ impl Hostile {
     /// Any messages. The first is one that no connection has sent yet, if there is any: the target may hang
     /// up before the others.
     fn some(&mut self) -> Vec<Message> {
-        let count = self.dice.between(1, 30);
+        let count = self.rng.between(1, 30);
         let mut script: Vec<Message> = (0..count).map(|_| self.any()).collect();
         if let Some(request) = self.never_sent().first() {
             script[0].request = *request;
@@ -166,17 +166,17 @@ impl Hostile {
 
     /// Any message, of the right form or nearly.
     fn any(&mut self) -> Message {
-        let words = self.dice.below(6);
+        let words = self.rng.below(6);
         let body = (0..words)
             .flat_map(|_| self.number().to_ne_bytes())
             .collect();
         let descriptors = self.kinds();
         Message {
-            request: self.dice.below(REQUESTS),
-            flags: if self.dice.chance(1, 10) {
-                self.dice.bits() as u32
+            request: self.rng.below(REQUESTS),
+            flags: if self.rng.chance(1, 10) {
+                self.rng.bits() as u32
             } else {
-                1 | self.dice.below(2) << 3
+                1 | self.rng.below(2) << 3
             },
             body,
             descriptors,
@@ -187,14 +187,14 @@ impl Hostile {
     fn mutated(&mut self) -> Vec<Message> {
         let mut script = start();
         let seldom = seldom();
-        for _ in 0..self.dice.below(3) {
-            let what = &seldom[self.dice.below(seldom.len() as u32) as usize];
-            let at = self.dice.below(script.len() as u32) as usize;
+        for _ in 0..self.rng.below(3) {
+            let what = &seldom[self.rng.below(seldom.len() as u32) as usize];
+            let at = self.rng.below(script.len() as u32) as usize;
             script.insert(at, what.clone());
         }
-        for _ in 0..self.dice.below(5) {
-            let at = self.dice.below(script.len() as u32) as usize;
-            match self.dice.below(6) {
+        for _ in 0..self.rng.below(5) {
+            let at = self.rng.below(script.len() as u32) as usize;
+            match self.rng.below(6) {
                 0 => drop(script.remove(at)),
                 1 => script.insert(at, script[at].clone()),
                 2 => script.insert(at, self.any()),
@@ -202,7 +202,7 @@ impl Hostile {
                 4 if !script[at].body.is_empty() => {
                     let word = self.number().to_ne_bytes();
                     let body = &mut script[at].body;
-                    let place = self.dice.below(body.len() as u32) as usize / 8 * 8;
+                    let place = self.rng.below(body.len() as u32) as usize / 8 * 8;
                     let len = (body.len() - place).min(8);
                     body[place..place + len].copy_from_slice(&word[..len]);
                 }
@@ -222,25 +222,25 @@ impl Hostile {
             Kind::Null,
             Kind::Directory,
         ];
-        let count = [0, 0, 0, 1, 1, 2, 9, 40][self.dice.below(8) as usize];
+        let count = [0, 0, 0, 1, 1, 2, 9, 40][self.rng.below(8) as usize];
         (0..count)
-            .map(|_| kinds[self.dice.below(kinds.len() as u32) as usize])
+            .map(|_| kinds[self.rng.below(kinds.len() as u32) as usize])
             .collect()
     }
 
     /// A number that is likely to be on an edge.
     fn number(&mut self) -> u64 {
-        let near = self.dice.below(3).into();
-        match self.dice.below(10) {
+        let near = self.rng.below(3).into();
+        match self.rng.below(10) {
             0 => near,
             1 => u64::MAX - near,
-            2 => self.dice.bits(),
-            3 => u64::from(self.dice.below(300)),
-            4 => 1 << self.dice.below(64),
-            5 => USER + u64::from(self.dice.below(2 * MEMORY as u32)),
-            6 => u64::from(self.dice.below(2 * MEMORY as u32)),
+            2 => self.rng.bits(),
+            3 => u64::from(self.rng.below(300)),
+            4 => 1 << self.rng.below(64),
+            5 => USER + u64::from(self.rng.below(2 * MEMORY as u32)),
+            6 => u64::from(self.rng.below(2 * MEMORY as u32)),
             7 => 1024 - 1 + near,
-            8 => u64::from(self.dice.below(5)) << 32 | u64::from(self.dice.below(5)),
+            8 => u64::from(self.rng.below(5)) << 32 | u64::from(self.rng.below(5)),
             _ => MEMORY - near,
         }
     }
@@ -254,40 +254,40 @@ impl Hostile {
                 (0x1400 + 0x1000 * ring) as usize,
             );
             for entry in 0..RING as usize {
-                let addr = if self.dice.chance(1, 8) {
+                let addr = if self.rng.chance(1, 8) {
                     self.number()
                 } else {
-                    0x6000 + 64 * u64::from(self.dice.below(64))
+                    0x6000 + 64 * u64::from(self.rng.below(64))
                 };
-                let len = [0, 16, 24, 51, 108, 512, 4096, u32::MAX][self.dice.below(8) as usize];
-                let flags = if self.dice.chance(1, 10) {
-                    self.dice.bits() as u16
+                let len = [0, 16, 24, 51, 108, 512, 4096, u32::MAX][self.rng.below(8) as usize];
+                let flags = if self.rng.chance(1, 10) {
+                    self.rng.bits() as u16
                 } else {
-                    self.dice.below(8) as u16
+                    self.rng.below(8) as u16
                 };
-                let next = self.dice.below(RING as u32 + 4) as u16;
+                let next = self.rng.below(RING as u32 + 4) as u16;
                 let at = desc + 16 * entry;
                 bytes[at..at + 8].copy_from_slice(&addr.to_le_bytes());
                 bytes[at + 8..at + 12].copy_from_slice(&len.to_le_bytes());
                 bytes[at + 12..at + 14].copy_from_slice(&flags.to_le_bytes());
                 bytes[at + 14..at + 16].copy_from_slice(&next.to_le_bytes());
-                let head = if self.dice.chance(1, 20) {
-                    self.dice.bits() as u16
+                let head = if self.rng.chance(1, 20) {
+                    self.rng.bits() as u16
                 } else {
                     entry as u16
                 };
                 bytes[avail + 4 + 2 * entry..][..2].copy_from_slice(&head.to_le_bytes());
             }
-            bytes[avail] = self.dice.below(2) as u8;
-            let index = if self.dice.chance(1, 5) {
-                self.dice.bits() as u16
+            bytes[avail] = self.rng.below(2) as u8;
+            let index = if self.rng.chance(1, 5) {
+                self.rng.bits() as u16
             } else {
-                self.dice.below(RING as u32 + 1) as u16
+                self.rng.below(RING as u32 + 1) as u16
             };
             bytes[avail + 2..avail + 4].copy_from_slice(&index.to_le_bytes());
         }
         for byte in &mut bytes[0x6000..] {
-            *byte = self.dice.bits() as u8 & 0x2f;
+            *byte = self.rng.bits() as u8 & 0x2f;
         }
         // Requests to targets that are there, too.
         for head in 0..64 {
@@ -327,8 +327,8 @@ impl Hostile {
         }
         let mut bytes = Vec::new();
         let size = message.body.len() as u32;
-        let size = if self.dice.chance(1, 100) {
-            self.dice.below(5000)
+        let size = if self.rng.chance(1, 100) {
+            self.rng.below(5000)
         } else {
             size
         };
@@ -340,9 +340,9 @@ impl Hostile {
         let descriptors: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
         self.sent.insert(message.request);
         // Descriptors come with the first part of a message that is torn.
-        let first = if self.dice.chance(1, 20) {
+        let first = if self.rng.chance(1, 20) {
             self.torn += 1;
-            self.dice.between(1, bytes.len() as u32) as usize
+            self.rng.between(1, bytes.len() as u32) as usize
         } else {
             bytes.len()
         };

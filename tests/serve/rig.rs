@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use real::rpc::client::RpcClient;
 use real::serve::{Ended, ServeError, ServeOptions, Server};
 use serde_json::{Value, json};
-use sim::Deviations;
+use sim::Bugs;
 use sim::spdk::{NvmeDevice, TargetConfig};
 
 /// An answer comes within this, on a machine that is busy with other things.
@@ -38,19 +38,19 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn start(deviations: Deviations) -> Self {
-        Self::start_in(dir("serve"), deviations)
+    pub fn start(bugs: Bugs) -> Self {
+        Self::start_in(dir("serve"), bugs)
     }
 
-    pub fn start_in(dir: PathBuf, deviations: Deviations) -> Self {
-        let server = serve(&dir, deviations).expect("it starts");
+    pub fn start_in(dir: PathBuf, bugs: Bugs) -> Self {
+        let server = serve(&dir, bugs).expect("it starts");
         let rpc = RpcClient::connect(&dir.join("rpc.sock"), PATIENCE).expect("it listens");
         Self { dir, server, rpc }
     }
 
     /// A second target at the same place.
     pub fn second(&self) -> Result<Server, ServeError> {
-        serve(&self.dir, Deviations::INTENDED)
+        serve(&self.dir, Bugs::INTENDED)
     }
 
     pub fn rpc_path(&self) -> PathBuf {
@@ -129,12 +129,12 @@ fn wait(what: &str, mut wanted: impl FnMut() -> bool) {
     }
 }
 
-fn serve(dir: &Path, deviations: Deviations) -> Result<Server, ServeError> {
+fn serve(dir: &Path, bugs: Bugs) -> Result<Server, ServeError> {
     let options = ServeOptions {
         rpc_socket: dir.join("rpc.sock"),
         vhost_sockets: dir.to_owned(),
         target: TargetConfig {
-            deviations,
+            bugs,
             nvme: vec![NvmeDevice {
                 traddr: "0000:01:00.0".to_owned(),
                 namespaces: vec![(8192, 512)],

@@ -1,25 +1,25 @@
-//! The registry of deviations: named ways in which the model target is wrong.
+//! The registry of bugs: named ways in which the model target is wrong.
 //!
 //! Live bugs of SPDK head (S…, N…), historical ones (B…) and a few of other back-ends (X…), each
 //! switchable alone at run time. `intended` is none of them; `head` is what SPDK 3230130e6a does,
-//! release build. Switched off, a deviation costs one predictable branch. Sources: SPDK's history and
+//! release build. Switched off, a bug costs one predictable branch. Sources: SPDK's history and
 //! recordings of a real one.
 //!
 //! Not here, because no recording shows them: S4 (needs a bdev_io pool that runs dry), S11 (reads
 //! what nobody can see), S16 (a race inside what is one turn here), S17 (coalescing delays no call
 //! here).
 
-/// A set of deviations.
+/// A set of bugs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Deviations(u128);
+pub struct Bugs(u128);
 
-macro_rules! deviations {
+macro_rules! bugs {
     ($($(#[$doc:meta])* $variant:ident $id:literal $name:literal $head:literal;)*) => {
         /// One way to be wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Deviation { $($(#[$doc])* $variant,)* }
+        pub enum Bug { $($(#[$doc])* $variant,)* }
 
-        impl Deviation {
+        impl Bug {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
@@ -39,7 +39,7 @@ macro_rules! deviations {
             #[must_use]
             pub fn named(word: &str) -> Option<Self> {
                 let mut all = Self::ALL.iter().copied();
-                all.find(|deviation| deviation.name() == word || deviation.id() == word)
+                all.find(|bug| bug.name() == word || bug.id() == word)
             }
 
             /// Whether SPDK 3230130e6a does this.
@@ -51,7 +51,7 @@ macro_rules! deviations {
     };
 }
 
-deviations! {
+bugs! {
     /// The completion of process_removed does not check that the slot is REMOVING (bf77d4b774).
     StaleFinish "B01" "stale_finish" false;
     /// A remove is accepted while the slot is ADDING (1188bdd70d).
@@ -177,41 +177,41 @@ deviations! {
     AnsweredTwice "X4" "answered_twice" false;
 }
 
-impl Deviations {
+impl Bugs {
     /// None: what the target should do.
     pub const INTENDED: Self = Self(0);
 
     /// What SPDK 3230130e6a does, in a release build.
     #[must_use]
     pub fn head() -> Self {
-        Deviation::ALL
+        Bug::ALL
             .iter()
             .filter(|d| d.in_head())
             .fold(Self::INTENDED, |all, d| all.with(*d))
     }
 
-    /// This set and `deviation`.
+    /// This set and `bug`.
     #[must_use]
-    pub const fn with(self, deviation: Deviation) -> Self {
-        Self(self.0 | 1 << deviation as u32)
+    pub const fn with(self, bug: Bug) -> Self {
+        Self(self.0 | 1 << bug as u32)
     }
 
-    /// This set without `deviation`.
+    /// This set without `bug`.
     #[must_use]
-    pub const fn without(self, deviation: Deviation) -> Self {
-        Self(self.0 & !(1 << deviation as u32))
+    pub const fn without(self, bug: Bug) -> Self {
+        Self(self.0 & !(1 << bug as u32))
     }
 
     /// Those that are in force.
-    pub fn iter(self) -> impl Iterator<Item = Deviation> {
-        let all = Deviation::ALL.iter().copied();
-        all.filter(move |deviation| self.has(*deviation))
+    pub fn iter(self) -> impl Iterator<Item = Bug> {
+        let all = Bug::ALL.iter().copied();
+        all.filter(move |bug| self.has(*bug))
     }
 
-    /// Whether `deviation` is in force.
+    /// Whether `bug` is in force.
     #[must_use]
-    pub const fn has(self, deviation: Deviation) -> bool {
-        self.0 >> deviation as u32 & 1 == 1
+    pub const fn has(self, bug: Bug) -> bool {
+        self.0 >> bug as u32 & 1 == 1
     }
 }
 
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn names_and_ids_are_unique() {
-        for (n, a) in Deviation::ALL.iter().enumerate() {
-            for b in &Deviation::ALL[n + 1..] {
+        for (n, a) in Bug::ALL.iter().enumerate() {
+            for b in &Bug::ALL[n + 1..] {
                 assert_ne!(a.id(), b.id());
                 assert_ne!(a.name(), b.name());
             }
@@ -231,14 +231,10 @@ mod tests {
 
     #[test]
     fn head_has_the_live_bugs_and_no_historical_one() {
-        let head = Deviations::head();
-        assert!(head.has(Deviation::TmfNullLun));
-        assert!(!head.has(Deviation::StaleFinish));
-        assert!(
-            !head
-                .without(Deviation::TmfNullLun)
-                .has(Deviation::TmfNullLun)
-        );
-        assert_eq!(Deviations::INTENDED, Deviations::default());
+        let head = Bugs::head();
+        assert!(head.has(Bug::TmfNullLun));
+        assert!(!head.has(Bug::StaleFinish));
+        assert!(!head.without(Bug::TmfNullLun).has(Bug::TmfNullLun));
+        assert_eq!(Bugs::INTENDED, Bugs::default());
     }
 }

@@ -13,9 +13,9 @@ pub const PAGE: usize = 4096;
 /// Pages a word tells of.
 const WORD: usize = 64;
 
-/// The pages of a region that were written: since the last [`Touched::take`], and ever.
+/// The pages of a region that were written: since the last [`DirtyPages::take`], and ever.
 #[derive(Debug, Default)]
-pub struct Touched {
+pub struct DirtyPages {
     /// A bit a page.
     pages: Box<[AtomicU64]>,
     /// A bit a word of `pages` that is not zero.
@@ -24,7 +24,7 @@ pub struct Touched {
     before: Box<[AtomicU64]>,
 }
 
-impl Touched {
+impl DirtyPages {
     /// Calls `f` with the number of each page that was written, in ascending order, and forgets them.
     pub fn take(&self, mut f: impl FnMut(usize)) {
         for (n, summary) in self.words.iter().enumerate() {
@@ -88,7 +88,7 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-impl Bitmap for Touched {
+impl Bitmap for DirtyPages {
     #[inline]
     fn mark_dirty(&self, offset: usize, len: usize) {
         if len == 0 {
@@ -110,7 +110,7 @@ impl Bitmap for Touched {
     }
 }
 
-impl NewBitmap for Touched {
+impl NewBitmap for DirtyPages {
     fn with_len(len: usize) -> Self {
         let zeroes = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let words = len.div_ceil(PAGE).div_ceil(WORD);
@@ -122,14 +122,14 @@ impl NewBitmap for Touched {
     }
 }
 
-impl<'a> WithBitmapSlice<'a> for Touched {
+impl<'a> WithBitmapSlice<'a> for DirtyPages {
     type S = Part<'a>;
 }
 
 /// The pages from an offset on.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
-    of: &'a Touched,
+    of: &'a DirtyPages,
     offset: usize,
 }
 
@@ -163,7 +163,7 @@ mod tests {
     use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
     use super::*;
-    use crate::end::GuestMemory;
+    use crate::component::GuestMemory;
 
     #[test]
     fn every_way_to_write_is_noted_once_and_a_read_is_not() {

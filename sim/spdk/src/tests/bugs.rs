@@ -1,4 +1,4 @@
-//! The deviations of the slot machine: each does its harm alone, and none is there when it is off.
+//! The bugs of the slot machine: each does its harm alone, and none is there when it is off.
 
 use scenarios::EventKind;
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::front_end::{Answer, Data, FrontEnd, read_10};
 use super::rig::{LINUX, Rig};
 use crate::TargetConfig;
-use wire::deviation::{Deviation, Deviations};
+use wire::bugs::{Bug, Bugs};
 
-const INTENDED: Deviations = Deviations::INTENDED;
+const INTENDED: Bugs = Bugs::INTENDED;
 
 /// Two sessions; the second is stopping, with I/O held on slot 1. Slot 0 has Malloc0.
-fn one_stopping(deviations: Deviations) -> (Rig, FrontEnd, FrontEnd) {
-    let mut rig = Rig::ready(deviations);
+fn one_stopping(bugs: Bugs) -> (Rig, FrontEnd, FrontEnd) {
+    let mut rig = Rig::ready(bugs);
     let a = FrontEnd::start(&mut rig, 0);
     let mut b = FrontEnd::start(&mut rig, 1);
     rig.attach(0, "Malloc0").expect("free slot");
@@ -27,7 +27,7 @@ fn one_stopping(deviations: Deviations) -> (Rig, FrontEnd, FrontEnd) {
 
 #[test]
 fn s1_a_removal_is_answered_while_a_stopping_session_holds_the_device() {
-    let (mut rig, mut a, mut b) = one_stopping(INTENDED.with(Deviation::EarlyFinish));
+    let (mut rig, mut a, mut b) = one_stopping(INTENDED.with(Bug::EarlyFinish));
     assert_eq!(rig.detach(0), Ok(Value::Bool(true)));
     let devices = rig.done("scsi_get_devices", Value::Null);
     assert_eq!(
@@ -59,16 +59,14 @@ fn s1_a_removal_is_answered_while_a_stopping_session_holds_the_device() {
 
 #[test]
 fn b01_a_late_completion_removes_the_new_target() {
-    for (deviations, there) in [
-        (INTENDED.with(Deviation::EarlyFinish), true),
+    for (bugs, there) in [
+        (INTENDED.with(Bug::EarlyFinish), true),
         (
-            INTENDED
-                .with(Deviation::EarlyFinish)
-                .with(Deviation::StaleFinish),
+            INTENDED.with(Bug::EarlyFinish).with(Bug::StaleFinish),
             false,
         ),
     ] {
-        let (mut rig, _a, _b) = one_stopping(deviations);
+        let (mut rig, _a, _b) = one_stopping(bugs);
         rig.detach(0).expect("present");
         rig.attach(0, "Malloc1").expect("free slot");
         rig.release();
@@ -79,11 +77,11 @@ fn b01_a_late_completion_removes_the_new_target() {
 
 #[test]
 fn b02_a_remove_is_taken_while_sessions_are_being_told() {
-    for (deviations, taken) in [
+    for (bugs, taken) in [
         (INTENDED, false),
-        (INTENDED.with(Deviation::RemoveWhileAdding), true),
+        (INTENDED.with(Bug::RemoveWhileAdding), true),
     ] {
-        let mut rig = Rig::ready(deviations);
+        let mut rig = Rig::ready(bugs);
         let _front = FrontEnd::start(&mut rig, 0);
         rig.send_attach(0, "Malloc0");
         let id = rig.send_detach(0);
@@ -95,14 +93,14 @@ fn b02_a_remove_is_taken_while_sessions_are_being_told() {
 
 #[test]
 fn b05_a_tombstone_survives_a_restart() {
-    for (deviations, answer) in [
+    for (bugs, answer) in [
         (INTENDED, Answer::BadTarget),
         (
-            INTENDED.with(Deviation::KeepTombstoneOnStop),
+            INTENDED.with(Bug::KeepTombstoneOnStop),
             Answer::Check((5, 0x25, 0)),
         ),
     ] {
-        let mut rig = Rig::ready(deviations);
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::start(&mut rig, 0);
         rig.attach(0, "Malloc0").expect("free slot");
         rig.detach(0).expect("present");
@@ -115,11 +113,11 @@ fn b05_a_tombstone_survives_a_restart() {
 
 #[test]
 fn b06_a_stop_forgets_a_removal() {
-    for (deviations, answered) in [
+    for (bugs, answered) in [
         (INTENDED, true),
-        (INTENDED.with(Deviation::StopForgetsRemoving), false),
+        (INTENDED.with(Bug::StopForgetsRemoving), false),
     ] {
-        let mut rig = Rig::ready(deviations);
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::start(&mut rig, 0);
         rig.attach(0, "EE_Malloc2").expect("free slot");
         rig.hold(1);
@@ -137,11 +135,11 @@ fn b06_a_stop_forgets_a_removal() {
 
 #[test]
 fn b12_a_target_marked_for_removal_takes_new_io() {
-    for (deviations, answer) in [
+    for (bugs, answer) in [
         (INTENDED, Answer::Check((5, 0x25, 0))),
-        (INTENDED.with(Deviation::RemovingAcceptsIo), Answer::Good),
+        (INTENDED.with(Bug::RemovingAcceptsIo), Answer::Good),
     ] {
-        let mut rig = Rig::ready(deviations);
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::start(&mut rig, 0);
         rig.attach(0, "EE_Malloc2").expect("free slot");
         rig.hold(1);
@@ -154,11 +152,11 @@ fn b12_a_target_marked_for_removal_takes_new_io() {
 
 #[test]
 fn b23_a_removal_hangs_without_a_control_queue() {
-    for (deviations, answered) in [
+    for (bugs, answered) in [
         (INTENDED, true),
-        (INTENDED.with(Deviation::MgmtNeedsCtrlq), false),
+        (INTENDED.with(Bug::MgmtNeedsCtrlq), false),
     ] {
-        let mut rig = Rig::ready(deviations);
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::connect(&mut rig, 0);
         rig.vhost_user(0, wire::message::VhostUser::SetFeatures(LINUX));
         let table = wire::message::VhostUser::SetMemTable(front.memory.clone());
@@ -174,7 +172,7 @@ fn b23_a_removal_hangs_without_a_control_queue() {
 
 #[test]
 fn s5_a_hot_remove_while_adding_is_lost_with_two_reactors_only() {
-    for (cores, deviation, shown, events) in [
+    for (cores, bug, shown, events) in [
         (2, true, vec![(0, 0)], vec![EventKind::Rescan]),
         (
             2,
@@ -184,12 +182,12 @@ fn s5_a_hot_remove_while_adding_is_lost_with_two_reactors_only() {
         ),
         (1, true, vec![], vec![EventKind::Rescan, EventKind::Removed]),
     ] {
-        let mut deviations = INTENDED;
-        if deviation {
-            deviations = deviations.with(Deviation::HotremoveLostInAdding);
+        let mut bugs = INTENDED;
+        if bug {
+            bugs = bugs.with(Bug::HotremoveLostInAdding);
         }
         let mut rig = Rig::with(TargetConfig {
-            deviations,
+            bugs,
             cores,
             ..TargetConfig::default()
         });
@@ -212,11 +210,8 @@ fn s5_a_hot_remove_while_adding_is_lost_with_two_reactors_only() {
 
 #[test]
 fn s6_new_io_overtakes_a_reset_that_waits() {
-    for (deviations, overtakes) in [
-        (INTENDED, false),
-        (INTENDED.with(Deviation::ResetStarves), true),
-    ] {
-        let mut rig = Rig::ready(deviations);
+    for (bugs, overtakes) in [(INTENDED, false), (INTENDED.with(Bug::ResetStarves), true)] {
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::start(&mut rig, 0);
         let params = json!({"name": "Nvme0", "trtype": "PCIe", "traddr": "0000:01:00.0"});
         rig.done("bdev_nvme_attach_controller", params);
@@ -235,12 +230,12 @@ fn s6_new_io_overtakes_a_reset_that_waits() {
 
 #[test]
 fn s14_a_front_end_that_connects_in_time_keeps_a_deleted_controller() {
-    for (deviations, lingers) in [
+    for (bugs, lingers) in [
         (INTENDED, false),
-        (INTENDED.with(Deviation::UnregisterDropped), true),
+        (INTENDED.with(Bug::UnregisterDropped), true),
     ] {
         let mut rig = Rig::with(TargetConfig {
-            deviations,
+            bugs,
             cores: 2,
             ..TargetConfig::default()
         });
@@ -286,12 +281,9 @@ fn ev_a_dropped_event_is_confessed_when_a_buffer_is_posted() {
 
 #[test]
 fn n2_an_old_completion_lands_in_the_new_ring() {
-    let zombie = INTENDED.with(Deviation::StopTimeoutZombie);
-    for (deviations, lands) in [
-        (zombie, false),
-        (zombie.with(Deviation::StaleCompletion), true),
-    ] {
-        let mut rig = Rig::ready(deviations);
+    let zombie = INTENDED.with(Bug::StopTimeoutZombie);
+    for (bugs, lands) in [(zombie, false), (zombie.with(Bug::StaleCompletion), true)] {
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::start(&mut rig, 0);
         rig.attach(0, "EE_Malloc2").expect("free slot");
         rig.hold(1);

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use scenarios::{CheckId, Observation, Seen, Time};
 use vm_memory::GuestMemoryMmap;
 
-use crate::dice::Dice;
-use crate::touched::Touched;
+use crate::dirty::DirtyPages;
+use scenarios::rng::Rng;
 
 /// Guest memory that notes which of its pages were written.
-pub type GuestMemory = GuestMemoryMmap<Touched>;
+pub type GuestMemory = GuestMemoryMmap<DirtyPages>;
 /// A guest's memory. In *sim* anonymous; behind sockets the peer's file descriptors.
 pub type Memory = Arc<GuestMemory>;
 
 /// Actors an end can have: their numbers fit a bit set.
-pub const END_ACTORS_MAX: usize = 64;
+pub const COMPONENT_ACTORS_MAX: usize = 64;
 /// Actors of all ends of a world together.
 pub const ACTORS_MAX: usize = 128;
 
@@ -40,7 +40,7 @@ pub struct Cx<'a, Out> {
     /// The time of the turn.
     pub now: Time,
     /// The end's accidents: latencies, orders that the hardware does not fix.
-    pub dice: &'a mut Dice,
+    pub rng: &'a mut Rng,
     /// Messages to the other end.
     pub out: &'a mut Vec<Out>,
     /// What an observer sees.
@@ -74,7 +74,7 @@ pub fn push_made<T>(to: &mut Vec<T>, make: impl FnOnce() -> T) {
 }
 
 /// Describes a turn that was taken.
-pub trait Took: Copy + Debug {
+pub trait TurnInfo: Copy + Debug {
     /// What the trace hash folds in: a number for the kind, and the fields.
     fn words(&self) -> [u64; 3];
 
@@ -84,13 +84,13 @@ pub trait Took: Copy + Debug {
 }
 
 /// One end of the picture: a target or a guest.
-pub trait End {
+pub trait Component {
     /// Messages it takes.
     type In;
     /// Messages it gives.
     type Out;
     /// What its turns are.
-    type Turn: Took;
+    type Turn: TurnInfo;
 
     /// Queues `message`. Takes no turn, never blocks, never recurses.
     fn input(&mut self, now: Time, message: Self::In);
@@ -98,7 +98,7 @@ pub trait End {
     /// When `actor` can take a turn. O(1).
     fn when(&self, actor: ActorId) -> When;
 
-    /// How many actors there are, up to [`END_ACTORS_MAX`]: `ActorId(0)` up to this, exclusively. Constant
+    /// How many actors there are, up to [`COMPONENT_ACTORS_MAX`]: `ActorId(0)` up to this, exclusively. Constant
     /// over a run.
     fn actors(&self) -> u8;
 
