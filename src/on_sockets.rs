@@ -205,7 +205,6 @@ mod tests {
     use scenarios::{
         ControllerId, DiskId, DiskKind, FioId, Observation, Place, Seen, TargetId, Time, VmId,
     };
-    use sim::Bugs;
 
     use real::rpc::client::RpcClient;
     use real::serve::{Ended, Server};

@@ -3,6 +3,7 @@
 //! Sees nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answers::Pending;
 use super::calls::{self, Call, Inject};
@@ -47,9 +48,7 @@ impl Driver {
             }
             Action::StartFio { fio, job, on } => return self.start_fio(ends, *fio, job, on),
             Action::WaitJobClock { fio, at } => {
-                let guests = ends.wait_job_clock(ticket, *fio, *at, self.running(*fio))?;
-                self.expect(ends, ticket, guests);
-                return Ok(());
+                return self.wait_job_clock(ends, ticket, *fio, *at);
             }
             Action::RebootVm { vm } => return ends.ask(*vm, Ask::Reboot),
             Action::PauseVm { vm } => {
@@ -69,16 +68,12 @@ impl Driver {
                 return ends.ask(*vm, Ask::Reconnect(ticket, *controller));
             }
             Action::Manage { place, function } => {
-                let vm = self.vm_with(place.controller);
-                let vm = vm.ok_or_else(|| TestbedError(format!("no VM has {place}")))?;
+                let vm = self.vm_with(*place)?;
                 return ends.ask(vm, Ask::Manage(ticket, *place, *function));
             }
             Action::ListDisks { vm } => return ends.ask(*vm, Ask::ListDisks),
             Action::CheckAlive => return self.check_alive(ends),
-            Action::Settle => {
-                self.settle(ends.now());
-                return Ok(());
-            }
+            Action::Settle => return self.settle(ends),
             Action::Attach {
                 disk,
                 controller,
@@ -100,13 +95,9 @@ impl Driver {
             Action::Resize { disk, mib } => vec![calls::resize(&self.bdev(ends, *disk), *mib)],
             Action::Hold { disk, requests } => {
                 self.held.insert(Held::Disk(*disk));
-                let bdev = self.bdev(ends, *disk);
-                vec![calls::inject(&bdev, Inject::Pending, *requests)]
+                self.inject(ends, *disk, Inject::Pending, *requests)
             }
-            Action::Fail { disk, requests } => {
-                let bdev = self.bdev(ends, *disk);
-                vec![calls::inject(&bdev, Inject::Failure, *requests)]
-            }
+            Action::Fail { disk, requests } => self.inject(ends, *disk, Inject::Failure, *requests),
             Action::Delay { disk, micros } => calls::latency(&self.bdev(ends, *disk), *micros),
             Action::Release { disk } => {
                 self.held.remove(&Held::Disk(*disk));
@@ -176,14 +167,34 @@ impl Driver {
         Ok(())
     }
 
-    /// So many guests will answer a ticket; if none will, it is answered now.
-    fn expect(&mut self, ends: &mut impl Ends, ticket: Ticket, guests: usize) {
-        if guests == 0 {
-            let result = Ok(0);
-            ends.see(Observation::Answered { ticket, result });
-        } else {
-            self.fan_in.expect(ticket, guests);
+    /// Asks the guests of a fio for its clock. If there is none to ask, it has ended.
+    fn wait_job_clock(
+        &mut self,
+        ends: &mut impl Ends,
+        ticket: Ticket,
+        fio: FioId,
+        at: Duration,
+    ) -> Result<(), Refusal> {
+        match ends.wait_job_clock(ticket, fio, at, self.running(fio))? {
+            0 => {
+                let result = Ok(0);
+                ends.see(Observation::Answered { ticket, result });
+            }
+            guests => self.fan_in.expect(ticket, guests),
         }
+        Ok(())
+    }
+
+    /// The VM that was powered on first of those with a place's controller.
+    fn vm_with(&self, place: Place) -> Result<VmId, TestbedError> {
+        let mut vms = self.vms.iter();
+        let vm = vms.find(|(_, controllers)| controllers.contains(&place.controller));
+        let none = || TestbedError(format!("no VM has {place}"));
+        vm.map(|(vm, _)| *vm).ok_or_else(none)
+    }
+
+    fn inject(&self, ends: &mut impl Ends, disk: DiskId, what: Inject, requests: u32) -> Vec<Call> {
+        vec![calls::inject(&self.bdev(ends, disk), what, requests)]
     }
 
     fn bdev(&self, ends: &mut impl Ends, disk: DiskId) -> String {

@@ -226,10 +226,4 @@ impl Driver {
     fn kind(&self, disk: DiskId) -> DiskKind {
         self.kinds.get(&disk).copied().unwrap_or_default()
     }
-
-    /// The VM that was powered on first of those with a controller.
-    fn vm_with(&self, controller: ControllerId) -> Option<VmId> {
-        let mut vms = self.vms.iter();
-        vms.find_map(|(vm, controllers)| controllers.contains(&controller).then_some(*vm))
-    }
 }

@@ -96,7 +96,8 @@ impl Driver {
     }
 
     /// From now on somebody waits for everything to come to rest.
-    pub(super) fn settle(&mut self, now: Time) {
+    pub(super) fn settle(&mut self, ends: &mut impl Ends) -> Result<(), Refusal> {
+        let now = ends.now();
         let deadline = now + self.limits.settle;
         let due = match self.limits.idle {
             Idle::Seen => deadline,
@@ -107,6 +108,7 @@ impl Driver {
             due,
             left: Vec::new(),
         });
+        Ok(())
     }
 
     /// When it will not be waited for rest any more, if it is now.
