@@ -1,10 +1,11 @@
-//! What several guests answer together: a fio that runs in each of them, and its clock.
+//! What several guests answer becomes one answer: a fio that runs in each of them, and its clock.
 //!
 //! A plan sees one fio; each guest runs its own share. Knows who still has to answer, not what.
 
 use std::collections::BTreeMap;
 
-use scenarios::{FioId, FioJobEnd, Ticket, VmId};
+use crate::names::{FioId, Ticket, VmId};
+use crate::observation::FioJobEnd;
 
 /// A fio that runs in several guests at once, and what those that have ended said.
 #[derive(Clone, Debug, Default)]
@@ -16,36 +17,31 @@ struct Spread {
 
 /// Answers that are still to come from several guests.
 #[derive(Clone, Debug, Default)]
-pub struct Together {
+pub struct FanIn {
     fios: BTreeMap<FioId, Spread>,
-    /// Guests that still have to answer for a job's clock.
-    clocks: BTreeMap<Ticket, usize>,
+    /// Guests that still have to answer.
+    tickets: BTreeMap<Ticket, usize>,
 }
 
-impl Together {
+impl FanIn {
     /// `fio` runs in `running`.
     pub fn start(&mut self, fio: FioId, running: Vec<VmId>) {
-        self.fios.insert(
-            fio,
-            Spread {
-                running,
-                ..Spread::default()
-            },
-        );
+        let spread = Spread {
+            running,
+            ..Spread::default()
+        };
+        self.fios.insert(fio, spread);
     }
 
     /// The guests in which `fio` runs.
     #[must_use]
-    pub fn running(&self, fio: FioId) -> Vec<VmId> {
-        self.fios
-            .get(&fio)
-            .map_or_else(Vec::new, |spread| spread.running.clone())
+    pub fn running(&self, fio: FioId) -> &[VmId] {
+        self.fios.get(&fio).map_or(&[], |spread| &spread.running)
     }
 
-    /// Whether any fio runs.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        !self.fios.is_empty()
+    /// The fios that run.
+    pub fn fios(&self) -> impl Iterator<Item = FioId> {
+        self.fios.keys().copied()
     }
 
     /// `vm`'s share of `fio` has ended; the whole's exit status and jobs with the last one.
@@ -71,18 +67,18 @@ impl Together {
 
     /// `guests` will answer for `ticket`.
     pub fn expect(&mut self, ticket: Ticket, guests: usize) {
-        self.clocks.insert(ticket, guests);
+        self.tickets.insert(ticket, guests);
     }
 
     /// One of them has, or somebody else: whether that was the last answer.
     pub fn answered(&mut self, ticket: Ticket) -> bool {
-        let Some(left) = self.clocks.get_mut(&ticket) else {
+        let Some(left) = self.tickets.get_mut(&ticket) else {
             return true;
         };
         *left -= 1;
         let last = *left == 0;
         if last {
-            self.clocks.remove(&ticket);
+            self.tickets.remove(&ticket);
         }
         last
     }
@@ -94,23 +90,23 @@ mod tests {
 
     #[test]
     fn the_last_guest_ends_a_fio() {
-        let mut together = Together::default();
-        together.start(FioId(0), vec![VmId(1), VmId(2)]);
-        assert_eq!(together.ended(FioId(0), Some(VmId(2)), 1, Vec::new()), None);
-        assert_eq!(together.running(FioId(0)), [VmId(1)]);
+        let mut fan_in = FanIn::default();
+        fan_in.start(FioId(0), vec![VmId(1), VmId(2)]);
+        assert_eq!(fan_in.ended(FioId(0), Some(VmId(2)), 1, Vec::new()), None);
+        assert_eq!(fan_in.running(FioId(0)), [VmId(1)]);
         assert_eq!(
-            together.ended(FioId(0), Some(VmId(1)), 2, Vec::new()),
+            fan_in.ended(FioId(0), Some(VmId(1)), 2, Vec::new()),
             Some((3, Vec::new()))
         );
-        assert!(!together.is_running());
+        assert_eq!(fan_in.fios().next(), None);
     }
 
     #[test]
     fn a_clock_is_answered_by_the_slowest() {
-        let mut together = Together::default();
-        together.expect(Ticket(1), 2);
-        assert!(!together.answered(Ticket(1)));
-        assert!(together.answered(Ticket(1)));
-        assert!(together.answered(Ticket(9)), "an answer that nobody shares");
+        let mut fan_in = FanIn::default();
+        fan_in.expect(Ticket(1), 2);
+        assert!(!fan_in.answered(Ticket(1)));
+        assert!(fan_in.answered(Ticket(1)));
+        assert!(fan_in.answered(Ticket(9)), "an answer that nobody shares");
     }
 }
