@@ -7,9 +7,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use real::testbed::disks::{Bdevs, MALLOC_MIB};
+pub use scenarios::plan::JobText;
+use scenarios::plan::Recorded;
 use scenarios::report::shell_quoted;
 use scenarios::shipped::JOBS;
+use sim::world::Strategy;
 use sim::{Bug, Bugs};
+
+use crate::repro;
 
 /// What a run is made from, besides the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +80,34 @@ impl RunOptions {
     /// How the model target is wrong.
     pub(crate) fn all_bugs(&self) -> Bugs {
         bugs(self.behaviour, &self.bugs)
+    }
+}
+
+impl RunOptions {
+    /// Those that a plan file records.
+    ///
+    /// # Errors
+    ///
+    /// A word that this program does not know.
+    pub fn recorded(recorded: &Recorded) -> Result<Self, RunError> {
+        let all = repro::bugs(recorded)?;
+        let (behaviour, preset) = if Bugs::head().iter().all(|bug| all.has(bug)) {
+            (Behaviour::Head, Bugs::head())
+        } else {
+            (Behaviour::Intended, Bugs::INTENDED)
+        };
+        let usual = Self::default();
+        let mut jobs = usual.jobs;
+        jobs.extend(recorded.jobs.clone());
+        Ok(Self {
+            seed: recorded.seed,
+            volume: repro::volume(recorded)?,
+            behaviour,
+            bugs: all.iter().filter(|bug| !preset.has(*bug)).collect(),
+            schedule: repro::schedule(recorded)?,
+            jobs,
+            ..Self::default()
+        })
     }
 }
 
@@ -151,15 +184,6 @@ pub struct QemuOptions {
     pub emulate: bool,
 }
 
-/// A fio job file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobText {
-    /// Its name in errors.
-    pub file: String,
-    /// Its text.
-    pub text: String,
-}
-
 /// How much each fio writes and verifies on each disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Volume {
@@ -203,6 +227,14 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// What goes so; `seed` draws what is left to chance.
+    pub(crate) fn strategy(self, seed: u64) -> Strategy {
+        match self {
+            Self::Timed => Strategy::Timed,
+            Self::Random => Strategy::random(seed),
+        }
+    }
+
     /// "timed".
     #[must_use]
     pub const fn word(self) -> &'static str {

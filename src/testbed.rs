@@ -14,7 +14,7 @@ use sim::{Sim, SimOptions};
 
 pub use crate::job_files::parse_jobs;
 use crate::on_sockets;
-use crate::options::{GuestKind, RunError, RunOptions, Schedule, TargetKind, Volume};
+use crate::options::{GuestKind, RunError, RunOptions, TargetKind};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -102,17 +102,9 @@ pub fn bugs(options: &RunOptions) -> Bugs {
     options.all_bugs()
 }
 
-/// What each disk of a job writes and verifies.
-pub fn volume(volume: Volume) -> Option<fio_model::Volume> {
-    volume.of_a_job()
-}
-
 /// Who goes next.
 pub fn strategy(options: &RunOptions) -> Strategy {
-    match options.schedule {
-        Schedule::Timed => Strategy::Timed,
-        Schedule::Random => Strategy::random(options.seed),
-    }
+    options.schedule.strategy(options.seed)
 }
 
 /// The judge that reads what a testbed with `evidence` shows of these VMs, under `bugs`.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::CheckId;
+use crate::check_id::CheckId;
 use crate::names::{ControllerId, DiskId, FioId, IoId, Place, TargetId, Ticket, VmId};
 use crate::time::Time;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::concretise::{Job, JobMust};
 use crate::observation::FioJobEnd;
+use crate::script::{Job, JobMust};
 
 use super::StepResult;
 use super::equal::{Said, together};

@@ -1,23 +1,27 @@
-//! Choices, as bytes, become a story.
+//! Choices, as bytes, become a scenario.
 //!
-//! Every string of bytes is a story, and fewer or smaller bytes are a simpler one: whoever draws them
-//! (a seed, proptest) can make a story smaller without knowing what it is about. What a byte means
-//! depends on the beats before it, so that most beats do something: a detach empties a slot that is
+//! Every string of bytes is a scenario, and fewer or smaller bytes are a simpler one: whoever draws them
+//! (a seed, proptest) can make a scenario smaller without knowing what it is about. What a byte means
+//! depends on the steps before it, so that most steps do something: a detach empties a slot that is
 //! in use, I/O goes to a disk that is there. Some are meant to be refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::run::Fios;
-use super::{Beat, Story, StoryVm, VERIFY_JOB, WRITE_JOB};
-use crate::names::{ControllerId, DiskId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId};
+use std::time::Duration;
+
+use super::{Scene, VERIFY_JOB, WRITE_JOB, step};
+use crate::names::{
+    ControllerId, DiskId, FioId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId,
+};
+use crate::plan::{Plan, PlanVm, Step, Wait};
 use crate::testbed::{Action, DiskKind, TaskFunction};
 
 /// Who takes part: topology, disks, boots.
 pub type ShapeBytes = [u8; 3];
-/// A beat: what is done, with what, where, and when.
-pub type BeatBytes = [u8; 4];
+/// A step: what is done, with what, where, and when.
+pub type StepBytes = [u8; 4];
 
-/// Times between beats, in microseconds: none, less than a hop between threads, about a turn, and
+/// Times between steps, in microseconds: none, less than a hop between threads, about a turn, and
 /// about each of the target's periods (management 5 ms, RPC 4 ms) and longer.
 const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 33_000, 210_000];
 /// By how much requests are delayed, in microseconds: all well under the 4 s after which the stop of a
@@ -26,37 +30,36 @@ const DELAYS_US: [u32; 6] = [0, 60, 900, 5_200, 37_000, 300_000];
 /// The bit of the third byte with which requests are held, and VMs neither paused, nor given memory, nor
 /// connected anew.
 ///
-/// Both in one story would lose requests, even with a right target: a stop that times out under held
+/// Both in one scenario would lose requests, even with a right target: a stop that times out under held
 /// requests goes on without them (SPDK issue 3553), which a guest that boots anew does not mind, and
 /// one that goes on with its rings does.
 const HOLDS: u8 = 1 << 7;
-/// The bit of the last byte that makes the next beat wait for the answer.
+/// The bit of the last byte that makes the next step wait for the answer.
 const AWAITED: u8 = 1 << 7;
-/// fios of a story at most: a guest has room for ten threads at once.
-const FIOS_MAX: usize = 8;
+/// fios of a scenario at most: a guest has room for ten threads at once.
+const FIOS_MAX: u16 = 8;
 
-/// The story of these bytes.
+/// The scenario of these bytes.
 #[must_use]
-pub fn choose(shape: ShapeBytes, beats: &[BeatBytes]) -> Story {
-    let mut scene = Scene::new(shape);
-    let beats = beats.iter().filter_map(|bytes| scene.beat(*bytes));
-    let beats = beats.collect();
-    Story {
-        beats,
-        ..scene.story
+pub fn choose(shape: ShapeBytes, steps: &[StepBytes]) -> Plan {
+    let mut chooser = Chooser::new(shape);
+    for bytes in steps {
+        let step = chooser.step(*bytes);
+        chooser.scene.steps.extend(step);
     }
+    chooser.scene.into()
 }
 
-/// What is where, as far as the beats so far say.
-struct Scene {
-    story: Story,
+/// What is where, as far as the steps so far say.
+struct Chooser {
+    scene: Scene,
     attached: BTreeMap<Place, DiskId>,
     removed: BTreeSet<DiskId>,
     /// The place that was left last.
     left: Option<Place>,
     deleted: BTreeSet<ControllerId>,
-    fios: Fios,
-    started: usize,
+    /// fios started.
+    fios: u16,
     holds: bool,
 }
 
@@ -65,24 +68,38 @@ fn pick<T: Copy>(all: &[T], n: u8) -> Option<T> {
     all.get(usize::from(n) % all.len().max(1)).copied()
 }
 
-impl Scene {
+impl Chooser {
     fn new([topology, disks, boots]: ShapeBytes) -> Self {
-        let vm = |vm: u8, controllers: &[u8]| StoryVm {
+        let vm = |vm: u8, controllers: &[u8]| PlanVm {
             vm: VmId(vm),
             controllers: controllers.iter().map(|n| ControllerId(*n)).collect(),
-            firmware_only: false,
-            awaited: boots & vm == 0,
         };
-        let mut vms = match topology % 5 {
+        let vms = match topology % 5 {
             0 => vec![vm(1, &[1])],
-            1 => vec![vm(1, &[1]), vm(2, &[1])],
             2 => vec![vm(1, &[1, 2])],
             3 => vec![vm(1, &[1]), vm(2, &[2])],
             _ => vec![vm(1, &[1]), vm(2, &[1])],
         };
-        if topology % 5 == 4 {
-            vms[1].firmware_only = true;
-        }
+        let boot = |PlanVm { vm, controllers }: &PlanVm| {
+            let (vm, controllers) = (*vm, controllers.clone());
+            // It has nothing to boot from, and nobody hears of it.
+            if topology % 5 == 4 && vm == VmId(2) {
+                return Step {
+                    wait: Wait::Nothing,
+                    ..step(Action::BootFirmware { vm, controllers })
+                };
+            }
+            let wait = if boots & vm.0 == 0 {
+                Wait::Answer
+            } else {
+                Wait::Nothing
+            };
+            Step {
+                wait,
+                ..step(Action::BootVm { vm, controllers })
+            }
+        };
+        let steps = vms.iter().map(boot).collect();
         let mut controllers: Vec<_> = vms.iter().flat_map(|vm| vm.controllers.clone()).collect();
         controllers.dedup();
         let kinds = [
@@ -96,34 +113,37 @@ impl Scene {
             (DiskId(n + 1), kind)
         });
         Self {
-            story: Story {
+            scene: Scene {
                 controllers,
                 disks: disks.collect(),
                 vms,
-                beats: Vec::new(),
+                steps,
             },
             attached: BTreeMap::new(),
             removed: BTreeSet::new(),
             left: None,
             deleted: BTreeSet::new(),
-            fios: Fios::default(),
-            started: 0,
+            fios: 0,
             holds: boots & HOLDS != 0,
         }
     }
 
-    fn beat(&mut self, [what, with, to, when]: BeatBytes) -> Option<Beat> {
-        let does = self.action(what, with, to)?;
-        let gap = GAPS_US[usize::from(when) % GAPS_US.len()] * 1_000;
-        Some(Beat {
-            after: gap,
-            awaited: when & AWAITED != 0,
-            does,
+    fn step(&mut self, [what, with, to, when]: StepBytes) -> Option<Step> {
+        let action = self.action(what, with, to)?;
+        let wait = if when & AWAITED == 0 {
+            Wait::Nothing
+        } else {
+            Wait::Answer
+        };
+        Some(Step {
+            after: Duration::from_micros(GAPS_US[usize::from(when) % GAPS_US.len()]),
+            wait,
+            ..step(action)
         })
     }
 
     fn action(&mut self, what: u8, with: u8, to: u8) -> Option<Action> {
-        // Half of the beats are attaches, detaches and I/O; everything else shares the rest.
+        // Half of the steps are attaches, detaches and I/O; everything else shares the rest.
         match what % 32 {
             0..6 => self.attach(with, to),
             6..11 => self.detach(with, to),
@@ -167,13 +187,13 @@ impl Scene {
     }
 
     fn vm(&self, n: u8) -> Option<VmId> {
-        let vms: Vec<VmId> = self.story.vms.iter().map(|vm| vm.vm).collect();
+        let vms: Vec<VmId> = self.scene.vms.iter().map(|vm| vm.vm).collect();
         pick(&vms, n)
     }
 
     /// Breaks one of the connections of a VM, and makes it anew.
     fn reconnect(&self, with: u8, to: u8) -> Option<Action> {
-        let vms: Vec<&StoryVm> = self.story.vms.iter().collect();
+        let vms: Vec<&PlanVm> = self.scene.vms.iter().collect();
         let vm = pick(&vms, with)?;
         let controller = pick(&vm.controllers, to)?;
         Some(Action::Reconnect {
@@ -216,13 +236,13 @@ impl Scene {
     }
 
     fn of_kind(&self, kind: DiskKind, n: u8) -> Option<DiskId> {
-        let disks = self.story.disks.iter().filter(|(_, of)| *of == kind);
+        let disks = self.scene.disks.iter().filter(|(_, of)| *of == kind);
         let disks: Vec<DiskId> = disks.map(|(disk, _)| *disk).collect();
         pick(&disks, n)
     }
 
     fn kind(&self, disk: DiskId) -> DiskKind {
-        let mut disks = self.story.disks.iter();
+        let mut disks = self.scene.disks.iter();
         disks
             .find(|(of, _)| *of == disk)
             .map_or(DiskKind::Nvme, |(_, kind)| *kind)
@@ -230,8 +250,8 @@ impl Scene {
 
     /// Attaches a disk, mostly one that is nowhere, to a slot that is mostly free.
     fn attach(&mut self, with: u8, to: u8) -> Option<Action> {
-        let (disk, _) = pick(&self.story.disks, with)?;
-        let controller = pick(&self.story.controllers, to)?;
+        let (disk, _) = pick(&self.scene.disks, with)?;
+        let controller = pick(&self.scene.controllers, to)?;
         let place = |target| Place {
             controller,
             target: TargetId(target),
@@ -264,7 +284,7 @@ impl Scene {
         let place = match self.place(with) {
             Some(place) if to < 240 => place,
             _ => Place {
-                controller: pick(&self.story.controllers, with)?,
+                controller: pick(&self.scene.controllers, with)?,
                 target: TargetId(to % TARGETS_PER_CONTROLLER_MAX),
             },
         };
@@ -277,23 +297,23 @@ impl Scene {
     fn io(&mut self, with: u8) -> Option<Action> {
         let place = self.place(with)?;
         let disk = *self.attached.get(&place)?;
-        if self.started >= FIOS_MAX {
+        if self.fios >= FIOS_MAX {
             return None;
         }
-        self.started += 1;
+        self.fios += 1;
         let job = match self.kind(disk) {
             DiskKind::Null => WRITE_JOB,
             DiskKind::Nvme | DiskKind::Faulty | DiskKind::Delayed => VERIFY_JOB,
         };
         Some(Action::StartFio {
-            fio: self.fios.next(),
+            fio: FioId(self.fios - 1),
             job: job.into(),
             on: vec![(disk, place)],
         })
     }
 
     fn remove(&mut self, with: u8) -> Option<Action> {
-        let (disk, _) = pick(&self.story.disks, with)?;
+        let (disk, _) = pick(&self.scene.disks, with)?;
         self.removed.insert(disk);
         let mut places = self.attached.iter();
         let place = places.find(|(_, of)| **of == disk).map(|(place, _)| *place);
@@ -311,7 +331,7 @@ impl Scene {
 
     /// Deletes a controller, or makes one anew that was deleted.
     fn controller(&mut self, with: u8) -> Option<Action> {
-        let controller = pick(&self.story.controllers, with)?;
+        let controller = pick(&self.scene.controllers, with)?;
         if self.deleted.remove(&controller) {
             return Some(Action::CreateController { controller });
         }

@@ -1,8 +1,8 @@
 //! What the runner needs of a judge: it shows it everything that was seen, case by case.
 
-use crate::check::CheckId;
+use crate::check_id::CheckId;
+use crate::evidence::Evidence;
 use crate::observation::Seen;
-use crate::testbed::Evidence;
 use crate::time::Time;
 
 /// Reads observations, and says at the end of a case which invariants they kept.
@@ -43,7 +43,7 @@ pub enum CheckOutcome {
         at: Time,
     },
     /// A difference, for a reason that nobody in the run can mend.
-    Explained {
+    Waived {
         /// The reason.
         cause: String,
     },

@@ -1,21 +1,27 @@
-//! Disks to which a story does nothing but I/O: what fio says of them has to be good.
+//! Disks to which a case that expects nothing does nothing but I/O: what fio says of them has to be good.
 //!
-//! A story has no expectations, and an error of fio mostly has a cause in it: a detach, a reset, a kill.
-//! Where there is none, no right target fails a request. Knows what is asked, and which disks the
-//! guests have; asks no testbed.
+//! An error of fio mostly has a cause in such a case: a detach, a reset, a kill. Where there is none, no right
+//! target fails a request. Knows what is asked, and which disks the guests have; asks no testbed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Story, VERIFY_JOB};
-use crate::check::CheckId;
-use crate::names::{DiskId, FioId, Place, VmId};
+use crate::check_id::CheckId;
+use crate::generate::VERIFY_JOB;
+use crate::names::{ControllerId, DiskId, FioId, Place, VmId};
 use crate::observation::{FioJobEnd, Observation, Seen};
-use crate::run::{CheckOutcome, CheckResult};
+use crate::script::Step;
 use crate::testbed::Action;
+use crate::verdict::{CheckOutcome, CheckResult};
+
+/// The VMs, and their controllers.
+type Vms = [(VmId, Vec<ControllerId>)];
 
 /// The fios that have to pass, and whether they did.
 #[derive(Debug, Default)]
 pub(super) struct Untouched {
+    /// The fios that have to pass if their disks are there when they begin: what each is on, and whether
+    /// it verifies.
+    fios: BTreeMap<FioId, (Vec<(DiskId, Place, VmId)>, bool)>,
     /// What guests have now, and those that run applications.
     visible: BTreeSet<(DiskId, Place)>,
     ready: BTreeSet<VmId>,
@@ -27,18 +33,38 @@ pub(super) struct Untouched {
 }
 
 impl Untouched {
-    /// An action of `story` is about to be done.
-    pub(super) fn act(&mut self, story: &Story, action: &Action) {
-        let Action::StartFio { fio, job, on } = action else {
+    /// Of a case of these VMs.
+    pub(super) fn new(vms: &Vms, steps: &[Step]) -> Self {
+        let mut actions = Vec::new();
+        gather(steps, &mut actions);
+        let mut fios = BTreeMap::new();
+        for action in &actions {
+            let Action::StartFio { fio, job, on } = action else {
+                continue;
+            };
+            let with_vm = |(disk, place): &(DiskId, Place)| {
+                let vm = only_vm(vms, *place)?;
+                is_untouched(&actions, *disk, *place, vm).then_some((*disk, *place, vm))
+            };
+            let on: Option<Vec<_>> = on.iter().map(with_vm).collect();
+            fios.extend(on.map(|on| (*fio, (on, job == VERIFY_JOB))));
+        }
+        Self {
+            fios,
+            ..Self::default()
+        }
+    }
+
+    /// A fio is about to be started.
+    pub(super) fn start(&mut self, fio: FioId) {
+        let Some((on, verifies)) = self.fios.get(&fio) else {
             return;
         };
-        let has = |(disk, place)| {
-            let vm = only_vm(story, place).filter(|vm| self.ready.contains(vm));
-            let has = self.visible.contains(&(disk, place));
-            has && vm.is_some_and(|vm| is_untouched(story, disk, place, vm))
+        let has = |(disk, place, vm): &(DiskId, Place, VmId)| {
+            self.ready.contains(vm) && self.visible.contains(&(*disk, *place))
         };
-        if on.iter().copied().all(has) {
-            self.due.push((*fio, job == VERIFY_JOB));
+        if on.iter().all(has) {
+            self.due.push((fio, *verifies));
         }
     }
 
@@ -102,17 +128,27 @@ fn wrong(job: &FioJobEnd, verifies: bool) -> Option<String> {
     (job.verified < enough).then(|| format!("{disk}: {} of {enough} verified", job.verified))
 }
 
-/// The VM that has a place, if no other has it, too.
-fn only_vm(story: &Story, place: Place) -> Option<VmId> {
-    let mut owners = (story.vms.iter()).filter(|vm| vm.controllers.contains(&place.controller));
-    let owner = owners.next()?;
-    owners.next().is_none().then_some(owner.vm)
+/// Every action of steps.
+fn gather<'a>(steps: &'a [Step], all: &mut Vec<&'a Action>) {
+    for step in steps {
+        all.extend(&step.does);
+        let branches = step.branches.iter();
+        branches.for_each(|branch| gather(&branch.steps, all));
+    }
 }
 
-/// Whether the story does nothing to `disk`, which is at `place` of `vm`, but attach it and run one fio on
-/// it.
-fn is_untouched(story: &Story, disk: DiskId, place: Place, vm: VmId) -> bool {
-    let actions = || story.beats.iter().map(|beat| &beat.does);
+/// The VM that has a place, if no other has it, too.
+fn only_vm(vms: &Vms, place: Place) -> Option<VmId> {
+    let mut owners = vms
+        .iter()
+        .filter(|(_, has)| has.contains(&place.controller));
+    let (owner, _) = owners.next()?;
+    owners.next().is_none().then_some(*owner)
+}
+
+/// Whether `all` do nothing to `disk`, which is at `place` of `vm`, but attach it and run one fio on it.
+fn is_untouched(all: &[&Action], disk: DiskId, place: Place, vm: VmId) -> bool {
+    let actions = || all.iter().copied();
     let attaches =
         |action: &&Action| matches!(action, Action::Attach { disk: of, .. } if *of == disk);
     let runs = |action: &&Action| {
