@@ -25,6 +25,7 @@ mod devices;
 mod dpdk;
 mod handles;
 mod inspect;
+mod invariants;
 mod lun;
 mod mail;
 pub mod rpc;
