@@ -24,6 +24,7 @@ mod config;
 mod devices;
 mod dpdk;
 mod handles;
+mod inside;
 mod inspect;
 mod invariants;
 mod lun;
@@ -347,8 +348,8 @@ impl Component for Target {
         self.agenda.when(usize::from(actor.0))
     }
 
-    fn actors(&self) -> u8 {
-        (VDEV + self.vdevs.places()) as u8
+    fn actors(&self) -> u16 {
+        (VDEV + self.vdevs.places()) as u16
     }
 
     #[inline]
