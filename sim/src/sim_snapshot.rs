@@ -1,6 +1,6 @@
-//! A simulation as it was at a moment: its world, and what its driver knows.
+//! A simulation as it was at a moment: its world, and what is under way in it.
 
-use scenarios::driver::Driver;
+use scenarios::driver::UnderWay;
 use world::Snapshot;
 
 use crate::testbed::Sim;
@@ -8,15 +8,15 @@ use crate::testbed::Sim;
 /// A simulation as it was at a moment ([`Sim::snapshot`]).
 pub struct SimSnapshot {
     world: Snapshot,
-    driver: Driver,
+    run: UnderWay,
 }
 
 impl Sim {
     /// The simulation as it is now; one that was taken before cannot be gone back to any more.
     pub fn snapshot(&mut self) -> SimSnapshot {
         SimSnapshot {
-            world: self.ends.world.snapshot(),
-            driver: self.driver.clone(),
+            world: self.driver.ends.world.snapshot(),
+            run: self.driver.under_way().clone(),
         }
     }
 
@@ -26,7 +26,7 @@ impl Sim {
     ///
     /// If `to` is not the last snapshot of this simulation.
     pub fn restore(&mut self, to: &SimSnapshot) {
-        self.ends.world.restore(&to.world);
-        self.driver.clone_from(&to.driver);
+        self.driver.ends.world.restore(&to.world);
+        self.driver.go_back(&to.run);
     }
 }
