@@ -154,13 +154,13 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         repeat_options += &spdk.arguments();
     }
     if options.volume != Volume::Default {
-        repeat_options += &format!(" --volume {}", options.volume.word());
+        repeat_options += &format!(" --io-count {}", options.volume.word());
     }
     if options.behaviour != Behaviour::Head {
         repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
     }
     for bug in &options.bugs {
-        repeat_options += &format!(" --deviation {}", bug.name());
+        repeat_options += &format!(" --bug {}", bug.name());
     }
     if options.schedule != Schedule::Timed {
         repeat_options += &format!(" --schedule {}", options.schedule.word());

@@ -13,8 +13,9 @@ use scenarios::{
 use linux::{Guest, GuestConfig};
 use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
 use wire::message::{ClientId, GuestAct, ToGuest};
-use world::World;
+use world::Device;
 
+use crate::ModelWorld;
 use crate::disks::ModelledDisks;
 use crate::options::SimOptions;
 
@@ -23,7 +24,7 @@ const CLIENT: ClientId = ClientId(0);
 
 /// The world, and what its guests are made of.
 pub(crate) struct SimEnds {
-    pub(crate) world: World,
+    pub(crate) world: ModelWorld,
     pub(crate) options: SimOptions,
 }
 
@@ -61,15 +62,7 @@ impl SimEnds {
     /// Counters of both ends that are zero when everything is at rest; `settled`: it is.
     pub(crate) fn left(&mut self, settled: bool) -> Vec<String> {
         self.world.audit(settled);
-        let mut left = if self.world.target_died() {
-            Vec::new()
-        } else {
-            self.world.target().left()
-        };
-        for (vm, guest) in self.world.guests() {
-            left.extend(guest.left().into_iter().map(|what| format!("{vm}: {what}")));
-        }
-        left
+        self.world.left()
     }
 }
 
@@ -130,8 +123,9 @@ impl Ends for SimEnds {
             let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
             return Err(TestbedError(limit).into());
         }
-        let sockets = controllers.iter().map(|of| controller(*of).into());
-        self.world.add_guest(vm, guest, sockets.collect());
+        let devices = controllers.iter();
+        let devices = devices.map(|of| Device::new(*of, controller(*of)));
+        self.world.add_guest(vm, guest, devices.collect());
         Ok(self.tell(vm, GuestAct::Boot)?)
     }
 

@@ -1,13 +1,15 @@
 //! A simulation as it was at a moment: its world, and what is under way in it.
 
+use linux::Guest;
 use scenarios::driver::UnderWay;
+use spdk::Target;
 use world::Snapshot;
 
 use crate::testbed::Sim;
 
 /// A simulation as it was at a moment ([`Sim::snapshot`]).
 pub struct SimSnapshot {
-    world: Snapshot,
+    world: Snapshot<Target, Guest>,
     run: UnderWay,
 }
 
@@ -15,7 +17,12 @@ impl Sim {
     /// The simulation as it is now; one that was taken before cannot be gone back to any more.
     pub fn snapshot(&mut self) -> SimSnapshot {
         SimSnapshot {
-            world: self.driver.ends.world.snapshot(),
+            world: self
+                .driver
+                .ends
+                .world
+                .snapshot()
+                .expect("both models make marks"),
             run: self.driver.under_way().clone(),
         }
     }

@@ -10,11 +10,13 @@ use scenarios::{
     Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId,
 };
 
+use linux::Guest;
 use spdk::Target;
 use wire::message::{GuestAct, ToGuest};
-use wire::{Rng, Stream};
-use world::{Choices, Record, Step, Strategy, World};
+use wire::{Inside as _, Rng, Stream};
+use world::{Choices, Record, Step, Strategy};
 
+use crate::ModelWorld;
 use crate::ends::SimEnds;
 use crate::options::SimOptions;
 
@@ -37,7 +39,7 @@ impl Sim {
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         let target = Target::new(options.target());
-        let mut world = World::new(target, Rng::new(options.seed, Stream::Accidents));
+        let mut world = ModelWorld::new(target, Rng::new(options.seed, Stream::Accidents));
         world.follow(options.strategy.clone());
         Self {
             driver: Driver::new(SimEnds { world, options }, LIMITS),
@@ -57,7 +59,8 @@ impl Sim {
     /// Bytes of guest memory that were ever written, and of the devices' contents.
     #[must_use]
     pub fn bytes_touched(&self) -> (u64, u64) {
-        self.driver.ends.world.bytes_touched()
+        let (guests, devices) = self.driver.ends.world.bytes_touched();
+        (guests, devices.expect("the model shows its devices"))
     }
 
     /// Bytes that the devices' contents take: less than what they hold where that can be made again.
@@ -163,14 +166,11 @@ impl Sim {
 
 impl Testbed for Sim {
     fn evidence(&self) -> Evidence {
-        let rest = Evidence::TARGET_INSIDE
-            .and(Evidence::GUEST_DISKS)
-            .and(Evidence::FIO_REPORT)
-            .and(Evidence::RINGS);
+        let both = Target::EVIDENCE.and(Guest::EVIDENCE);
         if self.driver.ends.options.per_io {
-            rest.and(Evidence::PER_IO)
+            both.and(Evidence::PER_IO)
         } else {
-            rest
+            both
         }
     }
 

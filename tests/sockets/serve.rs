@@ -356,12 +356,7 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
     assert_eq!(process.end(), (Some(0), None));
     assert!(process.files().is_empty(), "{:?}", process.files());
 
-    let mut process = Process::start(&[
-        "--target-behaviour",
-        "intended",
-        "--deviation",
-        "tmf_null_lun",
-    ]);
+    let mut process = Process::start(&["--target-behaviour", "intended", "--bug", "tmf_null_lun"]);
     process.disk("vhost.0", "Malloc0");
     let mut driver = Driver::start(&process.socket("vhost.0"));
     driver.reset_lun(0, 1);

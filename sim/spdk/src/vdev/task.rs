@@ -3,24 +3,9 @@
 //! Tasks live in an array a ring, indexed by head, and are reused. Knows no SCSI.
 
 use super::chain::Iov;
-use super::lun::DevHandle;
-use super::scsi::{BlockIo, Sense};
+use crate::handles::DevHandle;
+use crate::scsi::{BlockIo, Sense};
 use wire::scsi::CDB_SIZE;
-
-/// Names a task for as long as it is in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskRef {
-    /// The controller's place among the actors.
-    pub vdev: u8,
-    /// The ring.
-    pub vring: u16,
-    /// The head.
-    pub head: u16,
-    /// SPDK's session id on that controller.
-    pub session: u32,
-    /// The life of the ring that issued it.
-    pub life: u32,
-}
 
 /// A request in flight.
 #[derive(Debug, Default)]

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use scenarios::{SlotState, TARGETS_PER_CONTROLLER_MAX, Time};
+use scenarios::{SlotState, Time};
 
-use super::lun::DevHandle;
-use super::task::{Task, TaskRef};
+use super::task::Task;
 use super::vring::Vring;
+use crate::handles::{DevHandle, SessionId, SlotId, TaskRef};
 use wire::component::Memory;
 use wire::message::ConnId;
 
@@ -19,8 +19,6 @@ pub const MANAGE_PERIOD: Duration = Duration::from_millis(5);
 pub const STOP_PERIOD: Duration = Duration::from_millis(1);
 /// `SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`: 4000 runs of the stop poller.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// Slots of a controller.
-pub const SLOTS: usize = TARGETS_PER_CONTROLLER_MAX as usize;
 
 /// A slot in a session's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub struct Stopping {
 #[derive(Clone, Debug)]
 pub struct Session {
     /// SPDK's id: rises on a controller.
-    pub id: u32,
+    pub id: SessionId,
     /// DPDK's id of the connection: reused.
     pub vid: u32,
     /// The connection.
@@ -80,7 +78,7 @@ pub struct Session {
     /// Tasks of earlier lives of a ring: ring, life, tasks.
     pub orphans: Vec<(u16, u32, Vec<Task>)>,
     /// Its view of the slots.
-    pub slots: [SessionSlot; SLOTS],
+    pub slots: [SessionSlot; SlotId::COUNT],
     /// A stop is under way.
     pub stopping: Option<Stopping>,
     /// When it started: the phase of its management poller.
@@ -93,7 +91,7 @@ pub struct Session {
 
 impl Session {
     /// A session that was just connected.
-    pub fn new(id: u32, vid: u32, conn: ConnId) -> Self {
+    pub fn new(id: SessionId, vid: u32, conn: ConnId) -> Self {
         let slot = SessionSlot {
             state: SlotState::Empty,
             dev: None,
@@ -116,7 +114,7 @@ impl Session {
             memory: None,
             vrings: Vec::new(),
             orphans: Vec::new(),
-            slots: [slot; SLOTS],
+            slots: [slot; SlotId::COUNT],
             stopping: None,
             since: Time::ZERO,
             manage_at: Time::NEVER,

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::vring::Layout;
+use crate::vdev::vring::Layout;
 use wire::access::Access as _;
 use wire::component::{GuestMemory, Memory};
 use wire::message::ConnId;

@@ -11,6 +11,7 @@ use vm_memory::GuestAddress;
 
 use super::task::Task;
 use wire::access::Access as _;
+use wire::bugs::{Bug, Bugs};
 use wire::component::GuestMemory;
 use wire::ring::{
     AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING,
@@ -36,6 +37,24 @@ pub struct Layout {
     pub last_avail: u16,
     /// Next used entry.
     pub last_used: u16,
+}
+
+/// Whether a ring in which every entry is available is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullRing {
+    IsServed,
+    /// Its index looks like none is available ([`Bug::FullRingIsEmpty`]).
+    IsIgnored,
+}
+
+impl FullRing {
+    pub const fn with(bugs: Bugs) -> Self {
+        if bugs.has(Bug::FullRingIsEmpty) {
+            Self::IsIgnored
+        } else {
+            Self::IsServed
+        }
+    }
 }
 
 /// How a ring is not there under the poller that uses it.
@@ -192,13 +211,13 @@ impl Vring {
     }
 
     /// Entries that are available: none if the index is further ahead than the ring is long.
-    pub fn available(&self, memory: &GuestMemory, full_is_empty: bool) -> u16 {
+    pub fn available(&self, memory: &GuestMemory, full: FullRing) -> u16 {
         let index_at = self.queue.avail_ring().wrapping_add(AVAIL_IDX);
         let Ok(index) = memory.load_le16(GuestAddress(index_at)) else {
             return 0;
         };
         let count = index.wrapping_sub(self.queue.next_avail());
-        if count > self.size() || (full_is_empty && count == self.size()) {
+        if count > self.size() || (full == FullRing::IsIgnored && count == self.size()) {
             return 0;
         }
         count
@@ -208,10 +227,10 @@ impl Vring {
     pub fn fetch(
         &mut self,
         memory: &GuestMemory,
-        full_is_empty: bool,
+        full: FullRing,
         heads: &mut [u16],
     ) -> (usize, bool) {
-        let available = usize::from(self.available(memory, full_is_empty));
+        let available = usize::from(self.available(memory, full));
         let count = available.min(heads.len()).min(POLL_MAX);
         if count == 0 {
             return (0, false);
