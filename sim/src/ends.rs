@@ -12,19 +12,19 @@ use scenarios::{
 
 use linux::{Guest, GuestConfig};
 use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
+use wire::inside::BackEnd;
 use wire::message::{ClientId, GuestAct, ToGuest};
-use world::Device;
+use world::{Device, World};
 
-use crate::ModelWorld;
-use crate::disks::ModelledDisks;
 use crate::options::SimOptions;
 
 /// The one connection to the target's RPC socket.
 const CLIENT: ClientId = ClientId(0);
 
-/// The world, and what its guests are made of.
-pub(crate) struct SimEnds {
-    pub(crate) world: ModelWorld,
+/// The world, how disks are made in it, and what its guests are made of.
+pub(crate) struct SimEnds<T> {
+    pub(crate) world: World<T, Guest>,
+    pub(crate) disks: Box<dyn Disks>,
     pub(crate) options: SimOptions,
 }
 
@@ -51,7 +51,7 @@ pub fn guest_act(ask: Ask) -> (GuestAct, Option<Ticket>) {
     }
 }
 
-impl SimEnds {
+impl<T: BackEnd> SimEnds<T> {
     fn tell(&mut self, vm: VmId, act: GuestAct) -> Result<(), TestbedError> {
         if self.world.tell_guest(vm, ToGuest::Do(act)) {
             return Ok(());
@@ -66,7 +66,7 @@ impl SimEnds {
     }
 }
 
-impl Ends for SimEnds {
+impl<T: BackEnd> Ends for SimEnds<T> {
     fn now(&self) -> Time {
         self.world.now()
     }
@@ -76,7 +76,7 @@ impl Ends for SimEnds {
     }
 
     fn disks(&self) -> &dyn Disks {
-        &ModelledDisks
+        self.disks.as_ref()
     }
 
     fn begin(
@@ -84,7 +84,7 @@ impl Ends for SimEnds {
         disks: &[(DiskId, DiskKind)],
         _: &[ControllerId],
     ) -> Result<Vec<Call>, TestbedError> {
-        ModelledDisks.prepare(disks)
+        self.disks.prepare(disks)
     }
 
     fn send(&mut self, text: String) -> Result<(), TestbedError> {

@@ -1,22 +1,23 @@
-//! The testbed *sim*: model target, model guests, virtual time.
+//! The testbed *sim*: a target and model guests in one world, in virtual time.
 //!
 //! Lets the world take turns until something was seen. Knows no plan and no check; what actions and answers
 //! mean is the driver's to know.
 
 use std::time::Duration;
 
-use scenarios::driver::{Driver, Ends as _, Limits, Share};
+use scenarios::driver::{Disks, Driver, Ends as _, Limits, Share};
 use scenarios::{
     Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId,
 };
 
 use linux::Guest;
 use spdk::Target;
+use wire::inside::{BackEnd, Inside as _};
 use wire::message::{GuestAct, ToGuest};
-use wire::{Inside as _, Rng, Stream};
-use world::{Choices, Record, Step, Strategy};
+use wire::{Rng, Stream};
+use world::{Choices, Record, Step, Strategy, World};
 
-use crate::ModelWorld;
+use crate::disks::ModelledDisks;
 use crate::ends::SimEnds;
 use crate::options::SimOptions;
 
@@ -29,31 +30,17 @@ const LIMITS: Limits = Limits {
 /// Observations that are handed over in one piece at most.
 const SEEN_MAX: usize = 256;
 
-/// The simulated testbed.
-pub struct Sim {
-    pub(crate) driver: Driver<SimEnds>,
+/// The simulated testbed: some target, model guests.
+pub struct Sim<T = Target> {
+    pub(crate) driver: Driver<SimEnds<T>>,
 }
 
 impl Sim {
-    /// A testbed with a target that has not been started yet.
+    /// A testbed with a model target that has not been started yet.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         let target = Target::new(options.target());
-        let mut world = ModelWorld::new(target, Rng::new(options.seed, Stream::Accidents));
-        world.follow(options.strategy.clone());
-        Self {
-            driver: Driver::new(SimEnds { world, options }, LIMITS),
-        }
-    }
-
-    /// Goes on with the accidents of another seed, and with another strategy.
-    pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
-        self.driver.ends.options.seed = seed;
-        self.driver
-            .ends
-            .world
-            .reseed(Rng::new(seed, Stream::Accidents));
-        self.driver.ends.world.follow(strategy);
+        Self::with(target, Box::new(ModelledDisks), options)
     }
 
     /// Bytes of guest memory that were ever written, and of the devices' contents.
@@ -67,6 +54,32 @@ impl Sim {
     #[must_use]
     pub fn bytes_kept(&self) -> u64 {
         self.driver.ends.world.target().kept_bytes()
+    }
+}
+
+impl<T: BackEnd> Sim<T> {
+    /// A testbed with a target that has not been started yet, and on which disks are made like this.
+    #[must_use]
+    pub fn with(target: T, disks: Box<dyn Disks>, options: SimOptions) -> Self {
+        let mut world = World::new(target, Rng::new(options.seed, Stream::Accidents));
+        world.follow(options.strategy.clone());
+        let ends = SimEnds {
+            world,
+            disks,
+            options,
+        };
+        let driver = Driver::new(ends, LIMITS);
+        Self { driver }
+    }
+
+    /// Goes on with the accidents of another seed, and with another strategy.
+    pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
+        self.driver.ends.options.seed = seed;
+        self.driver
+            .ends
+            .world
+            .reseed(Rng::new(seed, Stream::Accidents));
+        self.driver.ends.world.follow(strategy);
     }
 
     /// Turns taken.
@@ -164,9 +177,9 @@ impl Sim {
     }
 }
 
-impl Testbed for Sim {
+impl<T: BackEnd> Testbed for Sim<T> {
     fn evidence(&self) -> Evidence {
-        let both = Target::EVIDENCE.and(Guest::EVIDENCE);
+        let both = T::EVIDENCE.and(Guest::EVIDENCE);
         if self.driver.ends.options.per_io {
             both.and(Evidence::PER_IO)
         } else {
