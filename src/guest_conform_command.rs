@@ -11,7 +11,8 @@ use sim::conformance::guest::{Texts, Verdict, judge};
 use crate::input::read_bytes;
 
 /// What is expected.
-const WHAT: &str = "NAME.steps.json files, each with a NAME.target.log and a NAME.guest.log beside it";
+const WHAT: &str =
+    "NAME.steps.json files, each with a NAME.target.log and a NAME.guest.log beside it";
 /// Differences of a recording that are printed.
 const SHOWN_MAX: usize = 8;
 
@@ -41,7 +42,8 @@ pub fn guest_conform_command(
         for file in files {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let judged = read(&file);
-            let judged = judged.and_then(|texts| judge(&name, &texts).map_err(|why| why.to_string()));
+            let judged =
+                judged.and_then(|texts| judge(&name, &texts).map_err(|why| why.to_string()));
             status = status.max(match judged {
                 Ok(verdict) => say(&name, &verdict, out)?,
                 Err(why) => {

@@ -10,6 +10,7 @@
 mod action_words;
 pub mod check;
 pub mod concretise;
+pub mod driver;
 pub mod names;
 pub mod observation;
 pub mod plan;

@@ -77,8 +77,8 @@ impl Actors {
     }
 
     #[must_use]
-    pub fn count(&self) -> u8 {
-        self.ready.len() as u8
+    pub fn count(&self) -> u16 {
+        self.ready.len() as u16
     }
 
     #[must_use]

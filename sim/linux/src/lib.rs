@@ -28,6 +28,7 @@ mod fio;
 mod front_end;
 mod guest;
 mod ids;
+mod inside;
 mod scsi;
 mod shared;
 pub mod testing;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use conformance::guest::scenario::Scenario;
 
-pub use shell::{ShellError, scenario};
+use shell::scenario;
 
 /// Converts each `NAME.scenario` of a directory to the `NAME.steps.json` beside it, and says what cannot be
 /// carried out of it.

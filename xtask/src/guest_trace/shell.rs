@@ -13,9 +13,7 @@ use std::iter::Peekable;
 use std::time::Duration;
 use std::vec::IntoIter;
 
-use conformance::guest::scenario::{
-    HoldOpen, IotStep, Say, Scenario, Step, THREADS_MAX, TIME_MAX,
-};
+use conformance::guest::scenario::{HoldOpen, IotStep, Say, Scenario, Step, THREADS_MAX, TIME_MAX};
 
 use super::words::{DISK, DISKS, Piece, Token, UNKNOWN, WordError, expand, fits, tokens};
 
@@ -220,7 +218,7 @@ enum Ran {
 
 #[derive(Default)]
 struct Shell {
-    variables: BTreeMap<String, ShellError>,
+    variables: BTreeMap<String, String>,
 }
 
 impl Shell {

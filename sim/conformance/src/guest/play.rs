@@ -319,7 +319,13 @@ impl Player {
         self.tasks[task].waits = waits;
     }
 
-    fn say(&mut self, Say { words, disks: lists }: Say) {
+    fn say(
+        &mut self,
+        Say {
+            words,
+            disks: lists,
+        }: Say,
+    ) {
         let disks = self.bench.all_disks().filter(|disk| disk.is_there());
         let disks = disks.map(|disk| (disk.target(), "running".to_owned(), disk.capacity() / 512));
         let disks = if lists {

@@ -167,7 +167,9 @@ mod seconds {
         let time = Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)?;
         if time > TIME_MAX {
             let limit = TIME_MAX.as_secs();
-            return Err(D::Error::custom(format!("{seconds} s: expected {limit} at most")));
+            return Err(D::Error::custom(format!(
+                "{seconds} s: expected {limit} at most"
+            )));
         }
         Ok(time)
     }

@@ -296,7 +296,7 @@ impl Component for Guest {
         self.shared.actors.when(actor)
     }
 
-    fn actors(&self) -> u8 {
+    fn actors(&self) -> u16 {
         self.shared.actors.count()
     }
 

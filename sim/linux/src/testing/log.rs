@@ -144,9 +144,8 @@ pub struct LogError(usize, String);
 /// A line is none.
 pub fn parse(text: &str) -> Result<Vec<Line>, LogError> {
     let lines = text.lines().enumerate();
-    let read = |(n, line): (usize, &str)| {
-        parse_line(line).ok_or_else(|| LogError(n + 1, line.to_owned()))
-    };
+    let read =
+        |(n, line): (usize, &str)| parse_line(line).ok_or_else(|| LogError(n + 1, line.to_owned()));
     lines.map(read).collect()
 }
 

@@ -1,0 +1,54 @@
+//! What a world asks of the guest beside turns and messages.
+
+use scenarios::Evidence;
+
+use wire::component::{Cx, Memory};
+use wire::inside::Inside;
+use wire::invariant::Invariant;
+use wire::message::FromGuest;
+
+use super::Guest;
+
+impl Inside for Guest {
+    /// All but the bytes of its memory, which a clone shares.
+    type Mark = Self;
+
+    /// Beside this, every request (`PER_IO`), if its configuration says so.
+    const EVIDENCE: Evidence = Evidence::GUEST_DISKS
+        .and(Evidence::FIO_REPORT)
+        .and(Evidence::RINGS);
+
+    fn invariants() -> &'static [Invariant<Self>] {
+        &[Invariant {
+            name: "a_guest_is_in_order",
+            says: "All that is named in guest/invariants.rs holds.",
+            broken: |guest| {
+                let mut first = None;
+                guest.invariants(&mut |name, found| {
+                    first.get_or_insert_with(|| format!("expected: {name}; got: {found}"));
+                });
+                first
+            },
+        }]
+    }
+
+    fn mark(&mut self) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    fn rewind(&mut self, to: &Self) {
+        self.clone_from(to);
+    }
+
+    fn left(&self) -> Option<Vec<String>> {
+        Some(Self::left(self))
+    }
+
+    fn audit(&mut self, at_rest: bool, cx: &mut Cx<'_, FromGuest>) {
+        Self::audit(self, at_rest, cx);
+    }
+
+    fn memories(&self, f: &mut dyn FnMut(&Memory)) {
+        Self::memories(self, f);
+    }
+}

@@ -1,0 +1,163 @@
+//! Plans with other jobs than the documented one (`--job`): a right target passes wherever fio does.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Exit status and report of the first case of `hotattach` with a job of these options.
+fn run(name: &str, options: &str) -> (Option<i32>, String) {
+    run_case("hotattach/1", name, options)
+}
+
+/// The same of any case.
+fn run_case(case: &str, name: &str, options: &str) -> (Option<i32>, String) {
+    let job = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.fio"));
+    let text = format!("[global]\nioengine=libaio\ndirect=1\nbs=4k\n{options}\n");
+    std::fs::write(&job, text).expect("a job file");
+    let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+        .args(["run", case, "--io-count", "quick", "--job"])
+        .arg(&job)
+        .output()
+        .expect("plugfest starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said)
+}
+
+#[test]
+fn reads_and_blocks_written_again_are_not_to_be_verified() {
+    for (name, options) in [
+        ("mixed", "rw=randrw\nverify=md5\niodepth=32"),
+        ("mixed_in_order", "rw=rw\nrwmixread=70\nverify=crc32c"),
+        ("repeated", "rw=randwrite\nnorandommap\nverify=md5"),
+        (
+            "repeated_backlog",
+            "rw=randrw\nnorandommap\nverify=md5\nverify_backlog=64",
+        ),
+        ("two_sizes", "rw=randwrite\nbs=4k,64k\nverify=md5"),
+        ("io_size", "rw=randwrite\nio_size=256k\nverify=md5"),
+        (
+            "header_inside",
+            "rw=randwrite\nverify=crc32c\nverify_offset=1024",
+        ),
+        (
+            "no_header",
+            "rw=randwrite\nverify=pattern\nverify_pattern=0x5a",
+        ),
+        (
+            "headers",
+            "rw=randwrite\nbs=8k\nverify=md5\nverify_interval=1024",
+        ),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
+}
+
+#[test]
+fn clones_and_long_requests_are_right_too() {
+    for (name, options) in [
+        (
+            "clones",
+            "rw=randwrite\nverify=md5\nnumjobs=2\niodepth=16\ntime_based\nruntime=10",
+        ),
+        // The target refuses a command of more than 4 MiB, and says so.
+        ("long", "rw=randwrite\nbs=8m\nverify=crc32c\niodepth=4"),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_no_disk_can_do_is_an_error_of_fio() {
+    let (status, said) = run("unaligned", "rw=write\nbs=1000\nverify=md5");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("error 22"), "{said}");
+}
+
+#[test]
+fn a_job_that_verifies_nothing_decides_nothing() {
+    for (name, options) in [
+        ("unverified", "rw=randwrite"),
+        ("only_reads", "rw=randread"),
+        ("unread", "rw=randwrite\nverify=md5\ndo_verify=0"),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(3), "{name}: {said}");
+        assert!(said.contains("verified no block"), "{name}: {said}");
+    }
+}
+
+/// What fio finds there real fio finds too, whatever the disk.
+#[test]
+fn a_job_that_can_spoil_itself_is_said_to_once_and_no_other() {
+    for (name, options, doubt) in [
+        (
+            "spoilt_by_clones",
+            "rw=randrw\nverify=md5\nnumjobs=2\niodepth=16",
+            "numjobs=2: its clones write the same blocks",
+        ),
+        (
+            "spoilt_again",
+            "rw=randrw\nverify=md5\nnorandommap\niodepth=16",
+            "norandommap: it writes blocks again before they are verified",
+        ),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(1), "{name}: {said}");
+        assert!(said.contains("disk 1 error 84 (verify: "), "{name}: {said}");
+        let hint = format!("; this job can do that by itself ({doubt}): check I2 says whether");
+        assert_eq!(said.matches(&hint).count(), 1, "{name}: {said}");
+    }
+    // The fios of this case run in lanes.
+    let options = "rw=randrw\nverify=md5\nnumjobs=2\niodepth=16";
+    let (_, said) = run_case("hotplug/1", "spoilt_in_lanes", options);
+    assert!(said.contains("by itself (numjobs=2: "), "{said}");
+    // Nothing of that is said of another error, or of another job.
+    for options in [
+        "rw=randrw\nbs=1000\nverify=md5\nnumjobs=2",
+        "rw=write\nbs=1000\nverify=md5",
+    ] {
+        let (status, said) = run("unaligned_clones", options);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(!said.contains("by itself"), "{said}");
+    }
+}
+
+/// One line for people; for programs each disk with what fio said of it.
+#[test]
+fn errors_that_are_equal_are_said_once() {
+    let job = Path::new(env!("CARGO_TARGET_TMPDIR")).join("equal.fio");
+    let text = "[global]\nioengine=libaio\ndirect=1\nrw=write\nbs=1000\nverify=md5\n";
+    std::fs::write(&job, text).expect("a job file");
+    let run = |format: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
+            .args([
+                "run",
+                "hotdetach/1",
+                "--io-count",
+                "quick",
+                "--format",
+                format,
+            ])
+            .arg("--job")
+            .arg(&job)
+            .output()
+            .expect("plugfest starts");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let said = run("text");
+    let disks = "disk 10 11 12 13 14 15 16: 7 × error";
+    let expected = format!("expected: {disks} 0 and its volume verified\n");
+    assert!(said.contains(&expected), "{said}");
+    let first = "fio: io_u error on file /dev/sdb: Invalid argument: write offset=0, buflen=1000";
+    let seen = format!("seen:     {disks} 22 ({first}; ");
+    assert!(said.contains(&seen), "{said}");
+    let case: serde_json::Value = serde_json::from_str(&run("json")).expect("an object");
+    let jobs = case["fios"][0]["jobs"].as_array().expect("jobs");
+    assert_eq!(jobs.len(), 8);
+    for job in jobs {
+        assert_eq!(job["error"], 22);
+        let message = job["messages"][0].as_str().expect("what fio said");
+        assert!(message.contains("Invalid argument"), "{message}");
+    }
+}
