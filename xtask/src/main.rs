@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod circles;
+mod guest_trace;
 mod modules;
 
 use std::path::Path;
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask NAME
-  circles        prints the circles of files that import each other; parents and children may";
+  circles          prints the circles of files that import each other; parents and children may
+  guest-trace DIR  converts the recordings of a guest in DIR: each NAME.scenario to NAME.steps.json";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let done = match words[..] {
         ["circles"] => circles::print(&root),
+        ["guest-trace", dir] => guest_trace::convert(Path::new(dir)),
         _ => Err(USAGE.to_owned()),
     };
     match done {
