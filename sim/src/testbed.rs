@@ -74,18 +74,11 @@ impl<T: BackEnd> Sim<T> {
 
     /// Goes on with the accidents of another seed, and with another strategy.
     pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
-        self.driver.ends.options.seed = seed;
         self.driver
             .ends
             .world
             .reseed(Rng::new(seed, Stream::Accidents));
         self.driver.ends.world.follow(strategy);
-    }
-
-    /// Turns taken.
-    #[must_use]
-    pub fn turns(&self) -> u64 {
-        self.driver.ends.world.turns()
     }
 
     /// Notes who goes, turn by turn ([`Self::choices`]).
@@ -108,11 +101,6 @@ impl<T: BackEnd> Sim<T> {
     /// Calls `record` after every turn.
     pub fn record_turns(&mut self, record: Record) {
         self.driver.ends.world.record_turns(record);
-    }
-
-    /// The target's last log lines.
-    pub fn log(&self) -> impl Iterator<Item = &str> {
-        self.driver.ends.world.log()
     }
 
     /// Whether a difference is to be planted now.

@@ -3,6 +3,7 @@
 //! Knows not what kind of target and guests they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -115,16 +116,12 @@ impl Ends for RealEnds {
             target, disks: of, ..
         } = &mut self.parts;
         let calls = of.prepare(disks)?;
-        let names: Vec<String> = controllers
-            .iter()
-            .map(|of| calls::controller(*of))
-            .collect();
-        target
-            .must_not_have(&names, &of.made())
-            .map_err(TestbedError)?;
+        let broke = |error: &dyn Display| TestbedError(error.to_string());
+        let free = target.must_not_have(controllers, &of.made());
+        free.map_err(|error| broke(&error))?;
         let undo = of.undo().into_iter().rev();
         let noted = target.undo_later(undo.chain(controllers.iter().map(|of| calls::delete(*of))));
-        noted.map_err(|error| TestbedError(error.to_string()))?;
+        noted.map_err(|error| broke(&error))?;
         Ok(calls)
     }
 
