@@ -195,6 +195,8 @@ fn a_refusal_is_expected_by_its_words() {
         refused("detach controller=1 target=3 refused=\"Device or resource busy\""),
         None
     );
+    let busy = "refused=\"Device or resource busy\"";
+    assert_eq!(refused(&format!("delete controller=1 {busy}")), None);
     let (_, expected, seen) =
         refused("attach disk=2 controller=1 target=0 refused=\"No such device\"")
             .expect("it is wrong");

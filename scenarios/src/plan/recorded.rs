@@ -106,7 +106,7 @@ impl Recorded {
                 let file = node.text("file")?.unwrap_or_else(|| name.clone());
                 let mut text = String::new();
                 for line in node.children() {
-                    text += &Node::new(node.text, line).line()?;
+                    text += Node::new(node.text, line).line()?;
                     text.push('\n');
                 }
                 self.jobs.insert(name, JobText { file, text });

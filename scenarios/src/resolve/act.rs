@@ -11,6 +11,36 @@ use crate::plan;
 use crate::script::{Expect, JobMust};
 use crate::testbed::{Action, DiskKind};
 
+/// What is to come of some actions.
+#[derive(Default)]
+struct Coming {
+    /// The fios that notice.
+    under: Vec<FioId>,
+    booted: Vec<VmId>,
+    go_on: Vec<VmId>,
+    /// What is to come of any other.
+    expect: Option<Expect>,
+}
+
+/// Why an action cannot stand in a case that expects something: steps of other kinds make it.
+fn no_step(step: &plan::Step, action: &Action) -> Impossible {
+    let what = format!("to {action} is no step of a case that expects something");
+    impossible(step, what, "expected a step of another kind")
+}
+
+/// That something is possible, or else what is not, and what would be.
+fn must(
+    step: &plan::Step,
+    is_possible: bool,
+    why: impl FnOnce() -> (String, &'static str),
+) -> Result<(), Impossible> {
+    if is_possible {
+        return Ok(());
+    }
+    let (what, help) = why();
+    Err(impossible(step, what, help))
+}
+
 impl World<'_> {
     /// What is to come of actions that are asked for at once.
     pub(super) fn act(
@@ -18,89 +48,17 @@ impl World<'_> {
         step: &plan::Step,
         actions: &[Action],
     ) -> Result<Expect, Impossible> {
-        let mut under = Vec::new();
-        let (mut booted, mut go_on) = (Vec::new(), Vec::new());
-        let mut expect = None;
+        let mut coming = Coming::default();
         for action in actions {
             self.touch_by(action);
-            match action {
-                Action::BootVm { vm, .. } => {
-                    if !self.running.insert(*vm) {
-                        let what = format!("{vm} runs already");
-                        return Err(impossible(step, what, "use `reboot`"));
-                    }
-                    booted.push(*vm);
-                }
-                // A firmware says nothing.
-                Action::BootFirmware { .. } | Action::ListDisks { .. } => {
-                    expect = Some(Expect::Nothing);
-                }
-                Action::RebootVm { vm } => {
-                    self.runs(step, *vm)?;
-                    booted.push(*vm);
-                }
-                Action::Attach {
-                    disk,
-                    controller,
-                    target,
-                } => expect = Some(self.attach(step, *disk, *controller, *target)?.1),
-                Action::Detach { place } => under.extend(self.detach(step, *place)?),
-                Action::Remove { disk } => under.extend(self.remove(step, *disk)?),
-                Action::Insert { disk } => {
-                    if !self.removed.remove(disk) {
-                        let what = format!("{disk} is there");
-                        return Err(impossible(step, what, "`remove` it before"));
-                    }
-                }
-                Action::PauseVm { vm } => {
-                    self.runs(step, *vm)?;
-                    self.paused.insert(*vm);
-                }
-                Action::ContinueVm { vm } => {
-                    if !self.paused.remove(vm) {
-                        let what = format!("{vm} is not paused");
-                        return Err(impossible(step, what, "`pause` it before"));
-                    }
-                    go_on.push(*vm);
-                }
-                Action::KillVm { vm } => {
-                    self.paused.remove(vm);
-                    if !self.running.remove(vm) {
-                        let what = format!("{vm} does not run");
-                        return Err(impossible(step, what, "`boot` it before"));
-                    }
-                }
-                Action::AddMemory { vm } | Action::Reconnect { vm, .. } => self.runs(step, *vm)?,
-                Action::Resize { disk, .. } => self.is_kind(step, *disk, DiskKind::Null)?,
-                Action::Hold { disk, .. } | Action::Fail { disk, .. } => {
-                    self.is_kind(step, *disk, DiskKind::Faulty)?;
-                }
-                Action::Release { disk } => self.is_kind(step, *disk, DiskKind::Faulty)?,
-                Action::Delay { disk, .. } => self.is_kind(step, *disk, DiskKind::Delayed)?,
-                Action::CreateController { controller } => {
-                    if !self.deleted.remove(controller) {
-                        let what = format!("{controller} is there");
-                        return Err(impossible(step, what, "`delete` it before"));
-                    }
-                }
-                Action::DeleteController { controller } => {
-                    if !self.deleted.insert(*controller) {
-                        let what = format!("{controller} is deleted already");
-                        return Err(impossible(step, what, "`create` it before"));
-                    }
-                    self.attached.retain(|at, _| at.controller != *controller);
-                }
-                Action::CheckAlive => expect = Some(Expect::Alive),
-                Action::Settle => expect = Some(Expect::Rest),
-                Action::Manage { .. } | Action::SaveConfig => {}
-                Action::StartTarget { .. }
-                | Action::StartFio { .. }
-                | Action::WaitJobClock { .. } => {
-                    let what = format!("to {action} is no step of a case that expects something");
-                    return Err(impossible(step, what, "expected it in no plan"));
-                }
-            }
+            self.act_one(step, action, &mut coming)?;
         }
+        let Coming {
+            under,
+            booted,
+            go_on,
+            expect,
+        } = coming;
         if !booted.is_empty() {
             let disks = booted.into_iter().map(|vm| self.disks_of(vm));
             return Ok(Expect::Booted(disks.collect()));
@@ -109,6 +67,84 @@ impl World<'_> {
             return Ok(Expect::GoesOn(go_on));
         }
         Ok(expect.unwrap_or(Expect::Success { under }))
+    }
+
+    fn act_one(
+        &mut self,
+        step: &plan::Step,
+        action: &Action,
+        coming: &mut Coming,
+    ) -> Result<(), Impossible> {
+        match action {
+            Action::BootVm { vm, .. } => {
+                let new = self.running.insert(*vm);
+                must(step, new, || (format!("{vm} runs already"), "use `reboot`"))?;
+                coming.booted.push(*vm);
+            }
+            Action::BootFirmware { .. } | Action::ListDisks { .. } => {
+                coming.expect = Some(Expect::Nothing);
+            }
+            Action::RebootVm { vm } => {
+                self.runs(step, *vm)?;
+                coming.booted.push(*vm);
+            }
+            Action::Attach {
+                disk,
+                controller,
+                target,
+            } => coming.expect = Some(self.attach(step, *disk, *controller, *target)?.1),
+            Action::Detach { place } => coming.under.extend(self.detach(step, *place)?),
+            Action::Remove { disk } => coming.under.extend(self.remove(step, *disk)?),
+            Action::Insert { disk } => {
+                let away = self.removed.remove(disk);
+                must(step, away, || {
+                    (format!("{disk} is there"), "`remove` it before")
+                })?;
+            }
+            Action::PauseVm { vm } => {
+                self.runs(step, *vm)?;
+                self.paused.insert(*vm);
+            }
+            Action::ContinueVm { vm } => {
+                let paused = self.paused.remove(vm);
+                must(step, paused, || {
+                    (format!("{vm} is not paused"), "`pause` it before")
+                })?;
+                coming.go_on.push(*vm);
+            }
+            Action::KillVm { vm } => {
+                self.paused.remove(vm);
+                let ran = self.running.remove(vm);
+                must(step, ran, || {
+                    (format!("{vm} does not run"), "`boot` it before")
+                })?;
+            }
+            Action::AddMemory { vm } | Action::Reconnect { vm, .. } => self.runs(step, *vm)?,
+            Action::Resize { disk, .. } => self.is_kind(step, *disk, DiskKind::Null)?,
+            Action::Delay { disk, .. } => self.is_kind(step, *disk, DiskKind::Delayed)?,
+            Action::Hold { disk, .. } | Action::Fail { disk, .. } | Action::Release { disk } => {
+                self.is_kind(step, *disk, DiskKind::Faulty)?;
+            }
+            Action::CreateController { controller } => {
+                let gone = self.deleted.remove(controller);
+                must(step, gone, || {
+                    (format!("{controller} is there"), "`delete` it before")
+                })?;
+            }
+            Action::DeleteController { controller } => {
+                let new = self.deleted.insert(*controller);
+                let what = format!("{controller} is deleted already");
+                must(step, new, || (what, "`create` it before"))?;
+                self.attached.retain(|at, _| at.controller != *controller);
+            }
+            Action::CheckAlive => coming.expect = Some(Expect::Alive),
+            Action::Settle => coming.expect = Some(Expect::Rest),
+            Action::Manage { .. } | Action::SaveConfig => {}
+            Action::StartTarget { .. } | Action::StartFio { .. } | Action::WaitJobClock { .. } => {
+                return Err(no_step(step, action));
+            }
+        }
+        Ok(())
     }
 
     /// Attaches a disk; to the lowest free slot, if none is named. Which it is, and what is to come of it.

@@ -16,12 +16,15 @@ use crate::verdict::{CheckOutcome, CheckResult};
 /// The VMs, and their controllers.
 type Vms = [(VmId, Vec<ControllerId>)];
 
+/// A disk, where it is, and the only VM that has it.
+type On = (DiskId, Place, VmId);
+
 /// The fios that have to pass, and whether they did.
 #[derive(Debug, Default)]
 pub(super) struct Untouched {
     /// The fios that have to pass if their disks are there when they begin: what each is on, and whether
     /// it verifies.
-    fios: BTreeMap<FioId, (Vec<(DiskId, Place, VmId)>, bool)>,
+    fios: BTreeMap<FioId, (Vec<On>, bool)>,
     /// What guests have now, and those that run applications.
     visible: BTreeSet<(DiskId, Place)>,
     ready: BTreeSet<VmId>,
@@ -60,7 +63,7 @@ impl Untouched {
         let Some((on, verifies)) = self.fios.get(&fio) else {
             return;
         };
-        let has = |(disk, place, vm): &(DiskId, Place, VmId)| {
+        let has = |(disk, place, vm): &On| {
             self.ready.contains(vm) && self.visible.contains(&(*disk, *place))
         };
         if on.iter().all(has) {
