@@ -45,7 +45,6 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Pages in use.
     pub fn in_use(&self) -> usize {
         self.whole.in_use() + self.heads.in_use()
     }

@@ -127,13 +127,11 @@ impl Stores {
     }
 
     /// Bytes that the pages in use take.
-    #[must_use]
     pub fn kept_bytes(&self) -> u64 {
         self.pages.kept_bytes()
     }
 
     /// Bytes of the pages in use, however they are kept.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         (self.pages.in_use() * PAGE) as u64
     }
