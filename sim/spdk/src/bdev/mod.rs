@@ -3,6 +3,7 @@
 //! Knows names, sizes, who has what open, and how long devices take. Knows no SCSI, no slots, no
 //! RPC. Handles carry a generation, so that a stale one is noticed instead of followed.
 
+mod fio_payload;
 pub mod invariants;
 pub mod io;
 mod made;

@@ -3,6 +3,7 @@
 //! Knows bytes and offsets, no blocks, no bdevs; how pages are kept stands in `pages`. They are kept when
 //! a store goes, and used again.
 
+use super::fio_payload::FioPayload;
 pub use super::pages::PAGE;
 use super::pages::{Kept, Pages};
 
@@ -24,7 +25,7 @@ pub struct Stores {
     free_stores: Vec<u32>,
     /// Stores in use or free; more may lie behind them, empty.
     made: u32,
-    pages: Pages,
+    pages: Pages<FioPayload>,
     mark: Option<Mark>,
     /// Room for a page on its way.
     scratch: Vec<u8>,
