@@ -5,11 +5,10 @@
 //! not looked at: it may have died half-way.
 
 use super::Target;
-use crate::agenda::{APP, BDEV, DPDK, VDEV};
 use crate::app;
 use crate::bdev;
 use crate::devices::{Device, Lun};
-use crate::handles::{DevHandle, VdevId};
+use crate::handles::{APP, BDEV, DPDK, DevHandle, VDEV, VdevId};
 use crate::mail::{AppMessage, VdevMessage, Waiting};
 use crate::vdev;
 use crate::vdev::controller::Controller;

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use scenarios::Time;
 
-use crate::agenda::{APP, DPDK, VDEV};
-use crate::handles::{BdevHandle, DevHandle, Foreach, SessionId, VdevId};
+use crate::handles::{APP, BdevHandle, DPDK, DevHandle, Foreach, SessionId, VDEV, VdevId};
 use crate::rpc::CallId;
 
 /// What a message between two threads of one process costs: a reactor's round.
@@ -42,7 +41,6 @@ pub enum AppMessage {
 /// To a controller's thread.
 #[derive(Clone, Copy, Debug)]
 pub enum VdevMessage {
-    /// Visit every session.
     Foreach(Foreach),
     Start(SessionId),
     Stop(SessionId),
@@ -62,7 +60,6 @@ pub type Stamp = (Time, u64);
 
 pub const NO_MESSAGE: Stamp = (Time::NEVER, u64::MAX);
 
-/// A thread's inbox.
 #[derive(Clone, Debug)]
 pub struct Inbox<M> {
     queue: VecDeque<(Stamp, M)>,
@@ -273,7 +270,6 @@ impl Mail {
     }
 }
 
-/// For the invariants.
 impl Mail {
     pub fn app(&self) -> impl Iterator<Item = &AppMessage> {
         self.app.all()
@@ -321,7 +317,9 @@ impl Mail {
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
 pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
-    ("time_of_the_app_thread", |t| t.shared.mail.timers.clear()),
+    ("time_of_the_app_thread", |t| {
+        t.shared.mail.retries.at = Time(1);
+    }),
     ("nothing_untouched", |t| t.shared.mail.touch(APP)),
     ("mail_in_order", |t| t.shared.mail.sent = 0),
     ("semaphore_has_its_waiter", |t| {

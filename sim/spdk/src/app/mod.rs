@@ -3,6 +3,7 @@
 //!
 //! What it owns stands in private fields: no other thread's code can name it.
 
+mod answer;
 mod bdev;
 mod bdev_goes;
 mod controllers;
@@ -56,7 +57,6 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 struct Blk {
-    /// Until it goes.
     bdev: Option<BdevHandle>,
     readonly: bool,
 }
@@ -163,7 +163,6 @@ impl AppThread<'_> {
     }
 }
 
-/// A turn of the thread.
 pub fn turn(app: &mut AppThread<'_>) -> TargetTurn {
     let (message, timer_at, retry_at) = app.shared.mail.app_due();
     let message_at = message.0;

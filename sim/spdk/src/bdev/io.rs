@@ -22,33 +22,24 @@ use wire::Rng;
 /// What I/O does to a device, as far as latency and injected errors go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IoKind {
-    /// Reads blocks.
     Read,
     /// Writes blocks, compare and write included.
     Write,
-    /// Flushes.
     Flush,
-    /// Unmaps.
     Unmap,
-    /// Resets.
     Reset,
 }
 
-/// I/O to begin.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// For which task.
     pub task: TaskRef,
-    /// On which bdev.
     pub bdev: BdevHandle,
-    /// What.
     pub kind: IoKind,
 }
 
 /// What an error bdev does to the next I/O of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Injected {
-    /// It fails.
     Failure,
     /// It is held until `bdev_error_resume_pending`, or a reset.
     Pending,
@@ -68,7 +59,6 @@ pub enum Injected {
 /// A rule of an error bdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What happens.
     pub what: Injected,
     /// How many more times.
     pub times: u32,
@@ -77,11 +67,8 @@ pub struct Rule {
 /// I/O that has ended: its data can be moved.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// For which task.
     pub task: TaskRef,
-    /// What.
     pub kind: IoKind,
-    /// How.
     pub status: BdevStatus,
     /// On which device's content; none for a null bdev.
     pub store: Option<StoreId>,
@@ -117,7 +104,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Nothing in flight.
     pub fn reset(&mut self, latencies: Latencies) {
         assert!(latencies.nvme_period > 0, "devices post what they complete");
         self.latencies = latencies;
@@ -130,7 +116,6 @@ impl Engine {
     }
 
     /// When the next I/O ends.
-    #[must_use]
     pub fn due(&self) -> Time {
         self.heap
             .peek()
@@ -138,7 +123,6 @@ impl Engine {
     }
 
     /// I/O in flight, held ones included.
-    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.flights.len() - self.free.len()
     }
