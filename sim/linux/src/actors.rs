@@ -46,6 +46,7 @@ impl Actors {
         }
     }
 
+    #[inline]
     fn number(&self, actor: Actor) -> usize {
         match actor {
             Actor::Qemu => 0,
@@ -101,6 +102,7 @@ impl Actors {
         std::mem::take(&mut self.changed)
     }
 
+    #[inline]
     pub fn set(&mut self, actor: Actor, when: When) {
         let number = self.number(actor);
         self.ready[number] = when;
@@ -112,6 +114,7 @@ impl Actors {
     }
 
     /// Makes `actor` ready at `at`, if it is not ready sooner.
+    #[inline]
     pub fn wake(&mut self, actor: Actor, at: Time) {
         match self.ready[self.number(actor)] {
             When::At(sooner) if sooner <= at => {}

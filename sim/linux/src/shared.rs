@@ -10,7 +10,8 @@ use wire::message::HbaId;
 use crate::actors::Actors;
 use crate::config::GuestConfig;
 use crate::driver::hba::Hba;
-use crate::scsi::disk::{Disk, Disks};
+use crate::scsi::disk::Disk;
+use crate::scsi::disks::Disks;
 
 /// Whether the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

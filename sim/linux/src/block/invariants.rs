@@ -1,6 +1,6 @@
 //! What holds of the requests under way between two turns.
 
-use super::split::Share;
+use super::io::Share;
 use super::{Block, cpu_of};
 use crate::driver::request::Owner;
 use crate::ids::{DiskNo, IoNo, ThreadNo};

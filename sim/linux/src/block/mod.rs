@@ -5,12 +5,13 @@
 
 mod fate;
 mod invariants;
+mod io;
 mod split;
 
 use std::collections::VecDeque;
 
-use fio_model::{Completion, Errno, Op, Request as Unit, UnitId};
-use scenarios::{DiskId, Io, IoId, Observation, Time, VmId};
+use fio_model::{Completion, Errno, Op, Request as Unit};
+use scenarios::{DiskId, IoId, Observation, Time, VmId};
 use wire::component::{Cx, push_made};
 use wire::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
 
@@ -21,68 +22,13 @@ use crate::driver::request::{Data, Direction, Owner, Request};
 use crate::ids::{DiskNo, IoNo, ThreadNo};
 use crate::scsi::disk::{Entry, Gate};
 use crate::shared::Shared;
+pub use io::{Asked, Finished, Submitter};
+
 use fate::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
-use split::Share;
+use io::{AppIo, Share};
 
 /// A request that was dispatched into a full ring tries again after this.
 const FULL_RING_NS: u64 = 20_000;
-
-/// Who waits for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitter {
-    Thread(ThreadNo),
-    /// Somebody outside the model, who looks for what has [`Finished`].
-    Direct,
-}
-
-/// Who asks for what, beside the request itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    pub submitter: Submitter,
-    pub disk: DiskNo,
-    /// The CPU that it is submitted on.
-    pub cpu: usize,
-    /// What an observer sees of it.
-    pub io: Io,
-    /// Where its data lie.
-    pub addr: u64,
-}
-
-/// A request of an application.
-#[derive(Clone, Debug)]
-pub struct AppIo {
-    submitter: Submitter,
-    /// The submitter's name for it.
-    pub unit: UnitId,
-    disk: DiskNo,
-    /// What an observer sees of it.
-    pub io: Io,
-    /// Where its data lie.
-    pub addr: u64,
-    /// The queue that it goes through.
-    vring: VringIndex,
-    /// Bytes moved by earlier commands of this request.
-    moved: u32,
-    /// The last command was in the (10) form.
-    long: bool,
-    /// Commands sent.
-    pub tries: u8,
-    /// Of those, the ones that failed in a way that is counted (`scsi_cmnd.retries`).
-    retries: u8,
-    /// When it was submitted.
-    since: Time,
-    /// The answer that decided.
-    pub answer: Option<(u8, u8, u32)>,
-    share: Share,
-}
-
-/// What came of a request of nobody's thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finished {
-    /// The tag that it was given.
-    pub tag: u64,
-    pub completion: Completion,
-}
 
 /// What a thread has not reaped (an aio context).
 #[derive(Clone, Debug, Default)]

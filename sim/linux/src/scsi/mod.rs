@@ -3,6 +3,7 @@
 //! Knows when each flow goes on; what it then does stands in the file of its name.
 
 pub mod disk;
+pub mod disks;
 mod events;
 mod firmware;
 pub mod flow;
