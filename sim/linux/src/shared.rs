@@ -41,7 +41,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    #[must_use]
     pub fn new(memory: Memory, config: GuestConfig) -> Self {
         let numbered = config.controllers.iter().enumerate();
         let hbas = numbered.map(|(n, controller)| Hba::new(HbaId(n as u8), *controller));
@@ -57,12 +56,10 @@ impl Shared {
     }
 
     /// Whether the guest takes work.
-    #[must_use]
     pub fn runs(&self) -> bool {
         self.power == Power::Running && !self.actors.is_paused()
     }
 
-    #[must_use]
     pub fn place(&self, disk: &Disk) -> Place {
         Place {
             controller: self.hbas[disk.hba()].controller,
@@ -71,7 +68,6 @@ impl Shared {
     }
 
     /// A disk as an observer sees it.
-    #[must_use]
     pub fn guest_disk(&self, disk: &Disk) -> GuestDisk {
         GuestDisk {
             vm: self.config.vm,
@@ -86,7 +82,6 @@ impl Hbas {
         (0..self.0.len() as u8).map(HbaId)
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -96,7 +91,6 @@ impl Hbas {
     }
 
     /// The device on a controller.
-    #[must_use]
     pub fn on(&self, controller: ControllerId) -> Option<HbaId> {
         self.ids().find(|hba| self[*hba].controller == controller)
     }

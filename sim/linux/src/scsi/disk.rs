@@ -83,7 +83,6 @@ pub enum Gate {
 
 impl Disk {
     /// A disk that a scan has just found.
-    #[must_use]
     pub fn found(hba: HbaId, target: u8, inquiry: (u8, Transfers), id: Option<DiskId>) -> Self {
         Self {
             hba,
@@ -107,96 +106,78 @@ impl Disk {
         }
     }
 
-    #[must_use]
     pub fn hba(&self) -> HbaId {
         self.hba
     }
 
-    #[must_use]
     pub fn target(&self) -> u8 {
         self.target
     }
 
-    #[must_use]
     pub fn id(&self) -> Option<DiskId> {
         self.id
     }
 
-    #[must_use]
     pub fn state(&self) -> DeviceState {
         self.state
     }
 
     /// Whether the block device was made and not taken away.
-    #[must_use]
     pub fn is_there(&self) -> bool {
         self.visible && !self.dead
     }
 
     /// Whether it was ever there.
-    #[must_use]
     pub fn was_visible(&self) -> bool {
         self.visible
     }
 
-    #[must_use]
     pub fn is_dead(&self) -> bool {
         self.dead
     }
 
-    #[must_use]
     pub fn is_probing(&self) -> bool {
         self.probing
     }
 
-    #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    #[must_use]
     pub fn block_size(&self) -> u32 {
         self.block_size
     }
 
-    #[must_use]
     pub fn max_bytes(&self) -> u32 {
         self.max_bytes
     }
 
-    #[must_use]
     pub fn has_write_cache(&self) -> bool {
         self.write_cache
     }
 
-    #[must_use]
     pub fn inquiry_bytes(&self) -> u8 {
         self.inquiry_bytes
     }
 
-    #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    #[must_use]
     pub fn openers(&self) -> u32 {
         self.openers
     }
 
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining
     }
 
     /// Whether both have the same name for their own.
-    #[must_use]
     pub fn has_name_of(&self, other: &Self) -> bool {
         let named = |disk: &Self| disk.name.filter(|_| disk.state != DeviceState::Del);
         named(self).is_some() && named(self) == named(other)
     }
 
-    #[must_use]
     pub fn knows_ten_byte(&self) -> bool {
         self.ten_byte
     }
@@ -291,7 +272,6 @@ impl Disk {
     }
 
     /// Whether a request of an application for these bytes enters the block layer.
-    #[must_use]
     pub fn enter(&self, offset: u64, len: u32) -> Entry {
         let end = offset.saturating_add(u64::from(len));
         let block = u64::from(self.block_size);
@@ -307,7 +287,6 @@ impl Disk {
     }
 
     /// Whether a command is dispatched.
-    #[must_use]
     pub fn gate(&self) -> Gate {
         match self.state {
             DeviceState::Created | DeviceState::Running => Gate::Open,
@@ -317,7 +296,6 @@ impl Disk {
     }
 
     /// Whether a REMOVED or a change finds it: being created and being removed count as not found.
-    #[must_use]
     pub fn removable(&self) -> bool {
         matches!(self.state, DeviceState::Created | DeviceState::Running)
     }
@@ -329,7 +307,6 @@ impl Disk {
     }
 
     /// Its node: `/dev/sda`, … `/dev/sdz`, `/dev/sdaa`, ….
-    #[must_use]
     pub fn node(&self) -> String {
         let mut letters = Vec::new();
         let mut rest = self.name.map_or(0, usize::from) + 1;

@@ -16,7 +16,6 @@ pub struct Disks {
 }
 
 impl Disks {
-    #[must_use]
     pub fn count(&self) -> usize {
         self.all.len()
     }
@@ -27,7 +26,6 @@ impl Disks {
     }
 
     /// The disk of a target, if it has one that is not gone.
-    #[must_use]
     pub fn at(&self, hba: HbaId, target: u8) -> Option<DiskNo> {
         let is_it = |disk: &Disk| {
             disk.hba() == hba && disk.target() == target && disk.state() != DeviceState::Del
@@ -81,7 +79,6 @@ impl Disks {
         }
     }
 
-    #[must_use]
     pub fn has_drained(&self) -> bool {
         !self.drained.is_empty()
     }
