@@ -13,6 +13,7 @@ mod testbed;
 
 pub use conformance;
 pub use disks::{ModelledDisks, nvme_devices};
+pub use ends::guest_act;
 pub use linux;
 pub use options::SimOptions;
 pub use sim_snapshot::SimSnapshot;
