@@ -36,7 +36,6 @@ const CPU: usize = 1;
 const WORKERS: usize = CPU + CPUS;
 
 impl Actors {
-    #[must_use]
     pub fn new(hbas: usize) -> Self {
         Self {
             ready: vec![When::Blocked; WORKERS + 2 * hbas + THREADS_MAX],
@@ -46,6 +45,7 @@ impl Actors {
         }
     }
 
+    #[inline]
     fn number(&self, actor: Actor) -> usize {
         match actor {
             Actor::Qemu => 0,
@@ -57,7 +57,6 @@ impl Actors {
     }
 
     /// Whose number it is.
-    #[must_use]
     pub fn actor(&self, id: ActorId) -> Actor {
         let number = usize::from(id.0);
         let threads = WORKERS + 2 * self.hbas;
@@ -76,12 +75,10 @@ impl Actors {
         }
     }
 
-    #[must_use]
     pub fn count(&self) -> u16 {
         self.ready.len() as u16
     }
 
-    #[must_use]
     pub fn when(&self, id: ActorId) -> When {
         if self.paused && id.0 != 0 {
             When::Blocked
@@ -91,7 +88,6 @@ impl Actors {
     }
 
     /// When an actor could go if the machine were not stopped.
-    #[must_use]
     pub fn ready(&self, actor: Actor) -> When {
         self.ready[self.number(actor)]
     }
@@ -101,6 +97,7 @@ impl Actors {
         std::mem::take(&mut self.changed)
     }
 
+    #[inline]
     pub fn set(&mut self, actor: Actor, when: When) {
         let number = self.number(actor);
         self.ready[number] = when;
@@ -112,6 +109,7 @@ impl Actors {
     }
 
     /// Makes `actor` ready at `at`, if it is not ready sooner.
+    #[inline]
     pub fn wake(&mut self, actor: Actor, at: Time) {
         match self.ready[self.number(actor)] {
             When::At(sooner) if sooner <= at => {}
@@ -119,14 +117,23 @@ impl Actors {
         }
     }
 
-    #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Stops the machine, or lets it go on.
-    pub fn pause(&mut self, paused: bool) {
-        self.paused = paused;
+    /// Stops the machine.
+    pub fn pause(&mut self) {
+        self.paused = true;
+        self.all_changed();
+    }
+
+    /// Lets the machine go on.
+    pub fn go_on(&mut self) {
+        self.paused = false;
+        self.all_changed();
+    }
+
+    fn all_changed(&mut self) {
         self.changed = u64::MAX >> (64 - self.ready.len());
     }
 }

@@ -37,7 +37,6 @@ pub struct GuestConfig {
 
 impl GuestConfig {
     /// A guest as the test plan has it.
-    #[must_use]
     pub fn new(
         vm: VmId,
         controllers: Vec<ControllerId>,

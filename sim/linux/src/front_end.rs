@@ -101,7 +101,6 @@ pub struct FrontEnd {
 
 impl FrontEnd {
     /// Of a machine with `hbas` devices.
-    #[must_use]
     pub fn new(hbas: usize) -> Self {
         Self {
             conns: vec![Conn::default(); hbas],
@@ -129,41 +128,34 @@ impl FrontEnd {
         }
     }
 
-    #[must_use]
     pub fn is_connected(&self, hba: HbaId) -> bool {
         self.conn(hba).connected
     }
 
     /// Whether it sends or does nothing before an answer has come.
-    #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.awaiting.is_some()
     }
 
     /// Whether everything was sent and answered.
-    #[must_use]
     pub fn is_idle(&self) -> bool {
         self.outgoing.is_empty() && self.awaiting.is_none()
     }
 
-    #[must_use]
     pub fn was_refused(&self) -> bool {
         self.refused
     }
 
     /// Whether a ring that was to be stopped is not.
-    #[must_use]
     pub fn waits_for_stop(&self) -> bool {
         self.stop_asked.is_some()
     }
 
-    #[must_use]
     pub fn has_answers(&self) -> bool {
         !self.answers.is_empty()
     }
 
     /// The device whose answer is awaited.
-    #[must_use]
     pub fn awaited(&self) -> Option<HbaId> {
         self.awaiting
     }

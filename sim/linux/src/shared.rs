@@ -10,7 +10,8 @@ use wire::message::HbaId;
 use crate::actors::Actors;
 use crate::config::GuestConfig;
 use crate::driver::hba::Hba;
-use crate::scsi::disk::{Disk, Disks};
+use crate::scsi::disk::Disk;
+use crate::scsi::disks::Disks;
 
 /// Whether the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    #[must_use]
     pub fn new(memory: Memory, config: GuestConfig) -> Self {
         let numbered = config.controllers.iter().enumerate();
         let hbas = numbered.map(|(n, controller)| Hba::new(HbaId(n as u8), *controller));
@@ -56,12 +56,10 @@ impl Shared {
     }
 
     /// Whether the guest takes work.
-    #[must_use]
     pub fn runs(&self) -> bool {
         self.power == Power::Running && !self.actors.is_paused()
     }
 
-    #[must_use]
     pub fn place(&self, disk: &Disk) -> Place {
         Place {
             controller: self.hbas[disk.hba()].controller,
@@ -70,7 +68,6 @@ impl Shared {
     }
 
     /// A disk as an observer sees it.
-    #[must_use]
     pub fn guest_disk(&self, disk: &Disk) -> GuestDisk {
         GuestDisk {
             vm: self.config.vm,
@@ -85,7 +82,6 @@ impl Hbas {
         (0..self.0.len() as u8).map(HbaId)
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -95,7 +91,6 @@ impl Hbas {
     }
 
     /// The device on a controller.
-    #[must_use]
     pub fn on(&self, controller: ControllerId) -> Option<HbaId> {
         self.ids().find(|hba| self[*hba].controller == controller)
     }

@@ -286,7 +286,7 @@ impl Shell {
             self.variables.insert(name.to_owned(), value.to_owned());
             return Ran::Well;
         }
-        let unknown = || Step::Unknown(texts.join(" "));
+        let unknown = || Step::Unknown(shown(&texts.join(" ")));
         let step = match (&texts[..], &to) {
             (["[", a, "=", b, "]"], _) => return if a == b { Ran::Well } else { Ran::Badly },
             (["continue"], _) => return Ran::Continue,
@@ -318,7 +318,7 @@ impl Shell {
                 }
             }
             (["echo", word], Some((">", file))) => sysfs(word, file)
-                .unwrap_or_else(|| Step::Unknown(format!("echo {word} > {}", shown(file)))),
+                .unwrap_or_else(|| Step::Unknown(shown(&format!("echo {word} > {file}")))),
             // They only look.
             (
                 [

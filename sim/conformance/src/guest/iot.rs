@@ -8,7 +8,7 @@ use scenarios::Time;
 
 use super::console::{Iot, Returned};
 use super::scenario::IotStep;
-use linux::testing::{Bench, CPUS, DeviceState, DirectIo, DiskNo, Finished};
+use linux::testing::{CPUS, DeviceState, DirectIo, DiskNo, Finished, ScriptedBackEnd};
 
 /// Bytes of a request.
 const BYTES: u32 = 4096;
@@ -39,20 +39,20 @@ pub struct IotRun {
 
 impl IotRun {
     /// Opens the disk, and starts.
-    pub fn new(number: usize, step: &IotStep, bench: &mut Bench) -> Self {
-        let disk = bench.disk_at(step.target);
-        let disk = disk.filter(|disk| bench.disk(*disk).was_visible());
+    pub fn new(number: usize, step: &IotStep, back_end: &mut ScriptedBackEnd) -> Self {
+        let disk = back_end.disk_at(step.target);
+        let disk = disk.filter(|disk| back_end.disk(*disk).was_visible());
         let mut result = Iot::default();
         match disk {
-            Some(disk) => bench.open(disk),
+            Some(disk) => back_end.open(disk),
             None => result.unopened = Some(ENOENT),
         }
         let threads = disk.map_or(0, |_| step.threads);
         Self {
             number,
             disk,
-            until: bench.now + step.time,
-            threads: vec![Some(bench.now); threads],
+            until: back_end.now + step.time,
+            threads: vec![Some(back_end.now); threads],
             waiting: 0,
             asked: 0,
             flushing: false,
@@ -103,15 +103,15 @@ impl IotRun {
     }
 
     /// Goes on as far as it can; with its end, what it has found.
-    pub fn go(&mut self, bench: &mut Bench) -> Option<Iot> {
+    pub fn go(&mut self, back_end: &mut ScriptedBackEnd) -> Option<Iot> {
         if self.over {
             return None;
         }
         for thread in 0..self.threads.len() {
-            if self.threads[thread].is_some_and(|at| at <= bench.now) {
+            if self.threads[thread].is_some_and(|at| at <= back_end.now) {
                 self.threads[thread] = None;
-                if bench.now < self.until {
-                    self.ask(thread, bench);
+                if back_end.now < self.until {
+                    self.ask(thread, back_end);
                 }
             }
         }
@@ -122,29 +122,29 @@ impl IotRun {
         if let Some(disk) = self.disk {
             if !self.flushing {
                 self.flushing = true;
-                if bench.disk(disk).has_write_cache() {
-                    self.submit((0, disk), 0, 0, bench);
+                if back_end.disk(disk).has_write_cache() {
+                    self.submit((0, disk), 0, 0, back_end);
                     return None;
                 }
                 self.result.end = Some((0, 0));
             }
             if let Some((_, reopened)) = &mut self.result.end {
-                *reopened = match bench.disk(disk).state() {
-                    _ if bench.disk(disk).is_dead() => ENOENT,
+                *reopened = match back_end.disk(disk).state() {
+                    _ if back_end.disk(disk).is_dead() => ENOENT,
                     DeviceState::Running => 0,
                     DeviceState::Created | DeviceState::Cancel | DeviceState::Del => ENXIO,
                 };
-                bench.close(disk);
+                back_end.close(disk);
             }
         }
         self.over = true;
         Some(std::mem::take(&mut self.result))
     }
 
-    fn ask(&mut self, thread: usize, bench: &mut Bench) {
+    fn ask(&mut self, thread: usize, back_end: &mut ScriptedBackEnd) {
         let Some(disk) = self.disk else { return };
-        let offset = u64::from(bench.rng.below(PLACES)) * u64::from(BYTES);
-        self.submit((thread, disk), offset, BYTES, bench);
+        let offset = u64::from(back_end.rng.below(PLACES)) * u64::from(BYTES);
+        self.submit((thread, disk), offset, BYTES, back_end);
     }
 
     fn submit(
@@ -152,7 +152,7 @@ impl IotRun {
         (thread, disk): (usize, DiskNo),
         offset: u64,
         len: u32,
-        bench: &mut Bench,
+        back_end: &mut ScriptedBackEnd,
     ) {
         self.asked += 1;
         let number = (self.number as u64) << 32 | u64::from(self.asked) << 8;
@@ -166,6 +166,6 @@ impl IotRun {
             buffer: thread,
         };
         self.waiting += 1;
-        bench.submit(io);
+        back_end.submit(io);
     }
 }

@@ -41,7 +41,6 @@ pub enum Fate {
 }
 
 /// The fate of a command with this answer.
-#[must_use]
 pub fn fate(reply: &Reply) -> Fate {
     match reply.response {
         response::OK => by_status(reply),

@@ -1,6 +1,6 @@
 //! What holds of the requests under way between two turns.
 
-use super::split::Share;
+use super::io::Share;
 use super::{Block, cpu_of};
 use crate::driver::request::Owner;
 use crate::ids::{DiskNo, IoNo, ThreadNo};
@@ -56,7 +56,6 @@ impl Block {
     }
 
     /// Commands of requests on a disk that are not over.
-    #[must_use]
     pub fn commands_on(&self, disk: DiskNo) -> u32 {
         let done = self.completions.iter().flatten();
         let done: Vec<IoNo> = done
@@ -71,20 +70,17 @@ impl Block {
         commands.count() as u32
     }
 
-    #[must_use]
     pub fn is_open(&self, thread: ThreadNo) -> bool {
         self.completions[thread.0].is_some()
     }
 
     /// Whether a thread sleeps until there is a completion, and there is one.
-    #[must_use]
     pub fn is_due(&self, thread: ThreadNo) -> bool {
         let of = self.completions[thread.0].as_ref();
         of.is_some_and(|of| of.awaited && !of.done.is_empty())
     }
 
     /// Whether requests of a CPU wait to be tried again.
-    #[must_use]
     pub fn has_delayed(&self, cpu: usize) -> bool {
         let mut delayed = self.delayed.iter();
         delayed.any(|(_, n)| {

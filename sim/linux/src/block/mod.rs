@@ -5,12 +5,13 @@
 
 mod fate;
 mod invariants;
+mod io;
 mod split;
 
 use std::collections::VecDeque;
 
-use fio_model::{Completion, Errno, Op, Request as Unit, UnitId};
-use scenarios::{DiskId, Io, IoId, Observation, Time, VmId};
+use fio_model::{Completion, Errno, Op, Request as IoRequest};
+use scenarios::{DiskId, IoId, Observation, Time, VmId};
 use wire::component::{Cx, push_made};
 use wire::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
 
@@ -21,68 +22,13 @@ use crate::driver::request::{Data, Direction, Owner, Request};
 use crate::ids::{DiskNo, IoNo, ThreadNo};
 use crate::scsi::disk::{Entry, Gate};
 use crate::shared::Shared;
+pub use io::{Asked, Finished, Submitter};
+
 use fate::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
-use split::Share;
+use io::{AppIo, Share};
 
 /// A request that was dispatched into a full ring tries again after this.
 const FULL_RING_NS: u64 = 20_000;
-
-/// Who waits for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitter {
-    Thread(ThreadNo),
-    /// Somebody outside the model, who looks for what has [`Finished`].
-    Direct,
-}
-
-/// Who asks for what, beside the request itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    pub submitter: Submitter,
-    pub disk: DiskNo,
-    /// The CPU that it is submitted on.
-    pub cpu: usize,
-    /// What an observer sees of it.
-    pub io: Io,
-    /// Where its data lie.
-    pub addr: u64,
-}
-
-/// A request of an application.
-#[derive(Clone, Debug)]
-pub struct AppIo {
-    submitter: Submitter,
-    /// The submitter's name for it.
-    pub unit: UnitId,
-    disk: DiskNo,
-    /// What an observer sees of it.
-    pub io: Io,
-    /// Where its data lie.
-    pub addr: u64,
-    /// The queue that it goes through.
-    vring: VringIndex,
-    /// Bytes moved by earlier commands of this request.
-    moved: u32,
-    /// The last command was in the (10) form.
-    long: bool,
-    /// Commands sent.
-    pub tries: u8,
-    /// Of those, the ones that failed in a way that is counted (`scsi_cmnd.retries`).
-    retries: u8,
-    /// When it was submitted.
-    since: Time,
-    /// The answer that decided.
-    pub answer: Option<(u8, u8, u32)>,
-    share: Share,
-}
-
-/// What came of a request of nobody's thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finished {
-    /// The tag that it was given.
-    pub tag: u64,
-    pub completion: Completion,
-}
 
 /// What a thread has not reaped (an aio context).
 #[derive(Clone, Debug, Default)]
@@ -113,7 +59,6 @@ fn cpu_of(vring: VringIndex) -> usize {
 }
 
 impl Block {
-    #[must_use]
     pub fn new(hbas: usize) -> Self {
         Self {
             ios: Vec::new(),
@@ -135,10 +80,9 @@ impl Block {
 
     /// Whether a request has to wait for another one to end: 128 are in flight in that queue, or on that
     /// disk, or fewer, but not all its parts have a place.
-    #[must_use]
     pub fn waits_for_room(
         &self,
-        request: &Unit,
+        request: &IoRequest,
         disk: DiskNo,
         cpu: usize,
         shared: &Shared,
@@ -166,7 +110,7 @@ impl Block {
     /// Takes a request, for whom it may be: one that does not wait for room. Its end will be reaped.
     pub fn submit(
         &mut self,
-        request: &Unit,
+        request: &IoRequest,
         asked: Asked,
         shared: &mut Shared,
         cx: &mut Cx<'_, FromGuest>,
@@ -240,18 +184,18 @@ impl Block {
         let len = io.io.len - io.moved;
         let lba = (io.io.offset + u64::from(io.moved)) / u64::from(disk.block_size());
         let blocks = len / disk.block_size();
-        let short = (!disk.knows_ten_byte()).then(|| short_cdb(io.io.write, lba, blocks));
-        let cdb = match short.flatten() {
-            _ if io.io.len == 0 => Command::synchronize_cache(disk.target()).cdb,
-            Some(short) => short,
-            None => read_write_cdb(io.io.write, lba, blocks),
-        };
-        io.long = matches!(cdb[0], 0x28 | 0x2a);
         let direction = if io.io.write {
             Direction::Out
         } else {
             Direction::In
         };
+        let short = (!disk.knows_ten_byte()).then(|| short_cdb(direction, lba, blocks));
+        let cdb = match short.flatten() {
+            _ if io.io.len == 0 => Command::synchronize_cache(disk.target()).cdb,
+            Some(short) => short,
+            None => read_write_cdb(direction, lba, blocks),
+        };
+        io.long = matches!(cdb[0], 0x28 | 0x2a);
         let request = Request {
             vring,
             to: (disk.target(), 0),
@@ -434,7 +378,6 @@ impl Block {
         Some((io, completion))
     }
 
-    #[must_use]
     pub fn has_completions(&self, thread: ThreadNo) -> bool {
         let of = self.completions[thread.0].as_ref();
         of.is_some_and(|of| !of.done.is_empty())
@@ -453,20 +396,17 @@ impl Block {
     }
 
     /// Whether requests of a thread are under way; its memory and its place are not free until then.
-    #[must_use]
     pub fn is_busy(&self, thread: ThreadNo) -> bool {
         let mut ios = self.ios.iter().flatten();
         ios.any(|io| io.submitter == Submitter::Thread(thread))
     }
 
     /// Whether a write to a disk of the plan is under way.
-    #[must_use]
     pub fn writes_to(&self, disk: DiskId) -> bool {
         let mut ios = self.ios.iter().flatten().map(|io| &io.io);
         ios.any(|io| io.write && io.disk == disk)
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.ios.iter().flatten().count()
     }
@@ -481,14 +421,12 @@ impl Block {
     }
 
     /// Whether this request is under way and was not answered.
-    #[must_use]
     pub fn is_unanswered(&self, n: IoNo, id: IoId) -> bool {
         let io = self.ios[n.0].as_ref();
         io.is_some_and(|io| io.io.id == id && io.answer.is_none())
     }
 
     /// A request that is under way: its disk, its name, and when it was submitted.
-    #[must_use]
     pub fn under_way(&self, n: IoNo) -> Option<(DiskNo, IoId, Time)> {
         let io = self.ios[n.0].as_ref()?;
         Some((io.disk, io.io.id, io.since))

@@ -9,31 +9,16 @@
 //! disk or the queue busy, a request of many parts may wait longer than in Linux, even until they are done.
 //! Of several parts that fail, the first one's error counts.
 
-use fio_model::{Completion, Errno};
+use fio_model::Completion;
 use scenarios::Time;
 
 use wire::component::Cx;
 use wire::message::FromGuest;
 
 use super::Block;
+use super::io::Share;
 use crate::ids::IoNo;
 use crate::shared::Shared;
-
-/// What a request has to do with others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// Nothing: it is one command.
-    Own,
-    /// It is a part of the one with this number.
-    Part(IoNo),
-    /// It is the whole of several parts.
-    Whole {
-        /// Parts under way.
-        left: u32,
-        /// The error of the first one that failed.
-        failed: Option<Errno>,
-    },
-}
 
 impl Block {
     /// Dispatches a request in parts of `max` bytes.

@@ -256,7 +256,6 @@ impl Scripts {
     }
 
     /// Whether a reset is not answered.
-    #[must_use]
     pub fn waits_for_reset(&self) -> bool {
         self.resets_sent > 0
     }

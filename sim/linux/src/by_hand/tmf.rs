@@ -43,7 +43,6 @@ struct TaskRequest {
 }
 
 impl Tasks {
-    #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }

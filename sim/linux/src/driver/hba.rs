@@ -41,7 +41,6 @@ pub struct Hba {
 
 impl Hba {
     /// A device that nobody drives yet.
-    #[must_use]
     pub fn new(id: HbaId, controller: ControllerId) -> Self {
         let heads = usize::from(RINGS) * usize::from(RING_SIZE);
         Self {
@@ -119,7 +118,6 @@ impl Hba {
     }
 
     /// Whether a request finds room in a request queue.
-    #[must_use]
     pub fn has_room(&self, vring: VringIndex) -> bool {
         let ring = self.ring(vring);
         ring.is_some_and(DriverRing::has_room)
@@ -127,7 +125,6 @@ impl Hba {
 
     /// Whether as many requests with data find room in a request queue; of more than it has places, whether
     /// all of it is free.
-    #[must_use]
     pub fn has_room_for(&self, vring: VringIndex, requests: u32) -> bool {
         let ring = self.ring(vring);
         // Without a table: header, data, response.
@@ -136,20 +133,17 @@ impl Hba {
     }
 
     /// Whether a queue was given up after a used entry that named no head.
-    #[must_use]
     pub fn is_broken(&self, vring: VringIndex) -> bool {
         let ring = self.ring(vring);
         ring.is_none_or(DriverRing::is_broken)
     }
 
     /// Commands in flight.
-    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.owners.iter().flatten().count()
     }
 
     /// The tag of a command in flight.
-    #[must_use]
     pub fn tag_in_flight(&self) -> Option<u64> {
         let slot = self.owners.iter().position(Option::is_some);
         slot.map(|slot| slot as u64)
@@ -196,11 +190,7 @@ impl Hba {
             self.spoiled(vring, head, cx);
         }
         added.ok_or(RingFull)?;
-        let in_len = if data.direction == Direction::Out {
-            0
-        } else {
-            data.len
-        };
+        let in_len = data.direction.pick(data.len, 0);
         self.owners[slot] = Some(InFlight {
             owner: request.owner,
             len: data.len,
@@ -277,7 +267,6 @@ impl Hba {
     }
 
     /// Whether a ring has used entries that were not taken.
-    #[must_use]
     pub fn has_used(&self, vring: VringIndex) -> bool {
         self.ring(vring).is_some_and(DriverRing::has_used)
     }
@@ -288,7 +277,6 @@ impl Hba {
     }
 
     /// Where the device's used index of a ring stands.
-    #[must_use]
     pub fn used_index(&self, vring: VringIndex) -> u16 {
         self.ring(vring).map_or(0, DriverRing::used_to)
     }

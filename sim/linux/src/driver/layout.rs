@@ -50,7 +50,6 @@ pub struct HbaLayout {
 
 impl HbaLayout {
     /// The layout of the `hba`th device. The first page stays unused: address 0 is nobody's.
-    #[must_use]
     pub fn new(hba: usize) -> Self {
         Self {
             base: 0x1_0000 + hba as u64 * HBA_BYTES,
@@ -58,20 +57,17 @@ impl HbaLayout {
     }
 
     /// Addresses of a ring: descriptor table, available ring, used ring.
-    #[must_use]
     pub fn ring(self, vring: VringIndex) -> (u64, u64, u64) {
         let desc = self.base + u64::from(vring.0) * RING_BYTES;
         (desc, desc + 2048, desc + 2560)
     }
 
     /// The event buffer `n`.
-    #[must_use]
     pub fn event(self, n: u16) -> u64 {
         self.base + u64::from(RINGS) * RING_BYTES + u64::from(n) * EVENT_BYTES
     }
 
     /// The task management request `n`; its response stands right behind it (`TMF_SIZE`).
-    #[must_use]
     pub fn tmf(self, n: usize) -> u64 {
         self.event(EVENT_BUFFERS) + n as u64 * TMF_BYTES
     }
@@ -82,38 +78,32 @@ impl HbaLayout {
     }
 
     /// The request header of a head.
-    #[must_use]
     pub fn header(self, vring: VringIndex, head: u16) -> u64 {
         self.head(vring, head)
     }
 
     /// The response of a head.
-    #[must_use]
     pub fn response(self, vring: VringIndex, head: u16) -> u64 {
         self.head(vring, head) + RESPONSE_AT
     }
 
     /// The indirect table of a head.
-    #[must_use]
     pub fn table(self, vring: VringIndex, head: u16) -> u64 {
         self.head(vring, head) + TABLE_AT
     }
 
     /// The buffer of the kernel flow `n`.
-    #[must_use]
     pub fn flow(self, n: usize) -> u64 {
         self.base + 0x2_0000 + n as u64 * FLOW_BYTES
     }
 }
 
 /// The buffers of the fio thread in slot `n` of a guest with `hbas` devices.
-#[must_use]
 pub fn thread_buffers(hbas: usize, n: usize) -> u64 {
     0x1_0000 + hbas as u64 * HBA_BYTES + n as u64 * THREAD_BYTES
 }
 
 /// Bytes of memory of a guest with `hbas` devices. Only what is touched costs anything.
-#[must_use]
 pub fn memory_bytes(hbas: usize) -> u64 {
     thread_buffers(hbas, THREADS_MAX)
 }

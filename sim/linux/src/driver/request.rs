@@ -21,6 +21,17 @@ pub enum Direction {
     Out,
 }
 
+impl Direction {
+    /// The one of two things that goes with it.
+    #[inline]
+    pub fn pick<T>(self, when_in: T, when_out: T) -> T {
+        match self {
+            Self::In => when_in,
+            Self::Out => when_out,
+        }
+    }
+}
+
 /// Data of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Data {

@@ -66,7 +66,6 @@ impl DriverRing {
     /// # Panics
     ///
     /// If the addresses are not in `memory`, or the size is no power of two: a bug of the layout.
-    #[must_use]
     pub fn new(memory: Memory, (desc, avail, used): (u64, u64, u64), size: u16) -> Self {
         assert!(size.is_power_of_two(), "virtio 1.x §2.7");
         let ring = Self {
@@ -96,25 +95,21 @@ impl DriverRing {
     }
 
     /// Whether the driver has given the queue up.
-    #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken
     }
 
     /// Whether a request with an indirect table finds room.
-    #[must_use]
     pub fn has_room(&self) -> bool {
         self.free_count > 0
     }
 
     /// Whether as many descriptors are free; of more than the ring has, whether all are.
-    #[must_use]
     pub fn has_room_for(&self, descriptors: u32) -> bool {
         u32::from(self.free_count) >= descriptors.min(u32::from(self.size))
     }
 
     /// The head that the next request gets.
-    #[must_use]
     pub fn next_head(&self) -> Option<u16> {
         self.has_room().then_some(self.free)
     }
@@ -174,13 +169,11 @@ impl DriverRing {
     }
 
     /// Whether there are used entries that the driver was not called for, though it wants calls.
-    #[must_use]
     pub fn is_uncalled(&self) -> bool {
         !self.broken && !self.no_interrupt && self.has_used()
     }
 
     /// Whether there are used entries that the driver has not taken.
-    #[must_use]
     pub fn has_used(&self) -> bool {
         self.used_to() != self.used_idx
     }
@@ -258,7 +251,6 @@ impl DriverRing {
     /// # Panics
     ///
     /// If there are more: a request has a header, a response and one buffer.
-    #[must_use]
     pub fn table(segments: &[Segment]) -> [u64; TABLE_WORDS] {
         let mut words = [0; TABLE_WORDS];
         let (descriptors, _) = words.as_chunks_mut();

@@ -32,7 +32,6 @@ pub struct FioRun {
 
 impl FioRun {
     /// A fio that starts; its job has this run time.
-    #[must_use]
     pub fn new(fio: FioId, runtime: Duration) -> Self {
         let whole = if runtime.is_zero() {
             CLOCK_DEFAULT

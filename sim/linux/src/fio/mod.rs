@@ -85,7 +85,6 @@ pub struct Fio {
 }
 
 impl Fio {
-    #[must_use]
     pub fn new(digests: Digests) -> Self {
         Self {
             threads: (0..THREADS_MAX).map(|_| None).collect(),
@@ -96,17 +95,14 @@ impl Fio {
         }
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.threads.iter().flatten().count()
     }
 
-    #[must_use]
     pub fn runs(&self, slot: ThreadNo) -> bool {
         self.threads[slot.0].is_some()
     }
 
-    #[must_use]
     pub fn threads_on(&self, disk: DiskNo) -> u32 {
         let threads = self.threads.iter().flatten();
         threads.filter(|thread| thread.disk == disk).count() as u32

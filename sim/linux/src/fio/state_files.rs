@@ -13,7 +13,6 @@ pub struct StateFiles(BTreeMap<String, Vec<u8>>);
 
 impl StateFiles {
     /// What an earlier fio left for this thread of a job, if it left anything.
-    #[must_use]
     pub fn of(&self, job: &str, thread_number: u32) -> Option<&[u8]> {
         let name = VerifyState::file_name(job, thread_number);
         self.0.get(&name).map(Vec::as_slice)

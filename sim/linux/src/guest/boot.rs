@@ -78,7 +78,6 @@ impl MainLoop {
         self.acts.push_back(act);
     }
 
-    #[must_use]
     pub fn has_acts(&self) -> bool {
         !self.acts.is_empty()
     }
@@ -138,7 +137,7 @@ impl Guest {
             GuestAct::ListDisks => {}
             GuestAct::Pause if power == Power::Off || paused => {}
             GuestAct::Pause => {
-                shared.actors.pause(true);
+                shared.actors.pause();
                 let started = self.started().map(BootStep::Stop);
                 self.main_loop.pausing.extend(started);
             }
@@ -272,7 +271,7 @@ impl Guest {
             BootStep::Reopen(hba) => {
                 front_end.start_device(hba, Driver::Linux, Start::Reconnected, shared);
             }
-            BootStep::Running => shared.actors.pause(false),
+            BootStep::Running => shared.actors.go_on(),
         }
         soon
     }
@@ -379,7 +378,7 @@ impl Guest {
         for cpu in 0..CPUS {
             shared.actors.block(Actor::Cpu(cpu));
         }
-        shared.actors.pause(false);
+        shared.actors.go_on();
         shared.power = Power::Off;
     }
 }

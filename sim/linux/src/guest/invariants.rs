@@ -37,9 +37,9 @@ impl Guest {
         for (n, flow) in host.numbered_flows() {
             let sent = device.owners().filter(|owner| *owner == Owner::Flow(n));
             let sent = sent.count();
-            let awaited = usize::from(flow.standing.wait == Wait::Reply);
+            let awaited = usize::from(flow.state.wait == Wait::Reply);
             if sent != awaited {
-                let found = format!("{n:?} sleeps on {:?}: {sent} commands", flow.standing.wait);
+                let found = format!("{n:?} sleeps on {:?}: {sent} commands", flow.state.wait);
                 report(
                     "a flow waits for the one command that it has in a ring",
                     found,
@@ -89,9 +89,7 @@ impl Guest {
                 let found = format!("{n:?}: {probes} probes, {waits} to come");
                 report("a disk is probed once, until it is not being probed", found);
             }
-            let drains = host
-                .flows()
-                .any(|flow| flow.standing.wait == Wait::Drain(n));
+            let drains = host.flows().any(|flow| flow.state.wait == Wait::Drain(n));
             if drains != disk.is_draining() {
                 let found = format!("{n:?}: draining {}", disk.is_draining());
                 report("a disk is drained while a removal waits for it", found);
@@ -193,7 +191,7 @@ impl Guest {
 
 /// Who holds the scan mutex can run; who waits for it sleeps on it, and nobody else does.
 fn mutex(host: &Host, report: Report<'_>) {
-    let wait = |n: FlowNo| host.flow(n).map(|flow| flow.standing.wait);
+    let wait = |n: FlowNo| host.flow(n).map(|flow| flow.state.wait);
     if let Some(owner) = host.mutex.owner()
         && matches!(wait(owner), None | Some(Wait::Mutex))
     {
@@ -201,7 +199,7 @@ fn mutex(host: &Host, report: Report<'_>) {
         report("who holds the scan mutex does not wait for it", found);
     }
     let sleeps = host.numbered_flows();
-    let sleeps = sleeps.filter(|(_, flow)| flow.standing.wait == Wait::Mutex);
+    let sleeps = sleeps.filter(|(_, flow)| flow.state.wait == Wait::Mutex);
     let mut sleeps: Vec<FlowNo> = sleeps.map(|(n, _)| n).collect();
     let mut waiters: Vec<FlowNo> = host.mutex.waiters().iter().copied().collect();
     sleeps.sort_unstable();
@@ -218,7 +216,7 @@ mod tests {
     use wire::message::HbaId;
 
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::ScriptedBackEnd;
     use crate::testing::scsi::Reaction;
 
     const FIO: &str = "[global]\nioengine=libaio\nrw=randwrite\nbs=4k\niodepth=8\ndirect=1\n";
@@ -235,16 +233,16 @@ mod tests {
     }
 
     /// A guest with two disks, requests in flight on one that are held, and a removal of it that waits for them.
-    fn busy() -> Bench {
-        let mut bench = Bench::booted(&[0, 1]);
-        bench.reactions.insert(0, [Reaction::Hold].into());
-        bench.start_fio(1, FIO, &[0]);
-        bench.rest();
-        bench.detach(0);
-        bench.rest();
-        bench.detach(1);
-        bench.rest();
-        bench
+    fn busy() -> ScriptedBackEnd {
+        let mut back_end = ScriptedBackEnd::booted(&[0, 1]);
+        back_end.reactions.insert(0, [Reaction::Hold].into());
+        back_end.start_fio(1, FIO, &[0]);
+        back_end.rest();
+        back_end.detach(0);
+        back_end.rest();
+        back_end.detach(1);
+        back_end.rest();
+        back_end
     }
 
     /// A way to spoil a guest.
@@ -274,7 +272,7 @@ mod tests {
         (
             "a flow waits for the one command that it has in a ring",
             |guest| {
-                flow(guest, 0).standing.wait = Wait::Reply;
+                flow(guest, 0).state.wait = Wait::Reply;
             },
         ),
         ("who runs a host's flows can go when they can", |guest| {
@@ -284,10 +282,10 @@ mod tests {
                 .set(Actor::Events(HBA), When::At(Time(7)));
         }),
         ("who holds the scan mutex does not wait for it", |guest| {
-            flow(guest, 0).standing.wait = Wait::Mutex;
+            flow(guest, 0).state.wait = Wait::Mutex;
         }),
         ("the scan mutex knows who waits for it", |guest| {
-            flow(guest, 1).standing.wait = Wait::Probe(DISK);
+            flow(guest, 1).state.wait = Wait::Probe(DISK);
         }),
         (
             "a host has the one asynchronous scan that it knows of",
@@ -302,7 +300,7 @@ mod tests {
             },
         ),
         ("a disk is drained while a removal waits for it", |guest| {
-            flow(guest, 0).standing.wait = Wait::Drain(DiskNo(1));
+            flow(guest, 0).state.wait = Wait::Drain(DiskNo(1));
         }),
         (
             "a disk has the commands of its requests in flight",
@@ -361,10 +359,10 @@ mod tests {
 
     #[test]
     fn each_invariant_is_tripped_by_a_mutant_and_by_nothing_else() {
-        let bench = busy();
-        assert_eq!(broken(&bench.guest), [""; 0]);
+        let back_end = busy();
+        assert_eq!(broken(&back_end.guest), [""; 0]);
         for (name, spoil) in MUTANTS {
-            let mut guest = bench.guest.clone();
+            let mut guest = back_end.guest.clone();
             spoil(&mut guest);
             let broken = broken(&guest);
             assert!(broken.contains(name), "{name}: {broken:?}");

@@ -23,7 +23,8 @@ use crate::driver::layout::{CPUS, RINGS, memory_bytes};
 use crate::driver::request::Owner;
 use crate::fio::Fio;
 use crate::front_end::FrontEnd;
-use crate::scsi::{Flows, Scsi};
+use crate::scsi::Scsi;
+use crate::scsi::flow::Flows;
 use crate::shared::Shared;
 use crate::turn::GuestTurn;
 use boot::MainLoop;
@@ -52,7 +53,6 @@ impl Guest {
     /// # Panics
     ///
     /// If its memory cannot be mapped: the simulator cannot run here.
-    #[must_use]
     pub fn new(config: GuestConfig) -> Self {
         let bytes = Self::memory_bytes(&config);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes)]);
@@ -61,13 +61,11 @@ impl Guest {
     }
 
     /// Bytes of memory, from address 0 on, that a guest needs.
-    #[must_use]
     pub fn memory_bytes(config: &GuestConfig) -> usize {
         memory_bytes(config.controllers.len()) as usize
     }
 
     /// A guest that is powered off, in this memory: [`Guest::memory_bytes`] of zeroes.
-    #[must_use]
     pub fn over(memory: Memory, config: GuestConfig) -> Self {
         let hbas = config.controllers.len();
         let fio = Fio::new(config.digests.clone());
@@ -86,13 +84,11 @@ impl Guest {
     }
 
     /// Whether one of its devices is on `controller`.
-    #[must_use]
     pub fn has_controller(&self, controller: ControllerId) -> bool {
         self.shared.config.controllers.contains(&controller)
     }
 
     /// The controller of a device.
-    #[must_use]
     pub fn controller(&self, hba: HbaId) -> Option<ControllerId> {
         let controllers = &self.shared.config.controllers;
         controllers.get(usize::from(hba.0)).copied()
@@ -105,7 +101,6 @@ impl Guest {
     }
 
     /// What should be nothing when nothing is going on, as "what: count".
-    #[must_use]
     pub fn left(&self) -> Vec<String> {
         let counts = [
             (

@@ -3,14 +3,11 @@
 //! The SCSI mid-layer moves its state; the block layer counts its requests; whoever opens it keeps its name.
 //! Knows no queue and no flow.
 
-use std::ops::{Index, IndexMut};
-
 use scenarios::DiskId;
 use wire::message::HbaId;
 
 use super::sd::Geometry;
 use super::transfer::{DEFAULT_BYTES, Transfers};
-use crate::ids::DiskNo;
 
 /// States of a `scsi_device` that matter here (drivers/scsi/scsi_lib.c `scsi_device_set_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +59,6 @@ pub struct Disk {
     draining: bool,
 }
 
-/// All disks since the last boot, in order of their appearance; one that is gone stays.
-#[derive(Clone, Debug, Default)]
-pub struct Disks {
-    all: Vec<Disk>,
-    /// Disks that a removal drained, whose last command has come back since.
-    drained: Vec<DiskNo>,
-}
-
 /// What the block layer says to a request before any command is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -94,7 +83,6 @@ pub enum Gate {
 
 impl Disk {
     /// A disk that a scan has just found.
-    #[must_use]
     pub fn found(hba: HbaId, target: u8, inquiry: (u8, Transfers), id: Option<DiskId>) -> Self {
         Self {
             hba,
@@ -118,96 +106,78 @@ impl Disk {
         }
     }
 
-    #[must_use]
     pub fn hba(&self) -> HbaId {
         self.hba
     }
 
-    #[must_use]
     pub fn target(&self) -> u8 {
         self.target
     }
 
-    #[must_use]
     pub fn id(&self) -> Option<DiskId> {
         self.id
     }
 
-    #[must_use]
     pub fn state(&self) -> DeviceState {
         self.state
     }
 
     /// Whether the block device was made and not taken away.
-    #[must_use]
     pub fn is_there(&self) -> bool {
         self.visible && !self.dead
     }
 
     /// Whether it was ever there.
-    #[must_use]
     pub fn was_visible(&self) -> bool {
         self.visible
     }
 
-    #[must_use]
     pub fn is_dead(&self) -> bool {
         self.dead
     }
 
-    #[must_use]
     pub fn is_probing(&self) -> bool {
         self.probing
     }
 
-    #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    #[must_use]
     pub fn block_size(&self) -> u32 {
         self.block_size
     }
 
-    #[must_use]
     pub fn max_bytes(&self) -> u32 {
         self.max_bytes
     }
 
-    #[must_use]
     pub fn has_write_cache(&self) -> bool {
         self.write_cache
     }
 
-    #[must_use]
     pub fn inquiry_bytes(&self) -> u8 {
         self.inquiry_bytes
     }
 
-    #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    #[must_use]
     pub fn openers(&self) -> u32 {
         self.openers
     }
 
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining
     }
 
     /// Whether both have the same name for their own.
-    #[must_use]
     pub fn has_name_of(&self, other: &Self) -> bool {
         let named = |disk: &Self| disk.name.filter(|_| disk.state != DeviceState::Del);
         named(self).is_some() && named(self) == named(other)
     }
 
-    #[must_use]
     pub fn knows_ten_byte(&self) -> bool {
         self.ten_byte
     }
@@ -223,6 +193,21 @@ impl Disk {
 
     pub fn opened(&mut self) {
         self.openers += 1;
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.openers = self.openers.saturating_sub(1);
+    }
+
+    /// A command of an application is over; true if it was the last that a removal waited for.
+    pub(super) fn gave_back(&mut self) -> bool {
+        self.in_flight -= 1;
+        self.in_flight == 0 && std::mem::take(&mut self.draining)
+    }
+
+    /// A request of an application is nobody's any more.
+    pub(super) fn forgot(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Moves the device to its next state.
@@ -277,7 +262,7 @@ impl Disk {
     }
 
     /// It is gone with its device's driver.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.go(DeviceState::Del);
         self.visible = false;
         self.dead = true;
@@ -287,7 +272,6 @@ impl Disk {
     }
 
     /// Whether a request of an application for these bytes enters the block layer.
-    #[must_use]
     pub fn enter(&self, offset: u64, len: u32) -> Entry {
         let end = offset.saturating_add(u64::from(len));
         let block = u64::from(self.block_size);
@@ -303,7 +287,6 @@ impl Disk {
     }
 
     /// Whether a command is dispatched.
-    #[must_use]
     pub fn gate(&self) -> Gate {
         match self.state {
             DeviceState::Created | DeviceState::Running => Gate::Open,
@@ -313,19 +296,17 @@ impl Disk {
     }
 
     /// Whether a REMOVED or a change finds it: being created and being removed count as not found.
-    #[must_use]
     pub fn removable(&self) -> bool {
         matches!(self.state, DeviceState::Created | DeviceState::Running)
     }
 
     /// Whether the name `sdX` with this number is its own still, or that of somebody's open file on it.
-    fn has_name(&self, name: u16) -> bool {
+    pub(super) fn has_name(&self, name: u16) -> bool {
         let is_open = self.in_flight > 0 || self.openers > 0;
         self.name == Some(name) && (is_open || self.state != DeviceState::Del)
     }
 
     /// Its node: `/dev/sda`, … `/dev/sdz`, `/dev/sdaa`, ….
-    #[must_use]
     pub fn node(&self) -> String {
         let mut letters = Vec::new();
         let mut rest = self.name.map_or(0, usize::from) + 1;
@@ -336,106 +317,6 @@ impl Disk {
         }
         letters.reverse();
         format!("/dev/sd{}", String::from_utf8_lossy(&letters))
-    }
-}
-
-impl Disks {
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.all.len()
-    }
-
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (DiskNo, &Disk)> {
-        let all = self.all.iter().enumerate();
-        all.map(|(n, disk)| (DiskNo(n), disk))
-    }
-
-    /// The disk of a target, if it has one that is not gone.
-    #[must_use]
-    pub fn at(&self, hba: HbaId, target: u8) -> Option<DiskNo> {
-        let is_it = |disk: &Disk| {
-            disk.hba == hba && disk.target == target && disk.state != DeviceState::Del
-        };
-        self.all.iter().rposition(is_it).map(DiskNo)
-    }
-
-    pub(super) fn add(&mut self, disk: Disk) -> DiskNo {
-        self.all.push(disk);
-        DiskNo(self.all.len() - 1)
-    }
-
-    /// The disks of a device are gone with its driver; their numbers are not given again.
-    pub(super) fn end(&mut self, hba: HbaId) {
-        for disk in self.all.iter_mut().filter(|disk| disk.hba == hba) {
-            disk.end();
-        }
-    }
-
-    /// All is forgotten: the machine starts anew, or is off.
-    pub fn clear(&mut self) {
-        self.all.clear();
-        self.drained.clear();
-    }
-
-    /// The lowest `sdX` that is free: a name goes back when its disk is gone and no file is open, one that
-    /// has hung included.
-    pub(super) fn free_name(&self) -> u16 {
-        let is_free = |name: &u16| !self.all.iter().any(|disk| disk.has_name(*name));
-        (0..).find(is_free).unwrap_or(u16::MAX)
-    }
-
-    /// A command of an application is over.
-    pub fn gave_back(&mut self, disk: DiskNo) {
-        let it = &mut self.all[disk.0];
-        it.in_flight -= 1;
-        if it.in_flight == 0 && it.draining {
-            it.draining = false;
-            self.drained.push(disk);
-        }
-    }
-
-    /// A request of an application is nobody's any more.
-    pub fn forgot(&mut self, disk: DiskNo) {
-        if let Some(disk) = self.all.get_mut(disk.0) {
-            disk.in_flight = disk.in_flight.saturating_sub(1);
-        }
-    }
-
-    /// A file on a disk is closed; the disk may be forgotten by then.
-    pub fn closed(&mut self, disk: DiskNo) {
-        if let Some(disk) = self.all.get_mut(disk.0) {
-            disk.openers = disk.openers.saturating_sub(1);
-        }
-    }
-
-    #[must_use]
-    pub fn has_drained(&self) -> bool {
-        !self.drained.is_empty()
-    }
-
-    pub(super) fn take_drained(&mut self) -> Option<DiskNo> {
-        self.drained.pop()
-    }
-}
-
-#[cfg(test)]
-impl Disks {
-    pub fn spoil_name(&mut self) {
-        self.all[0].name = self.all[1].name;
-    }
-}
-
-impl Index<DiskNo> for Disks {
-    type Output = Disk;
-
-    fn index(&self, disk: DiskNo) -> &Disk {
-        &self.all[disk.0]
-    }
-}
-
-impl IndexMut<DiskNo> for Disks {
-    fn index_mut(&mut self, disk: DiskNo) -> &mut Disk {
-        &mut self.all[disk.0]
     }
 }
 

@@ -110,15 +110,24 @@ pub struct HostScan {
     pub locked: bool,
 }
 
+/// Which flows of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flows {
+    /// Its event handlers.
+    Events,
+    /// Its scans and probes, and those of its firmware.
+    Scans,
+}
+
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub kind: Kind,
-    pub standing: Standing,
+    pub state: FlowState,
 }
 
 /// Where a flow stands: what it sleeps on, and its last command.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct FlowState {
     pub wait: Wait,
     /// The answer to its last command.
     pub reply: Option<Reply>,
@@ -136,36 +145,35 @@ pub enum Progress {
 
 impl Flow {
     /// A flow that goes on at `at`.
-    #[must_use]
     pub fn new(kind: Kind, at: Time) -> Self {
-        let standing = Standing {
+        let state = FlowState {
             wait: Wait::At(at),
             reply: None,
             wanted: 0,
             unsent: None,
         };
-        Self { kind, standing }
+        Self { kind, state }
     }
 
-    #[must_use]
     pub fn is_event(&self) -> bool {
         matches!(self.kind, Kind::Event { .. })
     }
 
+    pub fn is_of(&self, flows: Flows) -> bool {
+        self.is_event() == (flows == Flows::Events)
+    }
+
     /// Whether a boot waits for it to come up.
-    #[must_use]
     pub fn is_scan_or_probe(&self) -> bool {
         matches!(self.kind, Kind::HostScan(_) | Kind::Probe { .. })
     }
 
     /// Whether QEMU's main loop takes no further step of a boot before it ends.
-    #[must_use]
     pub fn is_boot(&self) -> bool {
         matches!(self.kind, Kind::Firmware(_) | Kind::Shutdown { .. })
     }
 
     /// The scan of a target that is under way in it.
-    #[must_use]
     pub fn target_scan(&self) -> Option<&TargetScan> {
         match &self.kind {
             Kind::HostScan(host)

@@ -6,7 +6,7 @@ use scenarios::Time;
 use wire::component::When;
 use wire::message::HbaId;
 
-use super::flow::{Flow, Kind, RemoveStage, Standing, Wait, Work};
+use super::flow::{Flow, FlowState, Flows, Kind, RemoveStage, Wait, Work};
 use super::mutex::ScanMutex;
 use crate::actors::{Actor, Actors};
 use crate::driver::layout::FLOWS_MAX;
@@ -34,7 +34,6 @@ pub struct Host {
 }
 
 impl Host {
-    #[must_use]
     pub fn new(id: HbaId) -> Self {
         Self {
             id,
@@ -55,7 +54,6 @@ impl Host {
         flows.filter_map(|(n, flow)| Some((FlowNo(n), flow.as_deref()?)))
     }
 
-    #[must_use]
     pub fn flow(&self, n: FlowNo) -> Option<&Flow> {
         self.flows.get(n.0)?.as_deref()
     }
@@ -91,11 +89,10 @@ impl Host {
     }
 
     /// When the event handlers, and the other flows, can go.
-    #[must_use]
     pub fn earliest(&self) -> [When; 2] {
         let mut earliest = [When::Blocked; 2];
         for flow in self.flows() {
-            if let Wait::At(at) = flow.standing.wait {
+            if let Wait::At(at) = flow.state.wait {
                 let slot = &mut earliest[usize::from(!flow.is_event())];
                 match slot {
                     When::At(sooner) if *sooner <= at => {}
@@ -114,11 +111,10 @@ impl Host {
     }
 
     /// The flow that has been ready longest.
-    #[must_use]
-    pub fn ready(&self, events: bool, now: Time) -> Option<FlowNo> {
+    pub fn ready(&self, flows: Flows, now: Time) -> Option<FlowNo> {
         let ready = self.flows.iter().enumerate().filter_map(|(n, flow)| {
-            let flow = flow.as_ref().filter(|flow| flow.is_event() == events)?;
-            match flow.standing.wait {
+            let flow = flow.as_ref().filter(|flow| flow.is_of(flows))?;
+            match flow.state.wait {
                 Wait::At(at) if at <= now => Some((at, FlowNo(n))),
                 _ => None,
             }
@@ -130,8 +126,8 @@ impl Host {
     pub fn wake(&mut self, wait: Wait, at: Time) -> bool {
         let mut woken = false;
         for flow in self.flows.iter_mut().flatten() {
-            if flow.standing.wait == wait {
-                flow.standing.wait = Wait::At(at);
+            if flow.state.wait == wait {
+                flow.state.wait = Wait::At(at);
                 woken = true;
             }
         }
@@ -139,7 +135,7 @@ impl Host {
     }
 
     /// Takes the scan mutex for a flow, or puts it to sleep on it.
-    pub fn lock(&mut self, n: FlowNo, flow: &mut Standing, now: Time) -> bool {
+    pub fn lock(&mut self, n: FlowNo, flow: &mut FlowState, now: Time) -> bool {
         let taken = self.mutex.lock(n);
         flow.wait = if taken {
             Wait::At(Time(now.0 + STEP_NS))

@@ -3,6 +3,7 @@
 //! Knows when each flow goes on; what it then does stands in the file of its name.
 
 pub mod disk;
+pub mod disks;
 mod events;
 mod firmware;
 pub mod flow;
@@ -27,21 +28,12 @@ use crate::shared::Shared;
 use crate::turn::GuestTurn;
 use disk::DeviceState;
 use firmware::FirmwareScan;
-use flow::{Flow, HostScan, Kind, Progress, Wait};
+use flow::{Flow, Flows, HostScan, Kind, Progress, Wait};
 use host::{HANDLER_STEP_NS, Host, STEP_NS};
 use step::Step;
 
 /// From the end of a flow that QEMU's main loop waits for to its next step.
 const QEMU_WAKE_NS: u64 = 10_000;
-
-/// Which flows of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flows {
-    /// Its event handlers.
-    Events,
-    /// Its scans and probes, and those of its firmware.
-    Scans,
-}
 
 #[derive(Clone)]
 pub struct Scsi {
@@ -53,7 +45,6 @@ pub struct Scsi {
 }
 
 impl Scsi {
-    #[must_use]
     pub fn new(hbas: impl Iterator<Item = HbaId>) -> Self {
         Self {
             hosts: hbas.map(Host::new).collect(),
@@ -62,7 +53,6 @@ impl Scsi {
         }
     }
 
-    #[must_use]
     pub fn host(&self, hba: HbaId) -> &Host {
         &self.hosts[usize::from(hba.0)]
     }
@@ -75,19 +65,16 @@ impl Scsi {
         self.hosts.iter().flat_map(Host::flows)
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.flows().count()
     }
 
     /// Whether the main loop waits for the firmware's scan or a shutdown.
-    #[must_use]
     pub fn has_boot_flow(&self) -> bool {
         self.flows().any(Flow::is_boot)
     }
 
     /// Whether all scans and probes of a boot have ended.
-    #[must_use]
     pub fn has_probed(&self) -> bool {
         self.hosts.iter().all(|host| host.unprobed.is_empty())
             && !self.flows().any(Flow::is_scan_or_probe)
@@ -107,7 +94,7 @@ impl Scsi {
         cx: &mut Cx<'_, FromGuest>,
     ) -> (GuestTurn, bool) {
         let host = self.host(hba);
-        match host.ready(flows == Flows::Events, cx.now) {
+        match host.ready(flows, cx.now) {
             Some(n) => self.go_on(hba, n, shared, cx),
             None => {
                 host.reschedule(&mut shared.actors);
@@ -128,15 +115,15 @@ impl Scsi {
         let place = self.place_holder.take().unwrap_or_else(|| {
             let scan = Kind::HostScan(HostScan::default());
             let mut place = Flow::new(scan, Time::ZERO);
-            place.standing.wait = Wait::Reply;
+            place.state.wait = Wait::Reply;
             Box::new(place)
         });
         let host = &mut self.hosts[usize::from(hba.0)];
         let mut flow = host.replace(n, Some(place));
-        let Flow { kind, standing } = &mut *flow;
+        let Flow { kind, state } = &mut *flow;
         let mut step = Step {
             n,
-            flow: standing,
+            flow: state,
             host,
             shared,
             cx,
@@ -171,8 +158,8 @@ impl Scsi {
             return;
         };
         let at = Time(now.0 + STEP_NS);
-        flow.standing.reply = Some(reply);
-        flow.standing.wait = Wait::At(at);
+        flow.state.reply = Some(reply);
+        flow.state.wait = Wait::At(at);
         if flow.is_event() {
             shared.actors.wake(Actor::Events(hba), at);
         } else if let Some((before, _)) = self.answered.replace((hba, n)) {

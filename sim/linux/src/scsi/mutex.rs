@@ -16,12 +16,10 @@ pub struct ScanMutex {
 }
 
 impl ScanMutex {
-    #[must_use]
     pub fn owner(&self) -> Option<FlowNo> {
         self.owner
     }
 
-    #[must_use]
     pub fn waiters(&self) -> &VecDeque<FlowNo> {
         &self.waiters
     }

@@ -143,7 +143,6 @@ pub struct TargetScan {
 }
 
 impl TargetScan {
-    #[must_use]
     pub fn new(target: u8, lun0: Lun0) -> Self {
         let (stage, vpd, others) = (Stage::Start, VpdWalk::default(), Vec::new());
         Self {
@@ -158,13 +157,11 @@ impl TargetScan {
     }
 
     /// The target.
-    #[must_use]
     pub fn target(&self) -> u8 {
         self.target
     }
 
     /// Whether its LUN 0 is being made: it can be looked up from its first INQUIRY on.
-    #[must_use]
     pub fn is_making(&self) -> bool {
         matches!(self.stage, Stage::Inquiry | Stage::InquiryFull | Stage::Vpd)
     }

@@ -81,7 +81,6 @@ impl Geometry {
     }
 
     /// Bytes of the disk.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.blocks.saturating_mul(u64::from(self.block_size))
     }
@@ -103,13 +102,11 @@ pub struct SdScript {
 
 impl SdScript {
     /// The probe of a new disk.
-    #[must_use]
     pub fn probe(target: u8) -> Self {
         Self::new(target, None, &PROBE)
     }
 
     /// A look at a disk whose capacity may have changed (`scsi_rescan_device`).
-    #[must_use]
     pub fn revalidate(target: u8) -> Self {
         Self::new(target, Some(VpdWalk::default()), &REVALIDATE)
     }

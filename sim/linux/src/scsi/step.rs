@@ -7,7 +7,7 @@ use wire::component::{Cx, push_made};
 use wire::message::{FromGuest, REQUESTQ, VringIndex};
 use wire::scsi::response;
 
-use super::flow::{Progress, Standing, Wait};
+use super::flow::{FlowState, Progress, Wait};
 use super::host::{Host, STEP_NS, WAKE_NS};
 use super::scan::Answer;
 use crate::FlowStep;
@@ -22,7 +22,7 @@ const FULL_RING_NS: u64 = 50_000;
 
 pub struct Step<'a, 'c> {
     pub n: FlowNo,
-    pub flow: &'a mut Standing,
+    pub flow: &'a mut FlowState,
     pub host: &'a mut Host,
     pub shared: &'a mut Shared,
     pub cx: &'a mut Cx<'c, FromGuest>,
@@ -44,7 +44,7 @@ impl Step<'_, '_> {
         let steal_one_in = self.shared.config.steal_one_in;
         let next = self.host.mutex.unlock(self.n, steal_one_in, self.cx.rng);
         if let Some(flow) = next.and_then(|next| self.host.flow_mut(next)) {
-            flow.standing.wait = Wait::At(Time(self.cx.now.0 + WAKE_NS));
+            flow.state.wait = Wait::At(Time(self.cx.now.0 + WAKE_NS));
         }
     }
 

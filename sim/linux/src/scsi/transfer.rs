@@ -25,7 +25,6 @@ pub struct Transfers {
 
 impl Transfers {
     /// From the page, with its header; a page that is too short says nothing.
-    #[must_use]
     pub fn of(page: &[u8]) -> Self {
         let Some(page) = page.first_chunk::<16>() else {
             return Self::default();
@@ -40,7 +39,6 @@ impl Transfers {
     }
 
     /// The most bytes that one command of a disk with such blocks moves (`max_sectors`).
-    #[must_use]
     pub fn max_bytes(self, block_size: u32) -> u32 {
         let bytes = |blocks: u32| u64::from(blocks) * u64::from(block_size);
         let most = if self.most == 0 {

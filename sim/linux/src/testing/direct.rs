@@ -7,7 +7,7 @@ use scenarios::{DiskId, FioId, Io, IoId};
 use wire::component::Cx;
 use wire::message::{FromGuest, HbaId};
 
-use super::Bench;
+use super::ScriptedBackEnd;
 use crate::block::{Asked, Submitter};
 use crate::driver::layout::thread_buffers;
 use crate::guest::Guest;
@@ -37,14 +37,12 @@ pub struct DirectIo {
     pub buffer: usize,
 }
 
-impl Bench {
+impl ScriptedBackEnd {
     /// The disk of a target, if it has one that is not gone.
-    #[must_use]
     pub fn disk_at(&self, target: u8) -> Option<DiskNo> {
         self.guest.shared.disks.at(HBA, target)
     }
 
-    #[must_use]
     pub fn disk(&self, disk: DiskNo) -> &Disk {
         &self.guest.shared.disks[disk]
     }

@@ -151,7 +151,6 @@ pub fn parse(text: &str) -> Result<Vec<Line>, LogError> {
 
 /// The text with each line of the form `vqN tgt A..B …`, by which recordings are abridged, as the lines that
 /// it stands for: one for each target from A to B.
-#[must_use]
 pub fn unabridged(text: &str) -> String {
     let mut whole = String::with_capacity(text.len());
     for line in text.lines() {

@@ -3,7 +3,6 @@
 use wire::message::{VhostUser, VhostUserReply};
 
 /// A message as recordings have it, but for an answer.
-#[must_use]
 pub fn message_words(message: &VhostUser) -> String {
     match message {
         VhostUser::GetFeatures => "GET_FEATURES".into(),
@@ -41,7 +40,6 @@ pub fn message_words(message: &VhostUser) -> String {
 }
 
 /// A message with what it was answered; `held` commands were not answered by then.
-#[must_use]
 pub fn answered(words: String, reply: Option<&VhostUserReply>, held: usize) -> String {
     match reply {
         Some(VhostUserReply::Features(bits) | VhostUserReply::ProtocolFeatures(bits)) => {

@@ -50,7 +50,7 @@ pub struct Recorder {
 }
 
 /// The guest and what it is connected to.
-pub struct Bench {
+pub struct ScriptedBackEnd {
     pub(crate) guest: Guest,
     pub now: Time,
     pub rng: Rng,
@@ -77,7 +77,7 @@ pub struct Bench {
     pub connected: bool,
 }
 
-impl Bench {
+impl ScriptedBackEnd {
     pub fn new(seed: u64, change: impl FnOnce(&mut GuestConfig)) -> Self {
         let disks = (0..8).map(|t| (format!("disk{t:04}"), DiskId(t + 1)));
         let volume = Some(Volume {

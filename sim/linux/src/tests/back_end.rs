@@ -7,20 +7,20 @@ use fio_model::JobFile;
 use scenarios::{ControllerId, DiskId, FioId, FioJobEnd, Observation, Place, TargetId, Time};
 use vm_memory::{Bytes, GuestAddress};
 
-pub use crate::testing::Bench;
 use crate::testing::LATENCY;
+pub use crate::testing::ScriptedBackEnd;
 use crate::testing::chain::Sent;
 use crate::testing::scsi::{Answer, Slot};
 use wire::component::Cx;
 use wire::message::GuestAct;
 
-impl Bench {
+impl ScriptedBackEnd {
     /// A guest that has booted with these targets present.
     pub fn booted(targets: &[u8]) -> Self {
-        let mut bench = Self::new(1, |_| {});
-        bench.slots = targets.iter().map(|t| (*t, Slot::Present)).collect();
-        bench.boot();
-        bench
+        let mut back_end = Self::new(1, |_| {});
+        back_end.slots = targets.iter().map(|t| (*t, Slot::Present)).collect();
+        back_end.boot();
+        back_end
     }
 
     pub fn boot(&mut self) {
