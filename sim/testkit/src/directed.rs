@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use scenarios::driver::json_rpc::{Client, Refused};
 use scenarios::{Observation, Seen, Ticket, Time, VmId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use wire::message::{ClientId, GuestAct, ToGuest};
 use wire::{BackEnd, FrontEnd};
@@ -35,19 +36,19 @@ pub struct Directed<T, G, W> {
     pub world: World<T, G>,
     pub watch: W,
     calls: u32,
-    answers: BTreeMap<u64, Value>,
-    unread: Vec<u8>,
+    rpc: Client<u32>,
+    answers: BTreeMap<u32, Result<Value, Refused>>,
 }
 
 impl<T: BackEnd, G: FrontEnd, W: Watch> Directed<T, G, W> {
     /// Nothing has happened yet.
-    pub fn new(world: World<T, G>, watch: W) -> Self {
+    pub fn over(world: World<T, G>, watch: W) -> Self {
         Self {
             world,
             watch,
             calls: 0,
+            rpc: Client::default(),
             answers: BTreeMap::new(),
-            unread: Vec::new(),
         }
     }
 
@@ -61,9 +62,8 @@ impl<T: BackEnd, G: FrontEnd, W: Watch> Directed<T, G, W> {
         let mut bytes: Vec<u8> = Vec::new();
         for (method, params) in calls {
             self.calls += 1;
-            let id = self.calls;
-            let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-            bytes.extend_from_slice(call.to_string().as_bytes());
+            let text = self.rpc.call(method, Some(&params), self.calls);
+            bytes.extend_from_slice(text.as_bytes());
         }
         self.world.send_rpc(ClientId(0), bytes.into());
         self.calls
@@ -79,9 +79,10 @@ impl<T: BackEnd, G: FrontEnd, W: Watch> Directed<T, G, W> {
         let id = self.send([call]);
         let answered = |seen: &Seen| matches!(&seen.what, Observation::Answered { ticket, .. } if *ticket == Ticket(id));
         self.wait(&asked, answered);
-        let answer = &self.answers[&u64::from(id)];
-        assert!(answer.get("error").is_none(), "{asked}: {answer}");
-        answer["result"].clone()
+        match &self.answers[&id] {
+            Ok(result) => result.clone(),
+            Err(refused) => panic!("{asked}: {refused}"),
+        }
     }
 
     /// Asks a guest to do something.
@@ -158,21 +159,13 @@ impl<T: BackEnd, G: FrontEnd, W: Watch> Directed<T, G, W> {
     }
 
     fn read(&mut self, bytes: &[u8]) {
-        self.unread.extend_from_slice(bytes);
-        let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Value>();
-        let mut read = 0;
-        while let Some(Ok(answer)) = stream.next() {
-            read = stream.byte_offset();
-            let id = answer["id"].as_u64().expect("an answer has its call's id");
-            let error = answer
-                .get("error")
-                .map(|error| error["message"].to_string());
+        for (call, answer) in self.rpc.read(bytes).expect("answers to calls") {
+            let result = answer.clone().map(|_| 0);
             self.world.see(Observation::Answered {
-                ticket: Ticket(id as u32),
-                result: error.map_or(Ok(0), Err),
+                ticket: Ticket(call),
+                result: result.map_err(|refused| refused.message),
             });
-            self.answers.insert(id, answer);
+            self.answers.insert(call, answer);
         }
-        self.unread.drain(..read);
     }
 }

@@ -33,7 +33,7 @@ fn detach(slot: u8) -> Call {
 fn tiny(seed: u64, strategy: Strategy) -> Tiny {
     let mut world = World::new(Target::new(), Rng::new(seed, Stream::Accidents));
     world.follow(strategy);
-    Tiny::new(world, Vec::new())
+    Tiny::over(world, Vec::new())
 }
 
 fn switch_on(tiny: &mut Tiny, vm: VmId) {

@@ -1,9 +1,9 @@
 //! JSON-RPC bytes: calls of every method of the target, with parameters that it may take or not, and
 //! perhaps torn.
 
-use sim::Component as _;
-use sim::spdk::rpc::{Field, Kind};
-use sim::wire::message::{ClientId, ToTarget};
+use spdk::rpc::{Field, Kind};
+use wire::Component as _;
+use wire::message::{ClientId, ToTarget};
 
 use super::Fire;
 

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
+use linux::GuestConfig;
 use scenarios::SlotState;
-use sim::linux::GuestConfig;
-use sim::wire::message::{
+use wire::message::{
     EVENTQ, GuestAct, HbaId, Part, PartOf, REQUESTQ, Script, VhostUser, VringIndex,
 };
-use sim::wire::scsi::{feature, lun_bytes, tmf};
+use wire::scsi::{feature, lun_bytes, tmf};
 
 use super::episodes::{LONG, SOON, hold_writes, ms, submitted};
 use super::lab::{Lab, MALLOC, NVME, VM_A, attach, detach, ready, resume, session_slot, started};

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use linux::GuestConfig;
 use scenarios::{DiskId, Observation, Seen, SlotState};
-use sim::linux::GuestConfig;
-use sim::wire::message::GuestAct;
+use wire::message::GuestAct;
 
 use super::lab::{
     ERROR, Lab, MALLOC, MORE, NVME, VM_A, VM_B, attach, delete, detach, inject, ready, removed,

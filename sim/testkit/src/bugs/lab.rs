@@ -1,26 +1,26 @@
-//! A world with one target and its guests, driven by hand: RPCs in, turns taken, everything that is
-//! seen shown to a judge.
+//! A model target with its bdevs and one controller, under a judge.
 //!
 //! Knows neither bugs nor which check should say what.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fio_model::JobFile;
+use linux::{Guest, GuestConfig};
 use scenarios::check::{CheckId, Facts, Judge};
-use scenarios::driver::json_rpc::{Client, Refused};
 use scenarios::run::{CheckResult, Judge as _};
 use scenarios::{
     ControllerId, DiskId, Evidence, FioId, Inside, Observation, Place, Seen, SlotState, TargetId,
-    Ticket, Time, VmId,
+    VmId,
 };
-use serde_json::{Value, json};
-use sim::linux::{Guest, GuestConfig};
-use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
-use sim::wire::message::{ClientId, GuestAct, Script, ToGuest};
-use sim::world::{Device, Step};
-use sim::{Bugs, ModelWorld, Rng};
+use serde_json::json;
+use spdk::{Latencies, NvmeDevice, Target, TargetConfig};
+use wire::message::{GuestAct, Script};
+use wire::{Bugs, Rng, Stream};
+use world::{Device, World};
+
+pub use crate::directed::Call;
+use crate::{Directed, Watch};
 
 /// The controller of every episode.
 pub const CONTROLLER: ControllerId = ControllerId(1);
@@ -40,25 +40,32 @@ pub const PART: DiskId = DiskId(4);
 pub const MORE: u8 = 10;
 /// The last memory disk.
 pub const LAST: DiskId = DiskId(MORE + 7);
-/// What is waited for comes within this, or the episode is wrong (virtual time).
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Streams of a seed.
 const NVME_ADDRESS: &str = "0000:01:00.0";
 const BLOCK_BYTES: u32 = 512;
 const DISK_BLOCKS: u64 = 32_768;
 
-/// An RPC: method and parameters.
-pub type Call = (&'static str, Value);
+/// A judge that is shown everything, and knows which bdev is which disk.
+pub struct Judged {
+    judge: Judge,
+    /// Fios that were started.
+    fios: u16,
+}
+
+impl Watch for Judged {
+    fn see(&mut self, seen: &mut Seen) {
+        // All of these disks keep their data, and only the lab knows which bdev is which.
+        if let Observation::Attached {
+            bdev: name, disk, ..
+        } = &mut seen.what
+        {
+            *disk = (1..=LAST.0).map(DiskId).find(|disk| bdev(*disk) == *name);
+        }
+        self.judge.see(seen);
+    }
+}
 
 /// A world under a judge.
-pub struct Lab {
-    world: ModelWorld,
-    judge: Judge,
-    calls: u32,
-    fios: u16,
-    rpc: Client<u32>,
-    answers: BTreeMap<u32, Result<Value, Refused>>,
-}
+pub type Lab = Directed<Target, Guest, Judged>;
 
 /// A slot of the controller.
 pub const fn place(slot: u8) -> Place {
@@ -168,16 +175,11 @@ impl Lab {
             events_may_drop: false,
             vms: vec![(VM_A, vec![CONTROLLER]), (VM_B, vec![CONTROLLER])],
         });
-        let mut lab = Self {
-            world: ModelWorld::new(Target::new(config), Rng::new(seed, sim::Stream::Accidents)),
-            judge: judge.only(only),
-            calls: 0,
-            fios: 0,
-            rpc: Client::default(),
-            answers: BTreeMap::new(),
-        };
+        let world = World::new(Target::new(config), Rng::new(seed, Stream::Accidents));
+        let judge = judge.only(only);
+        let mut lab = Self::over(world, Judged { judge, fios: 0 });
         lab.set_up();
-        let begins = Rng::new(seed, sim::Stream::Test).below(20_000);
+        let begins = Rng::new(seed, Stream::Test).below(20_000);
         lab.run(Duration::from_micros(begins.into()));
         lab
     }
@@ -199,33 +201,6 @@ impl Lab {
         self.call(("vhost_create_scsi_controller", json!({"ctrlr": "vhost.1"})));
     }
 
-    /// The time now.
-    pub fn now(&self) -> Time {
-        self.world.now()
-    }
-
-    /// Writes `calls` to the RPC socket at once; the number of the last.
-    pub fn send(&mut self, calls: impl IntoIterator<Item = Call>) -> u32 {
-        let mut bytes: Vec<u8> = Vec::new();
-        for (method, params) in calls {
-            self.calls += 1;
-            let text = self.rpc.call(method, Some(&params), self.calls);
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        self.world.send_rpc(ClientId(0), bytes.into());
-        self.calls
-    }
-
-    /// Makes a call and waits for its answer, which must be no error.
-    pub fn call(&mut self, call: Call) {
-        let asked = format!("{} {}", call.0, call.1);
-        let id = self.send([call]);
-        let answered = |seen: &Seen| matches!(&seen.what, Observation::Answered { ticket, .. } if *ticket == Ticket(id));
-        self.wait(&asked, answered);
-        let answer = &self.answers[&id];
-        assert!(answer.is_ok(), "{asked}: {answer:?}");
-    }
-
     /// Switches a guest on; `change` says what is unusual about it.
     pub fn switch_on(&mut self, vm: VmId, change: impl FnOnce(GuestConfig) -> GuestConfig) {
         let numbers = [MALLOC, ERROR, NVME, PART].into_iter();
@@ -241,11 +216,6 @@ impl Lab {
     pub fn boot(&mut self, vm: VmId) {
         self.switch_on(vm, |config| config);
         self.wait("a guest is ready", ready);
-    }
-
-    /// Asks a guest to do something.
-    pub fn tell(&mut self, vm: VmId, act: GuestAct) {
-        assert!(self.world.tell_guest(vm, ToGuest::Do(act)), "no {vm}");
     }
 
     /// Lets somebody in the first guest take a step that Linux would not.
@@ -268,12 +238,12 @@ impl Lab {
         self.tell(
             VM_A,
             GuestAct::StartFio {
-                fio: FioId(self.fios),
+                fio: FioId(self.watch.fios),
                 job: Arc::new(job),
                 on: vec![(disk, place(slot))],
             },
         );
-        self.fios += 1;
+        self.watch.fios += 1;
     }
 
     /// Stops a guest's device and starts it so that its session begins at `phase` in `cycle`.
@@ -325,82 +295,8 @@ impl Lab {
         self.run(Duration::from_nanos(ahead));
     }
 
-    /// Lets time pass.
-    pub fn run(&mut self, span: Duration) {
-        let limit = self.now() + span;
-        while self.step(limit, &mut |_| false) == Some(Step::Turn) {}
-        self.world.pass(limit);
-    }
-
-    /// Runs until something is seen, which must be.
-    pub fn wait(&mut self, what: &str, mut is: impl FnMut(&Seen) -> bool) {
-        let limit = self.now() + PATIENCE;
-        loop {
-            match self.step(limit, &mut is) {
-                None => return,
-                Some(Step::Turn) => {}
-                Some(end) => panic!("{what}: not seen before {end:?} at {}", self.now()),
-            }
-        }
-    }
-
-    /// Runs until nobody can take a turn, or for `most`; then says what is left.
-    pub fn rest(&mut self, most: Duration) {
-        let limit = self.now() + most;
-        let settled = loop {
-            match self.step(limit, &mut |_| false) {
-                Some(Step::Limit) => break false,
-                Some(Step::AtRest) => break true,
-                _ => {}
-            }
-        };
-        self.world.audit(settled);
-        let left = self.world.left();
-        self.world.see(Observation::Quiet { settled, left });
-        self.show(&mut |_| false);
-    }
-
     /// What the checks that are on have to say.
     pub fn results(mut self) -> Vec<CheckResult> {
-        self.judge.end_case()
-    }
-
-    /// Takes a turn; `None` if what it showed is what `is` looks for.
-    fn step(&mut self, limit: Time, is: &mut dyn FnMut(&Seen) -> bool) -> Option<Step> {
-        let step = self.world.step(limit);
-        for (_, bytes) in self.world.take_rpc() {
-            self.read(&bytes);
-        }
-        if self.show(is) { None } else { Some(step) }
-    }
-
-    /// Shows the judge what was seen; whether `is` was among it.
-    fn show(&mut self, is: &mut dyn FnMut(&Seen) -> bool) -> bool {
-        let mut seen = Vec::new();
-        self.world.take_seen(&mut seen);
-        let mut found = false;
-        for seen in &mut seen {
-            // All of these disks keep their data, and only the lab knows which bdev is which.
-            if let Observation::Attached {
-                bdev: name, disk, ..
-            } = &mut seen.what
-            {
-                *disk = (1..=LAST.0).map(DiskId).find(|disk| bdev(*disk) == *name);
-            }
-            self.judge.see(seen);
-            found |= is(seen);
-        }
-        found
-    }
-
-    fn read(&mut self, bytes: &[u8]) {
-        for (call, answer) in self.rpc.read(bytes).expect("answers to calls") {
-            let result = answer.clone().map(|_| 0);
-            self.world.see(Observation::Answered {
-                ticket: Ticket(call),
-                result: result.map_err(|refused| refused.message),
-            });
-            self.answers.insert(call, answer);
-        }
+        self.watch.judge.end_case()
     }
 }

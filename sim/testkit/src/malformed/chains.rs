@@ -1,6 +1,6 @@
 //! Descriptor chains, indirect tables and control requests, each perhaps spoiled.
 
-use sim::wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc};
+use wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc};
 
 use super::{BUFFERS_AT, CANARY, Fire, REGION, SECOND, SIZE};
 

@@ -4,29 +4,24 @@
 //! Whatever comes in: the target does not panic, does not die, touches nothing that it was not told to
 //! touch (outside guest memory, or in a region that no input names), and its work for one input is bounded. Knows bytes and the target's messages; judges nothing else.
 
-#![allow(
-    dead_code,
-    reason = "of the programs that share this, not all try it out"
-)]
-
-mod malformed_bounds;
-mod malformed_calls;
-mod malformed_chains;
+mod bounds;
+mod calls;
+mod chains;
 
 use std::sync::Arc;
 
-pub use malformed_bounds::Bounds;
-use malformed_bounds::{CANARY, CANARY_BYTES, Cost, is_painted, paint};
+pub use bounds::Bounds;
+use bounds::{CANARY, CANARY_BYTES, Cost, is_painted, paint};
 use scenarios::{Observation, Time};
 use serde_json::json;
-use sim::spdk::rpc::{Field, methods};
-use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
-use sim::wire::message::{
+use spdk::rpc::{Field, methods};
+use spdk::{Latencies, NvmeDevice, Target, TargetConfig};
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use wire::message::{
     ClientId, ConnId, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex,
 };
-use sim::wire::ring::Desc;
-use sim::{ActorId, Bugs, Component as _, Cx, Memory, Rng, Stream, When};
-use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use wire::ring::Desc;
+use wire::{ActorId, Bugs, Component as _, Cx, Memory, Rng, Stream, When};
 
 /// Entries of every ring.
 const SIZE: u16 = 64;

@@ -1,7 +1,7 @@
 //! What an input may cost at most, and memory that none may change.
 
-use sim::Memory;
 use vm_memory::{Bytes as _, GuestAddress};
+use wire::Memory;
 
 /// A region that no chain names: addresses run into it, or are it but for their upper bits.
 pub const CANARY: u64 = 0x5ca1_ab1e_0000;

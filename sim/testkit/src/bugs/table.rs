@@ -2,7 +2,7 @@
 
 use scenarios::check::CheckId;
 use scenarios::run::CheckResult;
-use sim::{Bug, Bugs};
+use wire::{Bug, Bugs};
 
 use super::lab::Lab;
 use super::{episodes, ring_episodes, rpc_episodes};

@@ -4,7 +4,7 @@
 
 use scenarios::DiskId;
 use serde_json::json;
-use sim::wire::message::GuestAct;
+use wire::message::GuestAct;
 
 use super::episodes::{LONG, MOMENT, RPC_PERIOD, SOON, hold_writes, ms};
 use super::lab::{Call, LAST, Lab, MALLOC, MORE, PART, VM_A, attach, delete};
