@@ -129,7 +129,6 @@ impl Names {
                     self.tree(before, tree);
                 }
             }
-            _ => {}
         }
     }
 }
