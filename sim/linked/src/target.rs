@@ -1,0 +1,418 @@
+//! The library as a [`Component`]: messages one to one, an actor a thread, a turn a step.
+
+use std::collections::BTreeSet;
+
+use scenarios::Time;
+use vm_memory::GuestAddress;
+use wire::component::GuestMemory;
+use wire::message::{
+    ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex,
+};
+use wire::{ActorId, Component, Cx, Memory, Rng, When};
+
+use crate::abi;
+use crate::library::{Config, Error, Left, Library, Out};
+use crate::memories::Memories;
+use crate::turn::{Turn, hash, is_hotplug};
+
+/// How often a step is stopped in its middle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preempt {
+    /// Never: each step goes to its end.
+    #[default]
+    Never,
+    /// One step in so many, at one of its first points.
+    OneIn(u32),
+}
+
+/// Points of a step that a draw reaches.
+const POINTS_MAX: u32 = 24;
+
+/// A name of the library's, looked at once.
+#[derive(Clone, Copy)]
+struct Name {
+    hash: u64,
+    hotplug: bool,
+}
+
+/// SPDK's own target.
+pub struct Target {
+    library: Library,
+    memories: Memories,
+    preempt: Preempt,
+    /// By number; grows only.
+    names: Vec<Name>,
+    /// How it died, if it has.
+    died: Option<Crash>,
+    /// A message that could not be taken over: too many of something.
+    overrun: Option<Error>,
+    /// Texts of crashes, each kept once.
+    texts: BTreeSet<&'static str>,
+}
+
+/// What a target was; its bytes are in the library.
+pub struct Mark {
+    memories: Memories,
+}
+
+impl Target {
+    /// Starts the target of a library: no bdevs, no controllers.
+    ///
+    /// # Errors
+    ///
+    /// There is one in this process already, or it does not start.
+    pub fn boot(library: Library, config: &Config) -> Result<Self, Error> {
+        library.boot(config)?;
+        Ok(Self {
+            library,
+            memories: Memories::default(),
+            preempt: Preempt::Never,
+            names: Vec::new(),
+            died: None,
+            overrun: None,
+            texts: BTreeSet::new(),
+        })
+    }
+
+    /// How often steps are stopped in the middle, from now on.
+    pub fn preempt(&mut self, how: Preempt) {
+        self.preempt = how;
+    }
+
+    /// Marks what it is now.
+    ///
+    /// # Errors
+    ///
+    /// There is no room.
+    pub fn mark(&mut self) -> Result<Mark, Error> {
+        self.library.mark()?;
+        Ok(Mark {
+            memories: self.memories.clone(),
+        })
+    }
+
+    /// Becomes what it was at its last mark. `chance` seeds what SPDK draws itself. `compare` looks at every byte,
+    /// and says how many pages had changed that nobody knew of: if any, what was run since the last comparing
+    /// may not have begun at the mark.
+    ///
+    /// # Errors
+    ///
+    /// It was not marked.
+    pub fn rewind(&mut self, to: &Mark, chance: u64, compare: bool) -> Result<u64, Error> {
+        let late = self.library.rewind(chance, compare)?;
+        self.memories = to.memories.clone();
+        self.died = None;
+        self.overrun = None;
+        Ok(late)
+    }
+
+    /// What is left over, at the end.
+    #[must_use]
+    pub fn left(&self) -> Left {
+        self.library.left()
+    }
+
+    /// Who waits for whom, a line an actor.
+    #[must_use]
+    pub fn waits(&self) -> Vec<String> {
+        (0..self.library.actors())
+            .filter_map(|actor| self.library.waits(actor))
+            .collect()
+    }
+
+    /// A message that was lost because the library has no room for more, if any: what came after says nothing.
+    #[must_use]
+    pub fn overrun(&self) -> Option<&Error> {
+        self.overrun.as_ref()
+    }
+
+    /// What is linked: "SPDK v26.09-pre".
+    #[must_use]
+    pub fn about(&self) -> String {
+        self.library.about()
+    }
+
+    /// An actor's name, for people.
+    #[must_use]
+    pub fn actor_name(&self, actor: ActorId) -> String {
+        self.library.actor_name(actor.0.into())
+    }
+
+    fn name(&mut self, number: u32) -> Name {
+        while self.names.len() <= number as usize {
+            let text = self.library.name(self.names.len() as u32);
+            self.names.push(Name {
+                hash: hash(&text),
+                hotplug: is_hotplug(&text),
+            });
+        }
+        self.names[number as usize]
+    }
+
+    fn stop_at(&self, rng: &mut Rng) -> u32 {
+        match self.preempt {
+            Preempt::Never => 0,
+            Preempt::OneIn(steps) if rng.below(steps) != 0 => 0,
+            Preempt::OneIn(_) => 1 + rng.below(POINTS_MAX),
+        }
+    }
+
+    fn take_out(&mut self, out: &mut Vec<FromTarget>) {
+        while let Some(came) = self.library.pop() {
+            match came {
+                Out::Wrote {
+                    memory,
+                    region,
+                    offset,
+                    bytes,
+                } => self.memories.wrote(memory, region, offset, bytes),
+                Out::Answer {
+                    conn,
+                    request,
+                    of,
+                    value,
+                } => {
+                    if let Some(reply) = self.reply(request, of, value) {
+                        out.push(FromTarget::Answer {
+                            conn: ConnId(conn),
+                            reply,
+                        });
+                    }
+                }
+                Out::Closed(conn) => out.push(FromTarget::Closed { conn: ConnId(conn) }),
+                Out::Call(conn, vring) => out.push(FromTarget::Call {
+                    conn: ConnId(conn),
+                    vring: VringIndex(vring as u16),
+                }),
+                Out::Rpc(client, bytes) => out.push(FromTarget::Rpc {
+                    client: ClientId(client),
+                    bytes,
+                }),
+                Out::RpcClosed(client) => out.push(FromTarget::RpcClosed {
+                    client: ClientId(client),
+                }),
+                Out::Log(line) => out.push(FromTarget::Log(line)),
+                Out::Died(text) => {
+                    let crash = self.crash(&text);
+                    self.died = Some(crash.clone());
+                    out.push(FromTarget::Died(crash));
+                }
+            }
+        }
+    }
+
+    fn reply(&self, request: u32, of: u32, value: u64) -> Option<VhostUserReply> {
+        Some(match request {
+            abi::ACK => VhostUserReply::Ack { ok: value == 0 },
+            request::GET_FEATURES => VhostUserReply::Features(value),
+            request::GET_PROTOCOL_FEATURES => VhostUserReply::ProtocolFeatures(value),
+            request::GET_QUEUE_NUM => VhostUserReply::QueueNum(value),
+            request::GET_STATUS => VhostUserReply::Status(value),
+            request::GET_VRING_BASE => VhostUserReply::VringBase {
+                vring: VringIndex(of as u16),
+                base: value as u16,
+            },
+            request::GET_INFLIGHT_FD => VhostUserReply::Inflight {
+                buffer: self.memories.get(of)?.clone(),
+            },
+            _ => return None,
+        })
+    }
+
+    /// "SIGSEGV", and the functions that it died in, from the inside out.
+    fn crash(&mut self, text: &str) -> Crash {
+        let (why, stack) = text.split_once('\n').unwrap_or((text, ""));
+        let place = stack.lines().take(6).collect::<Vec<_>>().join(" < ");
+        Crash {
+            signal: self.keep(why),
+            place: self.keep(&place),
+        }
+    }
+
+    fn keep(&mut self, text: &str) -> &'static str {
+        if let Some(kept) = self.texts.get(text) {
+            return kept;
+        }
+        let kept: &'static str = Box::leak(text.into());
+        self.texts.insert(kept);
+        kept
+    }
+
+    fn put(&mut self, now: u64, message: ToTarget) -> Result<(), Error> {
+        match message {
+            ToTarget::Connect { conn, controller } => {
+                self.library.connect(now, conn.0, &controller)
+            }
+            ToTarget::Disconnect { conn } => self.library.disconnect(now, conn.0),
+            ToTarget::VhostUser {
+                conn,
+                message,
+                need_reply,
+            } => {
+                let mut raw = self.raw(message)?;
+                raw.need_reply = need_reply.into();
+                self.library.message(now, conn.0, &raw)
+            }
+            ToTarget::Doorbell { conn, vring } => {
+                self.library.look(now, conn.0, vring.0.into());
+                Ok(())
+            }
+            ToTarget::Rpc { client, bytes } => self.library.rpc(now, client.0, &bytes),
+            ToTarget::RpcClosed { client } => {
+                self.library.rpc_closed(now, client.0);
+                Ok(())
+            }
+        }
+    }
+
+    fn raw(&mut self, message: VhostUser) -> Result<abi::Message, Error> {
+        let plain = |request, value| abi::Message {
+            request,
+            value,
+            ..abi::Message::default()
+        };
+        let of = |request, vring: VringIndex, value| abi::Message {
+            request,
+            vring: vring.0.into(),
+            value,
+            ..abi::Message::default()
+        };
+        Ok(match message {
+            VhostUser::GetFeatures => plain(request::GET_FEATURES, 0),
+            VhostUser::SetFeatures(bits) => plain(request::SET_FEATURES, bits),
+            VhostUser::GetProtocolFeatures => plain(request::GET_PROTOCOL_FEATURES, 0),
+            VhostUser::SetProtocolFeatures(bits) => plain(request::SET_PROTOCOL_FEATURES, bits),
+            VhostUser::GetQueueNum => plain(request::GET_QUEUE_NUM, 0),
+            VhostUser::SetOwner => plain(request::SET_OWNER, 0),
+            VhostUser::SetMemTable(memory) => abi::Message {
+                memory: self.memories.number(&self.library, &memory)?,
+                ..plain(request::SET_MEM_TABLE, 0)
+            },
+            VhostUser::SetVringNum { vring, size } => {
+                of(request::SET_VRING_NUM, vring, size.into())
+            }
+            VhostUser::SetVringBase { vring, base } => {
+                of(request::SET_VRING_BASE, vring, base.into())
+            }
+            VhostUser::SetVringAddr {
+                vring,
+                desc,
+                avail,
+                used,
+            } => abi::Message {
+                desc,
+                avail,
+                used,
+                ..of(request::SET_VRING_ADDR, vring, 0)
+            },
+            VhostUser::SetVringKick { vring } => of(request::SET_VRING_KICK, vring, 0),
+            VhostUser::SetVringCall { vring } => of(request::SET_VRING_CALL, vring, 0),
+            VhostUser::SetVringErr { vring } => of(request::SET_VRING_ERR, vring, 0),
+            VhostUser::SetVringEnable { vring, on } => {
+                of(request::SET_VRING_ENABLE, vring, on.into())
+            }
+            VhostUser::GetVringBase { vring } => of(request::GET_VRING_BASE, vring, 0),
+            VhostUser::GetInflightFd { queues, size } => {
+                let buffer = inflight_buffer(queues, size);
+                let memory = self.memories.number(&self.library, &buffer)?;
+                inflight(request::GET_INFLIGHT_FD, queues, size, memory)
+            }
+            VhostUser::SetInflightFd {
+                queues,
+                size,
+                buffer,
+            } => {
+                let memory = self.memories.number(&self.library, &buffer)?;
+                inflight(request::SET_INFLIGHT_FD, queues, size, memory)
+            }
+            VhostUser::SetStatus(bits) => plain(request::SET_STATUS, bits),
+            VhostUser::GetStatus => plain(request::GET_STATUS, 0),
+        })
+    }
+}
+
+fn inflight(request: u32, queues: u16, queue_size: u16, memory: u32) -> abi::Message {
+    abi::Message {
+        request,
+        memory,
+        queues,
+        queue_size,
+        ..abi::Message::default()
+    }
+}
+
+/// What DPDK would make for GET_INFLIGHT_FD (`inflight_mem_alloc`): 16 bytes a descriptor and 16 a queue, a queue
+/// a multiple of 64.
+///
+/// # Panics
+///
+/// If there is no memory.
+fn inflight_buffer(queues: u16, size: u16) -> Memory {
+    let queue = (16 * usize::from(size) + 16).next_multiple_of(64);
+    let bytes = (queue * usize::from(queues))
+        .next_multiple_of(4096)
+        .max(4096);
+    let memory = GuestMemory::from_ranges(&[(GuestAddress(0), bytes)]);
+    Memory::new(memory.expect("an inflight buffer can be mapped"))
+}
+
+/// Numbers of vhost-user requests.
+mod request {
+    pub const GET_FEATURES: u32 = 1;
+    pub const SET_FEATURES: u32 = 2;
+    pub const SET_OWNER: u32 = 3;
+    pub const SET_MEM_TABLE: u32 = 5;
+    pub const SET_VRING_NUM: u32 = 8;
+    pub const SET_VRING_ADDR: u32 = 9;
+    pub const SET_VRING_BASE: u32 = 10;
+    pub const GET_VRING_BASE: u32 = 11;
+    pub const SET_VRING_KICK: u32 = 12;
+    pub const SET_VRING_CALL: u32 = 13;
+    pub const SET_VRING_ERR: u32 = 14;
+    pub const GET_PROTOCOL_FEATURES: u32 = 15;
+    pub const SET_PROTOCOL_FEATURES: u32 = 16;
+    pub const GET_QUEUE_NUM: u32 = 17;
+    pub const SET_VRING_ENABLE: u32 = 18;
+    pub const GET_INFLIGHT_FD: u32 = 31;
+    pub const SET_INFLIGHT_FD: u32 = 32;
+    pub const SET_STATUS: u32 = 39;
+    pub const GET_STATUS: u32 = 40;
+}
+
+impl Component for Target {
+    type In = ToTarget;
+    type Out = FromTarget;
+    type Turn = Turn;
+
+    fn input(&mut self, now: Time, message: ToTarget) {
+        if self.died.is_none()
+            && let Err(error) = self.put(now.0, message)
+            && error != Error::Call("pf_disconnect", abi::ARGUMENT.into())
+        {
+            self.overrun.get_or_insert(error);
+        }
+    }
+
+    fn when(&self, actor: ActorId) -> When {
+        self.library
+            .when(actor.0.into())
+            .map_or(When::Blocked, |at| When::At(Time(at)))
+    }
+
+    fn actors(&self) -> u8 {
+        self.library.actors() as u8
+    }
+
+    fn changed(&mut self) -> u64 {
+        self.library.changed()
+    }
+
+    fn turn(&mut self, actor: ActorId, cx: &mut Cx<'_, FromTarget>) -> Turn {
+        let stop_at = self.stop_at(cx.rng);
+        let step = self.library.step(actor.0.into(), cx.now.0, stop_at);
+        let step = step.unwrap_or_else(|error| panic!("{actor:?} of the target: {error}"));
+        let name = self.name(step.map_or(0, |step| step.name));
+        self.take_out(cx.out);
+        Turn::new(step, name.hash, name.hotplug)
+    }
+}
