@@ -1,22 +1,22 @@
 //! How many schedules each bug takes until something shows it, and by which check.
 //!
 //! Stories are looked at first, of the seeds 0, 1, 2 …; then the malformed inputs of one seed; then, for
-//! what needs a way of its own, the episodes of the table test (`tests/bugs/table.rs`). So the figures
+//! what needs a way of its own, the episodes of the table test (`tests/simulator/bugs/table.rs`). So the figures
 //! are the same on every machine. `cargo bench --bench hunt` looks at up to 20 000 schedules a bug;
 //! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
 //! stories with no bug, which nothing may find anything in.
 
-#[path = "../tests/deviations/episodes.rs"]
+#[path = "../tests/simulator/bugs/episodes.rs"]
 mod episodes;
-#[path = "../tests/deviations/lab.rs"]
+#[path = "../tests/simulator/bugs/lab.rs"]
 mod lab;
 #[path = "support/malformed.rs"]
 mod malformed;
-#[path = "../tests/deviations/ring_episodes.rs"]
+#[path = "../tests/simulator/bugs/ring_episodes.rs"]
 mod ring_episodes;
-#[path = "../tests/deviations/rpc_episodes.rs"]
+#[path = "../tests/simulator/bugs/rpc_episodes.rs"]
 mod rpc_episodes;
-#[path = "../tests/deviations/table.rs"]
+#[path = "../tests/simulator/bugs/table.rs"]
 mod table;
 
 use malformed::Fire;

@@ -4,8 +4,8 @@ use scenarios::check::CheckId;
 use scenarios::run::CheckResult;
 use sim::{Bug, Bugs};
 
-use crate::lab::Lab;
-use crate::{episodes, ring_episodes, rpc_episodes};
+use super::lab::Lab;
+use super::{episodes, ring_episodes, rpc_episodes};
 
 /// A bug, the check that catches it, and the episode in which it does.
 pub struct Row {

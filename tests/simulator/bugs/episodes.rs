@@ -9,7 +9,7 @@ use scenarios::{DiskId, Observation, Seen, SlotState};
 use sim::linux::GuestConfig;
 use sim::wire::message::GuestAct;
 
-use crate::lab::{
+use super::lab::{
     ERROR, Lab, MALLOC, MORE, NVME, VM_A, VM_B, attach, delete, detach, inject, ready, removed,
     resume, session_slot, started,
 };

@@ -11,8 +11,8 @@ use sim::wire::message::{
 };
 use sim::wire::scsi::{feature, lun_bytes, tmf};
 
-use crate::episodes::{LONG, SOON, hold_writes, ms, submitted};
-use crate::lab::{Lab, MALLOC, NVME, VM_A, attach, detach, ready, resume, session_slot, started};
+use super::episodes::{LONG, SOON, hold_writes, ms, submitted};
+use super::lab::{Lab, MALLOC, NVME, VM_A, attach, detach, ready, resume, session_slot, started};
 
 /// The only device of the guest.
 const HBA: HbaId = HbaId(0);

@@ -6,8 +6,8 @@ use scenarios::DiskId;
 use serde_json::json;
 use sim::wire::message::GuestAct;
 
-use crate::episodes::{LONG, MOMENT, RPC_PERIOD, SOON, hold_writes, ms};
-use crate::lab::{Call, LAST, Lab, MALLOC, MORE, PART, VM_A, attach, delete};
+use super::episodes::{LONG, MOMENT, RPC_PERIOD, SOON, hold_writes, ms};
+use super::lab::{Call, LAST, Lab, MALLOC, MORE, PART, VM_A, attach, delete};
 
 fn delete_controller(name: &str) -> Call {
     ("vhost_delete_controller", json!({"ctrlr": name}))
@@ -108,6 +108,6 @@ pub fn save_config_while_removing(lab: &mut Lab) {
     lab.run(ms(20));
     lab.send([("framework_get_config", json!({"name": "vhost_scsi"}))]);
     lab.run(ms(20));
-    lab.send([crate::lab::resume()]);
+    lab.send([super::lab::resume()]);
     lab.rest(LONG);
 }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! cargo build --release
-//! GOLDEN=write PLUGFEST=target/release/plugfest cargo test --test golden -- --include-ignored
+//! GOLDEN=write PLUGFEST=target/release/plugfest cargo test --test simulator -- --include-ignored golden::
 //! ```
 //!
 //! `PLUGFEST` names the program that is asked (this package's own, built like the test, if it is not set).

@@ -78,7 +78,7 @@ fn fuzz_finds_shrinks_and_writes_what_replay_reads() {
 
 #[test]
 fn a_plan_goes_the_same_way_again() {
-    let text = include_str!("../scenarios/plans/hotattach.kdl");
+    let text = include_str!("../../scenarios/plans/hotattach.kdl");
     let plan = plugfest::parse("hotattach.kdl", text).expect("it ships");
     let options = RunOptions {
         seed: 3,

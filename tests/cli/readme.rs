@@ -9,7 +9,7 @@ fn the_sample_of_a_run_is_what_it_prints() {
         .output()
         .expect("plugfest starts");
     let printed = String::from_utf8(output.stdout).expect("the report is text");
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let sample = readme.split("```").nth(1).expect("a sample");
     let shown = sample.lines().filter(|line| line.starts_with("  ok"));
     let missing: Vec<_> = shown

@@ -1,13 +1,10 @@
 //! The model against real fio 3.33: the same bytes on the medium, each accepts the other's, and both
 //! reject a flipped byte with the same words.
 
-#[path = "support/fio.rs"]
-mod fio;
-
 use std::fs;
 use std::path::Path;
 
-use fio::{model_fio, place, real_fio};
+use crate::fio::{model_fio, place, real_fio};
 use fio_model::crc32c;
 
 /// Bytes of the image: 16384 blocks.

@@ -15,7 +15,7 @@ use sim::wire::ring::{AVAIL_RING, DESC_F_NEXT, DESC_F_WRITE, Desc, USED_IDX, USE
 use sim::wire::scsi::{EVENT_SIZE, REQUEST_SIZE, RESPONSE_SIZE, TMF_SIZE, feature};
 use vm_memory::{GuestAddress, GuestMemoryBackend as _, GuestMemoryRegion as _};
 
-use crate::rig::PATIENCE;
+use super::rig::PATIENCE;
 
 /// Blocks of 512 bytes, from 0.
 pub const READ_10: u8 = 0x28;

@@ -1,6 +1,6 @@
 //! Malformed inputs do a right target no harm, and a wrong one is found out by them.
 
-#[path = "../benches/support/malformed.rs"]
+#[path = "../../benches/support/malformed.rs"]
 mod malformed;
 
 use malformed::{Bounds, Fire, Tally};

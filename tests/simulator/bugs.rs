@@ -2,15 +2,10 @@
 //!
 //! One table of (check, bug, episode), each on several seeds.
 
-#[path = "deviations/episodes.rs"]
 mod episodes;
-#[path = "deviations/lab.rs"]
 mod lab;
-#[path = "deviations/ring_episodes.rs"]
 mod ring_episodes;
-#[path = "deviations/rpc_episodes.rs"]
 mod rpc_episodes;
-#[path = "deviations/table.rs"]
 mod table;
 
 use scenarios::check::CheckId;

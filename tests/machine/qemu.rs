@@ -1,7 +1,7 @@
 //! Real guests: what `plugfest run --guest qemu` passes, and what is left when it is killed.
 //!
 //! Needs qemu-system-x86_64, busybox (static), fio and a kernel, all by apt-get; no KVM, no root. By hand:
-//! `cargo test --release --test qemu -- --ignored --test-threads 1`.
+//! `cargo test --release --test machine -- --ignored --test-threads 1 qemu::`.
 
 #![expect(
     clippy::disallowed_types,

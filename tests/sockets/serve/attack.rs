@@ -4,9 +4,9 @@
 
 use serde_json::json;
 
-use crate::driver::{Driver, READ_10, TEST_UNIT_READY};
-use crate::hostile::Hostile;
-use crate::rig::{Held, Process};
+use super::driver::{Driver, READ_10, TEST_UNIT_READY};
+use super::hostile::Hostile;
+use super::rig::{Held, Process};
 
 /// Connections until the target has what it needs to serve them.
 const WARM: u64 = 100;

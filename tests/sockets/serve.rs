@@ -5,15 +5,10 @@
     reason = "another thread or process answers, by the clock"
 )]
 
-#[path = "serve/attack.rs"]
 mod attack;
-#[path = "serve/driver.rs"]
 mod driver;
-#[path = "serve/hostile.rs"]
 mod hostile;
-#[path = "serve/record.rs"]
 mod record;
-#[path = "serve/rig.rs"]
 mod rig;
 
 use std::io::Write as _;

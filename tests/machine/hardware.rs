@@ -1,6 +1,5 @@
 //! What a run must not erase: devices in use, on trees that are laid out as a kernel's sysfs, and on a target.
 
-#[path = "hardware/tree.rs"]
 mod tree;
 
 use real::hardware::{Known, Machine, PciAddress};

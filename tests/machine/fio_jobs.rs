@@ -1,12 +1,9 @@
 //! What other jobs than the documented one leave on the medium: the model's bytes are real fio's.
 
-#[path = "support/fio.rs"]
-mod fio;
-
 use std::fs;
 use std::path::Path;
 
-use fio::{model_fio, model_fio_beside, place, real_fio};
+use crate::fio::{model_fio, model_fio_beside, place, real_fio};
 use fio_model::VerifyState;
 
 /// Bytes of the image.
