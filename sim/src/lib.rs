@@ -1,7 +1,7 @@
 //! The simulator: a model of SPDK vhost-scsi and a model of a Linux guest, in one world with a seed.
 //!
 //! Assembles the rooms and names them: [`spdk`] and [`linux`] are sans-I/O and know nothing of each other or of
-//! [`world`], which connects them; [`wire`] is what passes between them; [`conformance`] plays recordings.
+//! [`world`], which connects any two ends; [`wire`] is what passes between them; [`conformance`] plays recordings.
 //! Knows no sockets, processes, clocks, threads.
 #![forbid(unsafe_code)]
 
@@ -20,3 +20,6 @@ pub use testbed::{Sim, SimOptions};
 pub use wire;
 pub use wire::{ActorId, Bug, Bugs, Component, Cx, Memory, Rng, Stream, TurnInfo, When};
 pub use world;
+
+/// The model target and model guests in one world.
+pub type ModelWorld = world::World<spdk::Target, linux::Guest>;

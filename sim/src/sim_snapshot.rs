@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scenarios::{DiskId, DiskKind, Ticket, Time};
 
+use linux::Guest;
+use spdk::Target;
+
 use crate::Sim;
 use crate::rpc_client::RpcClient;
 use crate::testbed::{Alive, Held, Pending};
@@ -12,7 +15,7 @@ use world::Snapshot;
 
 /// A simulation as it was at a moment ([`Sim::snapshot`]).
 pub struct SimSnapshot {
-    world: Snapshot,
+    world: Snapshot<Target, Guest>,
     rpc: RpcClient<Pending>,
     tickets: u32,
     disks: BTreeMap<DiskId, DiskKind>,
@@ -27,7 +30,7 @@ impl Sim {
     /// The simulation as it is now; one that was taken before cannot be gone back to any more.
     pub fn snapshot(&mut self) -> SimSnapshot {
         SimSnapshot {
-            world: self.world.snapshot(),
+            world: self.world.snapshot().expect("both models make marks"),
             rpc: self.rpc.clone(),
             tickets: self.tickets,
             disks: self.disks.clone(),
@@ -39,7 +42,7 @@ impl Sim {
         }
     }
 
-    /// Becomes what it was: see [`World::restore`](super::World::restore).
+    /// Becomes what it was: see [`World::restore`](world::World::restore).
     ///
     /// # Panics
     ///

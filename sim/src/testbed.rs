@@ -16,6 +16,7 @@ use scenarios::{
     Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 
+use crate::ModelWorld;
 use crate::calls::{self, Call, DISK_BYTES};
 use crate::rpc_client::RpcClient;
 use crate::together::Together;
@@ -24,8 +25,8 @@ use spdk::{Latencies, Target, TargetConfig};
 use wire::bugs::Bugs;
 use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
 use wire::message::{GuestAct, ToGuest};
-use wire::{Rng, Stream};
-use world::{Choices, Record, Step, Strategy, World};
+use wire::{Inside as _, Rng, Stream};
+use world::{Choices, Device, Record, Step, Strategy};
 
 /// A sign of life comes within this, or not at all (virtual time).
 const ALIVE_MAX: Duration = Duration::from_secs(10);
@@ -100,7 +101,7 @@ pub(super) struct Alive {
 
 /// The simulated testbed.
 pub struct Sim {
-    pub(super) world: World,
+    pub(super) world: ModelWorld,
     pub(super) options: SimOptions,
     pub(super) rpc: RpcClient<Pending>,
     pub(super) tickets: u32,
@@ -125,7 +126,7 @@ impl Sim {
             latencies: latencies(options.volume),
             ..TargetConfig::default()
         };
-        let mut world = World::new(
+        let mut world = ModelWorld::new(
             Target::new(config),
             Rng::new(options.seed, Stream::Accidents),
         );
@@ -154,7 +155,8 @@ impl Sim {
     /// Bytes of guest memory that were ever written, and of the devices' contents.
     #[must_use]
     pub fn bytes_touched(&self) -> (u64, u64) {
-        self.world.bytes_touched()
+        let (guests, devices) = self.world.bytes_touched();
+        (guests, devices.expect("the model shows its devices"))
     }
 
     /// Bytes that the devices' contents take: less than what they hold where that can be made again.
@@ -256,17 +258,15 @@ impl Sim {
             digests: self.options.digests.clone(),
             ..GuestConfig::new(vm, controllers.to_vec(), disks, self.options.volume)
         };
-        let sockets = controllers
-            .iter()
-            .map(|c| calls::controller(*c).into())
-            .collect();
+        let devices = controllers.iter();
+        let devices = devices.map(|of| Device::new(*of, calls::controller(*of)));
         let guest = Guest::new(config);
         let actors = self.world.actors() + usize::from(guest.actors());
         if actors > ACTORS_MAX || usize::from(guest.actors()) > COMPONENT_ACTORS_MAX {
             let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
             return Err(TestbedError(limit));
         }
-        self.world.add_guest(vm, guest, sockets);
+        self.world.add_guest(vm, guest, devices.collect());
         self.tell(vm, GuestAct::Boot)
     }
 
@@ -375,14 +375,11 @@ impl Sim {
 
 impl Testbed for Sim {
     fn evidence(&self) -> Evidence {
-        let rest = Evidence::TARGET_INSIDE
-            .and(Evidence::GUEST_DISKS)
-            .and(Evidence::FIO_REPORT)
-            .and(Evidence::RINGS);
+        let both = Target::EVIDENCE.and(Guest::EVIDENCE);
         if self.options.per_io {
-            rest.and(Evidence::PER_IO)
+            both.and(Evidence::PER_IO)
         } else {
-            rest
+            both
         }
     }
 

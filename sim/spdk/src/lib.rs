@@ -26,6 +26,7 @@ mod exec;
 mod execute;
 mod foreach;
 mod inflight;
+mod inside;
 mod inspect;
 mod lun;
 mod mail;
@@ -423,8 +424,8 @@ impl Component for Target {
         self.agenda.when(usize::from(actor.0))
     }
 
-    fn actors(&self) -> u8 {
-        (VDEV + self.ctl.len()) as u8
+    fn actors(&self) -> u16 {
+        (VDEV + self.ctl.len()) as u16
     }
 
     #[inline]

@@ -96,14 +96,7 @@ impl Sim {
         }
         if self.settling.take().is_some() {
             self.world.audit(settled);
-            let mut left = if self.world.target_died() {
-                Vec::new()
-            } else {
-                self.world.target().left()
-            };
-            for (vm, guest) in self.world.guests() {
-                left.extend(guest.left().into_iter().map(|what| format!("{vm}: {what}")));
-            }
+            let left = self.world.left();
             self.world.see(Observation::Quiet { settled, left });
         }
     }

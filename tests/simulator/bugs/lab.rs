@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use sim::linux::{Guest, GuestConfig};
 use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
 use sim::wire::message::{ClientId, GuestAct, Script, ToGuest};
-use sim::world::{Step, World};
-use sim::{Bugs, Rng};
+use sim::world::{Device, Step};
+use sim::{Bugs, ModelWorld, Rng};
 
 /// The controller of every episode.
 pub const CONTROLLER: ControllerId = ControllerId(1);
@@ -51,7 +51,7 @@ pub type Call = (&'static str, Value);
 
 /// A world under a judge.
 pub struct Lab {
-    world: World,
+    world: ModelWorld,
     judge: Judge,
     calls: u32,
     fios: u16,
@@ -168,7 +168,7 @@ impl Lab {
             vms: vec![(VM_A, vec![CONTROLLER]), (VM_B, vec![CONTROLLER])],
         });
         let mut lab = Self {
-            world: World::new(Target::new(config), Rng::new(seed, sim::Stream::Accidents)),
+            world: ModelWorld::new(Target::new(config), Rng::new(seed, sim::Stream::Accidents)),
             judge: judge.only(only),
             calls: 0,
             fios: 0,
@@ -232,8 +232,8 @@ impl Lab {
         let disks = numbers.chain((MORE..MORE + 8).map(DiskId));
         let disks = disks.map(|disk| (bdev(disk), disk)).collect();
         let config = change(GuestConfig::new(vm, vec![CONTROLLER], disks, None));
-        self.world
-            .add_guest(vm, Guest::new(config), vec!["vhost.1".into()]);
+        let device = Device::new(CONTROLLER, "vhost.1");
+        self.world.add_guest(vm, Guest::new(config), vec![device]);
         self.tell(vm, GuestAct::Boot);
     }
 
@@ -355,14 +355,7 @@ impl Lab {
             }
         };
         self.world.audit(settled);
-        let mut left = if self.world.target_died() {
-            Vec::new()
-        } else {
-            self.world.target().left()
-        };
-        for (vm, guest) in self.world.guests() {
-            left.extend(guest.left().into_iter().map(|what| format!("{vm}: {what}")));
-        }
+        let left = self.world.left();
         self.world.see(Observation::Quiet { settled, left });
         self.show(&mut |_| false);
     }
