@@ -132,10 +132,12 @@ const char *pf_actor_name(uint32_t actor);
 
 /* The target as it is now is what pf_rewind goes back to. All that came out must have been popped. */
 int pf_mark(void);
-/* Becomes what it was at the mark. `chance` seeds what the target draws itself (rand). With `compare`, every
- * byte is compared: returns how many pages had changed that nobody knew of, which puts in doubt all that was
- * run since the last comparing; else 0. Guest memory is the caller's. */
-int64_t pf_rewind(uint64_t chance, uint32_t compare);
+/* Becomes what it was at the mark. With `compare`, every byte is compared: returns how many pages had changed
+ * that nobody knew of, which puts in doubt all that was run since the last comparing; else 0. Guest memory is
+ * the caller's. */
+int64_t pf_rewind(uint32_t compare);
+/* Seeds what the target draws itself (rand). */
+int pf_chance(uint64_t seed);
 
 /* From when on an actor can take a step, in ns; may be past; PF_BLOCKED. */
 uint64_t pf_when(uint32_t actor);

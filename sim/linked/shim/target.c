@@ -149,16 +149,15 @@ int pf_mark(void)
 	return booted ? (int)ENTER(mark()) : PF_ORDER;
 }
 
-static int64_t rewind_to_mark(uint64_t chance, uint32_t compare)
+static int64_t rewind_to_mark(uint32_t compare)
 {
 	running = NULL;
 	int64_t late = snapshot_restore(compare != 0);
 	out_clear();
-	chance_seed(chance);
 	return late;
 }
 
-int64_t pf_rewind(uint64_t chance, uint32_t compare)
+int64_t pf_rewind(uint32_t compare)
 {
 	if (!marked) {
 		return PF_ORDER;
@@ -166,7 +165,18 @@ int64_t pf_rewind(uint64_t chance, uint32_t compare)
 	if (dead) {
 		dead = false; /* its page may be written: it was, by who died */
 	}
-	return ENTER(rewind_to_mark(chance, compare));
+	return ENTER(rewind_to_mark(compare));
+}
+
+static int seed_chance(uint64_t seed)
+{
+	chance_seed(seed);
+	return 0;
+}
+
+int pf_chance(uint64_t seed)
+{
+	return (int)ENTER(seed_chance(seed));
 }
 
 /* ---- actors ---- */

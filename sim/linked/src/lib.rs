@@ -23,5 +23,5 @@ mod target;
 mod turn;
 
 pub use library::{Config, Error, How, Left, Library, Out, Stepped};
-pub use target::{Mark, Preempt, Target};
+pub use target::{Mark, Target};
 pub use turn::Turn;

@@ -214,10 +214,16 @@ impl Library {
     /// # Errors
     ///
     /// It was not marked.
-    pub fn rewind(&self, chance: u64, compare: bool) -> Result<u64, Error> {
+    pub fn rewind(&self, compare: bool) -> Result<u64, Error> {
         // SAFETY: nothing of the library's is borrowed over a call.
-        let late = unsafe { (self.call.rewind)(chance, u32::from(compare)) };
+        let late = unsafe { (self.call.rewind)(u32::from(compare)) };
         u64::try_from(late).map_err(|_| Error::Call("pf_rewind", late))
+    }
+
+    /// Seeds what the target draws itself.
+    pub fn chance(&self, seed: u64) {
+        // SAFETY: any number may be given; a dead target draws nothing.
+        unsafe { (self.call.chance)(seed) };
     }
 
     /// From when on an actor can take a step, in ns; `None` if it is blocked.
@@ -434,6 +440,6 @@ unsafe fn functions(from: &Loaded) -> Result<Functions, libloading::Error> {
             Ok(Functions { $($field: *unsafe { from.get(concat!("pf_", stringify!($field)).as_bytes())? },)* })
         };
     }
-    table!(abi about boot actors actor_name mark rewind when changed step name waits memory connect disconnect
+    table!(abi about boot actors actor_name mark rewind chance when changed step name waits memory connect disconnect
         message look rpc rpc_closed pop left)
 }

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use vm_memory::bitmap::Bitmap;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 use wire::Memory;
 
 use crate::abi;
@@ -47,6 +47,16 @@ impl Memories {
         self.0.get(number as usize)
     }
 
+    /// All of them.
+    pub fn all(&self) -> &[Memory] {
+        &self.0
+    }
+
+    /// Of the bytes of each.
+    pub fn hashes(&self) -> Vec<u64> {
+        self.0.iter().map(hash).collect()
+    }
+
     /// Notes what the library writes.
     pub fn wrote(&self, memory: u32, region: u32, offset: u64, bytes: u32) {
         let region = self
@@ -59,4 +69,25 @@ impl Memories {
                 .mark_dirty(offset as usize, bytes as usize);
         }
     }
+}
+
+/// Of all bytes: a product and a rotation a word.
+fn hash(memory: &Memory) -> u64 {
+    let mut page = vec![0; 4096];
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for region in memory.iter() {
+        for at in (0..region.len()).step_by(page.len()) {
+            let bytes = page.len().min((region.len() - at) as usize);
+            let read = region.read_slice(&mut page[..bytes], MemoryRegionAddress(at));
+            read.expect("the region is mapped");
+            for word in page[..bytes].chunks(8) {
+                let mut padded = [0; 8];
+                padded[..word.len()].copy_from_slice(word);
+                hash = (hash ^ u64::from_le_bytes(padded))
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    .rotate_left(29);
+            }
+        }
+    }
+    hash
 }

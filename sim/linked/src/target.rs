@@ -1,6 +1,7 @@
 //! The library as a [`Component`]: messages one to one, an actor a thread, a turn a step.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use scenarios::Time;
 use vm_memory::GuestAddress;
@@ -8,25 +9,12 @@ use wire::component::GuestMemory;
 use wire::message::{
     ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex,
 };
-use wire::{ActorId, Component, Cx, Memory, Rng, When};
+use wire::{ActorId, Component, Cx, Inside, Memory, When};
 
 use crate::abi;
 use crate::library::{Config, Error, Left, Library, Out};
 use crate::memories::Memories;
 use crate::turn::{Turn, hash, is_hotplug};
-
-/// How often a step is stopped in its middle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Preempt {
-    /// Never: each step goes to its end.
-    #[default]
-    Never,
-    /// One step in so many, at one of its first points.
-    OneIn(u32),
-}
-
-/// Points of a step that a draw reaches.
-const POINTS_MAX: u32 = 24;
 
 /// A name of the library's, looked at once.
 #[derive(Clone, Copy)]
@@ -39,7 +27,11 @@ struct Name {
 pub struct Target {
     library: Library,
     memories: Memories,
-    preempt: Preempt,
+    /// The preemption point at which the next turn ends, if it comes so far.
+    stop_at: Option<NonZeroU32>,
+    /// Whether what SPDK draws itself is still to be seeded.
+    unseeded: bool,
+    rewinds: u64,
     /// By number; grows only.
     names: Vec<Name>,
     /// How it died, if it has.
@@ -48,11 +40,6 @@ pub struct Target {
     overrun: Option<Error>,
     /// Texts of crashes, each kept once.
     texts: BTreeSet<&'static str>,
-}
-
-/// What a target was; its bytes are in the library.
-pub struct Mark {
-    memories: Memories,
 }
 
 impl Target {
@@ -66,44 +53,14 @@ impl Target {
         Ok(Self {
             library,
             memories: Memories::default(),
-            preempt: Preempt::Never,
+            stop_at: None,
+            unseeded: true,
+            rewinds: 0,
             names: Vec::new(),
             died: None,
             overrun: None,
             texts: BTreeSet::new(),
         })
-    }
-
-    /// How often steps are stopped in the middle, from now on.
-    pub fn preempt(&mut self, how: Preempt) {
-        self.preempt = how;
-    }
-
-    /// Marks what it is now.
-    ///
-    /// # Errors
-    ///
-    /// There is no room.
-    pub fn mark(&mut self) -> Result<Mark, Error> {
-        self.library.mark()?;
-        Ok(Mark {
-            memories: self.memories.clone(),
-        })
-    }
-
-    /// Becomes what it was at its last mark. `chance` seeds what SPDK draws itself. `compare` looks at every byte,
-    /// and says how many pages had changed that nobody knew of: if any, what was run since the last comparing
-    /// may not have begun at the mark.
-    ///
-    /// # Errors
-    ///
-    /// It was not marked.
-    pub fn rewind(&mut self, to: &Mark, chance: u64, compare: bool) -> Result<u64, Error> {
-        let late = self.library.rewind(chance, compare)?;
-        self.memories = to.memories.clone();
-        self.died = None;
-        self.overrun = None;
-        Ok(late)
     }
 
     /// What is left over, at the end.
@@ -147,14 +104,6 @@ impl Target {
             });
         }
         self.names[number as usize]
-    }
-
-    fn stop_at(&self, rng: &mut Rng) -> u32 {
-        match self.preempt {
-            Preempt::Never => 0,
-            Preempt::OneIn(steps) if rng.below(steps) != 0 => 0,
-            Preempt::OneIn(_) => 1 + rng.below(POINTS_MAX),
-        }
     }
 
     fn take_out(&mut self, out: &mut Vec<FromTarget>) {
@@ -399,8 +348,8 @@ impl Component for Target {
             .map_or(When::Blocked, |at| When::At(Time(at)))
     }
 
-    fn actors(&self) -> u8 {
-        self.library.actors() as u8
+    fn actors(&self) -> u16 {
+        self.library.actors() as u16
     }
 
     fn changed(&mut self) -> u64 {
@@ -408,11 +357,89 @@ impl Component for Target {
     }
 
     fn turn(&mut self, actor: ActorId, cx: &mut Cx<'_, FromTarget>) -> Turn {
-        let stop_at = self.stop_at(cx.rng);
+        if std::mem::take(&mut self.unseeded) {
+            self.library.chance(cx.rng.bits());
+        }
+        let stop_at = self.stop_at.take().map_or(0, NonZeroU32::get);
         let step = self.library.step(actor.0.into(), cx.now.0, stop_at);
         let step = step.unwrap_or_else(|error| panic!("{actor:?} of the target: {error}"));
         let name = self.name(step.map_or(0, |step| step.name));
         self.take_out(cx.out);
         Turn::new(step, name.hash, name.hotplug)
+    }
+}
+
+/// One rewind in so many compares every byte, of the library and of guest memory.
+const COMPARED_ONE_IN: u64 = 64;
+
+/// What a target was; its bytes are in the library.
+pub struct Mark {
+    memories: Memories,
+    /// What was in each memory.
+    bytes: Vec<u64>,
+}
+
+impl Inside for Target {
+    type Mark = Mark;
+
+    const PREEMPTIBLE: bool = true;
+
+    fn mark(&mut self) -> Option<Mark> {
+        let marked = self.library.mark();
+        marked.unwrap_or_else(|error| panic!("the linked target: {error}"));
+        let memories = self.memories.clone();
+        let bytes = memories.hashes();
+        Some(Mark { memories, bytes })
+    }
+
+    /// # Panics
+    ///
+    /// If something has changed that nobody knew of: what was run since the last comparing did not begin at the mark.
+    fn rewind(&mut self, to: &Mark) {
+        let compare = self.rewinds.is_multiple_of(COMPARED_ONE_IN);
+        self.rewinds += 1;
+        let late = self.library.rewind(compare);
+        let late = late.unwrap_or_else(|error| panic!("the linked target: {error}"));
+        assert_eq!(
+            late, 0,
+            "pages of the linked target that changed and nobody knew of"
+        );
+        self.memories = to.memories.clone();
+        self.died = None;
+        self.overrun = None;
+        self.stop_at = None;
+        self.unseeded = true;
+        if compare {
+            let same = self.memories.hashes() == to.bytes;
+            assert!(same, "guest memory was written and nobody knew of it");
+        }
+    }
+
+    fn preempt_at(&mut self, point: NonZeroU32) {
+        self.stop_at = Some(point);
+    }
+
+    fn left(&self) -> Option<Vec<String>> {
+        let left = self.library.left();
+        let idle_memory = if left.connections == 0 {
+            left.memory_registrations
+        } else {
+            0
+        };
+        let counts = [
+            ("requests that were taken and not given back", left.requests),
+            ("RPC clients without an answer", left.rpcs),
+            ("locks that are held", left.locks),
+            ("memory registrations without a connection", idle_memory),
+        ];
+        let left = counts.iter().filter(|(_, count)| *count > 0);
+        Some(
+            left.map(|(what, count)| format!("{what}: {count}"))
+                .collect(),
+        )
+    }
+
+    fn memories(&self, f: &mut dyn FnMut(&Memory)) {
+        self.memories.all().iter().for_each(f);
     }
 }

@@ -88,18 +88,6 @@ fn two_processes_and_a_fresh_one_do_the_same() {
 
 #[test]
 #[ignore = "needs SPDK_DIR"]
-fn nothing_changes_that_a_rewind_does_not_know_of() {
-    for scenario in ["hotplug", "delete", "connect"] {
-        let lines = demo(&["0..300", &format!("--scenario={scenario}")]);
-        assert!(
-            lines.iter().all(|line| line.contains(" late 0 ")),
-            "{scenario}"
-        );
-    }
-}
-
-#[test]
-#[ignore = "needs SPDK_DIR"]
 fn a_use_after_free_is_named_and_does_not_end_the_process() {
     let lines = demo(&["0..20", "--scenario=delete"]);
     let found = lines.iter().filter(|line| {

@@ -1,10 +1,12 @@
 //! A target under a random schedule, and what is done to it.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
-use linked::{Error, Mark, Preempt, Target};
+use linked::{Mark, Target};
 use scenarios::Time;
 use wire::message::{ClientId, FromTarget, ToTarget};
-use wire::{ActorId, Component, Cx, Rng, Stream, TurnInfo, When};
+use wire::{ActorId, Component, Cx, Inside, Rng, Stream, TurnInfo, When};
 
 use crate::front_end::FrontEnd;
 
@@ -18,6 +20,7 @@ pub struct Run {
     hash: u64,
     turns: u64,
     show: bool,
+    preempt: u32,
     out: Vec<FromTarget>,
     died: Option<String>,
     rpc: Vec<u8>,
@@ -34,6 +37,7 @@ impl Run {
             hash: 0,
             turns: 0,
             show: std::env::args().any(|word| word == "--set-up"),
+            preempt: 0,
             out: Vec::new(),
             died: None,
             rpc: Vec::new(),
@@ -46,21 +50,18 @@ impl Run {
         &self.target
     }
 
-    pub fn mark(&mut self) -> Result<Mark, Error> {
-        self.target.mark()
+    pub fn mark(&mut self) -> Mark {
+        self.target.mark().expect("the target makes marks")
     }
 
-    pub fn rewind(&mut self, to: &Mark, seed: u64, compare: bool) -> Result<u64, Error> {
-        self.target.rewind(to, seed, compare)
+    pub fn rewind(&mut self, to: &Mark) {
+        self.guest.clear();
+        self.target.rewind(to);
     }
 
     /// Forgets what the last seed did; the target is where it was marked.
     pub fn begin(&mut self, seed: u64, preempt: u32, show: bool) {
-        self.target.preempt(if preempt == 0 {
-            Preempt::Never
-        } else {
-            Preempt::OneIn(preempt)
-        });
+        self.preempt = preempt;
         self.rng = Rng::new(seed, Stream::Schedule);
         self.hash = 0xcbf2_9ce4_8422_2325;
         self.turns = 0;
@@ -68,7 +69,6 @@ impl Run {
         self.show = show;
         self.died = None;
         self.rpc.clear();
-        self.guest.clear();
         self.closed = false;
     }
 
@@ -102,6 +102,12 @@ impl Run {
         let (at, actor) = ready[self.rng.below(ready.len() as u32) as usize];
         self.now = at;
         self.turns += 1;
+        if self.preempt > 0 && self.rng.below(self.preempt) == 0 {
+            let point = NonZeroU32::new(1 + self.rng.below(16));
+            point
+                .into_iter()
+                .for_each(|point| self.target.preempt_at(point));
+        }
         let mut cx = Cx {
             now: self.now,
             rng: &mut self.rng,
