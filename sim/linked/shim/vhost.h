@@ -5,7 +5,8 @@
  *
  *   vhost_driver.c   sockets and their registry   (socket.c)
  *   vhost_device.c   devices, what SPDK asks them (vhost.c)
- *   vhost_message.c  the front-end's requests     (vhost_user.c)
+ *   vhost_handler.c  what is done with a request  (vhost_user.c)
+ *   vhost_message.c  what each of them does       (vhost_user.c)
  *   vhost_inflight.c inflight buffers and the log (vhost.c, vhost_user.c)
  *   vhost_events.c   the message thread           (fd_man.c, socket.c) */
 #pragma once
@@ -130,6 +131,9 @@ int set_inflight(struct device *, const struct pf_message *);
 int set_log_base(struct device *, const struct pf_message *);
 
 /* ---- vhost_message.c ---- */
+int request_handle(struct device *, const struct pf_message *, struct pf_out *reply);
+
+/* ---- vhost_handler.c ---- */
 int message_handle(struct device *, const struct pf_message *);
 
 /* ---- vhost_events.c ---- */

@@ -233,8 +233,9 @@ void events_stop(void)
 static struct connection *find(uint32_t id)
 {
 	for (int i = 0; i < CONNECTIONS; i++) {
-		if (connections[i].used && connections[i].id == id) {
-			return &connections[i];
+		struct connection *c = &connections[i];
+		if (c->used && c->id == id && !(c->closed && c->peer_closed)) {
+			return c;
 		}
 	}
 	return NULL;
