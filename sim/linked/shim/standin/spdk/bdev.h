@@ -11,3 +11,5 @@ struct spdk_bdev_opts {
 void spdk_bdev_get_opts(struct spdk_bdev_opts *, size_t);
 int spdk_bdev_set_opts(struct spdk_bdev_opts *);
 void spdk_bdev_initialize(void (*)(void *, int), void *);
+struct spdk_json_write_ctx;
+void spdk_bdev_subsystem_config_json(struct spdk_json_write_ctx *);

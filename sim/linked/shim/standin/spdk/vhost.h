@@ -6,3 +6,5 @@
 
 int spdk_vhost_set_socket_path(const char *);
 void spdk_vhost_scsi_init(void (*)(int));
+struct spdk_json_write_ctx;
+void spdk_vhost_scsi_config_json(struct spdk_json_write_ctx *);
