@@ -5,18 +5,19 @@
 //! Knows no sockets, processes, clocks, threads.
 #![forbid(unsafe_code)]
 
-pub mod calls;
-pub mod rpc_client;
+mod disks;
+mod ends;
+mod options;
 mod sim_snapshot;
 mod testbed;
-pub mod together;
 
-pub use calls::DISK_BYTES;
 pub use conformance;
+pub use disks::{ModelledDisks, nvme_devices};
 pub use linux;
+pub use options::SimOptions;
 pub use sim_snapshot::SimSnapshot;
 pub use spdk;
-pub use testbed::{Sim, SimOptions};
+pub use testbed::Sim;
 pub use wire;
 pub use wire::{ActorId, Bug, Bugs, Component, Cx, Memory, Rng, Stream, TurnInfo, When};
 pub use world;

@@ -14,7 +14,7 @@ fn run_case(case: &str, name: &str, options: &str) -> (Option<i32>, String) {
     let text = format!("[global]\nioengine=libaio\ndirect=1\nbs=4k\n{options}\n");
     std::fs::write(&job, text).expect("a job file");
     let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["run", case, "--volume", "quick", "--job"])
+        .args(["run", case, "--io-count", "quick", "--job"])
         .arg(&job)
         .output()
         .expect("plugfest starts");
@@ -134,7 +134,7 @@ fn errors_that_are_equal_are_said_once() {
             .args([
                 "run",
                 "hotdetach/1",
-                "--volume",
+                "--io-count",
                 "quick",
                 "--format",
                 format,

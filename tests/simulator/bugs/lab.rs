@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fio_model::JobFile;
 use scenarios::check::{CheckId, Facts, Judge};
+use scenarios::driver::json_rpc::{Client, Refused};
 use scenarios::run::{CheckResult, Judge as _};
 use scenarios::{
     ControllerId, DiskId, Evidence, FioId, Inside, Observation, Place, Seen, SlotState, TargetId,
@@ -55,8 +56,8 @@ pub struct Lab {
     judge: Judge,
     calls: u32,
     fios: u16,
-    answers: BTreeMap<u64, Value>,
-    unread: Vec<u8>,
+    rpc: Client<u32>,
+    answers: BTreeMap<u32, Result<Value, Refused>>,
 }
 
 /// A slot of the controller.
@@ -172,8 +173,8 @@ impl Lab {
             judge: judge.only(only),
             calls: 0,
             fios: 0,
+            rpc: Client::default(),
             answers: BTreeMap::new(),
-            unread: Vec::new(),
         };
         lab.set_up();
         let begins = Rng::new(seed, sim::Stream::Test).below(20_000);
@@ -208,9 +209,8 @@ impl Lab {
         let mut bytes: Vec<u8> = Vec::new();
         for (method, params) in calls {
             self.calls += 1;
-            let id = self.calls;
-            let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-            bytes.extend_from_slice(call.to_string().as_bytes());
+            let text = self.rpc.call(method, Some(&params), self.calls);
+            bytes.extend_from_slice(text.as_bytes());
         }
         self.world.send_rpc(ClientId(0), bytes.into());
         self.calls
@@ -222,8 +222,8 @@ impl Lab {
         let id = self.send([call]);
         let answered = |seen: &Seen| matches!(&seen.what, Observation::Answered { ticket, .. } if *ticket == Ticket(id));
         self.wait(&asked, answered);
-        let answer = &self.answers[&u64::from(id)];
-        assert!(answer.get("error").is_none(), "{asked}: {answer}");
+        let answer = &self.answers[&id];
+        assert!(answer.is_ok(), "{asked}: {answer:?}");
     }
 
     /// Switches a guest on; `change` says what is unusual about it.
@@ -394,21 +394,13 @@ impl Lab {
     }
 
     fn read(&mut self, bytes: &[u8]) {
-        self.unread.extend_from_slice(bytes);
-        let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Value>();
-        let mut read = 0;
-        while let Some(Ok(answer)) = stream.next() {
-            read = stream.byte_offset();
-            let id = answer["id"].as_u64().expect("an answer has its call's id");
-            let error = answer
-                .get("error")
-                .map(|error| error["message"].to_string());
+        for (call, answer) in self.rpc.read(bytes).expect("answers to calls") {
+            let result = answer.clone().map(|_| 0);
             self.world.see(Observation::Answered {
-                ticket: Ticket(id as u32),
-                result: error.map_or(Ok(0), Err),
+                ticket: Ticket(call),
+                result: result.map_err(|refused| refused.message),
             });
-            self.answers.insert(id, answer);
+            self.answers.insert(call, answer);
         }
-        self.unread.drain(..read);
     }
 }
