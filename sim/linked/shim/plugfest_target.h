@@ -33,6 +33,8 @@ extern "C" {
 #define PF_ABI 1u
 /* Later than any time: not before something is put in. */
 #define PF_BLOCKED UINT64_MAX
+/* States that can be marked at a time. */
+#define PF_MARKS 4u
 /* Regions of a guest's memory (VHOST_MEMORY_MAX_NREGIONS of vhost-user). */
 #define PF_REGIONS_MAX 8u
 
@@ -130,12 +132,12 @@ uint32_t pf_actors(void);
 /* "app", "vhost-events", "vdev c0": for people. The empty string if there is none at the moment. */
 const char *pf_actor_name(uint32_t actor);
 
-/* The target as it is now is what pf_rewind goes back to. All that came out must have been popped. */
-int pf_mark(void);
-/* Becomes what it was at the mark. With `compare`, every byte is compared: returns how many pages had changed
+/* Marks the target as it is now, in a slot below PF_MARKS. All that came out must have been popped. */
+int pf_mark(uint32_t slot);
+/* Becomes what it was at the mark in a slot; quickly, if that is the last one that was marked or gone back to. With `compare`, every byte is compared: returns how many pages had changed
  * that nobody knew of, which puts in doubt all that was run since the last comparing; else 0. Guest memory is
  * the caller's. */
-int64_t pf_rewind(uint32_t compare);
+int64_t pf_rewind(uint32_t slot, uint32_t compare);
 /* Seeds what the target draws itself (rand). */
 int pf_chance(uint64_t seed);
 

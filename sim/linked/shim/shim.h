@@ -124,10 +124,11 @@ extern bool dead;
 void die(const char *why) __attribute__((noreturn));
 
 /* ---- snapshot.c ---- */
-bool snapshot_take(void);
+bool snapshot_take(uint32_t slot);
+bool snapshot_exists(uint32_t slot);
 void snapshot_touch(const void *from, size_t bytes);
 bool snapshot_changes(const void *address);
-int64_t snapshot_restore(bool compare);
+int64_t snapshot_restore(uint32_t slot, bool compare);
 
 /* ---- env.c ---- */
 extern int32_t memory_registrations;

@@ -29,9 +29,15 @@ struct snapshot {
 	int ranges;
 	struct range range[RANGES];
 	struct { char *at; size_t bytes; char *save; } stack[FIBRES];
-	uint32_t told, told_range[TOLD], told_page[TOLD];
+	uint32_t told, told_page[TOLD];
 };
-static struct snapshot *snapshot;
+/* By slot, and the one that was marked or gone back to last, whose pages are guarded. */
+static struct { struct snapshot *slot[PF_MARKS], *last; } *snapshots;
+
+static struct snapshot *last(void)
+{
+	return snapshots ? snapshots->last : NULL;
+}
 
 static void *outside(size_t bytes)
 {
@@ -47,10 +53,10 @@ static bool is_zero(const char *at, size_t bytes)
 static bool add(char *from, char *to, bool guarded)
 {
 	char *at = (char *)((uintptr_t)from & ~(PAGE - 1));
-	if (snapshot->ranges == RANGES || to <= from) {
+	if (last()->ranges == RANGES || to <= from) {
 		return to <= from;
 	}
-	struct range *r = &snapshot->range[snapshot->ranges++];
+	struct range *r = &last()->range[last()->ranges++];
 	*r = (struct range) { at, (size_t)(to - at), NULL, NULL, guarded };
 	r->save = outside(r->bytes);
 	r->state = outside(r->bytes / PAGE + 1);
@@ -61,7 +67,7 @@ static bool add(char *from, char *to, bool guarded)
 static int add_library(struct dl_phdr_info *info, size_t size, void *ok)
 {
 	(void)size;
-	uintptr_t here = (uintptr_t)&snapshot, relro = 0, relro_end = 0;
+	uintptr_t here = (uintptr_t)&snapshots, relro = 0, relro_end = 0;
 	bool ours = false;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
@@ -81,7 +87,7 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *ok)
 		if (p->p_type == PT_TLS && info->dlpi_tls_data) {
 			/* Not whole pages: the rest of them is the host's. */
 			*(bool *)ok &= add(info->dlpi_tls_data, (char *)info->dlpi_tls_data + p->p_memsz, false);
-			struct range *r = &snapshot->range[snapshot->ranges - 1];
+			struct range *r = &last()->range[last()->ranges - 1];
 			r->bytes = p->p_memsz;
 			r->at = info->dlpi_tls_data;
 			memset(r->state, CHANGES, r->bytes / PAGE + 1);
@@ -101,12 +107,12 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *ok)
 static bool save_stacks(void)
 {
 	for (int i = 0; i < FIBRES; i++) {
-		if (!snapshot->stack[i].save && !(snapshot->stack[i].save = outside(STACK_BYTES))) {
+		if (!last()->stack[i].save && !(last()->stack[i].save = outside(STACK_BYTES))) {
 			return false;
 		}
-		snapshot->stack[i].bytes = 0;
-		if (fibre_live_stack(&fibres[i], &snapshot->stack[i].at, &snapshot->stack[i].bytes)) {
-			memcpy(snapshot->stack[i].save, snapshot->stack[i].at, snapshot->stack[i].bytes);
+		last()->stack[i].bytes = 0;
+		if (fibre_live_stack(&fibres[i], &last()->stack[i].at, &last()->stack[i].bytes)) {
+			memcpy(last()->stack[i].save, last()->stack[i].at, last()->stack[i].bytes);
 		}
 	}
 	return true;
@@ -122,30 +128,23 @@ static void drop(struct snapshot *old)
 
 static void guard(int protection)
 {
-	for (int i = 0; i < snapshot->ranges; i++) {
-		struct range *r = &snapshot->range[i];
+	for (int i = 0; i < last()->ranges; i++) {
+		struct range *r = &last()->range[i];
 		if (r->guarded) {
 			mprotect(r->at, (r->bytes + PAGE - 1) & ~(PAGE - 1), protection);
 		}
 	}
 }
 
-bool snapshot_take(void)
+static bool copy_all(void)
 {
-	if (!snapshot && !(snapshot = outside(sizeof(*snapshot)))) {
-		return false;
-	}
-	guard(PROT_READ | PROT_WRITE);
-	drop(snapshot);
-	snapshot->ranges = 0;
-	snapshot->told = 0;
 	bool ok = add((char *)DISKS_AT, disks_top(), false) && add((char *)ARENA_AT, arena_top(), true);
 	dl_iterate_phdr(add_library, &ok);
 	if (!ok || !save_stacks()) {
 		return false;
 	}
-	for (int i = 0; i < snapshot->ranges; i++) {
-		struct range *r = &snapshot->range[i];
+	for (int i = 0; i < last()->ranges; i++) {
+		struct range *r = &last()->range[i];
 		for (size_t o = 0; o < r->bytes; o += PAGE) {
 			size_t n = r->bytes - o < PAGE ? r->bytes - o : PAGE;
 			if (!is_zero(r->at + o, n)) {
@@ -153,15 +152,34 @@ bool snapshot_take(void)
 			}
 		}
 	}
-	guard(PROT_READ);
 	return true;
+}
+
+bool snapshot_take(uint32_t slot)
+{
+	if (!snapshots && !(snapshots = outside(sizeof(*snapshots)))) {
+		return false;
+	}
+	if (last()) {
+		guard(PROT_READ | PROT_WRITE);
+	}
+	if (!snapshots->slot[slot] && !(snapshots->slot[slot] = outside(sizeof(struct snapshot)))) {
+		return false;
+	}
+	snapshots->last = snapshots->slot[slot];
+	drop(last());
+	last()->ranges = 0;
+	last()->told = 0;
+	bool ok = copy_all();
+	guard(PROT_READ);
+	return ok;
 }
 
 /* A page that may not be written was: whether it may be now. */
 bool snapshot_changes(const void *address)
 {
-	for (int i = 0; snapshot && i < snapshot->ranges; i++) {
-		struct range *r = &snapshot->range[i];
+	for (int i = 0; last() && i < last()->ranges; i++) {
+		struct range *r = &last()->range[i];
 		uintptr_t at = (uintptr_t)address & ~(PAGE - 1), from = (uintptr_t)r->at;
 		if (r->guarded && at >= from && at < from + r->bytes && !(r->state[(at - from) / PAGE] & CHANGES)) {
 			r->state[(at - from) / PAGE] |= CHANGES;
@@ -174,20 +192,20 @@ bool snapshot_changes(const void *address)
 /* These bytes of a disk will be written. */
 void snapshot_touch(const void *from, size_t bytes)
 {
-	if (!snapshot || !snapshot->ranges || bytes == 0) {
+	if (!last() || !last()->ranges || bytes == 0) {
 		return;
 	}
-	struct range *r = &snapshot->range[0];
+	struct range *r = &last()->range[0];
 	uintptr_t at = (uintptr_t)from, end = (uintptr_t)r->at + r->bytes;
 	if (at < (uintptr_t)r->at || at >= end) {
 		return;
 	}
-	uintptr_t last = at + bytes < end ? at + bytes - 1 : end - 1;
-	for (size_t page = (at - (uintptr_t)r->at) / PAGE; page <= (last - (uintptr_t)r->at) / PAGE; page++) {
+	uintptr_t final = at + bytes < end ? at + bytes - 1 : end - 1;
+	for (size_t page = (at - (uintptr_t)r->at) / PAGE; page <= (final - (uintptr_t)r->at) / PAGE; page++) {
 		if (r->state[page] == 0) {
-			if (snapshot->told < TOLD) {
+			if (last()->told < TOLD) {
 				r->state[page] = TOUCHED;
-				snapshot->told_page[snapshot->told++] = (uint32_t)page;
+				last()->told_page[last()->told++] = (uint32_t)page;
 			} else {
 				r->state[page] = CHANGES;
 			}
@@ -217,21 +235,53 @@ static int64_t restore_range(struct range *r, bool compare)
 	return late;
 }
 
-int64_t snapshot_restore(bool compare)
+static void restore_told(void)
+{
+	struct range *disks = &last()->range[0];
+	for (uint32_t i = 0; i < last()->told; i++) {
+		size_t o = last()->told_page[i] * PAGE;
+		memcpy(disks->at + o, disks->save + o, page_bytes(disks, o));
+		disks->state[last()->told_page[i]] = 0;
+	}
+	last()->told = 0;
+}
+
+/* From another slot: every byte is looked at, and nothing is known yet of what changes. */
+static void change_slot(uint32_t slot)
+{
+	guard(PROT_READ | PROT_WRITE);
+	snapshots->last = snapshots->slot[slot];
+	last()->told = 0;
+	for (int i = 0; i < last()->ranges; i++) {
+		struct range *r = &last()->range[i];
+		memset(r->state, r->guarded || i == 0 ? 0 : CHANGES, r->bytes / PAGE + 1);
+		for (size_t o = 0; o < r->bytes; o += PAGE) {
+			if (memcmp(r->at + o, r->save + o, page_bytes(r, o)) != 0) {
+				memcpy(r->at + o, r->save + o, page_bytes(r, o));
+			}
+		}
+	}
+	guard(PROT_READ);
+}
+
+bool snapshot_exists(uint32_t slot)
+{
+	return snapshots && slot < PF_MARKS && snapshots->slot[slot];
+}
+
+int64_t snapshot_restore(uint32_t slot, bool compare)
 {
 	int64_t late = 0;
-	struct range *disks = &snapshot->range[0];
-	for (uint32_t i = 0; i < snapshot->told; i++) {
-		size_t o = snapshot->told_page[i] * PAGE;
-		memcpy(disks->at + o, disks->save + o, page_bytes(disks, o));
-		disks->state[snapshot->told_page[i]] = 0;
-	}
-	snapshot->told = 0;
-	for (int i = 0; i < snapshot->ranges; i++) {
-		late += restore_range(&snapshot->range[i], compare);
+	if (snapshots->slot[slot] != snapshots->last) {
+		change_slot(slot);
+	} else {
+		restore_told();
+		for (int i = 0; i < last()->ranges; i++) {
+			late += restore_range(&last()->range[i], compare);
+		}
 	}
 	for (int i = 0; i < FIBRES; i++) {
-		memcpy(snapshot->stack[i].at, snapshot->stack[i].save, snapshot->stack[i].bytes);
+		memcpy(last()->stack[i].at, last()->stack[i].save, last()->stack[i].bytes);
 	}
 	arena_forget();
 	return late;

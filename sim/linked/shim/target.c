@@ -17,7 +17,7 @@
 /* spdk/scsi.h includes a header that is not installed. */
 int spdk_scsi_init(void);
 
-static bool booted, marked;
+static bool booted;
 static char directory[128];
 static uint64_t last_when[FIBRES];
 
@@ -135,37 +135,36 @@ int pf_boot(const struct pf_config *config)
 
 /* ---- mark and rewind ---- */
 
-static int mark(void)
+static int mark(uint32_t slot)
 {
 	if (!out_empty()) {
 		return PF_ORDER;
 	}
-	marked = true;
-	return snapshot_take() ? 0 : PF_ROOM;
+	return snapshot_take(slot) ? 0 : PF_ROOM;
 }
 
-int pf_mark(void)
+int pf_mark(uint32_t slot)
 {
-	return booted ? (int)ENTER(mark()) : PF_ORDER;
+	return !booted ? PF_ORDER : slot >= PF_MARKS ? PF_ARGUMENT : (int)ENTER(mark(slot));
 }
 
-static int64_t rewind_to_mark(uint32_t compare)
+static int64_t rewind_to(uint32_t slot, uint32_t compare)
 {
 	running = NULL;
-	int64_t late = snapshot_restore(compare != 0);
+	int64_t late = snapshot_restore(slot, compare != 0);
 	out_clear();
 	return late;
 }
 
-int64_t pf_rewind(uint32_t compare)
+int64_t pf_rewind(uint32_t slot, uint32_t compare)
 {
-	if (!marked) {
+	if (!snapshot_exists(slot)) {
 		return PF_ORDER;
 	}
 	if (dead) {
 		dead = false; /* its page may be written: it was, by who died */
 	}
-	return ENTER(rewind_to_mark(compare));
+	return ENTER(rewind_to(slot, compare));
 }
 
 static int seed_chance(uint64_t seed)

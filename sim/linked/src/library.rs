@@ -199,24 +199,24 @@ impl Library {
         text(unsafe { (self.call.actor_name)(actor) })
     }
 
-    /// The target as it is now is what [`Self::rewind`] goes back to.
+    /// Marks the target as it is now, in a slot.
     ///
     /// # Errors
     ///
     /// Something that came out was not taken, or there is no room.
-    pub fn mark(&self) -> Result<(), Error> {
-        // SAFETY: no arguments; that it is booted is checked there.
-        done("pf_mark", unsafe { (self.call.mark)() })
+    pub fn mark(&self, slot: u32) -> Result<(), Error> {
+        // SAFETY: any number may be given; that it is booted is checked there.
+        done("pf_mark", unsafe { (self.call.mark)(slot) })
     }
 
-    /// Becomes what it was. `compare` looks at every byte, and says how many pages nobody knew of.
+    /// Becomes what it was at the mark in a slot. `compare` looks at every byte, and says how many pages nobody knew of.
     ///
     /// # Errors
     ///
     /// It was not marked.
-    pub fn rewind(&self, compare: bool) -> Result<u64, Error> {
+    pub fn rewind(&self, slot: u32, compare: bool) -> Result<u64, Error> {
         // SAFETY: nothing of the library's is borrowed over a call.
-        let late = unsafe { (self.call.rewind)(u32::from(compare)) };
+        let late = unsafe { (self.call.rewind)(slot, u32::from(compare)) };
         u64::try_from(late).map_err(|_| Error::Call("pf_rewind", late))
     }
 

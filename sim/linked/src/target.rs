@@ -1,7 +1,9 @@
 //! The library as a [`Component`]: messages one to one, an actor a thread, a turn a step.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 
 use scenarios::Time;
 use vm_memory::GuestAddress;
@@ -25,7 +27,9 @@ struct Name {
 
 /// SPDK's own target.
 pub struct Target {
-    library: Library,
+    path: PathBuf,
+    /// `None` only while it is dropped.
+    library: Option<Library>,
     memories: Memories,
     /// The preemption point at which the next turn ends, if it comes so far.
     stop_at: Option<NonZeroU32>,
@@ -42,16 +46,43 @@ pub struct Target {
     texts: BTreeSet<&'static str>,
 }
 
+/// The slot of the state after the start, and that of a world's snapshot.
+const STARTED: u32 = 0;
+const WORLD: u32 = 1;
+
+thread_local! {
+    /// The library of this thread while nobody has it: it is started once a process.
+    static PARKED: RefCell<Option<(PathBuf, Library)>> = const { RefCell::new(None) };
+}
+
+/// Why a target has its library.
+const HELD: &str = "it is taken away only when the target is dropped";
+
 impl Target {
-    /// Starts the target of a library: no bdevs, no controllers.
+    /// The target of a library, as it is after its start: no bdevs, no controllers. A process has one; it starts the
+    /// first time, and when it is asked for again after the last one was dropped, it goes back to that.
     ///
     /// # Errors
     ///
-    /// There is one in this process already, or it does not start.
-    pub fn boot(library: Library, config: &Config) -> Result<Self, Error> {
-        library.boot(config)?;
+    /// Another is in use in this process, or it does not start.
+    pub fn boot(path: &Path, config: &Config) -> Result<Self, Error> {
+        let parked = PARKED.take().filter(|(of, _)| of == path);
+        let library = match parked {
+            Some((_, library)) => {
+                library.rewind(STARTED, true)?;
+                library
+            }
+            None => {
+                let library = Library::open(path)?;
+                library.boot(config)?;
+                while library.pop().is_some() {}
+                library.mark(STARTED)?;
+                library
+            }
+        };
         Ok(Self {
-            library,
+            path: path.to_owned(),
+            library: Some(library),
             memories: Memories::default(),
             stop_at: None,
             unseeded: true,
@@ -63,17 +94,26 @@ impl Target {
         })
     }
 
+    fn library(&self) -> &Library {
+        self.library.as_ref().expect(HELD)
+    }
+
+    fn number(&mut self, memory: &Memory) -> Result<u32, Error> {
+        let library = self.library.as_ref().expect(HELD);
+        self.memories.number(library, memory)
+    }
+
     /// What is left over, at the end.
     #[must_use]
     pub fn left(&self) -> Left {
-        self.library.left()
+        self.library().left()
     }
 
     /// Who waits for whom, a line an actor.
     #[must_use]
     pub fn waits(&self) -> Vec<String> {
-        (0..self.library.actors())
-            .filter_map(|actor| self.library.waits(actor))
+        (0..self.library().actors())
+            .filter_map(|actor| self.library().waits(actor))
             .collect()
     }
 
@@ -86,18 +126,18 @@ impl Target {
     /// What is linked: "SPDK v26.09-pre".
     #[must_use]
     pub fn about(&self) -> String {
-        self.library.about()
+        self.library().about()
     }
 
     /// An actor's name, for people.
     #[must_use]
     pub fn actor_name(&self, actor: ActorId) -> String {
-        self.library.actor_name(actor.0.into())
+        self.library().actor_name(actor.0.into())
     }
 
     fn name(&mut self, number: u32) -> Name {
         while self.names.len() <= number as usize {
-            let text = self.library.name(self.names.len() as u32);
+            let text = self.library().name(self.names.len() as u32);
             self.names.push(Name {
                 hash: hash(&text),
                 hotplug: is_hotplug(&text),
@@ -107,7 +147,7 @@ impl Target {
     }
 
     fn take_out(&mut self, out: &mut Vec<FromTarget>) {
-        while let Some(came) = self.library.pop() {
+        while let Some(came) = self.library().pop() {
             match came {
                 Out::Wrote {
                     memory,
@@ -190,9 +230,9 @@ impl Target {
     fn put(&mut self, now: u64, message: ToTarget) -> Result<(), Error> {
         match message {
             ToTarget::Connect { conn, controller } => {
-                self.library.connect(now, conn.0, &controller)
+                self.library().connect(now, conn.0, &controller)
             }
-            ToTarget::Disconnect { conn } => self.library.disconnect(now, conn.0),
+            ToTarget::Disconnect { conn } => self.library().disconnect(now, conn.0),
             ToTarget::VhostUser {
                 conn,
                 message,
@@ -200,15 +240,15 @@ impl Target {
             } => {
                 let mut raw = self.raw(message)?;
                 raw.need_reply = need_reply.into();
-                self.library.message(now, conn.0, &raw)
+                self.library().message(now, conn.0, &raw)
             }
             ToTarget::Doorbell { conn, vring } => {
-                self.library.look(now, conn.0, vring.0.into());
+                self.library().look(now, conn.0, vring.0.into());
                 Ok(())
             }
-            ToTarget::Rpc { client, bytes } => self.library.rpc(now, client.0, &bytes),
+            ToTarget::Rpc { client, bytes } => self.library().rpc(now, client.0, &bytes),
             ToTarget::RpcClosed { client } => {
-                self.library.rpc_closed(now, client.0);
+                self.library().rpc_closed(now, client.0);
                 Ok(())
             }
         }
@@ -234,7 +274,7 @@ impl Target {
             VhostUser::GetQueueNum => plain(request::GET_QUEUE_NUM, 0),
             VhostUser::SetOwner => plain(request::SET_OWNER, 0),
             VhostUser::SetMemTable(memory) => abi::Message {
-                memory: self.memories.number(&self.library, &memory)?,
+                memory: self.number(&memory)?,
                 ..plain(request::SET_MEM_TABLE, 0)
             },
             VhostUser::SetVringNum { vring, size } => {
@@ -263,7 +303,7 @@ impl Target {
             VhostUser::GetVringBase { vring } => of(request::GET_VRING_BASE, vring, 0),
             VhostUser::GetInflightFd { queues, size } => {
                 let buffer = inflight_buffer(queues, size);
-                let memory = self.memories.number(&self.library, &buffer)?;
+                let memory = self.number(&buffer)?;
                 inflight(request::GET_INFLIGHT_FD, queues, size, memory)
             }
             VhostUser::SetInflightFd {
@@ -271,7 +311,7 @@ impl Target {
                 size,
                 buffer,
             } => {
-                let memory = self.memories.number(&self.library, &buffer)?;
+                let memory = self.number(&buffer)?;
                 inflight(request::SET_INFLIGHT_FD, queues, size, memory)
             }
             VhostUser::SetStatus(bits) => plain(request::SET_STATUS, bits),
@@ -343,25 +383,25 @@ impl Component for Target {
     }
 
     fn when(&self, actor: ActorId) -> When {
-        self.library
+        self.library()
             .when(actor.0.into())
             .map_or(When::Blocked, |at| When::At(Time(at)))
     }
 
     fn actors(&self) -> u16 {
-        self.library.actors() as u16
+        self.library().actors() as u16
     }
 
     fn changed(&mut self) -> u64 {
-        self.library.changed()
+        self.library().changed()
     }
 
     fn turn(&mut self, actor: ActorId, cx: &mut Cx<'_, FromTarget>) -> Turn {
         if std::mem::take(&mut self.unseeded) {
-            self.library.chance(cx.rng.bits());
+            self.library().chance(cx.rng.bits());
         }
         let stop_at = self.stop_at.take().map_or(0, NonZeroU32::get);
-        let step = self.library.step(actor.0.into(), cx.now.0, stop_at);
+        let step = self.library().step(actor.0.into(), cx.now.0, stop_at);
         let step = step.unwrap_or_else(|error| panic!("{actor:?} of the target: {error}"));
         let name = self.name(step.map_or(0, |step| step.name));
         self.take_out(cx.out);
@@ -379,13 +419,21 @@ pub struct Mark {
     bytes: Vec<u64>,
 }
 
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(library) = self.library.take() {
+            PARKED.set(Some((std::mem::take(&mut self.path), library)));
+        }
+    }
+}
+
 impl Inside for Target {
     type Mark = Mark;
 
     const PREEMPTIBLE: bool = true;
 
     fn mark(&mut self) -> Option<Mark> {
-        let marked = self.library.mark();
+        let marked = self.library().mark(WORLD);
         marked.unwrap_or_else(|error| panic!("the linked target: {error}"));
         let memories = self.memories.clone();
         let bytes = memories.hashes();
@@ -398,7 +446,7 @@ impl Inside for Target {
     fn rewind(&mut self, to: &Mark) {
         let compare = self.rewinds.is_multiple_of(COMPARED_ONE_IN);
         self.rewinds += 1;
-        let late = self.library.rewind(compare);
+        let late = self.library().rewind(WORLD, compare);
         let late = late.unwrap_or_else(|error| panic!("the linked target: {error}"));
         assert_eq!(
             late, 0,
@@ -420,7 +468,7 @@ impl Inside for Target {
     }
 
     fn left(&self) -> Option<Vec<String>> {
-        let left = self.library.left();
+        let left = self.library().left();
         let idle_memory = if left.connections == 0 {
             left.memory_registrations
         } else {

@@ -11,7 +11,7 @@ mod run;
 use std::path::Path;
 use std::process::ExitCode;
 
-use linked::{Config, Library, Target};
+use linked::{Config, Target};
 
 use run::Run;
 
@@ -64,12 +64,11 @@ fn main() -> ExitCode {
 }
 
 fn all(options: &Options) -> Result<(), linked::Error> {
-    let library = Library::open(Path::new(&options.library))?;
     let config = Config {
         cores: 2,
         socket_dir: "/s/".to_owned(),
     };
-    let mut run = Run::new(Target::boot(library, &config)?);
+    let mut run = Run::new(Target::boot(Path::new(&options.library), &config)?);
     eprintln!("{}", run.target().about());
     run.set_up();
     let mark = run.mark();
