@@ -77,8 +77,8 @@ pub use guest_conform_command::guest_conform_command;
 #[doc(hidden)]
 pub use options::bugs;
 pub use options::{
-    Behaviour, GuestKind, JobText, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
-    TargetKind, Volume,
+    Behaviour, GuestKind, JobText, LinkedOptions, QemuOptions, RunError, RunOptions, Schedule,
+    SpdkOptions, TargetKind, Volume,
 };
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;

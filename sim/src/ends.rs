@@ -9,25 +9,24 @@ use scenarios::{ControllerId, FioId, Observation, TestbedError, Ticket, Time, Vm
 
 use linux::{Guest, GuestConfig};
 use scenarios::driver::calls::controller;
+use wire::BackEnd;
 use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
 use wire::message::{ClientId, GuestAct, ToGuest};
-use world::Device;
+use world::{Device, World};
 
-use crate::ModelWorld;
-use crate::disks::ModelledDisks;
 use crate::options::SimOptions;
 
 /// The one connection to the target's RPC socket.
 const CLIENT: ClientId = ClientId(0);
 
 /// The world, and what its guests are made of.
-pub(crate) struct SimEnds {
-    pub(crate) world: ModelWorld,
+pub(crate) struct SimEnds<T> {
+    pub(crate) world: World<T, Guest>,
     pub(crate) options: SimOptions,
-    pub(crate) disks: ModelledDisks,
+    pub(crate) disks: Box<dyn Disks>,
 }
 
-impl SimEnds {
+impl<T: BackEnd> SimEnds<T> {
     fn tell(&mut self, vm: VmId, act: GuestAct) -> Result<(), TestbedError> {
         if self.world.tell_guest(vm, ToGuest::Do(act)) {
             return Ok(());
@@ -50,7 +49,7 @@ impl SimEnds {
     }
 }
 
-impl Ends for SimEnds {
+impl<T: BackEnd> Ends for SimEnds<T> {
     fn now(&self) -> Time {
         self.world.now()
     }
@@ -60,7 +59,7 @@ impl Ends for SimEnds {
     }
 
     fn disks(&mut self) -> &mut dyn Disks {
-        &mut self.disks
+        &mut *self.disks
     }
 
     fn send(&mut self, text: String) -> Result<(), TestbedError> {

@@ -2,22 +2,26 @@
 
 use linux::Guest;
 use scenarios::driver::Driver;
-use spdk::Target;
+use wire::{BackEnd, Inside};
 use world::Snapshot;
 
 use crate::testbed::Sim;
 
 /// A simulation as it was at a moment ([`Sim::snapshot`]).
-pub struct SimSnapshot {
-    world: Snapshot<Target, Guest>,
+pub struct SimSnapshot<T: Inside = spdk::Target> {
+    world: Snapshot<T, Guest>,
     driver: Driver,
 }
 
-impl Sim {
+impl<T: BackEnd> Sim<T> {
     /// The simulation as it is now; one that was taken before cannot be gone back to any more.
-    pub fn snapshot(&mut self) -> SimSnapshot {
+    pub fn snapshot(&mut self) -> SimSnapshot<T> {
         SimSnapshot {
-            world: self.ends.world.snapshot().expect("both models make marks"),
+            world: self
+                .ends
+                .world
+                .snapshot()
+                .expect("all ends of the simulator make marks"),
             driver: self.driver.clone(),
         }
     }
@@ -27,7 +31,7 @@ impl Sim {
     /// # Panics
     ///
     /// If `to` is not the last snapshot of this simulation.
-    pub fn restore(&mut self, to: &SimSnapshot) {
+    pub fn restore(&mut self, to: &SimSnapshot<T>) {
         self.ends.world.restore(&to.world);
         self.driver.clone_from(&to.driver);
     }

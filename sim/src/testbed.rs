@@ -1,22 +1,20 @@
-//! The testbed *sim*: model target, model guests, virtual time.
+//! The testbed *sim*: any target that takes turns, model guests, virtual time.
 //!
 //! Lets the world take turns until something was seen. Knows no plan and no check; what actions and answers
 //! mean is the driver's to know.
 
 use std::time::Duration;
 
-use scenarios::driver::{Driver, Ends as _, Idle, Limits, Share};
+use scenarios::driver::{Disks, Driver, Ends as _, Idle, Limits, Share};
 use scenarios::{
     Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time,
 };
 
 use linux::Guest;
-use spdk::Target;
 use wire::message::{GuestAct, ToGuest};
-use wire::{Inside as _, Rng, Stream};
-use world::{Choices, Record, Step, Strategy};
+use wire::{BackEnd, Inside as _, Rng, Stream};
+use world::{Choices, Record, Step, Strategy, World};
 
-use crate::ModelWorld;
 use crate::disks::ModelledDisks;
 use crate::ends::SimEnds;
 use crate::options::SimOptions;
@@ -31,8 +29,8 @@ const LIMITS: Limits = Limits {
 const SEEN_MAX: usize = 256;
 
 /// The simulated testbed.
-pub struct Sim {
-    pub(crate) ends: SimEnds,
+pub struct Sim<T = spdk::Target> {
+    pub(crate) ends: SimEnds<T>,
     pub(crate) driver: Driver,
 }
 
@@ -40,10 +38,30 @@ impl Sim {
     /// A testbed with a target that has not been started yet.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
-        let target = Target::new(options.target());
-        let mut world = ModelWorld::new(target, Rng::new(options.seed, Stream::Accidents));
+        let target = spdk::Target::new(options.target());
+        Self::with(target, Box::new(ModelledDisks), options)
+    }
+
+    /// Bytes of guest memory that were ever written, and of the devices' contents.
+    #[must_use]
+    pub fn bytes_touched(&self) -> (u64, u64) {
+        let (guests, devices) = self.ends.world.bytes_touched();
+        (guests, devices.expect("the model shows its devices"))
+    }
+
+    /// Bytes that the devices' contents take: less than what they hold where that can be made again.
+    #[must_use]
+    pub fn bytes_kept(&self) -> u64 {
+        self.ends.world.target().kept_bytes()
+    }
+}
+
+impl<T: BackEnd> Sim<T> {
+    /// A testbed with this target, on which `disks` says how disks are made.
+    #[must_use]
+    pub fn with(target: T, disks: Box<dyn Disks>, options: SimOptions) -> Self {
+        let mut world = World::new(target, Rng::new(options.seed, Stream::Accidents));
         world.follow(options.strategy.clone());
-        let disks = ModelledDisks;
         Self {
             ends: SimEnds {
                 world,
@@ -59,19 +77,6 @@ impl Sim {
         self.ends.options.seed = seed;
         self.ends.world.reseed(Rng::new(seed, Stream::Accidents));
         self.ends.world.follow(strategy);
-    }
-
-    /// Bytes of guest memory that were ever written, and of the devices' contents.
-    #[must_use]
-    pub fn bytes_touched(&self) -> (u64, u64) {
-        let (guests, devices) = self.ends.world.bytes_touched();
-        (guests, devices.expect("the model shows its devices"))
-    }
-
-    /// Bytes that the devices' contents take: less than what they hold where that can be made again.
-    #[must_use]
-    pub fn bytes_kept(&self) -> u64 {
-        self.ends.world.target().kept_bytes()
     }
 
     /// Turns taken.
@@ -168,9 +173,9 @@ impl Sim {
     }
 }
 
-impl Testbed for Sim {
+impl<T: BackEnd> Testbed for Sim<T> {
     fn evidence(&self) -> Evidence {
-        let both = Target::EVIDENCE.and(Guest::EVIDENCE);
+        let both = T::EVIDENCE.and(Guest::EVIDENCE);
         if self.ends.options.per_io {
             both.and(Evidence::PER_IO)
         } else {
