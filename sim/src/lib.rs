@@ -14,6 +14,7 @@ mod testbed;
 
 pub use conformance;
 pub use disks::{ModelledDisks, nvme_devices};
+pub use ends::guest_act;
 pub use linked;
 pub use linked_disks::LinkedDisks;
 pub use linux;

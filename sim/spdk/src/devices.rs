@@ -135,6 +135,17 @@ impl Devices {
             .filter_map(|(id, dev)| dev.as_ref().map(|dev| (id, dev)))
     }
 
+    /// All devices, by their handles.
+    pub fn handles(&self) -> impl Iterator<Item = (DevHandle, &Device)> {
+        self.all().map(|(index, dev)| {
+            let handle = DevHandle {
+                index: index as u16,
+                generation: dev.generation,
+            };
+            (handle, dev)
+        })
+    }
+
     /// `spdk_scsi_dev_construct`: opens the bdev for writing. `None` if the bdev is claimed, goes, or
     /// there are [`DEVICES_MAX`] devices.
     pub fn construct(&mut self, bdevs: &mut Bdevs, new: NewDevice) -> Option<DevHandle> {

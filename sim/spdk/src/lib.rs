@@ -26,6 +26,7 @@ mod dpdk;
 mod handles;
 mod inside;
 mod inspect;
+mod invariants;
 mod lun;
 mod mail;
 pub mod rpc;

@@ -153,6 +153,48 @@ impl Schedule {
     }
 }
 
+/// What must hold of a schedule ([`Schedule::INVARIANTS`]): each says what is wrong, if anything is.
+impl Schedule {
+    pub(super) fn wrong_earliest(&self) -> Option<String> {
+        let groups = self.ready.iter().zip(&self.earliest).enumerate();
+        let mut kept = groups.filter(|(group, _)| !self.stale.has(*group));
+        let (group, (ready, earliest)) = kept.find(|(_, (ready, kept))| least(*ready) != **kept)?;
+        Some(format!("of group {group}, {ready:?}, it is {earliest}"))
+    }
+
+    pub(super) fn ready_above_top(&self) -> Option<String> {
+        let above = self.ready.iter().skip(self.top);
+        let ready = above
+            .map(|group| least(group))
+            .find(|time| *time != NEVER)?;
+        Some(format!("somebody above {} is at {ready}", self.top))
+    }
+
+    pub(super) fn ready_beyond_count(&self) -> Option<String> {
+        let beyond = self.ready.as_flattened().iter().skip(self.count);
+        let ready = beyond.copied().find(|time| *time != NEVER)?;
+        Some(format!("somebody above {} is at {ready}", self.count))
+    }
+
+    pub(super) fn wrong_within(&self) -> Option<String> {
+        if !self.within.is_kept {
+            return None;
+        }
+        let ready = |actor: usize| self.ready[actor / GROUP][actor % GROUP] <= self.within.until;
+        let wrong = (0..self.count).find(|actor| self.within.set.has(*actor) != ready(*actor));
+        let (size, counted) = (self.within.set.count(), self.within.count);
+        if let Some(actor) = wrong {
+            return Some(format!("actor {actor} is not where it belongs"));
+        }
+        (size != counted).then(|| format!("{size} were counted as {counted}"))
+    }
+
+    pub(super) fn unknown_last(&self) -> Option<String> {
+        let exists = self.last < self.count.max(1);
+        (!exists).then(|| format!("it is {} of {}", self.last, self.count))
+    }
+}
+
 impl Clone for Schedule {
     fn clone(&self) -> Self {
         let mut clone = Self::default();
@@ -208,6 +250,36 @@ impl Clone for Within {
     fn clone_from(&mut self, of: &Self) {
         (self.is_kept, self.until, self.count) = (of.is_kept, of.until, of.count);
         self.set.clone_from(&of.set);
+    }
+}
+
+#[cfg(test)]
+impl Schedule {
+    /// Spoils it so that a certain invariant is broken.
+    pub(super) fn spoil(&mut self, invariant: &str) {
+        match invariant {
+            "the_earliest_of_a_group_is_known" => {
+                let _ = self.soonest();
+                self.earliest[0] ^= 1;
+            }
+            "nobody_is_ready_above_the_top" => {
+                self.set(0, When::At(Time(1)));
+                self.top = 0;
+            }
+            "nobody_is_ready_who_does_not_exist" => {
+                while self.count.is_multiple_of(GROUP) {
+                    self.add(1);
+                }
+                self.set(self.count, When::At(Time(1)));
+            }
+            "who_is_ready_in_time_is_known" => {
+                let mut rng = Rng::new(0, wire::Stream::Directed);
+                self.any_until(Time(1 << 40), &mut rng);
+                self.within.count += 1;
+            }
+            "who_went_last_exists" => self.last = self.count,
+            other => panic!("nothing is known that breaks {other}"),
+        }
     }
 }
 

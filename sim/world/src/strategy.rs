@@ -167,6 +167,18 @@ impl Choices {
         self.runs.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
+    /// The run that is empty, if one is.
+    pub(super) fn empty_run(&self) -> Option<String> {
+        let empty = self.runs.iter().position(|(_, count)| *count == 0)?;
+        Some(format!("run {empty} of {} is", self.runs.len()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self) {
+        let actor = ActorId(0);
+        self.runs.push_back((Choice { actor, point: None }, 0));
+    }
+
     fn next(&mut self) -> Option<ActorId> {
         self.point = None;
         let (choice, count) = self.runs.front_mut()?;

@@ -284,7 +284,7 @@ pub struct DoctorArguments {
 
 #[derive(Debug, Args)]
 pub struct ConformArguments {
-    /// Transcripts (.jsonl), or directories of them; with --guest, recordings of guests (.scenario)
+    /// Transcripts (.jsonl), or directories of them; with --guest, recordings of guests (.steps.json)
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 

@@ -13,11 +13,10 @@ use scenarios::Time;
 
 use super::console::{Printed, Said};
 use super::iot::IotRun;
-use super::scenario::Step;
-use linux::Guest;
-use linux::bench::log::{Line, What};
-use linux::bench::scsi::{Answer, Reaction, Says, Slot};
-use linux::bench::{Bench, Recorder};
+use super::scenario::{HoldOpen, Say, Scenario, Step};
+use linux::testing::log::{Line, What};
+use linux::testing::scsi::{Answer, Reaction, Says, Slot};
+use linux::testing::{Bench, DiskNo, Recorder};
 use wire::message::GuestAct;
 
 /// What a command of the shell takes.
@@ -74,6 +73,17 @@ pub struct Ending {
     pub boots: bool,
 }
 
+/// Why a scenario was not carried out to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlayError {
+    #[error("the guest does not come up")]
+    StaysDown,
+    #[error("the guest does not go down")]
+    StaysUp,
+    #[error("the scenario does not end")]
+    Endless,
+}
+
 enum Waits {
     Until(Time),
     Iot(usize),
@@ -85,7 +95,7 @@ struct Task {
     waits: Waits,
     parent: Option<usize>,
     /// A disk that it holds open while it sleeps.
-    open: Option<usize>,
+    open: Option<DiskNo>,
     over: bool,
 }
 
@@ -94,7 +104,7 @@ struct Task {
 /// # Errors
 ///
 /// The guest does not come up, or a step does not end.
-pub fn play(steps: &[Step], ending: Ending, seed: u64) -> Result<Played, String> {
+pub fn play(scenario: &Scenario, ending: Ending, seed: u64) -> Result<Played, PlayError> {
     let mut bench = Bench::new(seed, |_| {});
     bench.recorder = Some(Recorder::default());
     bench.latency = Duration::from_micros(OTHERS_US[(seed % 8) as usize]);
@@ -112,7 +122,7 @@ pub fn play(steps: &[Step], ending: Ending, seed: u64) -> Result<Played, String>
     };
     for _ in 0..ending.runs {
         player.boot()?;
-        player.scenario(steps)?;
+        player.scenario(&scenario.steps)?;
     }
     if ending.goes_down {
         player.go_down(ending.boots)?;
@@ -146,20 +156,20 @@ impl Player {
             .map_or(0, |recorder| recorder.ready)
     }
 
-    fn boot(&mut self) -> Result<(), String> {
+    fn boot(&mut self) -> Result<(), PlayError> {
         let before = self.ready();
         self.bench.act(GuestAct::Boot);
         let limit = self.bench.now + PATIENCE;
         while self.ready() == before {
             if !self.bench.step(limit) {
-                return Err("the guest does not come up".into());
+                return Err(PlayError::StaysDown);
             }
         }
         Ok(())
     }
 
     /// The guest goes down, up to the last message about it.
-    fn go_down(&mut self, boots: bool) -> Result<(), String> {
+    fn go_down(&mut self, boots: bool) -> Result<(), PlayError> {
         if boots {
             return self.boot();
         }
@@ -177,14 +187,17 @@ impl Player {
                 return Ok(());
             }
             if !self.bench.step(limit) {
-                return Err("the guest does not go down".into());
+                return Err(PlayError::StaysUp);
             }
         }
     }
 
-    fn scenario(&mut self, steps: &[Step]) -> Result<(), String> {
+    fn scenario(&mut self, steps: &[Step]) -> Result<(), PlayError> {
         // What the recorder's own script says before it.
-        self.say("scenario".to_owned(), true);
+        self.say(Say {
+            words: "scenario".to_owned(),
+            disks: true,
+        });
         let waits = Waits::Until(self.bench.now);
         let steps = steps.iter().cloned().collect();
         self.tasks = vec![Task {
@@ -210,7 +223,7 @@ impl Player {
             let wakes = self.iots.iter().filter_map(IotRun::wakes);
             let next = times.chain(wakes).min().unwrap_or(limit);
             if self.bench.now >= limit {
-                return Err("the scenario does not end".into());
+                return Err(PlayError::Endless);
             }
             self.run_until(next);
         }
@@ -218,13 +231,15 @@ impl Player {
 
     /// Lets time pass up to `next`, or the next end of a request.
     fn run_until(&mut self, next: Time) {
-        while self.bench.guest.direct.finished.is_empty() {
+        let mut finished = self.bench.take_finished();
+        while finished.is_empty() {
             if !self.bench.step(next) {
                 self.bench.now = self.bench.now.max(next);
                 break;
             }
+            finished = self.bench.take_finished();
         }
-        for finished in std::mem::take(&mut self.bench.guest.direct.finished) {
+        for finished in finished {
             let run = (finished.tag >> 32) as usize;
             if let Some(run) = self.iots.get_mut(run) {
                 run.finished(&finished, self.bench.now);
@@ -251,7 +266,7 @@ impl Player {
     fn go(&mut self, task: usize) {
         let now = self.bench.now;
         if let Some(disk) = self.tasks[task].open.take() {
-            close(&mut self.bench.guest, disk);
+            self.bench.close(disk);
         }
         let step = self.tasks[task].steps.pop_front();
         let mut waits = Waits::Until(now + COMMAND);
@@ -259,7 +274,7 @@ impl Player {
             None => self.tasks[task].over = true,
             Some(Step::Control(words)) => self.control(&words),
             Some(Step::Sleep(time)) => waits = Waits::Until(now + time),
-            Some(Step::Say(words, lists)) => self.say(words, lists),
+            Some(Step::Say(say)) => self.say(say),
             Some(Step::Wait) => waits = Waits::Children,
             Some(Step::Background(steps)) => {
                 let steps = steps.into();
@@ -286,32 +301,33 @@ impl Player {
                 }
                 waits = Waits::Iot(run);
             }
-            Some(Step::HoldOpen(target, time)) => {
-                if let Some(disk) = self.bench.guest.disk_at(0, target) {
-                    self.bench.guest.direct.open.push(disk);
+            Some(Step::HoldOpen(HoldOpen { target, time })) => {
+                if let Some(disk) = self.bench.disk_at(target) {
+                    self.bench.open(disk);
                     self.tasks[task].open = Some(disk);
                 }
                 waits = Waits::Until(now + time);
             }
             Some(Step::Delete(target)) => {
-                if let Some(disk) = self.bench.guest.disk_at(0, target) {
-                    self.bench.guest.delete_by_hand(disk, now);
+                if let Some(disk) = self.bench.disk_at(target) {
+                    self.bench.delete_by_hand(disk);
                 }
             }
-            Some(Step::Scan(target)) => self.bench.guest.scan_by_hand(0, target, now),
+            Some(Step::Scan(target)) => self.bench.scan_by_hand(target),
             Some(Step::Unknown(words)) => self.played.undone.push(words),
         }
         self.tasks[task].waits = waits;
     }
 
-    fn say(&mut self, words: String, lists: bool) {
-        let disks = self
-            .bench
-            .guest
-            .disks
-            .iter()
-            .filter(|disk| disk.visible && !disk.dead);
-        let disks = disks.map(|disk| (disk.target, "running".to_owned(), disk.capacity / 512));
+    fn say(
+        &mut self,
+        Say {
+            words,
+            disks: lists,
+        }: Say,
+    ) {
+        let disks = self.bench.all_disks().filter(|disk| disk.is_there());
+        let disks = disks.map(|disk| (disk.target(), "running".to_owned(), disk.capacity() / 512));
         let disks = if lists {
             disks.collect()
         } else {
@@ -393,13 +409,6 @@ impl Player {
         });
         self.before = self.over;
         self.bench.note(|| What::ReadsWrites(counted));
-    }
-}
-
-fn close(guest: &mut Guest, disk: usize) {
-    let open = &mut guest.direct.open;
-    if let Some(at) = open.iter().position(|other| *other == disk) {
-        open.swap_remove(at);
     }
 }
 

@@ -7,10 +7,10 @@ use fio_model::JobFile;
 use scenarios::{ControllerId, DiskId, FioId, FioJobEnd, Observation, Place, TargetId, Time};
 use vm_memory::{Bytes, GuestAddress};
 
-pub use super::super::bench::Bench;
-use super::super::bench::LATENCY;
-use super::super::bench::chain::Sent;
-use super::super::bench::scsi::{Answer, Slot};
+pub use crate::testing::Bench;
+use crate::testing::LATENCY;
+use crate::testing::chain::Sent;
+use crate::testing::scsi::{Answer, Slot};
 use wire::component::Cx;
 use wire::message::GuestAct;
 
@@ -60,8 +60,8 @@ impl Bench {
 
     /// `/dev/sdX` of the last disk on a target.
     pub fn node(&self, target: u8) -> String {
-        let disk = self.guest.disk_at(0, target).expect("there is a disk");
-        self.guest.disks[disk].node()
+        let disk = self.disk_at(target).expect("there is a disk");
+        self.disk(disk).node()
     }
 
     pub fn start_fio(&mut self, fio: u16, job: &str, targets: &[u8]) {

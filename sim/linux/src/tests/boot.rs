@@ -6,11 +6,12 @@ use std::time::Duration;
 use scenarios::{CheckId, ControllerId, Observation, Ticket, Time, VmId};
 
 use super::bench::Bench;
-use crate::bench::scsi::{Reaction, Slot};
-use crate::transfer::Transfers;
+use crate::ids::DiskNo;
+use crate::scsi::Scsi;
+use crate::testing::scsi::{Reaction, Slot};
 use crate::{Guest, GuestConfig};
 use wire::component::Cx;
-use wire::message::GuestAct;
+use wire::message::{GuestAct, HbaId};
 use wire::{Rng, Stream};
 
 const WRITES: &str = "[global]\nioengine=libaio\nrw=randwrite\nbs=4k\niodepth=8\ndirect=1\n\
@@ -98,8 +99,9 @@ fn a_device_that_is_reset_leaves_the_others_their_disks() {
     let controllers = vec![ControllerId(0), ControllerId(1)];
     let config = GuestConfig::new(VmId(1), controllers, BTreeMap::new(), None);
     let mut guest = Guest::new(config);
-    guest.found(0, 5, "", (36, Transfers::default()));
-    guest.found(1, 5, "", (36, Transfers::default()));
+    for hba in [HbaId(0), HbaId(1)] {
+        Scsi::find_disk(hba, 5, &mut guest.shared);
+    }
     let (mut out, mut saw) = (Vec::new(), Vec::new());
     let mut cx = Cx {
         now: Time(0),
@@ -107,8 +109,10 @@ fn a_device_that_is_reset_leaves_the_others_their_disks() {
         out: &mut out,
         saw: &mut saw,
     };
-    guest.reset_device(0, &mut cx);
-    assert_eq!((guest.disk_at(0, 5), guest.disk_at(1, 5)), (None, Some(1)));
+    guest.reset_device(HbaId(0), &mut cx);
+    let disks = &guest.shared.disks;
+    let left = [HbaId(0), HbaId(1)].map(|hba| disks.at(hba, 5));
+    assert_eq!(left, [None, Some(DiskNo(1))]);
 }
 
 #[test]

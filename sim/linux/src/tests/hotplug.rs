@@ -5,7 +5,7 @@ use std::time::Duration;
 use scenarios::{DiskId, Observation};
 
 use super::bench::Bench;
-use crate::bench::scsi::{Reaction, Slot};
+use crate::testing::scsi::{Reaction, Slot};
 use crate::{FlowStep, GuestTurn};
 use wire::message::GuestAct;
 
@@ -318,8 +318,8 @@ fn a_change_of_capacity_is_seen() {
     bench.blocks = 1 << 18;
     assert!(bench.event(3, [1, 0, 0, 0], 0x92a));
     bench.rest();
-    let disk = bench.guest.disk_at(0, 0).unwrap();
-    assert_eq!(bench.guest.disks[disk].capacity, 512 << 18);
+    let disk = bench.disk_at(0).unwrap();
+    assert_eq!(bench.disk(disk).capacity(), 512 << 18);
 }
 
 #[test]

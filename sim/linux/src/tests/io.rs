@@ -6,8 +6,8 @@ use fio_model::Volume;
 use scenarios::{CheckId, Observation, Time};
 
 use super::bench::Bench;
-use crate::bench::chain::Sent;
-use crate::bench::scsi::{Reaction, Says, Slot};
+use crate::testing::chain::Sent;
+use crate::testing::scsi::{Reaction, Says, Slot};
 use wire::message::GuestAct;
 
 fn job(rw: &str, depth: u32) -> String {
@@ -88,7 +88,7 @@ fn a_part_that_fails_fails_the_request_when_all_are_over() {
     bench.rest();
     assert_eq!(bench.ended(2).unwrap()[0].verified, 4);
     assert_eq!(bench.guest.left(), [""; 0]);
-    assert!(bench.guest.disks.iter().all(|disk| disk.in_flight == 0));
+    assert!(bench.all_disks().all(|disk| disk.in_flight() == 0));
 }
 
 #[test]

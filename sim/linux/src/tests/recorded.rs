@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bench::Bench;
-use crate::bench::scsi::Slot;
+use crate::testing::scsi::Slot;
 
 /// The lines of a distilled recording.
 fn lines(text: &str) -> impl Iterator<Item = &str> {

@@ -8,6 +8,7 @@ mod bdev_goes;
 mod controllers;
 mod exec;
 mod framework;
+mod invariants;
 mod lun;
 mod nvme;
 mod show;
@@ -28,6 +29,9 @@ use crate::turn::TargetTurn;
 use crate::vdev::controller::{Controller, Vdevs};
 use crate::vdev::session::next_tick;
 use framework::Logging;
+#[cfg(test)]
+pub use invariants::MUTANTS;
+pub use invariants::{call_out_of_place, retries_miscounted, timeout_of_nobody};
 use wire::bugs::Bug;
 use wire::message::ClientId;
 

@@ -143,6 +143,37 @@ impl Engine {
         self.flights.len() - self.free.len()
     }
 
+    /// I/O in flight other than resets.
+    pub fn flying(&self) -> usize {
+        let flights = self.flights.iter().flatten();
+        let ios = flights.filter(|flight| flight.ended.kind != IoKind::Reset);
+        ios.count()
+    }
+
+    /// A flight that is lost or ends twice, for the invariants.
+    pub fn flight_adrift(&self) -> Option<String> {
+        if let Some(free) = self
+            .free
+            .iter()
+            .find(|n| self.flights[**n as usize].is_some())
+        {
+            return Some(format!("flight {free} is free"));
+        }
+        let flights = || self.flights.iter().flatten();
+        let count = flights().count();
+        if self.flights.len() - count != self.free.len() {
+            return Some(format!("{count} fly, {} are free", self.free.len()));
+        }
+        // A ticket is given once: a flight has one entry that is not void at most.
+        let valid = self.heap.iter().filter(|Reverse((_, ticket, index))| {
+            let flight = &self.flights[*index as usize];
+            flight.is_some_and(|flight| flight.ticket == *ticket)
+        });
+        let held = flights().filter(|flight| flight.held.is_some());
+        let (ends, held) = (valid.count(), held.count());
+        (ends + held != count).then(|| format!("{count} fly, {ends} end, {held} are held"))
+    }
+
     /// Sets what an error bdev does to I/O of `kind`.
     pub fn inject(&mut self, bdev: BdevHandle, kind: IoKind, rule: Option<Rule>) {
         match rule {
@@ -378,6 +409,22 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
         .and_then(Option::as_ref)
         .filter(|bdev| bdev.generation == handle.generation)
 }
+
+/// A change to a target that breaks the invariant of this name.
+#[cfg(test)]
+pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+    ("time_of_the_devices", |t| {
+        let engine = &mut t.shared.bdevs.engine;
+        engine.schedule(0, Time(1));
+    }),
+    ("flights_end_once", |t| {
+        let flights = &mut t.shared.bdevs.engine.flights;
+        flights
+            .iter_mut()
+            .flatten()
+            .for_each(|flight| flight.held = None);
+    }),
+];
 
 #[cfg(test)]
 mod tests {

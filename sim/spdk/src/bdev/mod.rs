@@ -3,6 +3,7 @@
 //! Knows names, sizes, who has what open, and how long devices take. Knows no SCSI, no slots, no
 //! RPC. Handles carry a generation, so that a stale one is noticed instead of followed.
 
+pub mod invariants;
 pub mod io;
 mod made;
 mod pages;
@@ -289,6 +290,11 @@ impl Bdevs {
             .collect();
         all.sort_by_key(|(handle, _)| handle.generation);
         all.into_iter()
+    }
+
+    /// Who waits for the end of some bdev.
+    pub fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        self.list.iter().flatten().flat_map(|bdev| &bdev.waiters)
     }
 
     /// Registers a bdev.

@@ -239,6 +239,27 @@ impl Dpdk {
         matches!(self.doing, Doing::Stopping(..))
     }
 
+    /// The controller whose ring is being kicked, by its place and number.
+    pub fn kicks(&self) -> Option<(VdevId, u8)> {
+        let Doing::Kicking(conn, ..) = &self.doing else {
+            return None;
+        };
+        let device = self.devices.iter().find(|device| device.conn == *conn)?;
+        Some((device.vdev, device.number))
+    }
+
+    /// Two connections that are one, for the invariants.
+    pub fn connection_twice(&self) -> Option<String> {
+        let same = |a: &Device, b: &Device| a.conn == b.conn || a.vid == b.vid;
+        self.devices.iter().enumerate().find_map(|(n, one)| {
+            let twin = self.devices[..n].iter().find(|other| same(one, other))?;
+            Some(format!(
+                "{:?} and {:?} share vid {}",
+                one.conn, twin.conn, one.vid
+            ))
+        })
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.devices.len()
@@ -507,3 +528,12 @@ fn mapped(memory: &Memory, layout: &Layout) -> bool {
         && contiguous(memory, layout.avail, 6 + 2 * size)
         && contiguous(memory, layout.used, 6 + 8 * size)
 }
+
+/// A change to a target that breaks the invariant of this name.
+#[cfg(test)]
+pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+    ("time_of_dpdks_thread", |t| t.dpdk.warn_at = Time(1)),
+    ("connections_are_distinct", |t| {
+        t.dpdk.devices[0].vid = t.dpdk.devices[1].vid
+    }),
+];

@@ -144,6 +144,11 @@ impl RpcServer {
         self.calls.len()
     }
 
+    /// Whether a request was taken and not answered.
+    pub fn is_open(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
+    }
+
     /// The next request: of each client in the order in which they connected, all that it sent.
     ///
     /// Requests that are wrong in themselves, and `rpc_get_methods`, are answered here.

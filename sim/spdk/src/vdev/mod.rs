@@ -11,6 +11,7 @@ mod controlq;
 mod datapath;
 mod eventq;
 mod execute;
+pub mod invariants;
 mod parse;
 mod release;
 mod removal;

@@ -1,0 +1,132 @@
+//! Who can run in a guest, and when.
+
+use scenarios::Time;
+use wire::component::{ActorId, When};
+use wire::message::HbaId;
+
+use crate::driver::layout::{CPUS, THREADS_MAX};
+use crate::ids::ThreadNo;
+
+/// What can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// QEMU's main loop, and the guest's agent.
+    Qemu,
+    /// A CPU that handles calls.
+    Cpu(usize),
+    /// The event handlers of a device.
+    Events(HbaId),
+    /// The scans and probes of a device.
+    Scans(HbaId),
+    /// A fio thread.
+    Fio(ThreadNo),
+}
+
+/// When each of them can go.
+#[derive(Clone, Debug)]
+pub struct Actors {
+    ready: Vec<When>,
+    changed: u64,
+    hbas: usize,
+    /// The machine is stopped: QEMU alone goes.
+    paused: bool,
+}
+
+const CPU: usize = 1;
+const WORKERS: usize = CPU + CPUS;
+
+impl Actors {
+    #[must_use]
+    pub fn new(hbas: usize) -> Self {
+        Self {
+            ready: vec![When::Blocked; WORKERS + 2 * hbas + THREADS_MAX],
+            changed: 0,
+            hbas,
+            paused: false,
+        }
+    }
+
+    fn number(&self, actor: Actor) -> usize {
+        match actor {
+            Actor::Qemu => 0,
+            Actor::Cpu(cpu) => CPU + cpu,
+            Actor::Events(hba) => WORKERS + 2 * usize::from(hba.0),
+            Actor::Scans(hba) => WORKERS + 2 * usize::from(hba.0) + 1,
+            Actor::Fio(thread) => WORKERS + 2 * self.hbas + thread.0,
+        }
+    }
+
+    /// Whose number it is.
+    #[must_use]
+    pub fn actor(&self, id: ActorId) -> Actor {
+        let number = usize::from(id.0);
+        let threads = WORKERS + 2 * self.hbas;
+        match number {
+            0 => Actor::Qemu,
+            _ if number < WORKERS => Actor::Cpu(number - CPU),
+            _ if number < threads => {
+                let hba = HbaId(((number - WORKERS) / 2) as u8);
+                if (number - WORKERS).is_multiple_of(2) {
+                    Actor::Events(hba)
+                } else {
+                    Actor::Scans(hba)
+                }
+            }
+            _ => Actor::Fio(ThreadNo(number - threads)),
+        }
+    }
+
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        self.ready.len() as u16
+    }
+
+    #[must_use]
+    pub fn when(&self, id: ActorId) -> When {
+        if self.paused && id.0 != 0 {
+            When::Blocked
+        } else {
+            self.ready[usize::from(id.0)]
+        }
+    }
+
+    /// When an actor could go if the machine were not stopped.
+    #[must_use]
+    pub fn ready(&self, actor: Actor) -> When {
+        self.ready[self.number(actor)]
+    }
+
+    /// Those whose `when` may have changed since this was last asked.
+    pub fn take_changed(&mut self) -> u64 {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub fn set(&mut self, actor: Actor, when: When) {
+        let number = self.number(actor);
+        self.ready[number] = when;
+        self.changed |= 1 << number;
+    }
+
+    pub fn block(&mut self, actor: Actor) {
+        self.set(actor, When::Blocked);
+    }
+
+    /// Makes `actor` ready at `at`, if it is not ready sooner.
+    pub fn wake(&mut self, actor: Actor, at: Time) {
+        match self.ready[self.number(actor)] {
+            When::At(sooner) if sooner <= at => {}
+            _ => self.set(actor, When::At(at)),
+        }
+    }
+
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Stops the machine, or lets it go on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.changed = u64::MAX >> (64 - self.ready.len());
+    }
+}
