@@ -78,8 +78,8 @@ pub use guest_conform_command::guest_conform_command;
 #[doc(hidden)]
 pub use options::bugs;
 pub use options::{
-    Behaviour, GuestKind, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions, TargetKind,
-    Volume,
+    Behaviour, GuestKind, LinkedOptions, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
+    TargetKind, Volume,
 };
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;

@@ -75,6 +75,10 @@ pub fn testbed(
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
     let pages = match &options.target {
         TargetKind::Model => Pages::Ordinary,
+        TargetKind::Linked(_) => {
+            let text = "--target linked takes turns with model guests: it has no sockets";
+            return Err(RunError(text.to_owned()).into());
+        }
         TargetKind::Spdk(spdk) => {
             let pages = Pages::for_guests_of(&spdk.rpc_socket);
             pages.map_err(|error| nobody(&spdk.rpc_socket, &error))?
@@ -94,7 +98,9 @@ pub fn testbed(
         }
     };
     let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
-        TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
+        TargetKind::Model | TargetKind::Linked(_) => {
+            (served(options, &dir, &tell)?, Box::new(ModelledDisks))
+        }
         TargetKind::Spdk(spdk) => {
             let disks = GivenDisks::new(spdk.bdevs.clone());
             (connected(spdk, &dir, &tell)?, Box::new(disks))

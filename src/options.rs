@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use real::testbed::disks::{Bdevs, MALLOC_MIB};
 pub use scenarios::plan::JobText;
@@ -126,8 +126,40 @@ pub enum GuestKind {
 pub enum TargetKind {
     /// The model, in this process: in the simulator, or behind sockets for real guests.
     Model,
+    /// SPDK's own code, in this process and in virtual time.
+    Linked(LinkedOptions),
     /// One that runs, on sockets. Model guests are then on sockets too, and go by the wall clock.
     Spdk(SpdkOptions),
+}
+
+/// Where SPDK's own code is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedOptions {
+    /// The library that `make -C sim/linked/shim SPDK_DIR=…` links.
+    pub library: PathBuf,
+}
+
+impl LinkedOptions {
+    /// Where `make` puts it, from the repository's root.
+    pub const USUAL: &str = "sim/linked/shim/build/libplugfest_spdk.so";
+
+    /// The options of a command line that say so.
+    pub(crate) fn arguments(&self) -> String {
+        let mut words = " --target linked".to_owned();
+        if self.library != Path::new(Self::USUAL) {
+            let library = self.library.display().to_string();
+            words += &format!(" --linked-library {}", shell_quoted(&library));
+        }
+        words
+    }
+}
+
+impl Default for LinkedOptions {
+    fn default() -> Self {
+        Self {
+            library: Self::USUAL.into(),
+        }
+    }
 }
 
 /// Where a target is that runs, and what the disks are made of.

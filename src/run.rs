@@ -152,8 +152,10 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         repeat_options += &format!(" --runtime {seconds}");
         volume = format!("{seconds} s a job");
     }
-    if let TargetKind::Spdk(spdk) = &options.target {
-        repeat_options += &spdk.arguments();
+    match &options.target {
+        TargetKind::Model => {}
+        TargetKind::Linked(linked) => repeat_options += &linked.arguments(),
+        TargetKind::Spdk(spdk) => repeat_options += &spdk.arguments(),
     }
     if options.volume != Volume::Default {
         repeat_options += &format!(" --io-count {}", options.volume.word());
@@ -183,7 +185,7 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
 
 /// How the target behaves, in words: its preset, and what is wrong beside that.
 fn behaviour(options: &RunOptions) -> String {
-    if let TargetKind::Spdk(_) = options.target {
+    if options.target != TargetKind::Model {
         return "the target's own".to_owned();
     }
     let more: Vec<&str> = options.bugs.iter().map(|bug| bug.name()).collect();

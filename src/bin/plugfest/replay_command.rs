@@ -26,6 +26,10 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     let file = arguments.file.display();
     match arguments.target.kind()? {
         TargetKind::Spdk(spdk) => return on_target(arguments, &repro, &spdk),
+        TargetKind::Linked(_) => {
+            let strange = "replay --target linked is not built yet";
+            return Err(Stop::Error(strange.to_owned()));
+        }
         TargetKind::Model if arguments.times.is_some() => {
             let strange = "--times means something with --target spdk only";
             return Err(Stop::Error(strange.to_owned()));
