@@ -14,6 +14,10 @@ use crate::vdev;
 use crate::vdev::controller::Controller;
 use wire::bugs::Bug;
 
+/// Invariants by name, each with a change to a target that breaks it.
+#[cfg(test)]
+pub type Mutants = &'static [(&'static str, fn(&mut crate::Target))];
+
 /// A row of the table.
 pub(crate) struct Row {
     pub name: &'static str,

@@ -396,7 +396,7 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+pub const MUTANTS: crate::invariants::Mutants = &[
     ("time_of_the_devices", |t| {
         let engine = &mut t.shared.bdevs.engine;
         engine.schedule(0, Time(1));
