@@ -318,6 +318,7 @@ enum Response {
 }
 
 /// Handles a message; `None` if its connection is gone.
+#[expect(clippy::too_many_lines, reason = "one arm a message")]
 fn handle(
     dpdk: &mut DpdkThread<'_>,
     conn: ConnId,
