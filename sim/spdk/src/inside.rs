@@ -3,13 +3,19 @@
 use scenarios::Evidence;
 
 use super::{Out, Target, TargetMark};
+use crate::invariants::TABLE;
 use wire::component::Memory;
 use wire::inside::Inside;
+use wire::invariant::Invariant;
 
 impl Inside for Target {
     type Mark = TargetMark;
 
     const EVIDENCE: Evidence = Evidence::TARGET_INSIDE;
+
+    fn invariants() -> &'static [Invariant<Self>] {
+        TABLE
+    }
 
     fn mark(&mut self) -> Option<TargetMark> {
         Some(Self::mark(self))

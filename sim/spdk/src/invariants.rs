@@ -13,21 +13,17 @@ use crate::mail::{AppMessage, VdevMessage, Waiting};
 use crate::vdev;
 use crate::vdev::controller::Controller;
 use wire::bugs::Bug;
+use wire::invariant::Invariant;
 
-/// A row of the table.
-pub(crate) struct Row {
-    pub name: &'static str,
-    /// What must hold, as a sentence.
-    pub says: &'static str,
-    /// What is wrong, with the values that show it.
-    pub broken: fn(&Target) -> Option<String>,
+const fn row(
+    name: &'static str,
+    says: &'static str,
+    broken: fn(&Target) -> Option<String>,
+) -> Invariant<Target> {
+    Invariant { name, says, broken }
 }
 
-const fn row(name: &'static str, says: &'static str, broken: fn(&Target) -> Option<String>) -> Row {
-    Row { name, says, broken }
-}
-
-pub(crate) static TABLE: &[Row] = &[
+pub(crate) static TABLE: &[Invariant<Target>] = &[
     row(
         "time_of_the_app_thread",
         "The app thread is due when the first of its messages, timers, retries and polls is.",
