@@ -1,22 +1,18 @@
 //! `plugfest run`: one seed with everything it has to say, or many and only what failed.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::Write;
+use std::path::Path;
 
-use plugfest::command::{Outputs, Repro, asked, run_with};
+use plugfest::command::{Outputs, asked, run_with};
 use plugfest::{GuestKind, QemuOptions, Report, RunOptions, Verdict};
-use scenarios::report::{case_json, progress_line, render_partial, shell_quoted};
+use scenarios::report::{progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
 
 use crate::campaign;
 use crate::cli::{Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{
-    Printer, Stop, can_be_written, create, first_of, is_same_file, tell, write_whole,
-};
+use crate::output::{Printer, Stop, can_be_written, first_of, is_same_file, tell};
 use crate::run_outputs::{Fault, Sink, json_lines, keep, printer};
 use crate::target_arguments::{BehaviourWord, TargetWord, note_repeated};
 
