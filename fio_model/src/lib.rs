@@ -39,7 +39,7 @@ mod units;
 mod write_log;
 
 pub use continue_on_error::ContinueOnError;
-pub use digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
+pub use digest::{TRAILER_MAX, Trailer, VerifyType};
 pub use digest_cache::DigestCache;
 pub use errno::Errno;
 pub use fingerprint::{Fingerprint, fingerprint};
@@ -56,6 +56,7 @@ pub use result::{
     exit_status,
 };
 pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
+pub use sums::crc32c;
 pub use terms::{SetupError, Volume};
 pub use thread::{Device, FioThread, Progress};
 pub use verify::{Cause, Expected, Stamp, VerifyFailure, check, stamp};

@@ -178,8 +178,14 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         ("--bug", !arguments.bug.is_empty()),
     ];
     let sockets = arguments.target.target == TargetWord::Spdk;
-    let mut strange = simulated[1..].iter().chain(&modelled);
-    if let Some((option, _)) = strange.find(|(_, given)| *given && sockets) {
+    // What a recorded run is replayed on is the model.
+    let recorded = ("--repro", arguments.repro.is_some());
+    let foreign: Vec<(&str, bool)> = match arguments.target.target {
+        TargetWord::Model => Vec::new(),
+        TargetWord::Linked => modelled.into_iter().chain([recorded]).collect(),
+        TargetWord::Spdk => simulated[1..].iter().chain(&modelled).copied().collect(),
+    };
+    if let Some((option, _)) = foreign.iter().find(|(_, given)| *given) {
         return Err(Stop::Error(format!(
             "{option} means something with --target model only"
         )));
