@@ -227,7 +227,7 @@ impl Runner<'_> {
     /// cannot be looked into and nobody knows what was first, before it was answered.
     fn note_late(&mut self, begins: bool, polled: &Polled, under: &[FioId]) {
         let ends = matches!(polled, Ok(Poll::Done(_)));
-        let is_known = self.testbed.evidence().covers(Evidence::TARGET_INSIDE);
+        let is_known = self.testbed.evidence().contains(Evidence::TARGET_INSIDE);
         if begins || (ends && !is_known) {
             let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
             self.late.extend(ended);
@@ -371,7 +371,7 @@ impl Runner<'_> {
             ended.iter().any(wrong)
         })?;
         let mut text = format!("this job can do that by itself ({doubt})");
-        if self.testbed.evidence().covers(Evidence::PER_IO) {
+        if self.testbed.evidence().contains(Evidence::PER_IO) {
             text += ": check I2 says whether data are right";
         }
         Some(text)
