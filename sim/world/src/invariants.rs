@@ -2,9 +2,8 @@
 //!
 //! One table for each thing that is looked at; the ends bring their own ([`wire::Inside::invariants`]). A broken one
 //! is a bug of the simulator and panics. In a debug build the end that took a turn is checked after each 31st turn,
-//! and everything after each eighth of these, as a check of a model after each turn makes a run four times as slow;
-//! in a release build everything after each 1024th. A test can ask for all of them after every turn
-//! ([`World::check_every_turn`]).
+//! and everything after each eighth of these (after each turn a run takes four times as long); in a release build
+//! everything after each 1024th. A test can ask for all after every turn ([`World::check_every_turn`]).
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -28,10 +27,9 @@ const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 16 };
 /// Restores from one check of the restored memory to the next.
 const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
 
-/// SPDK waits so long for a session to stop (`SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`): no schedule may invent
-/// that.
+/// `SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`: no schedule may invent that wait.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// Observations, and answers to RPCs, that nobody has taken yet: more are a leak.
+/// Observations, and answers to RPCs, that nobody has taken: more are a leak.
 const UNTAKEN_MAX: usize = 1 << 16;
 
 /// What a strategy chose, with what it chose from.
@@ -43,7 +41,7 @@ pub struct Picked {
     pub since: Time,
     /// Since when it has been ready, as the schedule says; `None`: it is blocked.
     pub ready: Option<Time>,
-    /// When the first of all is ready, if the strategy has to take that one.
+    /// When the first of all is ready, if the strategy has to take it.
     pub soonest: Option<Time>,
     /// Actors that there are.
     pub actors: usize,
