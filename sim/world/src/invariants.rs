@@ -5,10 +5,14 @@
 //! and everything after each eighth of these (after each turn a run takes four times as long); in a release build
 //! everything after each 1024th. A test can ask for all after every turn ([`World::check_every_turn`]).
 
+mod picked;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
 use scenarios::Time;
+
+use picked::{PICKED, Picked};
 
 use super::frozen::Frozen;
 use super::{LOG_LINES_MAX, Schedule, Strategy, TARGET, World};
@@ -31,23 +35,6 @@ const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 }
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Observations, and answers to RPCs, that nobody has taken: more are a leak.
 const UNTAKEN_MAX: usize = 1 << 16;
-
-/// What a strategy chose, with what it chose from.
-#[derive(Clone, Copy, Debug)]
-pub struct Picked {
-    /// Who goes.
-    pub actor: usize,
-    /// Since when it has been ready, as the strategy says.
-    pub since: Time,
-    /// Since when it has been ready, as the schedule says; `None`: it is blocked.
-    pub ready: Option<Time>,
-    /// When the first of all is ready, if the strategy has to take it.
-    pub soonest: Option<Time>,
-    /// Actors that there are.
-    pub actors: usize,
-    /// No turn is later than this.
-    pub limit: Time,
-}
 
 /// When a world was checked last, and when it will be.
 #[derive(Clone, Copy, Debug)]
@@ -74,41 +61,6 @@ impl Default for Checked {
         }
     }
 }
-
-static PICKED: [Invariant<Picked>; 4] = [
-    Invariant {
-        name: "who_is_picked_exists",
-        says: "A strategy picks an actor that there is.",
-        broken: |picked| {
-            let exists = picked.actor < picked.actors;
-            (!exists).then(|| format!("it is {picked:?}"))
-        },
-    },
-    Invariant {
-        name: "who_is_picked_is_ready",
-        says: "A strategy picks an actor that is not blocked, and knows since when.",
-        broken: |picked| {
-            let is_ready = picked.ready == Some(picked.since);
-            (!is_ready).then(|| format!("it is {picked:?}"))
-        },
-    },
-    Invariant {
-        name: "no_turn_is_after_the_limit",
-        says: "Nobody goes who is ready only after the limit.",
-        broken: |picked| {
-            let is_late = picked.since > picked.limit;
-            is_late.then(|| format!("it is {picked:?}"))
-        },
-    },
-    Invariant {
-        name: "a_timed_schedule_takes_the_earliest",
-        says: "Nobody is ready sooner than whom a timed schedule picks.",
-        broken: |picked| {
-            let soonest = picked.soonest?;
-            (soonest < picked.since).then(|| format!("it is {picked:?}"))
-        },
-    },
-];
 
 impl Schedule {
     /// What must hold of every schedule.
