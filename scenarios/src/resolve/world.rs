@@ -255,11 +255,7 @@ impl<'p> World<'p> {
 
     fn parallel(&mut self, step: &plan::Step, branches: &[plan::Branch]) -> Made {
         if self.branch.is_some() {
-            return Err(impossible(
-                step,
-                "`parallel` inside of a branch",
-                "make its branches some of those around it",
-            ));
+            return Err(in_a_branch(step));
         }
         let mut all = made(step, Vec::new(), Expect::Nothing);
         let mut taken = BTreeSet::new();
@@ -350,6 +346,13 @@ impl<'p> World<'p> {
             branch.extend(controllers);
         }
     }
+}
+
+/// Why `parallel` cannot stand in a branch: the branches of a step are carried out to their end before anything
+/// else goes on.
+pub(super) fn in_a_branch(step: &plan::Step) -> Impossible {
+    let help = "make its branches some of those around it";
+    impossible(step, "`parallel` inside of a branch", help)
 }
 
 pub(super) fn made(step: &plan::Step, does: Vec<Action>, expect: Expect) -> Step {
