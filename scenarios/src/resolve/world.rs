@@ -131,7 +131,7 @@ impl<'p> World<'p> {
                 let what = format!("nobody waits for \"{}\", which only looks", step.kind);
                 return Err(impossible(step, what, "remove wait=#false"));
             }
-            Wait::Nothing => Expect::Nothing,
+            Wait::Nothing => unawaited(expect),
         };
         Ok(vec![made(step, does, expect)])
     }
@@ -345,6 +345,26 @@ impl<'p> World<'p> {
         if let Some(branch) = &mut self.branch {
             branch.extend(controllers);
         }
+    }
+}
+
+/// What is left to expect where nobody waits: nothing. But the fios under what is removed are noted, as that may
+/// come too late for them.
+fn unawaited(expect: Expect) -> Expect {
+    match expect {
+        Expect::Success { .. } => expect,
+        Expect::Nothing
+        | Expect::Refused(_)
+        | Expect::Attached { .. }
+        | Expect::GoesOn(_)
+        | Expect::Booted(_)
+        | Expect::Fio { .. }
+        | Expect::Clock(_)
+        | Expect::Jobs { .. }
+        | Expect::Alive
+        | Expect::Disks(_)
+        | Expect::Kept { .. }
+        | Expect::Rest => Expect::Nothing,
     }
 }
 
