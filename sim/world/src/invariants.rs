@@ -2,8 +2,9 @@
 //!
 //! One table for each thing that is looked at; the ends bring their own ([`wire::Inside::invariants`]). A broken one
 //! is a bug of the simulator and panics. In a debug build the end that took a turn is checked after each 31st turn,
-//! and everything after each eighth of these (after each turn a run takes four times as long); in a release build
-//! everything after each 1024th. A test can ask for all after every turn ([`World::check_every_turn`]).
+//! and all ends after each eighth of these (after each turn a run takes four times as long); in a release build all
+//! ends after each 1024th. What is noted of memory is looked at after each 64th check, in a release build each
+//! 16th. A test can ask for all but memory after every turn ([`World::check_every_turn`]).
 
 mod picked;
 
