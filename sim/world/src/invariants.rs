@@ -26,9 +26,9 @@ use wire::invariant::{Invariant, Rows, check_all};
 /// Turns from one check to the next.
 const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 31 } else { 1024 };
 /// Of so many checks, one is of everything but memory; the others are of the end that took the turn.
-const ALL_OF: u64 = if cfg!(debug_assertions) { 8 } else { 1 };
+const ALL_OF: u64 = if cfg!(debug_assertions) { 8 } else { 4 };
 /// Of so many checks, one is of what is noted of memory too: that takes as long as there is memory.
-const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 16 };
+const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 32 };
 /// Restores from one check of the restored memory to the next.
 const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
 
