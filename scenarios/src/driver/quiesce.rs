@@ -19,8 +19,8 @@ pub struct Limits {
     pub alive: Duration,
     /// Everything comes to rest within this, or it never will. Less than `run::limits::SETTLE`.
     pub settle: Duration,
-    /// How often the target is asked for what is in flight ([`Driver::pass`](super::Driver::pass)); `None`: the testbed sees that
-    /// nothing can happen any more, and says so ([`Driver::at_rest`](super::Driver::at_rest)).
+    /// How often the target is asked for what is in flight ([`Driver::pass`](super::Driver::pass)); `None`: the
+    /// testbed sees that nothing can happen any more, and says so ([`Driver::at_rest`](super::Driver::at_rest)).
     pub ask_every: Option<Duration>,
 }
 
