@@ -61,8 +61,6 @@ pub enum News {
         /// Its path.
         path: PathBuf,
     },
-    /// A line of SPDK's log, or of our own about a connection.
-    Log(String),
     /// An invariant of the modelled system was broken.
     Broken(String),
 }

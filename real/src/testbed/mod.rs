@@ -8,6 +8,7 @@
 //!
 //! Waits for what both say. Knows no plan and no check; what actions and answers mean is the driver's to know.
 
+pub mod clock;
 pub mod disks;
 mod ends;
 pub mod erase;
@@ -117,7 +118,7 @@ impl RealTestbed {
                 let (check, text) = check_of(&text);
                 self.driver.ends.see(Observation::Broken { check, text });
             }
-            Told::Target(News::Listening { .. } | News::Log(_)) => {}
+            Told::Target(News::Listening { .. }) => {}
         }
         Ok(())
     }

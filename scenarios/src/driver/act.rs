@@ -10,6 +10,7 @@ use super::calls::{self, Call, Inject};
 use super::{Ask, Boots, DisksByVm, Driver, Ends, Held, Refusal};
 use crate::names::{ControllerId, DiskId, FioId, Place, Ticket, VmId};
 use crate::observation::Observation;
+use crate::said;
 use crate::testbed::{Action, DiskKind, Performed, TestbedError};
 
 impl<E: Ends> Driver<E> {
@@ -185,8 +186,10 @@ impl<E: Ends> Driver<E> {
         (method, params): Call,
         pending: Pending,
     ) -> Result<(), TestbedError> {
-        self.ends
-            .send(self.run.rpc.call(method, params.as_ref(), pending))
+        let rpc = &mut self.run.rpc;
+        let call = || rpc.call(method, params.as_ref(), pending);
+        let text = said::at(self.ends.now(), call);
+        self.ends.send(text)
     }
 
     /// Makes `calls`; the last one answers the ticket.

@@ -8,6 +8,7 @@ use super::json_rpc::Refused;
 use super::{Driver, Ends};
 use crate::names::{Ticket, VmId};
 use crate::observation::Observation;
+use crate::said;
 use crate::testbed::{DiskKind, TestbedError};
 
 /// What waits for an answer of the target.
@@ -55,7 +56,7 @@ impl<E: Ends> Driver<E> {
     ///
     /// It is no answer to anything that was asked.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), TestbedError> {
-        let answers = self.run.rpc.read(bytes);
+        let answers = said::at(self.ends.now(), || self.run.rpc.read(bytes));
         for (pending, result) in answers.map_err(|error| TestbedError(error.to_string()))? {
             self.answered(pending, result);
         }

@@ -13,8 +13,6 @@
 //! }
 //! ```
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use scenarios::{Seen, Time};
 
@@ -41,7 +39,6 @@ pub struct Snapshot<T: Inside, G: Inside> {
     conns: Vec<(usize, HbaId)>,
     saw: Vec<Seen>,
     rpc: Vec<(ClientId, Bytes)>,
-    log: VecDeque<String>,
     trace: RunHash,
     order: RunHash,
     turns: u64,
@@ -80,7 +77,6 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             conns: self.conns.clone(),
             saw: self.saw.clone(),
             rpc: self.rpc.clone(),
-            log: self.log.clone(),
             trace: self.trace,
             order: self.order,
             turns: self.turns,
@@ -121,7 +117,6 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         self.from_guest.clear();
         self.saw.clone_from(&to.saw);
         self.rpc.clone_from(&to.rpc);
-        self.log.clone_from(&to.log);
         (self.trace, self.order, self.turns) = (to.trace, to.order, to.turns);
         self.check_restored(&to.memories);
     }

@@ -11,6 +11,7 @@ use sim::Bug;
 
 use plugfest::{Schedule, Volume};
 
+use crate::log::LogArguments;
 use crate::target_arguments::{BehaviourWord, TargetArguments};
 
 /// Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, such as SPDK's, with no
@@ -20,6 +21,9 @@ use crate::target_arguments::{BehaviourWord, TargetArguments};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+
+    #[command(flatten)]
+    pub log: LogArguments,
 }
 
 const EXAMPLES: &str = "\

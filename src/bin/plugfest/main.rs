@@ -13,6 +13,7 @@ mod guest_conform_command;
 mod input;
 mod junit;
 mod list_command;
+mod log;
 mod lookup;
 mod output;
 mod preset;
@@ -27,6 +28,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
+use log::Clock;
+use tracing::Level;
+
 use cli::{Cli, Command, ConformArguments, ConformFormat};
 use conform_command::{ConformOptions, conform_command};
 use guest_conform_command::guest_conform_command;
@@ -39,10 +43,15 @@ const EXIT_ERROR: u8 = 2;
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(arguments) => arguments.command,
+    let Cli { command, log } = match Cli::try_parse() {
+        Ok(arguments) => arguments,
         Err(said) => return ExitCode::from(status(show(&said))),
     };
+    match &command {
+        Command::Run(run) => log::listen(&log, None, Clock::Testbed, run.turns.is_some()),
+        Command::Serve(_) => log::listen(&log, Some(Level::INFO), Clock::Calendar, false),
+        _ => log::listen(&log, None, Clock::Testbed, false),
+    }
     if let Err(error) = plugfest::command::listen() {
         tell(&format!("plugfest: {error}\n"));
         return ExitCode::from(EXIT_ERROR);

@@ -1,6 +1,6 @@
 //! `plugfest serve`: the model target behind real sockets, until somebody ends it.
 //!
-//! Tells on stdout where it listens, on stderr what SPDK would log; ends as the modelled process ends.
+//! Tells on stdout where it listens, on stderr, as a daemon, what SPDK would log; ends as the modelled process ends.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use real::vhost_user::cut;
 use sim::nvme_devices;
 use sim::spdk::TargetConfig;
 use sim::wire::message::Crash;
+use tracing::warn;
 
 use plugfest::command::asked;
 
@@ -67,8 +68,7 @@ fn tell(news: News) {
             let mut out = std::io::stdout().lock();
             writeln!(out, "{what} listens at {}", path.display()).and_then(|()| out.flush())
         }
-        News::Log(line) => writeln!(std::io::stderr(), "{line}"),
-        News::Broken(what) => writeln!(std::io::stderr(), "plugfest: violated: {what}"),
+        News::Broken(what) => return warn!(target: "invariant", "{what}"),
     };
 }
 
