@@ -1,34 +1,34 @@
-//! One virtual machine: a thread that owns its QEMU, does what it is asked, and tells what it sees.
+//! One virtual machine: a task that owns its QEMU, does what it is asked, and tells what it sees.
 //!
 //! Knows one guest; what several answer together is put together by the testbed.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::future::pending;
+use std::io;
 use std::time::{Duration, Instant};
 
 use scenarios::driver::{self, Boots};
 use scenarios::{CheckId, FioId, Observation, Place, Ticket, VmId};
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tracing::{Span, debug, debug_span, info, trace, warn};
 
 use super::Shared;
 use super::agent::{self, Said};
 use super::console::{Trouble, trouble};
 use super::fio_end;
+use super::pipe::Pipe;
 use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
 use super::qmp::{self, Asker, Qmp};
 use crate::huge_pages::{HUGE_PAGE, Pages};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
-/// Nothing is due before then.
-const FOREVER: Duration = Duration::from_secs(3600);
 /// fio's error when its guest goes down under it: EINTR, as in *sim*.
 const INTERRUPTED: u16 = 4;
 /// Lines of standard error that are kept to say why QEMU ended.
 const ERRORS_KEPT: usize = 4;
 
-/// What a machine's thread waits for.
+/// What a machine's task waits for.
 #[derive(Debug)]
 pub(super) enum Mail {
     /// It is asked something.
@@ -59,12 +59,14 @@ struct Clock {
 pub(super) struct Vm {
     pub(super) vm: VmId,
     pub(super) shared: Shared,
-    mail: Sender<Mail>,
+    mail: UnboundedSender<Mail>,
+    /// Of its boot.
+    span: Span,
     pub(super) hbas: Vec<Hba>,
     /// Starts of QEMU so far: lines of earlier ones are nobody's.
     generation: u32,
     process: Option<Process>,
-    agent: Option<UnixStream>,
+    agent: Option<Pipe>,
     pub(super) qmp: Option<Qmp>,
     reader: agent::Reader,
     boots: u32,
@@ -82,11 +84,12 @@ pub(super) struct Vm {
 }
 
 impl Vm {
-    pub(super) fn new(vm: VmId, shared: Shared, mail: Sender<Mail>) -> Self {
+    pub(super) fn new(vm: VmId, shared: Shared, mail: UnboundedSender<Mail>) -> Self {
         Self {
             vm,
             shared,
             mail,
+            span: span(vm, 0),
             hbas: Vec::new(),
             generation: 0,
             process: None,
@@ -107,16 +110,18 @@ impl Vm {
     }
 
     /// Does what mail asks for, until there will be none. QEMU goes with it.
-    pub(super) fn run(mut self, mail: &Receiver<Mail>) {
+    pub(super) async fn run(mut self, mut mail: UnboundedReceiver<Mail>) {
         loop {
-            let now = Instant::now();
             let due = self.clocks.iter().filter_map(|clock| self.due(clock)).min();
-            let patience = due.map_or(FOREVER, |due| due.saturating_duration_since(now));
-            let done = match mail.recv_timeout(patience) {
-                Ok(Mail::Ask(ask)) => self.ask(ask),
-                Ok(Mail::Line(of, line)) if of == self.generation => self.line(line),
-                Ok(Mail::Line(..)) | Err(RecvTimeoutError::Timeout) => Ok(()),
-                Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            let mail = tokio::select! {
+                mail = mail.recv() => Some(mail),
+                () = until(due) => None,
+            };
+            let done = match mail {
+                Some(Some(Mail::Ask(ask))) => self.ask(ask).await,
+                Some(Some(Mail::Line(of, line))) if of == self.generation => self.line(line).await,
+                Some(Some(Mail::Line(..))) | None => Ok(()),
+                Some(Some(Mail::Stop) | None) => break,
             };
             let asked = done.and_then(|()| self.ask_moved());
             if let Err(error) = asked
@@ -125,6 +130,10 @@ impl Vm {
             {
                 self.tell(Told::Lost(format!("{}: {error}", self.vm)));
             }
+        }
+        if let Some(mut process) = self.process.take() {
+            // It has gone already, or it goes with its parent.
+            let _ = process.end().await;
         }
     }
 
@@ -137,7 +146,7 @@ impl Vm {
         self.tell(Told::Saw(self.vm, what));
     }
 
-    fn ask(&mut self, ask: Ask) -> io::Result<()> {
+    async fn ask(&mut self, ask: Ask) -> io::Result<()> {
         use driver::Ask as Do;
         match ask {
             Ask::Boot(hbas, Boots::System) => self.boot(hbas),
@@ -174,7 +183,7 @@ impl Vm {
             }
             Ask::Do(Do::AddMemory(ticket)) => self.add_memory(ticket),
             Ask::Do(Do::Kill(ticket)) => {
-                self.kill()?;
+                self.kill().await?;
                 self.answer(ticket, Ok(0));
                 Ok(())
             }
@@ -206,7 +215,7 @@ impl Vm {
     /// Writes to the agent. A guest that is not up cannot hear: it does not answer.
     fn say(&mut self, text: &str) -> io::Result<()> {
         match &mut self.agent {
-            Some(agent) if self.up => agent.write_all(text.as_bytes()),
+            Some(agent) if self.up => agent.write(text),
             _ => Ok(()),
         }
     }
@@ -236,6 +245,8 @@ impl Vm {
         let name = format!("vm{}", self.vm.0);
         let process = Process::start(&name, &self.shared, &self.hbas, &lines)?;
         self.process = Some(process);
+        self.span
+            .in_scope(|| info!(target: "vm", "QEMU has been started"));
         Ok(())
     }
 
@@ -333,9 +344,9 @@ impl Vm {
         Ok(())
     }
 
-    fn kill(&mut self) -> io::Result<()> {
+    async fn kill(&mut self) -> io::Result<()> {
         if let Some(mut process) = self.process.take() {
-            process.end()?;
+            process.end().await?;
             self.gone();
         }
         Ok(())
@@ -364,10 +375,11 @@ impl Vm {
         }
     }
 
-    fn line(&mut self, line: Line) -> io::Result<()> {
+    async fn line(&mut self, line: Line) -> io::Result<()> {
+        self.say_line(&line);
         match line {
-            Line::Connected(Port::Agent, stream) => self.agent = Some(stream),
-            Line::Connected(Port::Qmp, stream) => self.qmp = Some(Qmp::new(stream)?),
+            Line::Connected(Port::Agent, pipe) => self.agent = Some(pipe),
+            Line::Connected(Port::Qmp, pipe) => self.qmp = Some(Qmp::new(pipe)?),
             Line::Agent(text) => match self.reader.line(&text) {
                 Ok(said) => said.into_iter().for_each(|said| self.said(said)),
                 Err(error) => self.tell(Told::Lost(format!("{}: {error}", self.vm))),
@@ -383,17 +395,29 @@ impl Vm {
                 let more = self.errors.len().saturating_sub(ERRORS_KEPT);
                 self.errors.drain(..more);
             }
-            Line::Ended => self.ended()?,
+            Line::Ended => self.ended().await?,
         }
         Ok(())
     }
 
+    /// Says what its process says.
+    fn say_line(&self, line: &Line) {
+        self.span.in_scope(|| match line {
+            Line::Agent(text) => debug!(target: "vm", "agent: {text}"),
+            Line::Qmp(text) => debug!(target: "vm", "QMP: {text}"),
+            Line::Console(text) => trace!(target: "vm", "console: {text}"),
+            Line::Error(text) => warn!(target: "vm", "QEMU: {text}"),
+            Line::Connected(port, _) => debug!(target: "vm", "{port:?} is connected"),
+            Line::Ended => info!(target: "vm", "QEMU has ended"),
+        });
+    }
+
     /// QEMU ended, and nobody had asked for that.
-    fn ended(&mut self) -> io::Result<()> {
+    async fn ended(&mut self) -> io::Result<()> {
         let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        let status = process.end()?;
+        let status = process.end().await?;
         let mut text = format!("QEMU ended by itself: {}", how(status));
         if !self.errors.is_empty() {
             text += &format!(": {}", self.errors.join("; "));
@@ -487,10 +511,25 @@ impl Vm {
         }
         self.boot_id = boot_id;
         self.boots += 1;
+        self.span = span(self.vm, self.boots);
+        self.span
+            .in_scope(|| info!(target: "vm", "the guest is up"));
         (self.up, self.booting, self.in_trouble) = (true, false, false);
         self.see(Observation::VmReady {
             vm: self.vm,
             boot: self.boots,
         });
+    }
+}
+
+fn span(vm: VmId, boot: u32) -> Span {
+    debug_span!(target: "vm", "vm", id = vm.0, boot)
+}
+
+/// Waits until `due`; for ever, if nothing is.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => pending().await,
     }
 }

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::json_rpc::Refused;
-use super::{Driver, Ends};
+use super::{Driver, Ends, disks};
 use crate::names::{Ticket, VmId};
 use crate::observation::Observation;
 use crate::said;
@@ -129,7 +129,7 @@ impl<E: Ends> Driver<E> {
             }
             Observation::DisksListed { vm, .. } => self.lives(*vm),
             Observation::Attached { bdev, disk, .. } => {
-                let known = self.run.serials.get(bdev).copied();
+                let known = self.run.serials.get(disks::serial(bdev)).copied();
                 *disk = known.filter(|disk| self.kind(*disk) != DiskKind::Null);
             }
             Observation::VmReady { .. }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod campaign;
+mod clean_command;
 mod cli;
 mod conform_command;
 mod fuzz_command;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Conform(arguments) => conform(&arguments),
         Command::Guest { command } => guest_command::run(&command),
         Command::Serve(arguments) => serve_command::run(&arguments),
+        Command::Clean(arguments) => clean_command::run(&arguments),
         Command::List => list_command::list(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -72,7 +74,11 @@ fn main() -> ExitCode {
         Command::Man => manual(),
         Command::Doctor(arguments) => list_command::doctor(&arguments),
     };
-    ExitCode::from(status(done))
+    let exit = status(done);
+    if exit == 0 && real::testbed::undo::something_stays() {
+        return ExitCode::from(EXIT_INCONCLUSIVE);
+    }
+    ExitCode::from(exit)
 }
 
 /// Help and version are output like any other; what is wrong with arguments is an error.
