@@ -37,7 +37,7 @@ pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
 /// A job file is wrong.
 fn simulator(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
     let sim = Sim::new(sim_options(options)?);
-    Ok(Box::new(sim))
+    Ok(sim.boxed())
 }
 
 /// How long a request of a linked target's disk takes: the model's device's middle, and that of its slow one.
@@ -68,7 +68,7 @@ fn linked_simulator(
     let slow = sim_options.volume.is_some_and(|volume| volume.scale > 1);
     let micros = if slow { SLOW_MICROS } else { USUAL_MICROS };
     let sim = Sim::with(target, Box::new(LinkedDisks { micros }), sim_options);
-    Ok(Box::new(sim))
+    Ok(sim.boxed())
 }
 
 fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {

@@ -11,7 +11,7 @@ use scenarios::{
 };
 
 use linux::{Guest, GuestConfig};
-use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
+use wire::component::{ACTORS_MAX, Component as _};
 use wire::inside::BackEnd;
 use wire::message::{ClientId, GuestAct, ToGuest};
 use world::{Device, World};
@@ -117,9 +117,10 @@ impl<T: BackEnd> Ends for SimEnds<T> {
                 self.options.volume,
             )
         };
+        config.check().map_err(TestbedError)?;
         let guest = Guest::new(config);
         let actors = self.world.actors() + usize::from(guest.actors());
-        if actors > ACTORS_MAX || usize::from(guest.actors()) > COMPONENT_ACTORS_MAX {
+        if actors > ACTORS_MAX {
             let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
             return Err(TestbedError(limit).into());
         }
@@ -160,5 +161,46 @@ impl<T: BackEnd> Ends for SimEnds<T> {
             self.tell(*vm, GuestAct::WaitJobClock { ticket, fio, at })?;
         }
         Ok(running.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linux::{Digests, HBAS_MAX};
+    use spdk::Target;
+    use wire::bugs::Bugs;
+    use wire::{Rng, Stream};
+    use world::Strategy;
+
+    use super::*;
+    use crate::disks::ModelledDisks;
+
+    fn boot(controllers: usize) -> Result<(), Refusal> {
+        let options = SimOptions {
+            seed: 1,
+            bugs: Bugs::INTENDED,
+            volume: None,
+            jobs: [].into(),
+            strategy: Strategy::Timed,
+            per_io: true,
+            digests: Digests::default(),
+            disturb_at: None,
+        };
+        let rng = Rng::new(1, Stream::Accidents);
+        let mut ends = SimEnds {
+            world: World::new(Target::new(options.target()), rng),
+            disks: Box::new(ModelledDisks),
+            options,
+        };
+        let controllers: Vec<_> = (0..controllers as u8).map(ControllerId).collect();
+        ends.boot(VmId(1), &controllers, Boots::System, &Serials::new())
+    }
+
+    #[test]
+    fn a_guest_with_more_devices_than_its_interrupts_tell_apart_is_refused() {
+        assert_eq!(boot(HBAS_MAX), Ok(()));
+        let refused = "VM 1 has 17 controllers; a model guest has at most 16";
+        let refused = TestbedError(refused.to_owned());
+        assert_eq!(boot(HBAS_MAX + 1), Err(Refusal::Broke(refused)));
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use scenarios::Time;
-use wire::component::{ActorId, When};
+use wire::component::{ActorId, COMPONENT_ACTORS_MAX, When};
 use wire::message::HbaId;
 
-use crate::driver::layout::{CPUS, THREADS_MAX};
+use crate::driver::layout::{CPUS, HBAS_MAX, THREADS_MAX};
 use crate::ids::ThreadNo;
 
 /// What can run.
@@ -48,6 +48,11 @@ pub struct Actors {
 
 const CPU: usize = 1;
 const WORKERS: usize = CPU + CPUS;
+
+const _: () = {
+    let most = WORKERS + 2 * HBAS_MAX + THREADS_MAX;
+    assert!(most <= COMPONENT_ACTORS_MAX, "a guest has too many actors");
+};
 
 impl Actors {
     pub fn new(hbas: usize) -> Self {

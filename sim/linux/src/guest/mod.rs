@@ -52,7 +52,8 @@ impl Guest {
     ///
     /// # Panics
     ///
-    /// If its memory cannot be mapped: the simulator cannot run here.
+    /// If its memory cannot be mapped: the simulator cannot run here. If it has too many devices
+    /// ([`GuestConfig::check`]).
     pub fn new(config: GuestConfig) -> Self {
         let bytes = Self::memory_bytes(&config);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes)]);
@@ -66,6 +67,10 @@ impl Guest {
     }
 
     /// A guest that is powered off, in this memory: [`Guest::memory_bytes`] of zeroes.
+    ///
+    /// # Panics
+    ///
+    /// If it has too many devices ([`GuestConfig::check`]).
     pub fn over(memory: Memory, config: GuestConfig) -> Self {
         let hbas = config.controllers.len();
         let fio = Fio::new(config.digests.clone());
