@@ -15,6 +15,7 @@ mod cpio;
 mod fio_end;
 pub mod image;
 pub mod kernel;
+mod lines;
 mod listing;
 mod pipe;
 mod process;

@@ -8,25 +8,22 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use scenarios::driver::{self, Boots};
-use scenarios::{CheckId, FioId, Observation, Place, Ticket, VmId};
+use scenarios::{FioId, Observation, Place, Ticket, VmId};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tracing::{Span, debug, debug_span, info, trace, warn};
+use tracing::{Span, debug_span, info};
 
 use super::Shared;
-use super::agent::{self, Said};
-use super::console::{Trouble, trouble};
+use super::agent;
 use super::fio_end;
 use super::pipe::Pipe;
-use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
-use super::qmp::{self, Asker, Qmp};
+use super::process::{HBA_SLOT, Line, Process};
+use super::qmp::{Asker, Qmp};
 use crate::huge_pages::{HUGE_PAGE, Pages};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
 /// fio's error when its guest goes down under it: EINTR, as in *sim*.
 const INTERRUPTED: u16 = 4;
-/// Lines of standard error that are kept to say why QEMU ended.
-const ERRORS_KEPT: usize = 4;
 
 /// What a machine's task waits for.
 #[derive(Debug)]
@@ -40,19 +37,19 @@ pub(super) enum Mail {
 }
 
 /// A fio in this guest.
-struct Fio {
+pub(super) struct Fio {
     start: FioStart,
     /// When all its disks were first seen to do I/O.
-    io_since: Option<Instant>,
+    pub(super) io_since: Option<Instant>,
 }
 
 /// Somebody waits for a fio's clock.
-struct Clock {
-    ticket: Ticket,
+pub(super) struct Clock {
+    pub(super) ticket: Ticket,
     fio: FioId,
     at: Duration,
     /// The number of the question whether its disks do I/O, once it was asked.
-    asked: Option<u32>,
+    pub(super) asked: Option<u32>,
 }
 
 /// A machine.
@@ -61,26 +58,26 @@ pub(super) struct Vm {
     pub(super) shared: Shared,
     mail: UnboundedSender<Mail>,
     /// Of its boot.
-    span: Span,
+    pub(super) span: Span,
     pub(super) hbas: Vec<Hba>,
     /// Starts of QEMU so far: lines of earlier ones are nobody's.
     generation: u32,
-    process: Option<Process>,
-    agent: Option<Pipe>,
+    pub(super) process: Option<Process>,
+    pub(super) agent: Option<Pipe>,
     pub(super) qmp: Option<Qmp>,
-    reader: agent::Reader,
-    boots: u32,
-    boot_id: String,
-    up: bool,
-    in_trouble: bool,
+    pub(super) reader: agent::Reader,
+    pub(super) boots: u32,
+    pub(super) boot_id: String,
+    pub(super) up: bool,
+    pub(super) in_trouble: bool,
     numbers: u32,
-    fios: BTreeMap<FioId, Fio>,
-    clocks: Vec<Clock>,
+    pub(super) fios: BTreeMap<FioId, Fio>,
+    pub(super) clocks: Vec<Clock>,
     /// Commands that are not answered.
     pub(super) commands: BTreeMap<u64, Asker>,
     /// It boots, because it was asked to.
-    booting: bool,
-    errors: Vec<String>,
+    pub(super) booting: bool,
+    pub(super) errors: Vec<String>,
 }
 
 impl Vm {
@@ -299,7 +296,7 @@ impl Vm {
         agent::place_word(slot, place.target.0)
     }
 
-    fn fio_ended(
+    pub(super) fn fio_ended(
         &mut self,
         fio: FioId,
         ends: impl FnOnce(&FioStart) -> (u8, Vec<scenarios::FioJobEnd>),
@@ -353,7 +350,7 @@ impl Vm {
     }
 
     /// The process is no more.
-    fn gone(&mut self) {
+    pub(super) fn gone(&mut self) {
         self.generation += 1;
         self.process = None;
         (self.agent, self.qmp) = (None, None);
@@ -363,7 +360,7 @@ impl Vm {
     }
 
     /// The guest takes no work any more.
-    fn down(&mut self) {
+    pub(super) fn down(&mut self) {
         if std::mem::replace(&mut self.up, false) {
             self.see(Observation::VmDown { vm: self.vm });
         }
@@ -374,155 +371,9 @@ impl Vm {
             });
         }
     }
-
-    async fn line(&mut self, line: Line) -> io::Result<()> {
-        self.say_line(&line);
-        match line {
-            Line::Connected(Port::Agent, pipe) => self.agent = Some(pipe),
-            Line::Connected(Port::Qmp, pipe) => self.qmp = Some(Qmp::new(pipe)?),
-            Line::Agent(text) => match self.reader.line(&text) {
-                Ok(said) => said.into_iter().for_each(|said| self.said(said)),
-                Err(error) => self.tell(Told::Lost(format!("{}: {error}", self.vm))),
-            },
-            Line::Qmp(text) => {
-                if self.qmp_said(qmp::read(&text).map_err(io::Error::other)?) {
-                    self.down();
-                }
-            }
-            Line::Console(text) => self.console(&text),
-            Line::Error(text) => {
-                self.errors.push(text);
-                let more = self.errors.len().saturating_sub(ERRORS_KEPT);
-                self.errors.drain(..more);
-            }
-            Line::Ended => self.ended().await?,
-        }
-        Ok(())
-    }
-
-    /// Says what its process says.
-    fn say_line(&self, line: &Line) {
-        self.span.in_scope(|| match line {
-            Line::Agent(text) => debug!(target: "vm", "agent: {text}"),
-            Line::Qmp(text) => debug!(target: "vm", "QMP: {text}"),
-            Line::Console(text) => trace!(target: "vm", "console: {text}"),
-            Line::Error(text) => warn!(target: "vm", "QEMU: {text}"),
-            Line::Connected(port, _) => debug!(target: "vm", "{port:?} is connected"),
-            Line::Ended => info!(target: "vm", "QEMU has ended"),
-        });
-    }
-
-    /// QEMU ended, and nobody had asked for that.
-    async fn ended(&mut self) -> io::Result<()> {
-        let Some(mut process) = self.process.take() else {
-            return Ok(());
-        };
-        let status = process.end().await?;
-        let mut text = format!("QEMU ended by itself: {}", how(status));
-        if !self.errors.is_empty() {
-            text += &format!(": {}", self.errors.join("; "));
-        }
-        if self.boots == 0 || was_killed(status) {
-            self.tell(Told::Lost(format!("{}: {text}", self.vm)));
-        } else {
-            self.see(Observation::Crashed {
-                who: self.vm.to_string(),
-                how: text,
-            });
-        }
-        self.gone();
-        Ok(())
-    }
-
-    fn console(&mut self, text: &str) {
-        match trouble(text) {
-            // One oops is many lines.
-            Some(_) if self.in_trouble => {}
-            Some(Trouble::Broken) if self.boots == 0 => {
-                self.in_trouble = true;
-                self.tell(Told::Lost(format!("{} does not boot: {text}", self.vm)));
-            }
-            Some(Trouble::Broken) => {
-                self.in_trouble = true;
-                let (who, how) = (self.vm.to_string(), text.to_owned());
-                self.see(Observation::Crashed { who, how });
-                self.down();
-            }
-            Some(Trouble::HungTask) => {
-                self.in_trouble = true;
-                let text = format!("{}: {text}", self.vm);
-                self.see(Observation::Broken {
-                    check: CheckId::V2,
-                    text,
-                });
-            }
-            None => {}
-        }
-    }
-
-    fn said(&mut self, said: Said) {
-        match said {
-            Said::Ready(boot_id) => self.ready(boot_id),
-            Said::Pong => self.tell(Told::Alive(self.vm)),
-            Said::Disks(listed) => self.listed(&listed),
-            Said::Armed(fio) => self.tell(Told::Armed(self.vm, FioId(fio))),
-            Said::Io(fio) => {
-                if let Some(run) = self.fios.get_mut(&FioId(fio)) {
-                    run.io_since = Some(Instant::now());
-                }
-            }
-            Said::Moved(number) => {
-                let asked = self
-                    .clocks
-                    .iter()
-                    .position(|clock| clock.asked == Some(number));
-                if let Some(at) = asked {
-                    let clock = self.clocks.remove(at);
-                    self.answer(clock.ticket, Ok(0));
-                }
-            }
-            Said::Absent(fio, places) => {
-                let missing: Vec<String> = places
-                    .iter()
-                    .map(|(slot, target)| agent::place_word(*slot, *target))
-                    .collect();
-                let text = format!(
-                    "not started: the guest has no disk at {}",
-                    missing.join(", ")
-                );
-                self.fio_ended(FioId(fio), |start| {
-                    (1, fio_end::all(start, fio_end::ENOENT, &text))
-                });
-            }
-            Said::Ended(fio, end) => {
-                self.fio_ended(FioId(fio), |start| (end.exit, fio_end::jobs(start, &end)));
-            }
-        }
-    }
-
-    fn ready(&mut self, boot_id: String) {
-        self.down();
-        if boot_id == self.boot_id {
-            self.tell(Told::Lost(format!(
-                "{}: its agent started twice in one boot",
-                self.vm
-            )));
-            return;
-        }
-        self.boot_id = boot_id;
-        self.boots += 1;
-        self.span = span(self.vm, self.boots);
-        self.span
-            .in_scope(|| info!(target: "vm", "the guest is up"));
-        (self.up, self.booting, self.in_trouble) = (true, false, false);
-        self.see(Observation::VmReady {
-            vm: self.vm,
-            boot: self.boots,
-        });
-    }
 }
 
-fn span(vm: VmId, boot: u32) -> Span {
+pub(super) fn span(vm: VmId, boot: u32) -> Span {
     debug_span!(target: "vm", "vm", id = vm.0, boot)
 }
 

@@ -409,22 +409,31 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         if hotplug {
             self.order.fold((end as u64).rotate_left(56) ^ words[0]);
         }
+        if self.record.is_some() {
+            self.record_turn(actor, end, words);
+        }
+    }
+
+    /// Tells whoever is told of every turn.
+    #[cold]
+    fn record_turn(&mut self, actor: usize, end: usize, words: [u64; 3]) {
+        let name = if end == TARGET {
+            format!("target: {}", self.target.name(ActorId(actor as u16)))
+        } else {
+            let vm = &self.vms[end - 1];
+            let local = ActorId((actor - vm.first) as u16);
+            format!("{}: {}", vm.id, vm.guest.name(local))
+        };
+        let turn = TurnRecord {
+            turn: self.turns,
+            at: self.now,
+            actor: ActorId(actor as u16),
+            name,
+            words,
+            hash: self.trace.value(),
+        };
         if let Some(record) = &mut self.record {
-            let name = if end == TARGET {
-                format!("target: {}", self.target.name(ActorId(actor as u16)))
-            } else {
-                let vm = &self.vms[end - 1];
-                let local = ActorId((actor - vm.first) as u16);
-                format!("{}: {}", vm.id, vm.guest.name(local))
-            };
-            record(&TurnRecord {
-                turn: self.turns,
-                at: self.now,
-                actor: ActorId(actor as u16),
-                name,
-                words,
-                hash: self.trace.value(),
-            });
+            record(&turn);
         }
     }
 

@@ -73,7 +73,7 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
     let times = arguments.times.unwrap_or(1);
     let (mut shown, mut enforced) = (0, 0);
     let mut done = 0;
-    while done < times {
+    while done < times && !asked() {
         let once = match on_target.once(spdk) {
             Ok(once) => once,
             Err(_) if asked() => break,
