@@ -77,7 +77,7 @@ fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testb
     if let Some(turns) = turns {
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
-    Ok(Box::new(sim))
+    Ok(sim.boxed())
 }
 
 /// How long a request of a linked target's disk takes: the model's device's middle, and that of its slow one.
@@ -112,7 +112,7 @@ fn linked_simulator(
     if let Some(turns) = turns {
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
-    Ok(Box::new(sim))
+    Ok(sim.boxed())
 }
 
 fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {

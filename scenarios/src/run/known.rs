@@ -108,6 +108,12 @@ impl Known {
         Some(format!("the target crashed: {how}"))
     }
 
+    /// That somebody crashed, or the target gave no sign of life when it was last asked for one.
+    pub(super) fn is_broken(&self) -> bool {
+        let (_, silent) = &self.alive;
+        !self.crashed.is_empty() || silent.iter().any(|who| who == "target")
+    }
+
     pub(super) fn lists_of(&self, vm: VmId) -> u32 {
         self.lists.get(&vm).map_or(0, |list| list.0)
     }

@@ -1,4 +1,4 @@
-//! Carries out a script on a testbed, and says of each whether it held.
+//! Carries out a script on a testbed, and says of each step whether it held.
 //!
 //! Every wait names a condition and a limit. Knows the testbed only by its trait; hands everything
 //! that is seen to the judge.
@@ -7,6 +7,7 @@ mod equal;
 mod jobs;
 mod known;
 mod step;
+mod undone;
 mod untouched;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use crate::verdict::{CheckOutcome, CheckResult, Judge};
 pub use jobs::GONE_ERRORS;
 use known::Known;
 use step::{Poll, UnderWay};
+use undone::Undone;
 use untouched::Untouched;
 
 /// How long things may take. A condition that is not met by then is a violation.
@@ -183,6 +185,7 @@ pub fn run(
         fios: Vec::new(),
         not_run: Vec::new(),
         late: Vec::new(),
+        undone: Undone::default(),
         bare: None,
         came_up: false,
         lost: None,
@@ -233,6 +236,7 @@ struct Runner<'a> {
     not_run: Vec<(FioId, String)>,
     /// Fios that had ended when a disk was to be detached under them.
     late: Vec<FioId>,
+    undone: Undone,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
     /// Whether the testbed has done anything.
@@ -351,7 +355,13 @@ impl Runner<'_> {
                 branch.under_way = Some(under_way);
                 return false;
             }
-            Ok(Poll::Done(result)) => result,
+            Ok(Poll::Done(result)) => {
+                let result = self.undone.excuse(result, &self.known);
+                if matches!(result, StepResult::Skipped { .. }) && !under_way.has_begun() {
+                    self.undone.note(step);
+                }
+                result
+            }
             Err(TestbedError(reason)) => {
                 self.lost = Some(reason.clone());
                 StepResult::Inconclusive { reason }

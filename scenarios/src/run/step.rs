@@ -126,8 +126,11 @@ impl Runner<'_> {
             Expect::Nothing => self.asked(under_way, does, step.wait),
             Expect::Success { under } => {
                 let begins = !under_way.has_begun();
-                let polled = self.answered(under_way, does, success(does), None);
-                self.note_late(begins, &polled, under);
+                let polled = match step.wait {
+                    Wait::Answer => self.answered(under_way, does, success(does), None),
+                    Wait::Nothing => self.asked(under_way, does, step.wait),
+                };
+                self.note_late(begins, &polled, step.wait, under);
                 polled
             }
             Expect::Refused(message) => self.refused(under_way, does, message),
@@ -224,13 +227,23 @@ impl Runner<'_> {
     }
 
     /// Notes which of the fios that a removal was to meet had ended: before it began, or, where the target
-    /// cannot be looked into and nobody knows what was first, before it was answered.
-    fn note_late(&mut self, begins: bool, polled: &Polled, under: &[FioId]) {
-        let ends = matches!(polled, Ok(Poll::Done(_)));
+    /// cannot be looked into and nobody knows what was first, before it was answered. There, who does not wait
+    /// for the answer never knows, of none of them.
+    fn note_late(&mut self, begins: bool, polled: &Polled, wait: Wait, under: &[FioId]) {
+        let ends = match polled {
+            // It was not done.
+            Ok(Poll::Done(StepResult::Skipped { .. })) => return,
+            Ok(Poll::Done(_)) => true,
+            Ok(Poll::Wait) | Err(_) => false,
+        };
         let is_known = self.testbed.evidence().contains(Evidence::TARGET_INSIDE);
-        if begins || (ends && !is_known) {
-            let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
-            self.late.extend(ended);
+        match wait {
+            Wait::Nothing if !is_known => self.late.extend(under),
+            Wait::Answer | Wait::Nothing if begins || (ends && !is_known) => {
+                let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
+                self.late.extend(ended);
+            }
+            Wait::Answer | Wait::Nothing => {}
         }
     }
 
