@@ -38,9 +38,7 @@ impl<E: Ends> Driver<E> {
                 return self.boot(*vm, controllers, Boots::FirmwareOnly);
             }
             Action::StartFio { fio, job, on } => return self.start_fio(*fio, job, on),
-            Action::WaitJobClock { fio, at } => {
-                return self.wait_job_clock(ticket, *fio, *at);
-            }
+            Action::WaitJobClock { fio, at } => return self.wait_job_clock(ticket, *fio, *at),
             Action::RebootVm { vm } => return self.ends.ask(*vm, Ask::Reboot),
             Action::PauseVm { vm } => {
                 self.run.held.insert(Held::Vm(*vm));
