@@ -14,8 +14,9 @@ use sim::world::{Choices, Strategy};
 use sim::{Bugs, Rng, Stream};
 use sim::{Sim, SimOptions};
 
+use crate::job_files::parse_jobs;
 use crate::options::{GuestKind, RunError, RunOptions};
-use crate::testbed::{self, parse_jobs};
+use crate::testbed;
 
 /// Steps of a drawn scenario, behind its boots.
 const STEPS: (u32, u32) = (8, 40);
@@ -60,7 +61,7 @@ pub struct ScenarioReport {
     /// Who went, if that was noted.
     pub choices: Option<Choices>,
     /// The turn at which a replayed schedule could not be followed.
-    pub strayed: Option<u64>,
+    pub diverged: Option<u64>,
 }
 
 impl ScenarioReport {
@@ -168,7 +169,7 @@ pub(crate) fn on_simulator(
         skipped: skipped.count(),
         ending: report.ending,
         choices: sim.choices().cloned(),
-        strayed: sim.strayed(),
+        diverged: sim.diverged(),
         checks: report.rows.into_iter().flat_map(|row| row.checks).collect(),
     })
 }

@@ -192,7 +192,7 @@ mod tests {
     use sim::{Bug, Bugs};
 
     use super::*;
-    use crate::Repro;
+    use crate::repro::Repro;
     use crate::scenario::drawn;
 
     #[test]

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use scenarios::check::{Facts, Judge};
-use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
 use sim::linux::Digests;
-use sim::world::Strategy;
 use sim::{Bug, Bugs};
 use sim::{LinkedDisks, Sim, SimOptions, linked};
 
-pub use crate::job_files::parse_jobs;
+use crate::job_files::parse_jobs;
 use crate::on_sockets;
 use crate::options::{GuestKind, LinkedOptions, RunError, RunOptions, TargetKind};
 
@@ -77,7 +75,7 @@ fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {
         bugs: options.all_bugs(),
         volume: options.volume.of_a_job(),
         jobs: parse_jobs(&options.jobs, &options.guests)?,
-        strategy: strategy(options),
+        strategy: options.schedule.strategy(options.seed),
         per_io: true,
         digests: digests(),
         disturb_at: options.disturb_at,
@@ -94,16 +92,6 @@ pub fn digests() -> Digests {
     DIGESTS.with(Arc::clone)
 }
 
-/// How the target of `options` is wrong.
-pub fn bugs(options: &RunOptions) -> Bugs {
-    options.all_bugs()
-}
-
-/// Who goes next.
-pub fn strategy(options: &RunOptions) -> Strategy {
-    options.schedule.strategy(options.seed)
-}
-
 /// The judge that reads what a testbed with `evidence` shows of these VMs, under `bugs`.
 pub fn judge(evidence: Evidence, vms: Vec<(VmId, Vec<ControllerId>)>, bugs: Bugs) -> Judge {
     Judge::new(Facts {
@@ -111,10 +99,4 @@ pub fn judge(evidence: Evidence, vms: Vec<(VmId, Vec<ControllerId>)>, bugs: Bugs
         events_may_drop: bugs.has(Bug::EventsMissedUnsaid),
         vms,
     })
-}
-
-/// The VMs of a plan, and their controllers.
-pub fn vms(plan: &Plan) -> Vec<(VmId, Vec<ControllerId>)> {
-    let vms = plan.vms.iter();
-    vms.map(|vm| (vm.vm, vm.controllers.clone())).collect()
 }

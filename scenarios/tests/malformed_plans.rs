@@ -251,7 +251,7 @@ fn bare(steps: &str, more: &str) -> String {
     about "a plan"
     controllers 1
     disks 2 from="nvme"
-    job "story"
+    job "generated"
     vm 1 controllers=1
     case "1" "a case" expect="nothing" {{
         {steps}

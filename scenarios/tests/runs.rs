@@ -83,7 +83,7 @@ fn header(plan: &Plan) -> RunHeader {
         seed: 7,
         behaviour: "head".into(),
         volume: "quick".into(),
-        repeat_options: " --volume quick".into(),
+        repeat_options: " --io-count quick".into(),
     }
 }
 
@@ -116,7 +116,7 @@ fn a_step_that_does_not_hold_says_what_was_expected_and_seen() {
     let (text, report) = reported(&[Quirk::FioNotices(false), Quirk::NoReboot]);
     assert_eq!(report.verdict(), Verdict::Failed);
     let last = text.lines().last().unwrap();
-    assert_eq!(last, "plugfest run small/2 --seed 7 --volume quick");
+    assert_eq!(last, "plugfest run small/2 --seed 7 --io-count quick");
     insta::assert_snapshot!(text);
 }
 
@@ -397,7 +397,7 @@ fn cases_before_the_one_asked_for_are_set_up_only() {
     assert_eq!(report.rows[0].case, "2");
     assert_eq!(
         report.repeat().unwrap(),
-        "plugfest run small/2 --seed 7 --volume quick"
+        "plugfest run small/2 --seed 7 --io-count quick"
     );
 }
 

@@ -122,8 +122,8 @@ impl<T: BackEnd> Sim<T> {
 
     /// The turn at which recorded choices could not be followed any more.
     #[must_use]
-    pub fn strayed(&self) -> Option<u64> {
-        self.driver.ends.world.strayed()
+    pub fn diverged(&self) -> Option<u64> {
+        self.driver.ends.world.diverged()
     }
 
     /// Calls `record` after every turn.

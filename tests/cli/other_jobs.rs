@@ -147,7 +147,7 @@ fn errors_that_are_equal_are_said_once() {
     };
     let said = run("text");
     let disks = "disk 10 11 12 13 14 15 16: 7 × error";
-    let expected = format!("expected: {disks} 0 and its volume verified\n");
+    let expected = format!("expected: {disks} 0 and every block of it verified\n");
     assert!(said.contains(&expected), "{said}");
     let first = "fio: io_u error on file /dev/sdb: Invalid argument: write offset=0, buflen=1000";
     let seen = format!("seen:     {disks} 22 ({first}; ");

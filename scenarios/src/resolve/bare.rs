@@ -5,87 +5,88 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::world::{World, impossible, in_a_branch, made};
+use super::world::{impossible, in_a_branch, made};
 use super::{Impossible, settle};
 use crate::names::{DiskId, VmId};
 use crate::plan::{self, Source, StepKind, Wait};
 use crate::script::{Branch, Expect, Step};
 use crate::testbed::Action;
 
-impl World<'_> {
-    /// A case of which only the checks say what is wrong.
-    pub(super) fn bare_case(&mut self, steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
-        let mut all = self.bare(steps)?;
-        let mut faults = Faults::default();
-        faults.note(&all);
-        self.unknown = true;
-        all.extend(faults.taken_back().map(|action| Step {
-            source: Source::Implied("what stays undone is to be the target's doing".into()),
-            text: action.to_string(),
-            after: Duration::ZERO,
-            does: vec![action],
-            wait: Wait::Answer,
-            expect: Expect::Nothing,
-            branches: Vec::new(),
-        }));
-        all.push(settle(Expect::Nothing));
-        Ok(all)
-    }
+/// A case of which only the checks say what is wrong.
+pub(super) fn case(steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
+    let mut all = bare(steps, Nesting::Case)?;
+    let mut faults = Faults::default();
+    faults.note(&all);
+    all.extend(faults.taken_back().map(|action| Step {
+        source: Source::Implied("what stays undone is to be the target's doing".into()),
+        text: action.to_string(),
+        after: Duration::ZERO,
+        does: vec![action],
+        wait: Wait::Answer,
+        expect: Expect::Nothing,
+        branches: Vec::new(),
+    }));
+    all.push(settle(Expect::Nothing));
+    Ok(all)
+}
 
-    fn bare(&mut self, steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
-        let mut all = Vec::new();
-        for step in steps {
-            if step.refused.is_some() {
-                let what = "`refused` in a case that expects nothing";
-                return Err(impossible(step, what, "remove it: the checks judge alone"));
+/// Where steps stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nesting {
+    Case,
+    Branch,
+}
+
+fn bare(steps: &[plan::Step], within: Nesting) -> Result<Vec<Step>, Impossible> {
+    let mut all = Vec::new();
+    for step in steps {
+        if step.refused.is_some() {
+            let what = "`refused` in a case that expects nothing";
+            return Err(impossible(step, what, "remove it: the checks judge alone"));
+        }
+        match &step.kind {
+            StepKind::Act(actions) => {
+                all.push(made(step, actions.clone(), Expect::Nothing));
             }
-            match &step.kind {
-                StepKind::Act(actions) => {
-                    all.push(made(step, actions.clone(), Expect::Nothing));
+            StepKind::Parallel { .. } if within == Nesting::Branch => {
+                return Err(in_a_branch(step));
+            }
+            StepKind::Parallel { branches } => {
+                let mut some = made(step, Vec::new(), Expect::Nothing);
+                for branch in branches {
+                    some.branches.push(Branch {
+                        name: branch.name.clone(),
+                        steps: bare(&branch.steps, Nesting::Branch)?,
+                    });
                 }
-                StepKind::Parallel { branches } => {
-                    if self.branch.is_some() {
-                        return Err(in_a_branch(step));
-                    }
-                    let mut some = made(step, Vec::new(), Expect::Nothing);
-                    for branch in branches {
-                        self.branch = Some(BTreeSet::new());
-                        let steps = self.bare(&branch.steps);
-                        self.branch = None;
-                        some.branches.push(Branch {
-                            name: branch.name.clone(),
-                            steps: steps?,
-                        });
-                    }
-                    all.push(some);
+                all.push(some);
+            }
+            StepKind::Repeat { times, steps } => {
+                for _ in 0..*times {
+                    all.extend(bare(steps, within)?);
                 }
-                StepKind::Repeat { times, steps } => {
-                    for _ in 0..*times {
-                        all.extend(self.bare(steps)?);
-                    }
-                }
-                StepKind::Attach { .. } | StepKind::Detach { .. } => {
-                    let what = "where is not known in a case that expects nothing";
-                    return Err(impossible(
-                        step,
-                        what,
-                        "say the slot: controller=1 target=0",
-                    ));
-                }
-                StepKind::Fio { .. }
-                | StepKind::After { .. }
-                | StepKind::Gone { .. }
-                | StepKind::Present { .. }
-                | StepKind::Failed { .. }
-                | StepKind::Passed { .. }
-                | StepKind::Kept { .. } => {
-                    let what = format!("{} in a case that expects nothing", step.kind);
-                    return Err(impossible(step, what, "put it into a case of its own"));
-                }
+            }
+            StepKind::Attach { .. } | StepKind::Detach { .. } => {
+                let what = "where is not known in a case that expects nothing";
+                return Err(impossible(
+                    step,
+                    what,
+                    "say the slot: controller=1 target=0",
+                ));
+            }
+            StepKind::Fio { .. }
+            | StepKind::After { .. }
+            | StepKind::Gone { .. }
+            | StepKind::Present { .. }
+            | StepKind::Failed { .. }
+            | StepKind::Passed { .. }
+            | StepKind::Kept { .. } => {
+                let what = format!("{} in a case that expects nothing", step.kind);
+                return Err(impossible(step, what, "put it into a case of its own"));
             }
         }
-        Ok(all)
     }
+    Ok(all)
 }
 
 /// What keeps requests or VMs from going on.

@@ -87,18 +87,26 @@ impl Known {
                 }
                 return;
             }
+            // As many as IoDone, and no action waits for one.
+            Observation::IoSubmitted(_) => return,
             Observation::Connected { .. }
             | Observation::Attached { .. }
             | Observation::VmDown { .. }
             | Observation::DiskAppeared(_)
             | Observation::DiskVanished(_)
             | Observation::StaleDisk(_)
-            | Observation::IoSubmitted(_)
             | Observation::Inside(_)
             | Observation::Broken { .. } => {}
         }
         let open = |(ticket, action): &(Ticket, Action)| !is_answer(&seen.what, action, *ticket);
         self.awaited.retain(open);
+    }
+
+    /// Who died, in words.
+    pub(super) fn crashes(&self) -> Vec<String> {
+        let crashed = self.crashed.iter();
+        let crashed = crashed.map(|(who, how)| format!("{who} crashed: {how}"));
+        crashed.collect()
     }
 
     /// How the target died, if it did: nothing that is still expected can happen.

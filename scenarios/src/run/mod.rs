@@ -4,13 +4,14 @@
 //! that is seen to the judge.
 
 mod equal;
+mod fios;
 mod jobs;
 mod known;
 mod step;
+mod under_way;
 mod undone;
 mod untouched;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{Level, Span, debug, info, info_span, trace, warn};
@@ -24,9 +25,11 @@ use crate::testbed::{Ending, Evidence, Testbed, TestbedError};
 use crate::time::Time;
 
 pub use crate::verdict::{CheckOutcome, CheckResult, Judge};
+use fios::Fios;
 pub use jobs::GONE_ERRORS;
 use known::Known;
-use step::{Poll, UnderWay};
+use step::Poll;
+use under_way::UnderWay;
 use undone::Undone;
 use untouched::Untouched;
 
@@ -182,12 +185,9 @@ pub fn run(
         judge,
         progress,
         known: Known::default(),
-        doubts: script.doubtful(),
+        fios: Fios::new(script.doubtful()),
         batch: Vec::new(),
         clock: Time::ZERO,
-        fios: Vec::new(),
-        not_run: Vec::new(),
-        late: Vec::new(),
         undone: Undone::default(),
         bare: None,
         says: tracing::enabled!(target: "observation", Level::DEBUG)
@@ -229,18 +229,11 @@ struct Runner<'a> {
     judge: &'a mut dyn Judge,
     progress: &'a mut dyn FnMut(&Progress<'_>),
     known: Known,
-    /// Why fios may find blocks wrong though the disk is right.
-    doubts: BTreeMap<FioId, &'a str>,
+    fios: Fios<'a>,
     /// Reused for every look at the testbed.
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
     clock: Time,
-    /// The fios that ended in the case at hand.
-    fios: Vec<FioRun>,
-    /// Fios that were never started, and why.
-    not_run: Vec<(FioId, String)>,
-    /// Fios that had ended when a disk was to be detached under them.
-    late: Vec<FioId>,
     undone: Undone,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
@@ -290,16 +283,17 @@ impl Runner<'_> {
         let mut checks = self.judge.end_case();
         if let Some(bare) = self.bare.take() {
             checks.extend(bare.untouched.result());
-            self.fios.extend(bare.started.into_iter().filter_map(|fio| {
-                let (exit, jobs) = self.known.fios.get(&fio)?;
-                Some(FioRun {
-                    fio,
-                    label: fio.to_string(),
-                    exit: *exit,
-                    reads_back: false,
-                    jobs: jobs.clone(),
-                })
-            }));
+            for fio in bare.started {
+                if let Some((exit, jobs)) = self.known.fios.get(&fio) {
+                    self.fios.end(FioRun {
+                        fio,
+                        label: fio.to_string(),
+                        exit: *exit,
+                        reads_back: false,
+                        jobs: jobs.clone(),
+                    });
+                }
+            }
         }
         CaseOutcome {
             id: case.id.clone(),
@@ -308,7 +302,7 @@ impl Runner<'_> {
             begun,
             steps,
             checks,
-            fios: std::mem::take(&mut self.fios),
+            fios: self.fios.take_ended(),
             ending: self.testbed.ending(),
         }
     }
@@ -330,7 +324,7 @@ impl Runner<'_> {
                 while self.advance(branch, &mut reports) {}
             }
             let waits = branches.iter().filter_map(|of| of.under_way.as_ref());
-            let Some(deadline) = waits.map(UnderWay::wake).min() else {
+            let Some(deadline) = waits.map(|of| of.wake).min() else {
                 return reports;
             };
             if let Err(TestbedError(reason)) = self.observe(deadline) {

@@ -132,7 +132,7 @@ impl Actors {
     pub fn wake(&mut self, actor: Actor, at: Time) {
         match self.ready[self.number(actor)] {
             When::At(sooner) if sooner <= at => {}
-            _ => self.set(actor, When::At(at)),
+            When::At(_) | When::Blocked => self.set(actor, When::At(at)),
         }
     }
 

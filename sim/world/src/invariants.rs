@@ -263,7 +263,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             name: "a_schedule_diverged_in_the_past",
             says: "The turn at which a replay could not be followed was taken.",
             broken: |world| {
-                let (turns, diverged) = (world.turns, world.strayed?);
+                let (turns, diverged) = (world.turns, world.diverged?);
                 (diverged > turns).then(|| format!("it is {diverged} of {turns}"))
             },
         },
