@@ -7,16 +7,16 @@ use scenarios::Time;
 
 static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// A testbed begins now.
-pub(super) fn start() -> Instant {
+/// A testbed begins now, or, before there is one, the command.
+pub fn start() -> Instant {
     let now = Instant::now();
     *BEGAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     now
 }
 
-/// The time of the testbed that began last; `None` if none has.
+/// The time of the testbed that began last; the beginning, if none has.
 #[must_use]
-pub fn time() -> Option<Time> {
+pub fn time() -> Time {
     let began = *BEGAN.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(Time::ZERO + began?.elapsed())
+    Time::ZERO + began.map(|began| began.elapsed()).unwrap_or_default()
 }

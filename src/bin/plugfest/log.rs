@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use real::testbed::clock;
@@ -75,16 +74,17 @@ pub fn listen(arguments: &LogArguments, usual: Option<Level>, clock: Clock, turn
     if filter.is_none() && !turns {
         return;
     }
+    clock::start();
     let log = filter.map(|filter| {
         let writer = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(false);
         match (arguments.log_format, clock) {
-            (LogFormat::Text, Clock::Testbed) => writer.with_timer(Began::now()).boxed(),
+            (LogFormat::Text, Clock::Testbed) => writer.with_timer(TestbedTime).boxed(),
             (LogFormat::Text, Clock::Calendar) => writer.with_timer(SystemTime).boxed(),
             (LogFormat::Json, Clock::Testbed) => {
                 let json = writer.json().flatten_event(true);
-                json.with_timer(Began::now()).boxed()
+                json.with_timer(TestbedTime).boxed()
             }
             (LogFormat::Json, Clock::Calendar) => {
                 let json = writer.json().flatten_event(true);
@@ -99,25 +99,12 @@ pub fn listen(arguments: &LogArguments, usual: Option<Level>, clock: Clock, turn
     let _ = Registry::default().with(log).with(turns).try_init();
 }
 
-/// The testbed's time; where it is not known, that since the start.
-struct Began(Instant);
+/// The testbed's time: in the simulator, that of what is said.
+struct TestbedTime;
 
-impl Began {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "when something was said is the only use of it"
-    )]
-    fn now() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl FormatTime for Began {
+impl FormatTime for TestbedTime {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
-        match said::time().or_else(clock::time) {
-            Some(time) => write!(w, "{time}"),
-            None => write!(w, "{:.6}", self.0.elapsed().as_secs_f64()),
-        }
+        write!(w, "{}", said::time().unwrap_or_else(clock::time))
     }
 }
 
