@@ -417,6 +417,51 @@ fn what_is_erased_is_said_and_what_is_in_use_is_refused() {
     assert_eq!(served.has()[1].as_array().map(Vec::len), Some(1));
 }
 
+/// A name as long as SPDK lets it be, of which guests see half.
+fn long_name(first: &str) -> String {
+    format!("{first:x<63}")
+}
+
+#[test]
+fn bdevs_with_long_names_and_aliases_are_known_in_guests() {
+    let served = Served::start();
+    let mut rpc = served.malloc("first");
+    let mut names = vec!["first".to_owned()];
+    for number in 1..16 {
+        let name = long_name(&format!("{number:02}"));
+        let params = serde_json::json!({"name": name, "num_blocks": 131_072, "block_size": 512});
+        rpc.call("bdev_malloc_create", Some(params))
+            .expect("it is made");
+        let all = rpc.call("bdev_get_bdevs", Some(serde_json::json!({"name": name})));
+        let uuid = all.expect("it is there")[0]["uuid"].clone();
+        names.push(if number % 2 == 0 {
+            uuid.as_str().expect("every bdev has one").to_owned()
+        } else {
+            name
+        });
+    }
+    let list = names.join(",");
+    let (code, said) = served.erases(&format!("names:{list}"), &list);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 of 1 cases passed"), "{said}");
+}
+
+#[test]
+fn bdevs_that_guests_cannot_tell_apart_are_refused() {
+    let served = Served::start();
+    let name = long_name("same");
+    served.malloc(&name);
+    let before = served.has();
+    // Its parts have the same beginning.
+    let (code, said) = served.erases(&format!("names:{name}"), &name);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("guests cannot tell disk 2 from disk 1"),
+        "{said}"
+    );
+    assert_eq!(served.has(), before);
+}
+
 #[test]
 fn an_address_that_this_machine_does_not_know_is_the_targets_affair() {
     let served = Served::start();

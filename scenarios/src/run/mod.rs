@@ -14,9 +14,12 @@ mod untouched;
 
 use std::time::Duration;
 
+use tracing::{Level, Span, debug, info, info_span, trace, warn};
+
 use crate::names::FioId;
-use crate::observation::{FioJobEnd, Seen};
+use crate::observation::{FioJobEnd, Observation, Seen};
 use crate::plan::{Expects, Role, Source};
+use crate::said;
 use crate::script::{Case, Script, Step};
 use crate::testbed::{Ending, Evidence, Testbed, TestbedError};
 use crate::time::Time;
@@ -187,6 +190,8 @@ pub fn run(
         clock: Time::ZERO,
         undone: Undone::default(),
         bare: None,
+        says: tracing::enabled!(target: "observation", Level::DEBUG)
+            || tracing::enabled!(target: "invariant", Level::WARN),
         came_up: false,
         lost: None,
     };
@@ -232,6 +237,8 @@ struct Runner<'a> {
     undone: Undone,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
+    /// Whether anybody hears what is said: asked once.
+    says: bool,
     /// Whether the testbed has done anything.
     came_up: bool,
     lost: Option<String>,
@@ -250,6 +257,8 @@ struct BranchState<'a> {
     name: Option<&'a str>,
     steps: &'a [Step],
     under_way: Option<UnderWay>,
+    /// The span of the step under way.
+    span: Span,
 }
 
 impl Runner<'_> {
@@ -263,6 +272,8 @@ impl Runner<'_> {
             title: &case.title,
             judged,
         });
+        let span = info_span!(target: "run", "case", id = %case.id);
+        let _case = span.enter();
         let begun = self.lost.is_none();
         let mut steps = Vec::new();
         if judged {
@@ -305,6 +316,7 @@ impl Runner<'_> {
                 name: *name,
                 steps,
                 under_way: None,
+                span: Span::none(),
             })
             .collect();
         loop {
@@ -328,8 +340,13 @@ impl Runner<'_> {
         };
         let mut under_way = match branch.under_way.take() {
             Some(under_way) => under_way,
-            None => UnderWay::new(self.now(), step.after),
+            None => {
+                branch.span = info_span!(target: "run", "step", text = %step.text);
+                UnderWay::new(self.now(), step.after)
+            }
         };
+        let span = branch.span.clone();
+        let _step = span.enter();
         if self.now() < under_way.began && self.lost.is_none() {
             branch.under_way = Some(under_way);
             return false;
@@ -370,6 +387,10 @@ impl Runner<'_> {
             began: under_way.began,
             ended: self.now(),
         };
+        said::at(
+            self.now(),
+            || info!(target: "run", result = ?report.result, "the step has ended"),
+        );
         (self.progress)(&Progress::StepEnded(&report));
         reports.push(report);
         true
@@ -407,6 +428,9 @@ impl Runner<'_> {
         batch.clear();
         let observed = self.testbed.observe(deadline, &mut batch);
         for seen in &batch {
+            if self.says {
+                say(seen);
+            }
             self.known.see(seen);
             self.judge.see(seen);
             if let Some(bare) = &mut self.bare {
@@ -420,6 +444,20 @@ impl Runner<'_> {
         self.batch = batch;
         observed
     }
+}
+
+/// Says what was seen: the most frequent of it in a whisper.
+fn say(seen: &Seen) {
+    let what = &seen.what;
+    said::at(seen.at, || match what {
+        Observation::Broken { check, text } => {
+            warn!(target: "invariant", %check, "{text}");
+        }
+        Observation::IoSubmitted(_) | Observation::IoDone { .. } | Observation::Inside(_) => {
+            trace!(target: "observation", "{what:?}");
+        }
+        _ => debug!(target: "observation", "{what:?}"),
+    });
 }
 
 /// "30 s".
