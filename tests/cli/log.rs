@@ -24,7 +24,7 @@ fn run(more: &[&str], filter: Option<&str>) -> (String, String) {
 fn what_is_said_goes_to_standard_error_by_the_simulators_clock() {
     let (silent, nothing) = run(&[], None);
     assert_eq!(nothing, "");
-    let filter = "run=info,rpc=debug,spdk=info,observation=debug";
+    let filter = "run=info,rpc=debug,spdk=info,observation=debug,vm=debug";
     let (out, err) = run(&["--log", filter], None);
     assert_eq!(out, silent, "the report is what it was");
     let line = |words: &[&str]| {
@@ -37,7 +37,7 @@ fn what_is_said_goes_to_standard_error_by_the_simulators_clock() {
     line(&["rpc{id=", "vhost_scsi_controller_add_target", "called"]);
     line(&["rpc{id=", "vhost_scsi_controller_add_target", "answered"]);
     line(&["INFO", "spdk: ", "added SCSI target 0"]);
-    line(&["DEBUG", "observation: DiskAppeared"]);
+    line(&["DEBUG", "vm{id=1 boot=1}", "observation: DiskAppeared"]);
     // The time is virtual: the same again, to the nanosecond.
     assert_eq!(run(&[], Some(filter)).1, err, "and so PLUGFEST_LOG does");
     let times = err.lines().map(|line| {

@@ -7,6 +7,7 @@ mod equal;
 mod fios;
 mod jobs;
 mod known;
+mod say;
 mod step;
 mod under_way;
 mod undone;
@@ -14,10 +15,10 @@ mod untouched;
 
 use std::time::Duration;
 
-use tracing::{Level, Span, debug, info, info_span, trace, warn};
+use tracing::{Span, info, info_span};
 
 use crate::names::FioId;
-use crate::observation::{FioJobEnd, Observation, Seen};
+use crate::observation::{FioJobEnd, Seen};
 use crate::plan::{Expects, Role, Source};
 use crate::said;
 use crate::script::{Case, Script, Step};
@@ -28,6 +29,7 @@ pub use crate::verdict::{CheckOutcome, CheckResult, Judge};
 use fios::Fios;
 pub use jobs::GONE_ERRORS;
 use known::Known;
+use say::Say;
 use step::Poll;
 use under_way::UnderWay;
 use undone::Undone;
@@ -190,8 +192,7 @@ pub fn run(
         clock: Time::ZERO,
         undone: Undone::default(),
         bare: None,
-        says: tracing::enabled!(target: "observation", Level::DEBUG)
-            || tracing::enabled!(target: "invariant", Level::WARN),
+        say: Say::new(),
         came_up: false,
         lost: None,
     };
@@ -237,8 +238,7 @@ struct Runner<'a> {
     undone: Undone,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
-    /// Whether anybody hears what is said: asked once.
-    says: bool,
+    say: Say,
     /// Whether the testbed has done anything.
     came_up: bool,
     lost: Option<String>,
@@ -428,9 +428,7 @@ impl Runner<'_> {
         batch.clear();
         let observed = self.testbed.observe(deadline, &mut batch);
         for seen in &batch {
-            if self.says {
-                say(seen);
-            }
+            self.say.seen(seen);
             self.known.see(seen);
             self.judge.see(seen);
             if let Some(bare) = &mut self.bare {
@@ -444,20 +442,6 @@ impl Runner<'_> {
         self.batch = batch;
         observed
     }
-}
-
-/// Says what was seen: the most frequent of it in a whisper.
-fn say(seen: &Seen) {
-    let what = &seen.what;
-    said::at(seen.at, || match what {
-        Observation::Broken { check, text } => {
-            warn!(target: "invariant", %check, "{text}");
-        }
-        Observation::IoSubmitted(_) | Observation::IoDone { .. } | Observation::Inside(_) => {
-            trace!(target: "observation", "{what:?}");
-        }
-        _ => debug!(target: "observation", "{what:?}"),
-    });
 }
 
 /// "30 s".
