@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use real::hardware::Machine;
@@ -11,7 +12,7 @@ use real::huge_pages::Pages;
 use real::model::ModelGuests;
 use real::qemu::{Accelerator, Image, ImageOptions, QemuGuests, Shared, accelerator, image};
 use real::serve::ServeOptions;
-use real::testbed::disks::GivenDisks;
+use real::testbed::disks::{Bdevs, GivenDisks};
 use real::testbed::erase::{NotErased, erased};
 use real::testbed::guests::{Guests, Serials, Tell};
 use real::testbed::run_dir::RunDir;
@@ -22,6 +23,8 @@ use scenarios::driver::Disks;
 use scenarios::testbed::Testbed;
 use sim::spdk::TargetConfig;
 use sim::{ModelledDisks, nvme_devices};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::job_files::parse_jobs;
 use crate::options::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
@@ -72,10 +75,12 @@ pub fn testbed(
     let jobs = parse_jobs(&options.jobs, &options.guests)?;
     // First, for it removes what killed runs left, and lets go what they had claimed.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
-    if let TargetKind::Spdk(spdk) = &options.target {
-        announce(spdk)?;
-    }
-    let (tell, told) = mpsc::channel();
+    let bdevs = match &options.target {
+        TargetKind::Model | TargetKind::Linked(_) => None,
+        TargetKind::Spdk(spdk) => Some(announce(spdk)?),
+    };
+    let (tell, told) = unbounded_channel();
+    let tasks = real::testbed::runtime().map_err(broken)?;
     let serials = Serials::default();
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
     let pages = match &options.target {
@@ -87,7 +92,10 @@ pub fn testbed(
         }
     };
     let guests: Box<dyn Guests> = match &options.guests {
-        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, pages, &dir, &serials, &tell)?),
+        GuestKind::Qemu(qemu) => {
+            let shared = in_qemu(qemu, pages, &dir, &serials, &tell)?;
+            Box::new(QemuGuests::new(shared, tasks.clone()))
+        }
         GuestKind::Model => {
             let shared = real::model::Shared {
                 seed: options.seed,
@@ -99,12 +107,18 @@ pub fn testbed(
             Box::new(ModelGuests::new(shared).map_err(broken)?)
         }
     };
+    if crate::interrupt::asked() {
+        return Err(RunError("interrupted".to_owned()).into());
+    }
     let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
-        TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
+        TargetKind::Model => {
+            let target = served(options, &dir, &tell, &tasks)?;
+            (target, Box::new(ModelledDisks))
+        }
         TargetKind::Linked(_) => return Err(no_sockets()),
         TargetKind::Spdk(spdk) => {
-            let disks = GivenDisks::new(spdk.bdevs.clone());
-            (connected(spdk, &dir, &tell)?, Box::new(disks))
+            let disks = GivenDisks::new(bdevs.unwrap_or_else(|| spdk.bdevs.clone()));
+            (connected(spdk, &dir, &tell, &tasks)?, Box::new(disks))
         }
     };
     let parts = Parts {
@@ -113,12 +127,13 @@ pub fn testbed(
         guests,
         told,
         serials,
+        runtime: tasks,
     };
     let more = RealOptions {
         jobs,
         runtime,
         alive_max: ALIVE_MAX,
-        asked_to_end: crate::interrupt::asked,
+        interrupt: crate::interrupt::interrupt(),
         closing,
     };
     Ok(RealTestbed::new(parts, more))
@@ -129,7 +144,12 @@ fn broken(error: impl Display) -> RunError {
 }
 
 /// The model target behind sockets in this process.
-fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, RunError> {
+fn served(
+    options: &RunOptions,
+    dir: &RunDir,
+    tell: &Tell,
+    runtime: &Rc<Runtime>,
+) -> Result<Target, RunError> {
     let serve = ServeOptions {
         rpc_socket: dir.path().join("rpc"),
         vhost_sockets: dir.path().to_owned(),
@@ -141,27 +161,28 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
         seed: options.seed,
         record: None,
     };
-    Target::model(serve, tell).map_err(broken)
+    Target::model(serve, tell, runtime).map_err(broken)
 }
 
-/// Says what the run erases.
-fn announce(spdk: &SpdkOptions) -> Result<(), StartError> {
+/// Says what the run erases: the bdevs, as the target itself calls them.
+fn announce(spdk: &SpdkOptions) -> Result<Bdevs, StartError> {
     if spdk.bdevs.erased().is_empty() {
-        return Ok(());
+        return Ok(spdk.bdevs.clone());
     }
     let machine = Machine::this().map_err(broken)?;
-    let erased = erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
-        NotErased::NoTarget(error) => StartError::from(nobody(&spdk.rpc_socket, &error)),
-        NotErased::Unsaid(_) => StartError::from(broken(why)),
-        NotErased::Refused(refused) => StartError {
-            error: broken(refused),
-            passes: false,
-        },
-    })?;
+    let (erased, bdevs) =
+        erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
+            NotErased::NoTarget(error) => StartError::from(nobody(&spdk.rpc_socket, &error)),
+            NotErased::Unsaid(_) => StartError::from(broken(why)),
+            NotErased::Refused(refused) => StartError {
+                error: broken(refused),
+                passes: false,
+            },
+        })?;
     for one in erased {
         eprintln!("erasing {one}");
     }
-    Ok(())
+    Ok(bdevs)
 }
 
 fn nobody(socket: &Path, error: &io::Error) -> RunError {
@@ -172,10 +193,15 @@ fn nobody(socket: &Path, error: &io::Error) -> RunError {
 }
 
 /// A target that runs.
-fn connected(spdk: &SpdkOptions, dir: &Arc<RunDir>, tell: &Tell) -> Result<Target, RunError> {
+fn connected(
+    spdk: &SpdkOptions,
+    dir: &Arc<RunDir>,
+    tell: &Tell,
+    runtime: &Rc<Runtime>,
+) -> Result<Target, RunError> {
     cut::survive().map_err(broken)?;
     let socket = &spdk.rpc_socket;
-    let target = Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell);
+    let target = Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell, runtime);
     target.map_err(|error| nobody(socket, &error))
 }
 
@@ -185,12 +211,12 @@ fn in_qemu(
     dir: &Arc<RunDir>,
     serials: &Serials,
     tell: &Tell,
-) -> Result<QemuGuests, RunError> {
+) -> Result<Shared, RunError> {
     let image = match &qemu.image {
         Some(dir) => Image::in_dir(dir),
         None => image::build(&ImageOptions::default()),
     };
-    Ok(QemuGuests::new(Shared {
+    Ok(Shared {
         image: image.map_err(broken)?,
         accelerator: if qemu.emulate {
             Accelerator::Tcg
@@ -201,7 +227,7 @@ fn in_qemu(
         dir: dir.clone(),
         serials: serials.clone(),
         tell: tell.clone(),
-    }))
+    })
 }
 
 #[cfg(test)]

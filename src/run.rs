@@ -14,13 +14,14 @@ use scenarios::run::Progress;
 use scenarios::shipped::FORMER_JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
+use tracing::info_span;
 
 use crate::interrupt::Interruptible;
 use crate::job_files::parse_jobs;
 use crate::options::{
     Behaviour, GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume,
 };
-use crate::testbed::{self, Turns};
+use crate::testbed;
 
 /// What a run writes down besides its report.
 #[derive(Default)]
@@ -28,8 +29,6 @@ pub struct Outputs<'a> {
     /// Everything that was asked and seen, from which the run can be judged again
     /// (`scenarios::trace`).
     pub trace: Option<&'a mut dyn Write>,
-    /// Every turn of the simulator, a line each, to compare two runs.
-    pub turns: Option<Box<dyn Write + Send>>,
 }
 
 /// Carries out `plan`.
@@ -45,8 +44,7 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Result<Report, RunError> {
 ///
 /// # Errors
 ///
-/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so;
-/// a turn that cannot be written is an error at the end.
+/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so.
 pub fn run_with(
     plan: &Plan,
     options: &RunOptions,
@@ -54,9 +52,10 @@ pub fn run_with(
     outputs: Outputs<'_>,
 ) -> Result<Report, RunError> {
     let script = script(plan, options)?;
-    let turns = outputs.turns.map(Turns::new);
-    let mut testbed = testbed::make(options, turns.clone())?;
-    let report = if let Some(sink) = outputs.trace {
+    let span = info_span!(target: "run", "run", plan = %plan.name, seed = options.seed);
+    let _run = span.enter();
+    let mut testbed = testbed::make(options)?;
+    if let Some(sink) = outputs.trace {
         let header = Header {
             plugfest_trace: TRACE_VERSION,
             plan: plan.name.clone(),
@@ -67,12 +66,10 @@ pub fn run_with(
         };
         let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
             .map_err(|error| RunError(error.to_string()))?;
-        carry_out(plan, &script, options, &mut recorder, progress)?
+        carry_out(plan, &script, options, &mut recorder, progress)
     } else {
-        carry_out(plan, &script, options, testbed.as_mut(), progress)?
-    };
-    turns.map_or(Ok(()), |turns| turns.finish())?;
-    Ok(report)
+        carry_out(plan, &script, options, testbed.as_mut(), progress)
+    }
 }
 
 /// Whether `plan` can be carried out as `options` say: every job that it names is there and can be read,

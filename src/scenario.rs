@@ -9,7 +9,6 @@ use scenarios::generate::{ShapeBytes, StepBytes, choose};
 use scenarios::plan::{Expects, JobText, Plan};
 use scenarios::report::{Report, RunHeader};
 use scenarios::run::{CheckOutcome, CheckResult, StepResult, run};
-use scenarios::testbed::Testbed as _;
 use scenarios::{Ending, Script, Seen};
 use sim::world::{Choices, Strategy};
 use sim::{Bugs, Rng, Stream};
@@ -158,9 +157,9 @@ pub(crate) fn on_simulator(
 ) -> Result<ScenarioReport, RunError> {
     let bugs = setting.options.bugs;
     let mut sim = setting.simulator()?;
-    let judge = testbed::judge(sim.evidence(), script.vms.clone(), bugs);
+    let judge = testbed::judge(sim.as_testbed().evidence(), script.vms.clone(), bugs);
     let mut judge = Watched { judge, watch };
-    let report = judged(script, &mut sim, &mut judge)?;
+    let report = judged(script, sim.as_testbed(), &mut judge)?;
     let fios = report.rows.iter().flat_map(|row| &row.fios);
     let ended = fios.flat_map(|fio| &fio.jobs);
     let steps = report.rows.iter().flat_map(|row| &row.steps);

@@ -82,8 +82,15 @@ impl<T: BackEnd> Ends for SimEnds<T> {
     fn begin(
         &mut self,
         disks: &[(DiskId, DiskKind)],
-        _: &[ControllerId],
+        controllers: &[ControllerId],
     ) -> Result<Vec<Call>, TestbedError> {
+        let count = controllers.len();
+        let most = self.world.target().controllers_max();
+        if let Some(most) = most.filter(|most| count > *most) {
+            let limit =
+                format!("the plan has {count} controllers; the model target has at most {most}");
+            return Err(TestbedError(limit));
+        }
         self.disks.prepare(disks)
     }
 
@@ -175,7 +182,7 @@ mod tests {
     use super::*;
     use crate::disks::ModelledDisks;
 
-    fn boot(controllers: usize) -> Result<(), Refusal> {
+    fn ends() -> SimEnds<Target> {
         let options = SimOptions {
             seed: 1,
             bugs: Bugs::INTENDED,
@@ -187,17 +194,29 @@ mod tests {
             disturb_at: None,
         };
         let rng = Rng::new(1, Stream::Accidents);
-        let mut ends = SimEnds {
+        SimEnds {
             world: World::new(Target::new(options.target()), rng),
             disks: Box::new(ModelledDisks),
             options,
-        };
-        let controllers: Vec<_> = (0..controllers as u8).map(ControllerId).collect();
-        ends.boot(VmId(1), &controllers, Boots::System, &Serials::new())
+        }
+    }
+
+    fn controllers(count: usize) -> Vec<ControllerId> {
+        (0..count as u8).map(ControllerId).collect()
+    }
+
+    #[test]
+    fn more_controllers_than_the_model_target_has_are_refused() {
+        let begin = |count| ends().begin(&[], &controllers(count)).map(drop);
+        assert_eq!(begin(16), Ok(()));
+        let refused = "the plan has 17 controllers; the model target has at most 16";
+        assert_eq!(begin(17), Err(TestbedError(refused.to_owned())));
     }
 
     #[test]
     fn a_guest_with_more_devices_than_its_interrupts_tell_apart_is_refused() {
+        let boot =
+            |count| ends().boot(VmId(1), &controllers(count), Boots::System, &Serials::new());
         assert_eq!(boot(HBAS_MAX), Ok(()));
         let refused = "VM 1 has 17 controllers; a model guest has at most 16";
         let refused = TestbedError(refused.to_owned());

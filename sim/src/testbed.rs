@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use scenarios::driver::{Disks, Driver, Ends as _, Limits, Share};
 use scenarios::{
-    Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId,
+    Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId, said,
 };
 
 use linux::Guest;
@@ -15,7 +15,7 @@ use spdk::Target;
 use wire::inside::{BackEnd, Inside as _};
 use wire::message::{GuestAct, ToGuest};
 use wire::{Rng, Stream};
-use world::{Choices, Record, Step, Strategy, World};
+use world::{Choices, Record, Step, Strategy, TurnRecord, World};
 
 use crate::disks::ModelledDisks;
 use crate::ends::SimEnds;
@@ -43,6 +43,21 @@ impl Sim {
         Self::with(target, Box::new(ModelledDisks), options)
     }
 
+    /// What a plan is run on: made here, so that its turns are compiled with this crate, which is optimised (and
+    /// not inlined, or it would be made there).
+    #[must_use]
+    #[inline(never)]
+    pub fn as_testbed(&mut self) -> &mut dyn Testbed {
+        self
+    }
+
+    /// As [`Self::as_testbed`].
+    #[must_use]
+    #[inline(never)]
+    pub fn boxed(self) -> Box<dyn Testbed> {
+        Box::new(self)
+    }
+
     /// Bytes of guest memory that were ever written, and of the devices' contents.
     #[must_use]
     pub fn bytes_touched(&self) -> (u64, u64) {
@@ -57,12 +72,25 @@ impl Sim {
     }
 }
 
+impl Sim<linked::Target> {
+    /// As [`Sim::as_testbed`].
+    #[must_use]
+    #[inline(never)]
+    pub fn boxed(self) -> Box<dyn Testbed> {
+        Box::new(self)
+    }
+}
+
 impl<T: BackEnd> Sim<T> {
     /// A testbed with a target that has not been started yet, and on which disks are made like this.
     #[must_use]
     pub fn with(target: T, disks: Box<dyn Disks>, options: SimOptions) -> Self {
         let mut world = World::new(target, Rng::new(options.seed, Stream::Accidents));
         world.follow(options.strategy.clone());
+        // Asked once, so that turns cost nothing that nobody hears.
+        if tracing::enabled!(target: "turn", tracing::Level::TRACE) {
+            world.record_turns(Box::new(say_turn));
+        }
         let ends = SimEnds {
             world,
             disks,
@@ -163,6 +191,11 @@ impl<T: BackEnd> Sim<T> {
             )
         })
     }
+}
+
+/// Says that a turn was taken.
+fn say_turn(turn: &TurnRecord) {
+    said::at(turn.at, || tracing::trace!(target: "turn", "{turn}"));
 }
 
 impl<T: BackEnd> Testbed for Sim<T> {

@@ -10,6 +10,10 @@ use crate::driver::layout::HBAS_MAX;
 
 /// Digests of payloads. They depend on nothing but the payload, so guests, and one simulation after the
 /// other, may share them: nothing but the time that it takes changes.
+///
+/// A guest does not own them: its marks are clones of it, and each would copy megabytes. Nor does the world,
+/// which knows no fio. The lock is taken once a turn, and nobody waits for it: whoever runs simulations on
+/// several threads gives each thread digests of its own.
 pub type Digests = Arc<Mutex<DigestCache>>;
 
 /// What a guest is made from.

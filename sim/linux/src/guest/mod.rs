@@ -28,6 +28,7 @@ use crate::scsi::flow::Flows;
 use crate::shared::Shared;
 use crate::turn::GuestTurn;
 use boot::MainLoop;
+pub use invariants::INVARIANTS;
 
 /// From a call to its handler: MSI-X delivery and the interrupt entry.
 const IRQ_NS: u64 = 2_000;
@@ -112,10 +113,16 @@ impl Guest {
                 "commands in flight",
                 self.shared.hbas.iter().map(Hba::in_flight).sum(),
             ),
-            ("requests of applications", self.block.count()),
-            ("kernel flows under way", self.scsi.count()),
-            ("fio threads", self.fio.count()),
-            ("task management requests", self.tasks.count()),
+            ("requests of fio that have not ended", self.block.count()),
+            (
+                "scans, probes and event handlers that have not ended",
+                self.scsi.count(),
+            ),
+            ("fio threads that run", self.fio.count()),
+            (
+                "task management requests without an answer",
+                self.tasks.count(),
+            ),
         ];
         let left = counts.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{what}: {count}"))
@@ -298,6 +305,10 @@ impl Component for Guest {
 
     fn actors(&self) -> u16 {
         self.shared.actors.count()
+    }
+
+    fn name(&self, actor: ActorId) -> String {
+        self.shared.actors.actor(actor).to_string()
     }
 
     fn changed(&mut self) -> u64 {

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use scenarios::CheckId;
+use scenarios::{CheckId, said};
 use serde_json::json;
+use tracing::debug;
 
 use super::answer::{Answer, DONE};
 use super::bdev::{self as bdev, delete};
@@ -40,6 +41,7 @@ pub(super) fn rpc_poll(app: &mut AppThread<'_>) -> TargetTurn {
             hotplug += 1;
             what = (what.rotate_left(7) ^ fold(name)).wrapping_add(place);
         }
+        said::at(app.cx.now, || debug!(target: "rpc", ?method, "carried out"));
         let result = execute(app, call, method);
         heed(app);
         if let Some(result) = result {
@@ -159,6 +161,43 @@ fn hotplug_of(method: &Method) -> Option<(&'static str, u64)> {
         Method::BdevNullResize(p) => ("resize", fold(&p.name)),
         Method::BdevSplitDelete(p) => ("split", fold(&p.base_bdev)),
         Method::BdevNvmeDetachController(p) => ("nvme", fold(&p.name)),
-        _ => return None,
+        Method::VhostCreateScsiController(_)
+        | Method::VhostStartScsiController(_)
+        | Method::VhostGetControllers(_)
+        | Method::VhostControllerSetCoalescing(_)
+        | Method::VhostCreateBlkController(_)
+        | Method::ScsiGetDevices(_)
+        | Method::BdevMallocCreate(_)
+        | Method::BdevNullCreate(_)
+        | Method::BdevSplitCreate(_)
+        | Method::BdevDelayCreate(_)
+        | Method::BdevDelayUpdateLatency(_)
+        | Method::BdevErrorCreate(_)
+        | Method::BdevErrorInjectError(_)
+        | Method::BdevErrorResumePending(_)
+        | Method::BdevNvmeAttachController(_)
+        | Method::BdevNvmeGetControllers(_)
+        | Method::BdevNvmeSetHotplug(_)
+        | Method::BdevGetBdevs(_)
+        | Method::BdevWaitForExamine(_)
+        | Method::FrameworkStartInit(_)
+        | Method::FrameworkWaitInit(_)
+        | Method::FrameworkGetConfig(_)
+        | Method::FrameworkGetSubsystems(_)
+        | Method::FrameworkGetReactors(_)
+        | Method::IobufSetOptions(_)
+        | Method::SpdkGetVersion(_)
+        | Method::ThreadGetPollers(_)
+        | Method::ThreadGetStats(_)
+        | Method::ThreadGetIoChannels(_)
+        | Method::NotifyGetTypes(_)
+        | Method::NotifyGetNotifications(_)
+        | Method::LogSetFlag(_)
+        | Method::LogClearFlag(_)
+        | Method::LogGetFlags(_)
+        | Method::LogSetLevel(_)
+        | Method::LogGetLevel(_)
+        | Method::LogSetPrintLevel(_)
+        | Method::LogGetPrintLevel(_) => return None,
     })
 }
