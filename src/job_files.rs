@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use fio_model::JobFile;
 
-use crate::options::{GuestKind, JobText, RunError};
+use crate::options::{GuestKind, JobText};
+use crate::run_error::RunError;
 
 /// The job files, parsed.
 ///
@@ -19,10 +20,10 @@ pub fn parse_jobs(
     guests: &GuestKind,
 ) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
     let parsed = jobs.iter().map(|(name, job)| {
-        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
+        let file = JobFile::parse(&job.file, &job.text)?;
         // A section a disk is added to [global]; what others say would be lost.
         if let Some(own) = file.jobs.first() {
-            return Err(RunError(format!(
+            return Err(RunError::Input(format!(
                 "{}: it has a section [{}] of its own\n  = expected [global] only: a section is added for each disk",
                 place(job, &[&format!("[{}]", own.name)]),
                 own.name
@@ -30,13 +31,13 @@ pub fn parse_jobs(
         }
         let global = file.template();
         if let Some(filename) = &global.filename {
-            return Err(RunError(format!(
+            return Err(RunError::Input(format!(
                 "{}: filename={filename}\n  = expected none: each disk has a section, with the name that its guest gives it",
                 place(job, &["filename"])
             )));
         }
         if !global.direct && matches!(guests, GuestKind::Model) {
-            return Err(RunError(format!(
+            return Err(RunError::Input(format!(
                 "{}: the I/O is buffered\n  = expected direct=1: guests that are modelled have no page cache",
                 place(job, &["direct", "buffered"])
             )));

@@ -27,7 +27,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::job_files::parse_jobs;
-use crate::options::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
+use crate::options::{GuestKind, QemuOptions, RunOptions, SpdkOptions, TargetKind};
+use crate::run_error::RunError;
 
 /// The testbed that `options` name.
 ///
@@ -39,27 +40,12 @@ pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
         .volume
         .of_a_job()
         .filter(|_| options.runtime_s.is_none());
-    let made = testbed(options, volume, Closing::SaysNothing);
-    Ok(Box::new(made.map_err(|start| start.error)?))
+    Ok(Box::new(testbed(options, volume, Closing::SaysNothing)?))
 }
 
-/// Why there is no testbed.
-pub struct StartError {
-    pub error: RunError,
-    /// Whether there may be one later, without anybody changing what was asked for.
-    pub passes: bool,
-}
-
-impl From<RunError> for StartError {
-    fn from(error: RunError) -> Self {
-        let passes = true;
-        Self { error, passes }
-    }
-}
-
-fn no_sockets() -> StartError {
+fn no_sockets() -> RunError {
     let text = "--target linked takes turns with model guests: it has no sockets";
-    RunError(text.to_owned()).into()
+    RunError::Input(text.to_owned())
 }
 
 /// The same with another volume. `closing`: see [`RealOptions`].
@@ -71,7 +57,7 @@ pub fn testbed(
     options: &RunOptions,
     volume: Option<fio_model::Volume>,
     closing: Closing,
-) -> Result<RealTestbed, StartError> {
+) -> Result<RealTestbed, RunError> {
     let jobs = parse_jobs(&options.jobs, &options.guests)?;
     // First, for it removes what killed runs left, and lets go what they had claimed.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
@@ -108,7 +94,7 @@ pub fn testbed(
         }
     };
     if crate::interrupt::asked() {
-        return Err(RunError("interrupted".to_owned()).into());
+        return Err(broken("interrupted"));
     }
     let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
         TargetKind::Model => {
@@ -140,7 +126,7 @@ pub fn testbed(
 }
 
 fn broken(error: impl Display) -> RunError {
-    RunError(error.to_string())
+    RunError::NoTestbed(error.to_string())
 }
 
 /// The model target behind sockets in this process.
@@ -165,19 +151,16 @@ fn served(
 }
 
 /// Says what the run erases: the bdevs, as the target itself calls them.
-fn announce(spdk: &SpdkOptions) -> Result<Bdevs, StartError> {
+fn announce(spdk: &SpdkOptions) -> Result<Bdevs, RunError> {
     if spdk.bdevs.erased().is_empty() {
         return Ok(spdk.bdevs.clone());
     }
     let machine = Machine::this().map_err(broken)?;
     let (erased, bdevs) =
         erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
-            NotErased::NoTarget(error) => StartError::from(nobody(&spdk.rpc_socket, &error)),
-            NotErased::Unsaid(_) => StartError::from(broken(why)),
-            NotErased::Refused(refused) => StartError {
-                error: broken(refused),
-                passes: false,
-            },
+            NotErased::NoTarget(error) => nobody(&spdk.rpc_socket, &error),
+            NotErased::Unsaid(_) => RunError::NotNow(why.to_string()),
+            NotErased::Refused(refused) => broken(refused),
         })?;
     for one in erased {
         eprintln!("erasing {one}");
@@ -187,7 +170,7 @@ fn announce(spdk: &SpdkOptions) -> Result<Bdevs, StartError> {
 
 fn nobody(socket: &Path, error: &io::Error) -> RunError {
     let socket = socket.display();
-    RunError(format!(
+    RunError::NotNow(format!(
         "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
     ))
 }

@@ -18,9 +18,8 @@ use tracing::info_span;
 
 use crate::interrupt::Interruptible;
 use crate::job_files::parse_jobs;
-use crate::options::{
-    Behaviour, GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume,
-};
+use crate::options::{Behaviour, GuestKind, JobText, RunOptions, Schedule, TargetKind, Volume};
+use crate::run_error::RunError;
 use crate::testbed;
 
 /// What a run writes down besides its report.
@@ -64,8 +63,7 @@ pub fn run_with(
             behaviour: behaviour(options),
             evidence: testbed.evidence(),
         };
-        let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
-            .map_err(|error| RunError(error.to_string()))?;
+        let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)?;
         carry_out(plan, &script, options, &mut recorder, progress)
     } else {
         carry_out(plan, &script, options, testbed.as_mut(), progress)
@@ -92,7 +90,7 @@ fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
         let known: Vec<&str> = known.filter(|name| !is_former(name)).collect();
         let near =
             nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        return Err(RunError(format!(
+        return Err(RunError::Input(format!(
             "{file}:{}:{}: there is no job {name:?}\n  = expected one of {}{near}",
             at.line,
             at.column,
@@ -100,8 +98,7 @@ fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
         )));
     }
     let only = options.only.clone();
-    let mut script = resolve(plan, options.seed, &Options { only })
-        .map_err(|error| RunError(error.to_string()))?;
+    let mut script = resolve(plan, options.seed, &Options { only })?;
     script.doubts = doubts(plan, &options.jobs);
     Ok(script)
 }
@@ -128,8 +125,7 @@ fn carry_out(
 ) -> Result<Report, RunError> {
     let mut judge = testbed::judge(testbed.evidence(), script.vms.clone(), options.all_bugs());
     let mut testbed = Interruptible(testbed);
-    let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)
-        .map_err(|error| RunError(error.to_string()))?;
+    let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)?;
     Ok(Report::new(header(plan, options), outcome))
 }
 

@@ -11,7 +11,8 @@ use sim::{LinkedDisks, Sim, SimOptions, linked};
 
 use crate::job_files::parse_jobs;
 use crate::on_sockets;
-use crate::options::{GuestKind, LinkedOptions, RunError, RunOptions, TargetKind};
+use crate::options::{GuestKind, LinkedOptions, RunOptions, TargetKind};
+use crate::run_error::RunError;
 
 /// The testbed that `options` name.
 ///
@@ -58,7 +59,7 @@ fn linked_simulator(
     let target = linked::Target::boot(&linked.library, &config);
     let target = target.map_err(|error| {
         let library = linked.library.display();
-        RunError(format!(
+        RunError::NoTestbed(format!(
             "--target linked: {library}: {error}\n  = make -C sim/linked/shim SPDK_DIR=… links it, against a built SPDK tree"
         ))
     })?;
