@@ -396,7 +396,7 @@ mod tests {
             ..RunOptions::default()
         };
         let made = testbed(&options, None, Closing::SaysNothing);
-        let mut testbed = made.map_err(|start| start.error).expect("it comes up");
+        let mut testbed = made.expect("it comes up");
         let evidence = testbed.evidence();
         let vms = vec![(vm, vec![controller])];
         let mut judge = Judge::new(Facts {

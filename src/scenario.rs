@@ -9,6 +9,7 @@ use scenarios::generate::{ShapeBytes, StepBytes, choose};
 use scenarios::plan::{Expects, JobText, Plan};
 use scenarios::report::{Report, RunHeader};
 use scenarios::run::{CheckOutcome, CheckResult, StepResult, run};
+use scenarios::testbed::TestbedError;
 use scenarios::{Ending, Script, Seen};
 use sim::world::{Choices, Strategy};
 use sim::{Bugs, Rng, Stream};
