@@ -277,6 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_could_not_take_away_is_a_leftover_while_its_process_lives() {
+        let base = scratch("kept");
+        let dir = RunDir::below(&base).expect("a run directory");
+        let path = dir.path().to_owned();
+        dir.keep();
+        drop(dir);
+        let left = leftovers_in(&base);
+        let dirs: Vec<&Path> = left.iter().map(|left| left.dir.as_path()).collect();
+        assert_eq!(dirs, [path]);
+        left[0].remove().expect("it can be removed");
+        fs::remove_dir(&base).expect("nothing is left");
+    }
+
+    #[test]
     fn a_process_that_shares_only_the_id_is_left_alone() {
         let own = ProcessId::running(process::id()).expect("we run");
         assert!(own.is_alive());
