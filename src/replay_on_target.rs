@@ -4,7 +4,6 @@
 //! answer or for requests to be in flight, and one that does not wait.
 
 use std::fmt;
-use std::thread;
 use std::time::Duration;
 
 use real::rpc::client::RpcClient;
@@ -15,6 +14,7 @@ use scenarios::testbed::Testbed;
 use scenarios::{Action, CheckId, Script};
 use sim::Bugs;
 
+use crate::interrupt::{asked, interrupt};
 use crate::on_sockets;
 use crate::options::{RunOptions, SpdkOptions, TargetKind, volume};
 use crate::ordered::{Ordered, Point};
@@ -126,24 +126,24 @@ impl<'a> OnTarget<'a> {
     }
 }
 
-/// The testbed, once its target listens.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "another process starts, and says so to nobody"
-)]
+/// The testbed, once its target listens: another process starts, and says so to nobody.
 fn came_back(
     options: &RunOptions,
     volume: Option<fio_model::Volume>,
 ) -> Result<RealTestbed, RunError> {
+    let mut interrupt = interrupt();
     for _ in 1..LOOKS_MAX {
-        if !answers(options) && !crate::interrupt::asked() {
-            thread::sleep(LOOK);
-            continue;
+        if asked() {
+            break;
         }
-        match on_sockets::testbed(options, volume, Closing::IsDeath) {
-            Err(error) if error.passes() && !crate::interrupt::asked() => thread::sleep(LOOK),
-            made => return made,
+        if answers(options) {
+            match on_sockets::testbed(options, volume, Closing::IsDeath) {
+                Err(error) if error.passes() => {}
+                made => return made,
+            }
         }
+        let paused = interrupt.pause(LOOK);
+        paused.map_err(|error| RunError::NoTestbed(error.to_string()))?;
     }
     on_sockets::testbed(options, volume, Closing::IsDeath)
 }

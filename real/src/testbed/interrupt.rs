@@ -3,7 +3,10 @@
 //! Knows no signal; who listens for them says so here.
 
 use std::future::pending;
+use std::io;
+use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::sync::watch::{self, Receiver, Sender};
 
 /// Whether somebody wants the run to end.
@@ -22,6 +25,22 @@ impl Interrupt {
     #[must_use]
     pub fn asked(&self) -> bool {
         *self.0.borrow()
+    }
+
+    /// Waits for `span`, or until somebody does.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn pause(&mut self, span: Duration) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(async {
+            tokio::select! {
+                () = self.wait() => {}
+                () = tokio::time::sleep(span) => {}
+            }
+        });
+        Ok(())
     }
 
     /// Waits until somebody does; for ever, if nobody is left who could.
