@@ -188,7 +188,7 @@ pub fn run(
         fios: Fios::new(script.doubtful()),
         batch: Vec::new(),
         clock: Time::ZERO,
-        undone: Undone::default(),
+        undone: Undone::new(&script.vms),
         bare: None,
         says: tracing::enabled!(target: "observation", Level::DEBUG)
             || tracing::enabled!(target: "invariant", Level::WARN),
@@ -234,7 +234,7 @@ struct Runner<'a> {
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
     clock: Time,
-    undone: Undone,
+    undone: Undone<'a>,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
     /// Whether anybody hears what is said: asked once.
@@ -367,7 +367,7 @@ impl Runner<'_> {
                 return false;
             }
             Ok(Poll::Done(result)) => {
-                let result = self.undone.excuse(result, &self.known);
+                let result = self.undone.excuse(result, step, &under_way, &self.known);
                 if matches!(result, StepResult::Skipped { .. }) && !under_way.has_begun() {
                     self.undone.note(step);
                 }
@@ -456,7 +456,19 @@ fn say(seen: &Seen) {
         Observation::IoSubmitted(_) | Observation::IoDone { .. } | Observation::Inside(_) => {
             trace!(target: "observation", "{what:?}");
         }
-        _ => debug!(target: "observation", "{what:?}"),
+        Observation::Answered { .. }
+        | Observation::VmReady { .. }
+        | Observation::VmDown { .. }
+        | Observation::Connected { .. }
+        | Observation::Attached { .. }
+        | Observation::Alive { .. }
+        | Observation::DisksListed { .. }
+        | Observation::DiskAppeared(_)
+        | Observation::DiskVanished(_)
+        | Observation::StaleDisk(_)
+        | Observation::FioEnded { .. }
+        | Observation::Quiet { .. }
+        | Observation::Crashed { .. } => debug!(target: "observation", "{what:?}"),
     });
 }
 
