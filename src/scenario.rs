@@ -197,12 +197,17 @@ pub(crate) fn judged(
         .iter()
         .any(|case| case.expects == Expects::Nothing);
     let start = report.rows.iter().find_map(|row| row.steps.first());
-    match start.map(|step| &step.result) {
-        Some(StepResult::Violated { seen, .. }) if expects_nothing => Err(RunError(seen.clone())),
-        _ => match &report.lost {
-            Some(lost) if expects_nothing => Err(RunError(lost.clone())),
-            _ => Ok(report),
-        },
+    let failed = match start.map(|step| &step.result) {
+        Some(StepResult::Violated { seen, .. }) => Some(seen),
+        Some(
+            StepResult::Held { .. } | StepResult::Skipped { .. } | StepResult::Inconclusive { .. },
+        )
+        | None => None,
+    };
+    let failed = failed.or(report.lost.as_ref());
+    match failed.filter(|_| expects_nothing) {
+        Some(why) => Err(RunError(why.clone())),
+        None => Ok(report),
     }
 }
 

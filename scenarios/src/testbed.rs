@@ -4,7 +4,6 @@
 //! process, with model guests) and no way to ask which one you hold. A testbed says which [`Evidence`] it can show,
 //! so that a check that needs more is reported as not seen instead of held.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -288,7 +287,7 @@ impl TaskFunction {
         Self::ALL.into_iter().find(|of| of.word() == word)
     }
 
-    /// "lun-reset", as plans call it; [`Display`](fmt::Display) is SCSI's way.
+    /// "lun-reset", as plans call it; [`Display`](std::fmt::Display) is SCSI's way.
     #[must_use]
     pub fn word(self) -> String {
         self.to_string().to_lowercase().replace([' ', '_'], "-")
