@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use real::testbed::disks::{Bdevs, MALLOC_MIB};
 pub use scenarios::plan::JobText;
-use scenarios::plan::Recorded;
+use scenarios::plan::{Plan, Recorded};
 use scenarios::report::shell_quoted;
 use scenarios::shipped::{self, FORMER_JOBS, JOBS};
 use sim::world::Strategy;
@@ -105,6 +105,52 @@ impl RunOptions {
             schedule: schedule(recorded)?,
             ..usual
         })
+    }
+}
+
+impl RunOptions {
+    /// What a bare `plugfest run FILE` takes: what the plan's file records, or what is usual.
+    ///
+    /// # Errors
+    ///
+    /// A recorded word that this program does not know.
+    pub fn of_plan(plan: &Plan) -> Result<Self, RunError> {
+        plan.recorded
+            .as_ref()
+            .map_or_else(|| Ok(Self::default()), Self::recorded)
+    }
+
+    /// These, with this target and these guests. What means something in the simulator only is as usual elsewhere:
+    /// as plan files call it, if it was not.
+    #[must_use]
+    pub fn with_ends(self, target: TargetKind, guests: GuestKind) -> (Self, Vec<&'static str>) {
+        let usual = Self::default();
+        let mut own = Self {
+            target,
+            guests,
+            ..self
+        };
+        let mut lost = Vec::new();
+        if own.target != TargetKind::Model {
+            if own.all_bugs() != usual.all_bugs() {
+                lost.push("bugs");
+            }
+            (own.behaviour, own.bugs) = (usual.behaviour, usual.bugs);
+        }
+        let on_sockets = matches!(own.target, TargetKind::Spdk(_));
+        if own.guests != GuestKind::Model || on_sockets {
+            if own.schedule != usual.schedule {
+                lost.push("schedule");
+            }
+            own.schedule = usual.schedule;
+        }
+        if own.guests != GuestKind::Model {
+            if own.volume != usual.volume {
+                lost.push("io-count");
+            }
+            own.volume = usual.volume;
+        }
+        (own, lost)
     }
 }
 

@@ -18,7 +18,7 @@ use tracing::info_span;
 
 use crate::interrupt::Interruptible;
 use crate::job_files::parse_jobs;
-use crate::options::{Behaviour, GuestKind, JobText, RunOptions, Schedule, TargetKind, Volume};
+use crate::options::{GuestKind, JobText, RunOptions, TargetKind};
 use crate::run_error::RunError;
 use crate::testbed;
 
@@ -123,13 +123,14 @@ fn carry_out(
     testbed: &mut dyn Testbed,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
+    let header = header(plan, options)?;
     let mut judge = testbed::judge(testbed.evidence(), script.vms.clone(), options.all_bugs());
     let mut testbed = Interruptible(testbed);
     let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)?;
-    Ok(Report::new(header(plan, options), outcome))
+    Ok(Report::new(header, outcome))
 }
 
-fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
+fn header(plan: &Plan, options: &RunOptions) -> Result<RunHeader, RunError> {
     let mut repeat_options = String::new();
     let mut volume = options.volume.word().to_owned();
     if let GuestKind::Qemu(qemu) = &options.guests {
@@ -152,20 +153,11 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         TargetKind::Linked(linked) => repeat_options += &linked.arguments(),
         TargetKind::Spdk(spdk) => repeat_options += &spdk.arguments(),
     }
-    if options.volume != Volume::Default {
-        repeat_options += &format!(" --io-count {}", options.volume.word());
-    }
-    if options.behaviour != Behaviour::Head {
-        repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
-    }
-    for bug in &options.bugs {
-        repeat_options += &format!(" --bug {}", bug.name());
-    }
-    if options.schedule != Schedule::Timed {
-        repeat_options += &format!(" --schedule {}", options.schedule.word());
-    }
+    let (target, guests) = (options.target.clone(), options.guests.clone());
+    let (bare, _) = RunOptions::of_plan(plan)?.with_ends(target, guests);
+    repeat_options += &beside(&bare, options);
     repeat_options += &options.repeat_more;
-    RunHeader {
+    Ok(RunHeader {
         plan: plan.name.clone(),
         plan_argument: options
             .plan_argument
@@ -175,7 +167,28 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         behaviour: behaviour(options),
         volume,
         repeat_options,
+    })
+}
+
+/// What a command line must say of the simulator for `options`, if saying nothing means `bare`.
+fn beside(bare: &RunOptions, options: &RunOptions) -> String {
+    let mut words = String::new();
+    if options.volume != bare.volume {
+        words += &format!(" --io-count {}", options.volume.word());
     }
+    // Without a behaviour, the bugs that are given come to those that are there anyway.
+    let more = options.bugs.strip_prefix(bare.bugs.as_slice());
+    let more = more.filter(|_| options.behaviour == bare.behaviour);
+    if more.is_none() {
+        words += &format!(" --target-behaviour {}", options.behaviour.word());
+    }
+    for bug in more.unwrap_or(&options.bugs) {
+        words += &format!(" --bug {}", bug.name());
+    }
+    if options.schedule != bare.schedule {
+        words += &format!(" --schedule {}", options.schedule.word());
+    }
+    words
 }
 
 /// How the target behaves, in words: its preset, and what is wrong beside that.
@@ -187,5 +200,45 @@ fn behaviour(options: &RunOptions) -> String {
     match more.as_slice() {
         [] => options.behaviour.word().to_owned(),
         more => format!("{} with {}", options.behaviour.word(), more.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Behaviour, Schedule, SpdkOptions, Volume};
+
+    /// A command that is refused repeats nothing.
+    #[test]
+    fn the_command_says_nothing_that_other_ends_cannot_be_given() {
+        let text = r#"plan "p" {
+            about "recorded"
+            controllers 1
+            disks 1 from="any"
+            job "default_integrity"
+            vm 1 controllers="1"
+            case "1" "one" { boot vm=1; }
+            recorded schema=3 { schedule "random"; io-count "full"; bugs "early_finish"; }
+        }"#;
+        let plan = scenarios::parse("p.kdl", text).expect("it is a plan");
+        let own = RunOptions::of_plan(&plan).expect("its words are known");
+        let spdk = TargetKind::Spdk(SpdkOptions::default());
+        let (options, _) = own.with_ends(spdk, GuestKind::Model);
+        let repeat =
+            |options: &RunOptions| header(&plan, options).map(|header| header.repeat_options);
+        assert_eq!(repeat(&options).as_deref(), Ok(" --target spdk"));
+        let other = RunOptions {
+            volume: Volume::Default,
+            ..options
+        };
+        let words = " --target spdk --io-count default";
+        assert_eq!(repeat(&other).as_deref(), Ok(words));
+        let simulated = " --io-count default --target-behaviour head --schedule timed";
+        let usual = RunOptions::default();
+        assert_eq!(
+            (usual.behaviour, usual.schedule),
+            (Behaviour::Head, Schedule::Timed)
+        );
+        assert_eq!(repeat(&usual).as_deref(), Ok(simulated));
     }
 }

@@ -197,14 +197,21 @@ pub(crate) fn judged(
         .iter()
         .any(|case| case.expects == Expects::Nothing);
     let start = report.rows.iter().find_map(|row| row.steps.first());
-    match start.map(|step| &step.result) {
+    let failed = match start.map(|step| &step.result) {
         Some(StepResult::Violated { seen, .. }) if expects_nothing => {
-            Err(RunError::NoTestbed(seen.clone()))
+            return Err(RunError::NoTestbed(seen.clone()));
         }
-        _ => match &report.lost {
-            Some(lost) if expects_nothing => Err(TestbedError(lost.clone()).into()),
-            _ => Ok(report),
-        },
+        Some(
+            StepResult::Violated { .. }
+            | StepResult::Held { .. }
+            | StepResult::Skipped { .. }
+            | StepResult::Inconclusive { .. },
+        )
+        | None => report.lost.as_ref(),
+    };
+    match failed.filter(|_| expects_nothing) {
+        Some(lost) => Err(TestbedError(lost.clone()).into()),
+        None => Ok(report),
     }
 }
 

@@ -141,7 +141,36 @@ impl fmt::Display for CheckId {
         match self {
             Self::Plan => f.write_str("plan"),
             Self::Fio => f.write_str("fio"),
-            other => write!(f, "{other:?}"),
+            Self::I1
+            | Self::I2
+            | Self::I3
+            | Self::I4
+            | Self::I5
+            | Self::I6
+            | Self::I7
+            | Self::I8
+            | Self::I9
+            | Self::I10
+            | Self::I11
+            | Self::I12
+            | Self::I13
+            | Self::I14
+            | Self::I15
+            | Self::I16
+            | Self::I17
+            | Self::I18
+            | Self::G1
+            | Self::G2
+            | Self::G3
+            | Self::G4
+            | Self::G5
+            | Self::G6
+            | Self::G7
+            | Self::G8
+            | Self::V1
+            | Self::V2
+            | Self::V3
+            | Self::V4 => write!(f, "{self:?}"),
         }
     }
 }

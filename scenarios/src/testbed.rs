@@ -1,10 +1,9 @@
 //! The seam: what a plan may ask of a testbed, and what a testbed may show.
 //!
-//! There are four testbeds (model or real target, model or real guest) and no way to ask which one
-//! you hold. A testbed says which [`Evidence`] it can show, so that a check that needs more is
-//! reported as not seen instead of held.
+//! There are five testbeds (a model target or a real one, with model guests or real ones; SPDK's own code in this
+//! process, with model guests) and no way to ask which one you hold. A testbed says which [`Evidence`] it can show,
+//! so that a check that needs more is reported as not seen instead of held.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -211,21 +210,21 @@ impl Action {
             | Self::PauseVm { .. }
             | Self::ContinueVm { .. }
             | Self::KillVm { .. }
-            | Self::AddMemory { .. }
-            | Self::Reconnect { .. }
             | Self::Attach { .. }
             | Self::Detach { .. }
-            | Self::Manage { .. }
             | Self::Remove { .. }
             | Self::Insert { .. }
             | Self::Resize { .. }
             | Self::Hold { .. }
             | Self::Fail { .. }
-            | Self::Delay { .. }
             | Self::Release { .. }
             | Self::CreateController { .. }
             | Self::DeleteController { .. } => true,
-            Self::StartFio { .. }
+            Self::AddMemory { .. }
+            | Self::Reconnect { .. }
+            | Self::Manage { .. }
+            | Self::Delay { .. }
+            | Self::StartFio { .. }
             | Self::WaitJobClock { .. }
             | Self::SaveConfig
             | Self::ListDisks { .. }
@@ -288,7 +287,7 @@ impl TaskFunction {
         Self::ALL.into_iter().find(|of| of.word() == word)
     }
 
-    /// "lun-reset", as plans call it; [`Display`](fmt::Display) is SCSI's way.
+    /// "lun-reset", as plans call it; [`Display`](std::fmt::Display) is SCSI's way.
     #[must_use]
     pub fn word(self) -> String {
         self.to_string().to_lowercase().replace([' ', '_'], "-")
@@ -343,16 +342,9 @@ pub enum Performed {
 }
 
 /// The testbed broke: nothing is learned about the system under test (exit 2 or 3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct TestbedError(pub String);
-
-impl fmt::Display for TestbedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TestbedError {}
 
 /// How a testbed's run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -325,6 +325,61 @@ fn what_the_testbed_could_not_do_is_not_blamed_on_the_target() {
     }
 }
 
+/// What was left undone is no excuse for another disk, nor for data that is wrong.
+#[test]
+fn what_was_not_done_excuses_only_what_it_would_have_changed() {
+    use Quirk::{BlockMissing, ChecksReads, DiskStays, Loses, NoPerIo, NoRemove};
+    let written = r#"fio "w" on="disk 1" expect="pass""#;
+    let kept = |step: &str| format!("{written}; {step}; kept disk=1");
+    let harmless = [
+        r#"tmf "lun-reset" controller=1 target=0"#,
+        "add-memory vm=1",
+        "reconnect vm=1 controller=1",
+    ];
+    let damaged = [NoPerIo, ChecksReads, Loses(Oracle::Fio)];
+    for step in harmless {
+        let (text, report) = came_of(&kept(step), &damaged);
+        assert_eq!(report.verdict(), Verdict::Failed, "{text}");
+    }
+    let lost = [NoRemove, NoPerIo, ChecksReads, Loses(Oracle::Strict)];
+    for (steps, quirks, verdict) in [
+        (
+            "remove disk=1; gone disk=1",
+            &[NoRemove][..],
+            Verdict::Inconclusive,
+        ),
+        (
+            "remove disk=1; detach disk=2; gone disk=2",
+            &[NoRemove, DiskStays],
+            Verdict::Failed,
+        ),
+        (
+            r#"remove disk=1; fio "f" on="disk 2" expect="pass""#,
+            &[NoRemove, BlockMissing],
+            Verdict::Failed,
+        ),
+        // The slot of what was not removed is taken, so the other disk comes to another one.
+        (
+            r#"remove disk=1; detach disk=2; attach disk=2 controller=1 target="any"; present"#,
+            &[NoRemove],
+            Verdict::Inconclusive,
+        ),
+        (
+            &kept(r#"remove disk=1; insert disk=1; attach disk=1 controller=1 target=0"#),
+            &lost[..1],
+            Verdict::Inconclusive,
+        ),
+        (
+            &kept(r#"remove disk=1; insert disk=1; attach disk=1 controller=1 target=0"#),
+            &lost,
+            Verdict::Failed,
+        ),
+    ] {
+        let (text, report) = came_of(steps, quirks);
+        assert_eq!(report.verdict(), verdict, "{steps} {quirks:?}: {text}");
+    }
+}
+
 #[test]
 fn only_a_disk_that_was_written_to_keeps_its_data() {
     for quirks in [&[][..], &[Quirk::NoPerIo, Quirk::ChecksReads]] {

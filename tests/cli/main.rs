@@ -7,5 +7,6 @@ mod log;
 mod other_jobs;
 mod outputs;
 mod readme;
+mod recorded;
 mod repro;
 mod tidy;

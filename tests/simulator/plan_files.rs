@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use plugfest::{Plan, Property, RunOptions, Schedule, Verdict, parse, run};
 use scenarios::Action;
-use scenarios::plan::StepKind;
+use scenarios::plan::{StepKind, VERBS};
 use scenarios::run::StepResult;
 
 /// Seeds of each schedule.
@@ -94,6 +94,7 @@ fn plan(steps: &str) -> Plan {
             job "default_integrity"
             vm 1 controllers="1"
             vm 2 controllers="2"
+            vm 3 controllers="1"
             case "1" "by hand" {{ {steps} }}
         }}"#
     );
@@ -118,6 +119,13 @@ fn first_wrong(steps: &str) -> Option<(String, String, String)> {
         }
     });
     wrong.next()
+}
+
+/// The first word of each step.
+fn verbs(steps: &str) -> BTreeSet<&str> {
+    let nodes = steps.split(['\n', ';', '{', '}']);
+    let words = nodes.filter_map(|node| node.split_whitespace().next());
+    words.filter(|word| *word != "branch").collect()
 }
 
 #[test]
@@ -151,12 +159,15 @@ fn every_verb_holds_on_a_right_target() {
         release disk=3
         save-config
         list vm=1
+        fio "written" on="disk 1" expect="pass" job="generated"
         repeat 2 {
-            fio "again" on="disk 1" expect="gone" {
+            fio "again" on="disk 1 4" expect="gone" {
                 after "1s"
                 detach disk=1
             }
-            failed fio="again"
+            gone disk=1
+            failed fio="again" disk=1
+            passed fio="again"
             attach disk=1 controller=1
             kept disk=1
         }
@@ -175,7 +186,10 @@ fn every_verb_holds_on_a_right_target() {
             branch "one" { boot vm=1; }
             branch "two" { attach disk=1 controller=2; }
         }
+        boot vm=3
+        present vm="1 3"
     "#;
+    assert_eq!(verbs(all), VERBS.iter().copied().collect());
     assert_eq!(first_wrong(all), None);
 }
 

@@ -17,7 +17,7 @@ pub struct Position {
 }
 
 /// A plan file that says nothing sensible, or something impossible.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct PlanError {
     /// The file, as it was given.
     pub file: String,
@@ -53,8 +53,6 @@ impl fmt::Display for PlanError {
         Ok(())
     }
 }
-
-impl std::error::Error for PlanError {}
 
 impl PlanError {
     /// What is wrong with `text`, and where.

@@ -24,6 +24,7 @@ use crate::testbed::{Action, DiskKind};
 pub use error::{PlanError, Position, nearest};
 pub use jobs::NamedJob;
 pub use parse::parse;
+pub use parse_step::VERBS;
 pub use recorded::{Finding, JobText, RECORDED_SCHEMA, Recorded};
 pub(crate) use selector::spaced;
 pub use selector::{Base, Selector};

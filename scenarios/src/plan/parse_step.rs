@@ -9,8 +9,8 @@ use super::{Branch, Clock, Expects, FioExpect, PlanVm, Step, StepKind, Wait};
 use crate::names::{ControllerId, DiskId, VmId};
 use std::time::Duration;
 
-/// The verbs.
-const VERBS: &[&str] = &[
+/// The verbs: what a step of a plan can begin with.
+pub const VERBS: &[&str] = &[
     "boot",
     "attach",
     "detach",
@@ -307,13 +307,8 @@ fn can_be_heeded(
         StepKind::Repeat { .. } if after > Duration::ZERO => "after=",
         StepKind::Repeat { .. } if refused.is_some() => "refused=",
         StepKind::Repeat { .. } | StepKind::Parallel { .. } if unawaited => "wait=#false",
-        _ if refused.is_some() && unawaited => {
-            let help = "`refused` waits for the answer: remove wait=#false";
-            return Err(node.error("`refused` beside wait=#false", help));
-        }
-        StepKind::Repeat { .. }
-        | StepKind::Parallel { .. }
-        | StepKind::Attach { .. }
+        StepKind::Repeat { .. } | StepKind::Parallel { .. } => return Ok(()),
+        StepKind::Attach { .. }
         | StepKind::Detach { .. }
         | StepKind::Act(_)
         | StepKind::Fio { .. }
@@ -322,7 +317,13 @@ fn can_be_heeded(
         | StepKind::Present { .. }
         | StepKind::Failed { .. }
         | StepKind::Passed { .. }
-        | StepKind::Kept { .. } => return Ok(()),
+        | StepKind::Kept { .. } => {
+            if refused.is_some() && unawaited {
+                let help = "`refused` waits for the answer: remove wait=#false";
+                return Err(node.error("`refused` beside wait=#false", help));
+            }
+            return Ok(());
+        }
     };
     let what = format!("`{}` takes no {word}", node.name());
     Err(node.error(what, "put it on the steps inside"))

@@ -87,8 +87,14 @@ impl Recorded {
             io_count: "default".to_owned(),
             ..Self::default()
         };
+        let mut read = Vec::new();
         for child in node.children() {
             let mut child = Node::new(node.text, child);
+            let name = child.name();
+            if read.contains(&name) && !matches!(name, "job" | "finding") {
+                return Err(child.error(format!("`{name}` is there already"), "keep one"));
+            }
+            read.push(name);
             recorded.part(&mut child)?;
             child.finish()?;
         }
@@ -124,13 +130,11 @@ impl Recorded {
                 });
             }
             "ended" => {
-                let hash = |text: &str| u64::from_str_radix(text, 16).ok();
-                let digits = "sixteen hexadecimal digits";
-                let trace = node.read("trace-hash", digits, hash)?;
+                let turns = node.number("turns", 0, u64::MAX)?;
                 self.ending = Some(Ending {
-                    trace_hash: trace.ok_or_else(|| node.missing("trace-hash", digits))?,
-                    order_hash: node.read("order-hash", digits, hash)?.unwrap_or(0),
-                    turns: node.number("turns", 0, u64::MAX)?.unwrap_or(0),
+                    trace_hash: hash(node, "trace-hash")?,
+                    order_hash: hash(node, "order-hash")?,
+                    turns: turns.ok_or_else(|| node.missing("turns", "how many"))?,
                 });
             }
             "choices" => self.choices = node.text_argument("actors")?,
@@ -141,6 +145,13 @@ impl Recorded {
         }
         Ok(())
     }
+}
+
+/// The hash of `key`.
+fn hash(node: &mut Node<'_>, key: &'static str) -> Result<u64, PlanError> {
+    let digits = "sixteen hexadecimal digits";
+    let hash = node.read(key, digits, |text| u64::from_str_radix(text, 16).ok())?;
+    hash.ok_or_else(|| node.missing(key, digits))
 }
 
 impl fmt::Display for Recorded {

@@ -1,6 +1,6 @@
 //! Which disks a fio runs on: `on="vm 3 4 but disk 9"`.
 //!
-//! Knows nothing of where disks are attached; `concretise` resolves it against that.
+//! Knows nothing of where disks are attached; [`resolve`](crate::resolve()) does.
 
 use std::fmt;
 

@@ -29,7 +29,8 @@ pub struct Options {
 }
 
 /// A plan asks for something impossible.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {help}")]
 pub struct Impossible {
     /// At which step of the plan file.
     pub at: Position,
@@ -38,14 +39,6 @@ pub struct Impossible {
     /// What would be possible.
     pub help: String,
 }
-
-impl std::fmt::Display for Impossible {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}; {}", self.what, self.help)
-    }
-}
-
-impl std::error::Error for Impossible {}
 
 /// The most that the seed adds to an `after`, and in which steps.
 pub const AFTER_EXTRA_MAX: Duration = Duration::from_secs(2);

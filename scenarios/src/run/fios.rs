@@ -88,7 +88,9 @@ impl<'a> Fios<'a> {
                     None => seen,
                 },
             },
-            result => result,
+            result @ (StepResult::Held { .. }
+            | StepResult::Skipped { .. }
+            | StepResult::Inconclusive { .. }) => result,
         }
     }
 

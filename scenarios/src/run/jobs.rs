@@ -87,7 +87,7 @@ fn must(must: JobMust) -> &'static str {
 }
 
 /// What is wrong with an end, if anything, and what is said more about it.
-fn wrong(must: JobMust, end: &FioJobEnd) -> Option<(String, Option<String>)> {
+pub(super) fn wrong(must: JobMust, end: &FioJobEnd) -> Option<(String, Option<String>)> {
     if end.hung {
         return Some(("never ended".into(), None));
     }

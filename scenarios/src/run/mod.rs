@@ -190,7 +190,7 @@ pub fn run(
         fios: Fios::new(script.doubtful()),
         batch: Vec::new(),
         clock: Time::ZERO,
-        undone: Undone::default(),
+        undone: Undone::new(&script.vms),
         bare: None,
         say: Say::new(),
         came_up: false,
@@ -235,7 +235,7 @@ struct Runner<'a> {
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
     clock: Time,
-    undone: Undone,
+    undone: Undone<'a>,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
     say: Say,
@@ -367,7 +367,7 @@ impl Runner<'_> {
                 return false;
             }
             Ok(Poll::Done(result)) => {
-                let result = self.undone.excuse(result, &self.known);
+                let result = self.undone.excuse(result, step, &under_way, &self.known);
                 if matches!(result, StepResult::Skipped { .. }) && !under_way.has_begun() {
                     self.undone.note(step);
                 }

@@ -45,10 +45,38 @@ fn inconclusive(reason: impl Into<String>) -> Polled {
 
 /// What is expected of actions that go well.
 fn success(does: &[Action]) -> String {
+    let of_one = |action: &Action| match action {
+        Action::StartTarget { .. } => "the target runs",
+        Action::Detach { .. } => "an answer: true",
+        Action::BootVm { .. }
+        | Action::BootFirmware { .. }
+        | Action::Attach { .. }
+        | Action::StartFio { .. }
+        | Action::WaitJobClock { .. }
+        | Action::RebootVm { .. }
+        | Action::PauseVm { .. }
+        | Action::ContinueVm { .. }
+        | Action::KillVm { .. }
+        | Action::AddMemory { .. }
+        | Action::Reconnect { .. }
+        | Action::Manage { .. }
+        | Action::Remove { .. }
+        | Action::Insert { .. }
+        | Action::Resize { .. }
+        | Action::Hold { .. }
+        | Action::Fail { .. }
+        | Action::Delay { .. }
+        | Action::Release { .. }
+        | Action::CreateController { .. }
+        | Action::DeleteController { .. }
+        | Action::SaveConfig
+        | Action::ListDisks { .. }
+        | Action::CheckAlive
+        | Action::Settle => "answers without an error",
+    };
     let words = match does {
-        [Action::StartTarget { .. }] => "the target runs",
-        [Action::Detach { .. }] => "an answer: true",
-        _ => "answers without an error",
+        [one] => of_one(one),
+        [] | [_, _, ..] => "answers without an error",
     };
     words.into()
 }
@@ -99,7 +127,7 @@ impl Runner<'_> {
                     Poll::Done(StepResult::Held { .. }) if !seen_by.is_empty() => {
                         self.appeared(under_way, seen_by, *disk, *place)
                     }
-                    other => Ok(other),
+                    other @ (Poll::Wait | Poll::Done(_)) => Ok(other),
                 }
             }
             Expect::GoesOn(vms) => match self.answered(under_way, does, None, || success(does))? {
@@ -107,7 +135,7 @@ impl Runner<'_> {
                     under_way.asks_again = true;
                     self.look(under_way, vms, || "a list of disks".into(), |_, _| true)
                 }
-                other => Ok(other),
+                other @ (Poll::Wait | Poll::Done(_)) => Ok(other),
             },
             Expect::Booted(disks) => self.booted(under_way, does, disks),
             Expect::Fio { fio, label, jobs } => self.fio_ended(under_way, *fio, label, jobs),

@@ -81,7 +81,7 @@ Examples:
   plugfest run hotattach/3                       one case; those before it are set-up
   plugfest run mine.kdl                          a plan of your own
   plugfest run --guest qemu --runtime 3          with real guests
-  plugfest run --seeds 0..1000 --io-count quick    a thousand seeds; prints what failed
+  plugfest run --seeds 0..1000 --io-count quick  a thousand seeds; prints what failed
   plugfest run hotplug --format json             one JSON object a case
 
 Exit status: 0 all cases passed, 1 one failed, 2 bad arguments or files, 3 inconclusive, or interrupted (Ctrl-C
@@ -92,7 +92,7 @@ On a target that runs, each action waits for the answers that came before it in 
 requests of applications; for what was not answered then, it does not wait.
 
 Exit status: 0 the same run (or order), and no check is broken; 1 one is; 2 the file is refused; 3 another run (or
-order) than the one recorded.
+order) than the one recorded, or the file does not record how its run ended.
 
 Examples:
   plugfest replay plugfest-I6-12.kdl
@@ -166,7 +166,7 @@ pub struct RunArguments {
     #[arg(long, alias = "deviation", value_name = "NAME", value_parser = bug)]
     pub bug: Vec<Bug>,
 
-    /// Who goes next in the simulator [default: timed, or what the plan file records]
+    /// Whose turn is next in the simulator [default: timed, or what the plan file records]
     #[arg(long, value_name = "WHO", value_enum)]
     pub schedule: Option<ScheduleWord>,
 

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use plugfest::{JobText, Plan, RunOptions, parse};
+use plugfest::{GuestKind, JobText, Plan, RunOptions, TargetKind, parse};
 use scenarios::plan::{Case, Role, nearest};
 use scenarios::shipped::{DOCUMENTED, PLANS};
 
 use crate::input::read_text;
-use crate::output::Stop;
+use crate::output::{Stop, tell};
 
 /// A plan to carry out, or one case of it.
 #[derive(Clone, Debug)]
@@ -58,6 +58,21 @@ impl Target {
         }
     }
 
+    /// Takes this target and these guests; says what of its file they cannot be given.
+    pub fn take_ends(&mut self, target: &TargetKind, guests: &GuestKind) {
+        let usual = RunOptions::default();
+        let own = std::mem::replace(&mut self.options, usual);
+        let (options, lost) = own.with_ends(target.clone(), guests.clone());
+        self.options = options;
+        if !lost.is_empty() {
+            let file = &self.argument;
+            tell(&format!(
+                "note: {file} records {}: this target and these guests go without\n",
+                lost.join(", ")
+            ));
+        }
+    }
+
     /// The seed that is given, or its own.
     pub fn seed(&self, given: Option<u64>) -> u64 {
         given.unwrap_or(self.options.seed)
@@ -103,14 +118,10 @@ fn target(argument: &str) -> Result<Target, Stop> {
     }
     // Whoever pastes the command that repeats it means no option.
     let dash = if name.starts_with('-') { "./" } else { "" };
-    let options = match &plan.recorded {
-        None => RunOptions::default(),
-        Some(recorded) => {
-            let at = recorded.at;
-            let wrong = |error| Stop::Error(format!("{name}:{}:{}: {error}", at.line, at.column));
-            RunOptions::recorded(recorded).map_err(wrong)?
-        }
-    };
+    let at = plan.recorded.as_ref().map(|recorded| recorded.at);
+    let at = at.unwrap_or_default();
+    let wrong = |error| Stop::Error(format!("{name}:{}:{}: {error}", at.line, at.column));
+    let options = RunOptions::of_plan(&plan).map_err(wrong)?;
     Ok(Target {
         argument: format!("{dash}{name}"),
         options,

@@ -15,7 +15,8 @@ use crate::preset::target_words;
 const EXIT_HELD: u8 = 0;
 /// It is the same run, and something is violated.
 const EXIT_FAILED: u8 = 1;
-/// It is not the same run: this build does otherwise than the one that wrote the file.
+/// It is not the same run: this build does otherwise than the one that wrote the file. Or nobody knows, since the
+/// file does not say how its run ended.
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 /// Replays the file, and says whether it went as it did.
@@ -40,7 +41,13 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     print(&steps(&repro))?;
     print(&finding_lines(&again.findings))?;
     let now = again.ending;
-    let then = repro.recorded.ending.unwrap_or(now);
+    let Some(then) = repro.recorded.ending else {
+        print(&format!(
+            "the file does not record how its run ended: trace hash {:016x}, {} turns now\n",
+            now.trace_hash, now.turns
+        ))?;
+        return Ok(EXIT_INCONCLUSIVE);
+    };
     if now.trace_hash != then.trace_hash {
         let where_ = match again.diverged {
             Some(turn) => format!("after turn {turn} the recorded actor could not go"),

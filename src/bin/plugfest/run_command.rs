@@ -19,19 +19,26 @@ use crate::target_arguments::{BehaviourWord, TargetWord, note_repeated};
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
-    let targets = lookup::targets(&arguments.plans)?;
+    let mut targets = lookup::targets(&arguments.plans)?;
     let guests = guests(arguments)?;
     let kind = arguments.target.kind()?;
     apart(arguments, &targets)?;
+    for target in &mut targets {
+        target.take_ends(&kind, &guests);
+    }
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
     let options = |target: &Target, seed: u64| {
         // What is given goes before what the plan file records.
         let own = &target.options;
-        let (behaviour, bugs) = match arguments.target_behaviour {
-            None if arguments.bug.is_empty() => (own.behaviour, own.bugs.clone()),
-            None => (BehaviourWord::Head.into(), arguments.bug.clone()),
-            Some(behaviour) => (behaviour.into(), arguments.bug.clone()),
+        let (behaviour, mut bugs) = match arguments.target_behaviour {
+            None => (own.behaviour, own.bugs.clone()),
+            Some(behaviour) => (behaviour.into(), Vec::new()),
         };
+        for bug in &arguments.bug {
+            if !bugs.contains(bug) {
+                bugs.push(*bug);
+            }
+        }
         let mut options = RunOptions {
             seed,
             only: target.only.clone(),
@@ -39,13 +46,10 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             behaviour,
             bugs,
             schedule: arguments.schedule.map_or(own.schedule, Into::into),
-            jobs: own.jobs.clone(),
             disturb_at: arguments.disturb_at,
-            guests: guests.clone(),
-            target: kind.clone(),
             runtime_s: arguments.runtime,
             plan_argument: Some(target.argument.clone()),
-            ..RunOptions::default()
+            ..own.clone()
         };
         if let Some(job) = &job {
             options.repeat_more = format!(" --job {}", shell_quoted(&job.file));
@@ -53,12 +57,17 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         }
         options
     };
+    let mut behaviours = Vec::new();
     for target in &targets {
         let options = options(target, target.seed(arguments.seed));
         plugfest::command::check(&target.plan, &options).map_err(Stop::error)?;
+        if !behaviours.contains(&options.behaviour) {
+            behaviours.push(options.behaviour);
+        }
     }
-    let behaviour = arguments.target_behaviour;
-    note_repeated(behaviour.unwrap_or(BehaviourWord::Head), &arguments.bug);
+    for behaviour in behaviours {
+        note_repeated(behaviour, &arguments.bug);
+    }
     if let Some(seeds) = &arguments.seeds {
         return campaign::run(&targets, seeds.clone(), &options, arguments);
     }

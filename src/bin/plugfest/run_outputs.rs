@@ -34,7 +34,8 @@ pub fn keep(
         return Ok(());
     };
     let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
-    write_whole(path, repro.text().unwrap_or_default().as_bytes())?;
+    let text = repro.text().expect("a run of a plan is written as one");
+    write_whole(path, text.as_bytes())?;
     let path = path.display().to_string();
     out.print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))
 }

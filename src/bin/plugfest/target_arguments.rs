@@ -65,10 +65,11 @@ pub struct TargetArguments {
 }
 
 /// Says which of `more` are no more than `behaviour` is already.
-pub fn note_repeated(behaviour: BehaviourWord, more: &[Bug]) {
-    let preset = plugfest::command::bugs(behaviour.into(), &[]);
+pub fn note_repeated(behaviour: impl Into<Behaviour>, more: &[Bug]) {
+    let behaviour = behaviour.into();
+    let preset = plugfest::command::bugs(behaviour, &[]);
     for one in more.iter().filter(|one| preset.has(**one)) {
-        let (one, word) = (one.name(), Behaviour::from(behaviour).word());
+        let (one, word) = (one.name(), behaviour.word());
         tell(&format!(
             "note: --bug {one} adds nothing: --target-behaviour {word} does it already\n"
         ));
