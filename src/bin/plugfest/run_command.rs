@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use plugfest::command::{Outputs, asked, run_with};
-use plugfest::{GuestKind, QemuOptions, Report, RunOptions, Verdict};
+use plugfest::{GuestKind, JobText, QemuOptions, Report, RunOptions, Verdict};
 use scenarios::report::{progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
 
@@ -27,36 +27,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         target.take_ends(&kind, &guests);
     }
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
-    let options = |target: &Target, seed: u64| {
-        // What is given goes before what the plan file records.
-        let own = &target.options;
-        let (behaviour, mut bugs) = match arguments.target_behaviour {
-            None => (own.behaviour, own.bugs.clone()),
-            Some(behaviour) => (behaviour.into(), Vec::new()),
-        };
-        for bug in &arguments.bug {
-            if !bugs.contains(bug) {
-                bugs.push(*bug);
-            }
-        }
-        let mut options = RunOptions {
-            seed,
-            only: target.only.clone(),
-            volume: arguments.io_count.map_or(own.volume, Into::into),
-            behaviour,
-            bugs,
-            schedule: arguments.schedule.map_or(own.schedule, Into::into),
-            disturb_at: arguments.disturb_at,
-            runtime_s: arguments.runtime,
-            plan_argument: Some(target.argument.clone()),
-            ..own.clone()
-        };
-        if let Some(job) = &job {
-            options.repeat_more = format!(" --job {}", shell_quoted(&job.file));
-            options.jobs.insert(target.plan.job.clone(), job.clone());
-        }
-        options
-    };
+    let options = |target: &Target, seed| options(target, seed, arguments, job.as_ref());
     let mut behaviours = Vec::new();
     for target in &targets {
         let options = options(target, target.seed(arguments.seed));
@@ -100,6 +71,42 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         reports.push(report);
     }
     finish(arguments, &targets, &reports, kept, out)
+}
+
+/// What a plan is run with: what is given goes before what its file records.
+fn options(
+    target: &Target,
+    seed: u64,
+    arguments: &RunArguments,
+    job: Option<&JobText>,
+) -> RunOptions {
+    let own = &target.options;
+    let (behaviour, mut bugs) = match arguments.target_behaviour {
+        None => (own.behaviour, own.bugs.clone()),
+        Some(behaviour) => (behaviour.into(), Vec::new()),
+    };
+    for bug in &arguments.bug {
+        if !bugs.contains(bug) {
+            bugs.push(*bug);
+        }
+    }
+    let mut options = RunOptions {
+        seed,
+        only: target.only.clone(),
+        volume: arguments.io_count.map_or(own.volume, Into::into),
+        behaviour,
+        bugs,
+        schedule: arguments.schedule.map_or(own.schedule, Into::into),
+        disturb_at: arguments.disturb_at,
+        runtime_s: arguments.runtime,
+        plan_argument: Some(target.argument.clone()),
+        ..own.clone()
+    };
+    if let Some(job) = job {
+        options.repeat_more = format!(" --job {}", shell_quoted(&job.file));
+        options.jobs.insert(target.plan.job.clone(), job.clone());
+    }
+    options
 }
 
 /// Says what all plans came to, writes what is written at the end, and only then what could not be done.
