@@ -56,6 +56,12 @@ impl Rng {
         Self(rng)
     }
 
+    /// What is drawn next, and will be all the same.
+    #[must_use]
+    pub fn peek(&self) -> u64 {
+        self.0.clone().next_u64()
+    }
+
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()

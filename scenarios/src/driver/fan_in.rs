@@ -44,18 +44,29 @@ impl FanIn {
         self.fios.keys().copied()
     }
 
-    /// `vm`'s share of `fio` has ended; the whole's exit status and jobs with the last one.
+    /// `vm`'s share of `fio` has ended; the whole's exit status and jobs with the last one. Of a disk to which
+    /// another guest's share wrote, too, no guest knows what was written last: the strict oracle says nothing.
     pub fn ended(
         &mut self,
         fio: FioId,
         vm: Option<VmId>,
         exit: u8,
-        jobs: Vec<FioJobEnd>,
+        mut jobs: Vec<FioJobEnd>,
     ) -> Option<(u8, Vec<FioJobEnd>)> {
         let spread = self.fios.get_mut(&fio)?;
         // fio's exit status is the number of failed jobs, mod 256.
         spread.exit = spread.exit.wrapping_add(exit);
         spread.running.retain(|running| Some(*running) != vm);
+        for job in &mut jobs {
+            for other in spread.jobs.iter_mut().filter(|end| end.disk == job.disk) {
+                if other.written > 0 {
+                    job.strict.clear();
+                }
+                if job.written > 0 {
+                    other.strict.clear();
+                }
+            }
+        }
         spread.jobs.extend(jobs);
         if !spread.running.is_empty() {
             return None;
@@ -86,6 +97,8 @@ impl FanIn {
 
 #[cfg(test)]
 mod tests {
+    use crate::names::{ControllerId, DiskId, Place, TargetId};
+
     use super::*;
 
     #[test]
@@ -99,6 +112,36 @@ mod tests {
             Some((3, Vec::new()))
         );
         assert_eq!(fan_in.fios().next(), None);
+    }
+
+    #[test]
+    fn what_was_written_last_is_not_known_where_two_guests_write() {
+        let end = |disk, written| FioJobEnd {
+            disk: DiskId(disk),
+            place: Place {
+                controller: ControllerId(1),
+                target: TargetId(0),
+            },
+            error: 0,
+            hung: false,
+            written,
+            verified: written,
+            volume: 0,
+            messages: Vec::new(),
+            strict: vec!["an older write".to_owned()],
+            no_data: Vec::new(),
+        };
+        let mut fan_in = FanIn::default();
+        fan_in.start(FioId(0), vec![VmId(1), VmId(2)]);
+        let first = vec![end(1, 4), end(2, 4), end(3, 0)];
+        assert_eq!(fan_in.ended(FioId(0), Some(VmId(1)), 0, first), None);
+        let second = vec![end(1, 4), end(2, 0), end(4, 4)];
+        let whole = fan_in.ended(FioId(0), Some(VmId(2)), 0, second);
+        let (_, jobs) = whole.expect("both have ended");
+        let said = jobs.iter().map(|job| (job.disk.0, job.strict.len()));
+        // The writer of disk 2 wrote alone; who only read it may have read what was older.
+        let expected = [(1, 0), (1, 0), (2, 1), (2, 0), (3, 1), (4, 1)];
+        assert!(said.eq(expected), "{jobs:?}");
     }
 
     #[test]

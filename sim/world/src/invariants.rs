@@ -1,10 +1,9 @@
 //! What must always hold of a world and of its parts, and when that is checked.
 //!
 //! One table for each thing that is looked at; the ends bring their own ([`wire::Inside::invariants`]). A broken one
-//! is a bug of the simulator and panics. In a debug build the end that took a turn is checked after each 31st turn,
-//! and all ends after each eighth of these (after each turn a run takes four times as long); in a release build all
-//! ends after each 1024th. What is noted of memory is looked at after each 64th check, in a release build each
-//! 16th. A test can ask for all but memory after every turn ([`World::check_every_turn`]).
+//! is a bug of the simulator and panics. After each [`CHECK_EVERY`]th turn the end that took it is checked, each
+//! [`ALL_OF`]th time all ends, each [`MEMORY_OF`]th time what is noted of memory, too: after each turn, a run would
+//! take four times as long. A test can ask for all but memory after every turn ([`World::check_every_turn`]).
 
 mod picked;
 
@@ -32,7 +31,7 @@ const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 32 };
 /// Restores from one check of the restored memory to the next.
 const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
 
-/// Multiples of it, taken by the number of turns between checks, are spread evenly.
+/// Its multiples, modulo the turns between two checks, are spread evenly.
 const SPREAD: u64 = 1619;
 
 /// `SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`: no schedule may invent that wait.
@@ -53,13 +52,15 @@ pub struct Checked {
     all_of: u64,
 }
 
-impl Default for Checked {
-    fn default() -> Self {
+impl Checked {
+    /// Those of a world with this seed: the first is early in one and late in another, so that what is short is
+    /// checked now and then, too.
+    pub fn of(seed: u64) -> Self {
         Self {
             now: Time::ZERO,
             turns: 0,
             checks: 0,
-            next: CHECK_EVERY,
+            next: 1 + seed.wrapping_mul(SPREAD) % CHECK_EVERY,
             every: CHECK_EVERY,
             all_of: ALL_OF,
         }

@@ -114,6 +114,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         let mut schedule = Schedule::default();
         schedule.add(usize::from(target.actors()));
         let owner = vec![TARGET; usize::from(target.actors())];
+        let checked = Checked::of(rng.peek());
         Self {
             now: Time::ZERO,
             schedule,
@@ -136,7 +137,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             record: None,
             snapshots: 0,
             pages: Vec::new(),
-            checked: Checked::default(),
+            checked,
             restores: 0,
         }
     }

@@ -12,7 +12,7 @@ use conformance::guest::scenario::Scenario;
 use shell::scenario;
 
 /// Converts each `NAME.scenario` of a directory to the `NAME.steps.json` beside it, and says what cannot be
-/// carried out of it.
+/// carried out of it: then the status is 1.
 ///
 /// # Errors
 ///
@@ -22,18 +22,20 @@ pub fn convert(dir: &Path) -> Result<u8, String> {
     if recordings.is_empty() {
         return Err(format!("{}: it has no .scenario", dir.display()));
     }
+    let mut unknowns = 0;
     for recording in recordings {
         let shown = recording.display();
         let text = fs::read_to_string(&recording).map_err(|error| format!("{shown}: {error}"))?;
         let scenario = scenario(&text).map_err(|error| format!("{shown}: {error}"))?;
         for unknown in scenario.unknown() {
+            unknowns += 1;
             eprintln!("{shown}: cannot be carried out: {unknown}");
         }
         let steps = recording.with_extension(Scenario::EXTENSION);
         fs::write(&steps, scenario.to_text())
             .map_err(|error| format!("{}: {error}", steps.display()))?;
     }
-    Ok(0)
+    Ok(u8::from(unknowns > 0))
 }
 
 fn recordings(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
