@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(repeat(&options).as_deref(), Ok(" --target spdk"));
         let other = RunOptions {
             volume: Volume::Default,
-            ..options
+            ..options.clone()
         };
         let words = " --target spdk --io-count default";
         assert_eq!(repeat(&other).as_deref(), Ok(words));
