@@ -3,6 +3,7 @@
 //! Knows nothing of headers: bytes in, the trailer's bytes out.
 
 use md5::Digest as _;
+use xxhash_rust::xxh32::xxh32;
 
 use crate::header::HEADER_LEN;
 use crate::sums;
@@ -155,21 +156,15 @@ impl VerifyType {
         match self {
             VerifyType::Meta | VerifyType::Pattern => {}
             VerifyType::PatternNoHeader | VerifyType::Null => {}
-            VerifyType::Md5 => trailer[..16].copy_from_slice(&md5::Md5::digest(payload)),
-            VerifyType::Crc64 => trailer[..8].copy_from_slice(&sums::crc64(payload).to_le_bytes()),
-            VerifyType::Crc32 => trailer[..4].copy_from_slice(&sums::crc32(payload).to_le_bytes()),
-            VerifyType::Crc32c => trailer[..4].copy_from_slice(&crc32c(payload).to_le_bytes()),
-            VerifyType::Crc16 => trailer[..2].copy_from_slice(&sums::crc16(payload).to_le_bytes()),
-            VerifyType::Crc7 => trailer[0] = sums::crc7(payload),
-            VerifyType::Xxhash => {
-                trailer[..4].copy_from_slice(&sums::xxh32(payload, 1).to_le_bytes());
-            }
-            VerifyType::Sha1 => {
-                for (word, bytes) in sums::sha1(payload).iter().zip(trailer.chunks_exact_mut(4)) {
-                    bytes.copy_from_slice(&word.to_le_bytes());
-                }
-            }
-            VerifyType::Sha256 => trailer[..64].copy_from_slice(&sums::sha256(payload)),
+            VerifyType::Md5 => put(&mut trailer, &md5::Md5::digest(payload)),
+            VerifyType::Crc64 => put(&mut trailer, &sums::CRC64.checksum(payload).to_le_bytes()),
+            VerifyType::Crc32 => put(&mut trailer, &sums::crc32(payload).to_le_bytes()),
+            VerifyType::Crc32c => put(&mut trailer, &crc32c(payload).to_le_bytes()),
+            VerifyType::Crc16 => put(&mut trailer, &sums::CRC16.checksum(payload).to_le_bytes()),
+            VerifyType::Crc7 => trailer[0] = sums::CRC7.checksum(payload),
+            VerifyType::Xxhash => put(&mut trailer, &xxh32(payload, 1).to_le_bytes()),
+            VerifyType::Sha1 => put(&mut trailer, &sums::sha1(payload)),
+            VerifyType::Sha256 => put(&mut trailer, &sums::sha256(payload)),
             VerifyType::Sha512 => trailer = sums::sha512(payload),
             VerifyType::Sha3_224 => put(&mut trailer, &sha3::Sha3_224::digest(payload)),
             VerifyType::Sha3_256 => put(&mut trailer, &sha3::Sha3_256::digest(payload)),

@@ -9,7 +9,6 @@ use crate::job::Job;
 use crate::job_check::{self, Found};
 use crate::job_error::{JobError, JobErrorKind};
 use crate::known_options::{INERT, NEUTRAL, UNMODELLED};
-use crate::numbers::edit_distance;
 use crate::options::{self, Draft, Refusal, SETTERS};
 
 /// A job file, read.
@@ -236,7 +235,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     let known = known.chain(NEUTRAL.iter().map(|row| row.0));
     let known = known.chain(INERT.iter().chain(UNMODELLED).copied());
     let (distance, option) = known
-        .map(|option| (edit_distance(name, option), option))
+        .map(|option| (strsim::levenshtein(name, option), option))
         .min_by_key(|row| row.0)?;
     (distance <= name.len().div_ceil(2)).then_some(option)
 }

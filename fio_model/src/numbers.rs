@@ -126,22 +126,6 @@ pub fn range(text: &str, kb_base: u32) -> Option<(u64, u64)> {
     Some((low.min(high), low.max(high)))
 }
 
-/// How many insertions, deletions and replacements turn `a` into `b`.
-pub fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +171,5 @@ mod tests {
         );
         assert_eq!(triple(",8k"), Some([None, Some("8k"), Some("8k")]));
         assert_eq!(triple("1,2,3,4"), None);
-        assert_eq!(edit_distance("iodpeth", "iodepth"), 2);
-        assert_eq!(edit_distance("", "abc"), 3);
     }
 }

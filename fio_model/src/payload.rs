@@ -21,18 +21,24 @@ const POWERS: [u64; STRIPE + 1] = {
     powers
 };
 
-/// The 32 bytes of the group whose first lane is `lane`.
+/// The four lanes of the group whose first one is `lane`.
 #[inline(always)]
-fn group(lane: u64) -> [u8; GROUP] {
+fn group(lane: u64) -> [u64; 4] {
     let double = lane.wrapping_add(lane);
     let triple = double.wrapping_add(lane);
-    let fivefold = double.wrapping_add(triple);
-    let mut bytes = [0; GROUP];
-    bytes[0..8].copy_from_slice(&lane.to_le_bytes());
-    bytes[8..16].copy_from_slice(&double.to_le_bytes());
-    bytes[16..24].copy_from_slice(&triple.to_le_bytes());
-    bytes[24..32].copy_from_slice(&fivefold.to_le_bytes());
-    bytes
+    [lane, double, triple, double.wrapping_add(triple)]
+}
+
+/// Stores a group, word by word: a copy of its 32 bytes is a call where the compiler does not look across
+/// units of code.
+#[inline(always)]
+fn store(lane: u64, bytes: &mut [u8; GROUP]) {
+    let (words, _) = bytes.as_chunks_mut();
+    let [a, b, c, d] = group(lane);
+    words[0] = a.to_le_bytes();
+    words[1] = b.to_le_bytes();
+    words[2] = c.to_le_bytes();
+    words[3] = d.to_le_bytes();
 }
 
 /// The first lanes of a stripe that starts with `lane`.
@@ -46,20 +52,20 @@ fn stripe(lane: u64) -> [u64; STRIPE] {
 /// What is left over after whole groups is lane 0 alone, eight bytes at a time, the last truncated.
 pub fn fill(seed: u64, buffer: &mut [u8]) {
     let mut lanes = stripe(seed);
-    let mut stripes = buffer.chunks_exact_mut(GROUP * STRIPE);
-    for chunk in &mut stripes {
-        for (lane, bytes) in lanes.iter_mut().zip(chunk.chunks_exact_mut(GROUP)) {
-            bytes.copy_from_slice(&group(*lane));
-            *lane = lane.wrapping_mul(POWERS[STRIPE]);
+    let (groups, rest) = buffer.as_chunks_mut::<GROUP>();
+    let (stripes, groups) = groups.as_chunks_mut::<STRIPE>();
+    for groups in stripes {
+        for i in 0..STRIPE {
+            store(lanes[i], &mut groups[i]);
+            lanes[i] = lanes[i].wrapping_mul(POWERS[STRIPE]);
         }
     }
     let mut lane = lanes[0];
-    let mut groups = stripes.into_remainder().chunks_exact_mut(GROUP);
-    for bytes in &mut groups {
-        bytes.copy_from_slice(&group(lane));
+    for group in groups {
+        store(lane, group);
         lane = lane.wrapping_mul(STEP);
     }
-    for bytes in groups.into_remainder().chunks_mut(8) {
+    for bytes in rest.chunks_mut(8) {
         bytes.copy_from_slice(&lane.to_le_bytes()[..bytes.len()]);
         lane = lane.wrapping_mul(STEP);
     }
@@ -88,26 +94,29 @@ pub fn is_pristine(seed: u64, at: usize, bytes: &[u8]) -> bool {
     let mut rest = bytes;
     if !at.is_multiple_of(GROUP) {
         let (head, tail) = bytes.split_at(GROUP - at % GROUP);
-        if head != &group(lane)[at % GROUP..] {
+        let mut whole = [0; GROUP];
+        store(lane, &mut whole);
+        if head != &whole[at % GROUP..] {
             return false;
         }
         lane = lane.wrapping_mul(STEP);
         rest = tail;
     }
     let mut lanes = stripe(lane);
-    let mut stripes = rest.chunks_exact(GROUP * STRIPE);
-    for chunk in &mut stripes {
+    let (groups, _) = rest.as_chunks::<GROUP>();
+    let (stripes, groups) = groups.as_chunks::<STRIPE>();
+    for groups in stripes {
         let mut differs = 0;
-        for (lane, bytes) in lanes.iter_mut().zip(chunk.as_chunks::<GROUP>().0) {
-            differs |= difference(*lane, bytes);
-            *lane = lane.wrapping_mul(POWERS[STRIPE]);
+        for i in 0..STRIPE {
+            differs |= difference(lanes[i], &groups[i]);
+            lanes[i] = lanes[i].wrapping_mul(POWERS[STRIPE]);
         }
         if differs != 0 {
             return false;
         }
     }
     let mut lane = lanes[0];
-    for bytes in stripes.remainder().as_chunks::<GROUP>().0 {
+    for bytes in groups {
         if difference(lane, bytes) != 0 {
             return false;
         }
@@ -121,12 +130,11 @@ pub fn is_pristine(seed: u64, at: usize, bytes: &[u8]) -> bool {
 #[inline(always)]
 fn difference(lane: u64, bytes: &[u8; GROUP]) -> u64 {
     let (words, _) = bytes.as_chunks();
-    let double = lane.wrapping_add(lane);
-    let fivefold = double.wrapping_add(double).wrapping_add(lane);
-    (u64::from_le_bytes(words[0]) ^ lane)
-        | (u64::from_le_bytes(words[1]) ^ double)
-        | (u64::from_le_bytes(words[2]) ^ double.wrapping_add(lane))
-        | (u64::from_le_bytes(words[3]) ^ fivefold)
+    let [a, b, c, d] = group(lane);
+    (u64::from_le_bytes(words[0]) ^ a)
+        | (u64::from_le_bytes(words[1]) ^ b)
+        | (u64::from_le_bytes(words[2]) ^ c)
+        | (u64::from_le_bytes(words[3]) ^ d)
 }
 
 #[cfg(test)]

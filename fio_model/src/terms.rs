@@ -3,8 +3,6 @@
 //!
 //! Knows nothing of I/O; computed once, when the thread starts.
 
-use std::fmt;
-
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::job::{Job, Span};
@@ -26,11 +24,13 @@ pub struct Volume {
 }
 
 /// Why a thread cannot start; fio counts it as a failed job with EINVAL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
     /// Neither `size` nor the device gives a size, or it is below one block.
+    #[error("you need to specify size=")]
     NoSize,
     /// Blocks do not hold the verify header and its checksum.
+    #[error("fio: Blocksize too small: {interval} bytes for a header of {header}")]
     BlocksizeTooSmall {
         /// Bytes of an interval.
         interval: u32,
@@ -38,9 +38,11 @@ pub enum SetupError {
         header: u32,
     },
     /// `verify_state_load`, and the file cannot be used. fio then ends with an exit status of 1.
-    VerifyState(VerifyStateError),
+    #[error(transparent)]
+    VerifyState(#[from] VerifyStateError),
     /// More blocks than fio's 32-bit generator can address; fio then changes to another generator,
     /// which is not modelled.
+    #[error("{blocks} blocks are more than the model's 32-bit generator addresses")]
     TooManyBlocks {
         /// How many.
         blocks: u64,
@@ -57,29 +59,6 @@ impl SetupError {
         }
     }
 }
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SetupError::VerifyState(error) => error.fmt(f),
-            SetupError::NoSize => f.write_str("you need to specify size="),
-            SetupError::BlocksizeTooSmall { interval, header } => {
-                write!(
-                    f,
-                    "fio: Blocksize too small: {interval} bytes for a header of {header}"
-                )
-            }
-            SetupError::TooManyBlocks { blocks } => {
-                write!(
-                    f,
-                    "{blocks} blocks are more than the model's 32-bit generator addresses"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for SetupError {}
 
 /// The corrected numbers of one thread.
 #[derive(Clone, Debug, PartialEq, Eq)]

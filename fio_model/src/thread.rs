@@ -187,7 +187,7 @@ impl FioThread {
             let bytes = state_file.ok_or(VerifyStateError::Missing)?;
             VerifyState::decode(bytes)
         });
-        let state = state.transpose().map_err(SetupError::VerifyState)?;
+        let state = state.transpose()?;
         let terms = Terms::new(job, device.size_bytes, volume)?;
         let seeds = if job.allrandrepeat {
             SeedTable::all_repeatable(thread_number)

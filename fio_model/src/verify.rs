@@ -257,10 +257,10 @@ impl fmt::Display for InFile<'_> {
             expected, received, ..
         } = cause
         {
-            f.write_str("\n       Expected CRC: ")?;
-            hex(f, &expected[..verify.trailer_len()])?;
-            f.write_str("\n       Received CRC: ")?;
-            hex(f, &received[..verify.trailer_len()])?;
+            let [expected, received] =
+                [expected, received].map(|sum| hex::encode(&sum[..verify.trailer_len()]));
+            write!(f, "\n       Expected CRC: {expected}")?;
+            write!(f, "\n       Received CRC: {received}")?;
         }
         if *media_type != verify.number() {
             let given = verify.number();
@@ -313,10 +313,6 @@ impl Cause {
             }
         }
     }
-}
-
-fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 /// Checks `buffer`, interval by interval, as fio 3.33 does.

@@ -12,8 +12,6 @@
 //! | 112..176 | name of the job |
 //! | 176.. | number of the file and offset of each of the last writes, newest first; `depth` of them |
 
-use std::fmt;
-
 use crate::digest::crc32c;
 use crate::random::Taus88;
 
@@ -45,39 +43,24 @@ pub struct VerifyState {
 }
 
 /// Why a state file cannot be used; its text is fio's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyStateError {
     /// There is none.
+    #[error("fio: open state file: No such file or directory")]
     Missing,
     /// It ends before its header does.
+    #[error("fio: failed reading verify state header")]
     NoHeader,
     /// Its version is another.
+    #[error("fio: unsupported ({0}) version in verify state header")]
     Version(u32),
-    /// It ends before its contents do.
+    /// It ends before its contents do; the spelling is fio's.
+    #[error("fio: failed reading verity state")]
     Short,
     /// Its checksum does not fit.
+    #[error("fio: verify state is corrupt")]
     Corrupt,
 }
-
-impl fmt::Display for VerifyStateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            VerifyStateError::Missing => {
-                f.write_str("fio: open state file: No such file or directory")
-            }
-            VerifyStateError::NoHeader => f.write_str("fio: failed reading verify state header"),
-            VerifyStateError::Version(version) => write!(
-                f,
-                "fio: unsupported ({version}) version in verify state header"
-            ),
-            // fio's own spelling.
-            VerifyStateError::Short => f.write_str("fio: failed reading verity state"),
-            VerifyStateError::Corrupt => f.write_str("fio: verify state is corrupt"),
-        }
-    }
-}
-
-impl std::error::Error for VerifyStateError {}
 
 impl VerifyState {
     /// The name of the file of thread `thread_number` (from 1) of the job `name`, in fio's directory.

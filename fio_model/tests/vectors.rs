@@ -25,12 +25,8 @@ fn numbers(value: &Value) -> Vec<u64> {
     list.iter().map(number).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[test]
@@ -64,7 +60,7 @@ fn payload_is_fios() {
     ] {
         let mut bytes = vec![0; len];
         fill(SEED, &mut bytes);
-        assert_eq!(hex(&bytes), vectors[key].as_str().expect("hex"));
+        assert_eq!(hex::encode(&bytes), vectors[key].as_str().expect("hex"));
     }
     let mut bytes = vec![0; 4096];
     fill(SEED, &mut bytes);
@@ -108,7 +104,7 @@ fn blocks_of_every_type_are_fios() {
         let start = vectors[format!("block_{name}_first184")]
             .as_str()
             .expect("hex");
-        assert_eq!(hex(&bytes[..184]), start, "{name}");
+        assert_eq!(hex::encode(&bytes[..184]), start, "{name}");
         let whole = vectors[format!("block_{name}_sha256")]
             .as_str()
             .expect("hex");
