@@ -1,17 +1,17 @@
 //! `plugfest conform`: recordings of a real SPDK, played to the model target, or to a process of
 //! `plugfest serve` over its sockets.
 //!
-//! Reads files and prints; playing and judging are `sim::conform`'s.
+//! Reads files and prints; playing and judging are `sim::conformance`'s.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use real::socket_peer::{SocketPeer, fresh_dir};
 use sim::Deviations;
-use sim::conform::model_peer::ModelPeer;
-use sim::conform::model_target::TargetMaker;
-use sim::conform::report::{FileReport, Outcome, Report};
-use sim::conform::{conform, differences};
+use sim::conformance::model_peer::ModelPeer;
+use sim::conformance::model_target::TargetMaker;
+use sim::conformance::report::{FileReport, Outcome, Report};
+use sim::conformance::{conform, differences};
 
 use crate::input::read_text;
 use crate::interrupt::asked;

@@ -1,11 +1,11 @@
 //! `plugfest conform --guest`: recordings of a real guest, done over by the model guest.
 //!
-//! Reads files and prints; playing and judging are `sim::guest::trace`'s.
+//! Reads files and prints; playing and judging are `sim::conformance::guest`'s.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sim::guest::trace::{Texts, Verdict, judge};
+use sim::conformance::guest::{Texts, Verdict, judge};
 
 use crate::input::read_bytes;
 

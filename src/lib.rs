@@ -44,6 +44,7 @@
 //! Everything else is in the crates that this one is made of: `scenarios` (plans, checks, reports),
 //! `sim` (the two models), `fio_model`, and `real` (what touches the machine).
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod conform_command;
 mod guest_conform_command;

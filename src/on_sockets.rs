@@ -21,8 +21,8 @@ use real::testbed::target::Target;
 use real::testbed::{ALIVE_MAX, Parts, RealOptions, RealTestbed};
 use real::vhost_user::cut;
 use scenarios::testbed::Testbed;
-use sim::target::TargetConfig;
-use sim::world::calls::nvme_devices;
+use sim::calls::nvme_devices;
+use sim::spdk::TargetConfig;
 
 use crate::run::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
 use crate::testbed::{deviations, parse_jobs, volume};

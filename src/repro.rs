@@ -17,8 +17,9 @@ use scenarios::testbed::Testbed as _;
 use scenarios::{CheckId, ControllerId, Ending, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sim::world::{Choices, Sim, SimOptions, Strategy};
+use sim::world::{Choices, Strategy};
 use sim::{Deviation, Deviations};
+use sim::{Sim, SimOptions};
 
 use crate::run::{GuestKind, JobText, RunError, RunOptions, concrete};
 use crate::story::{StoryOptions, tell};

@@ -7,8 +7,9 @@ use scenarios::run::{CheckOutcome, CheckResult};
 use scenarios::story::{self, BeatBytes, ShapeBytes, Story};
 use scenarios::testbed::Testbed as _;
 use scenarios::{Ending, Seen};
-use sim::world::{Choices, Sim, SimOptions, Strategy};
+use sim::world::{Choices, Strategy};
 use sim::{Deviations, Dice};
+use sim::{Sim, SimOptions};
 
 use crate::run::{RunError, RunOptions};
 use crate::testbed::{self, parse_jobs};

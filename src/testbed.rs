@@ -9,9 +9,10 @@ use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
-use sim::guest::Digests;
-use sim::world::{Sim, SimOptions, Strategy, TurnRecord};
+use sim::linux::Digests;
+use sim::world::{Strategy, TurnRecord};
 use sim::{Deviation, Deviations};
+use sim::{Sim, SimOptions};
 
 use crate::on_sockets;
 use crate::run::{GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume};

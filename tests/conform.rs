@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use plugfest::{ConformOptions, conform_command};
 use serde_json::Value;
-use sim::conform::conform;
-use sim::conform::differences::{Known, UNDER_HEAD, UNDER_INTENDED};
-use sim::conform::model_peer::ModelPeer;
-use sim::conform::model_target::TargetMaker;
-use sim::conform::report::{FileReport, Outcome, Report};
+use sim::conformance::conform;
+use sim::conformance::differences::{Known, UNDER_HEAD, UNDER_INTENDED};
+use sim::conformance::model_peer::ModelPeer;
+use sim::conformance::model_target::TargetMaker;
+use sim::conformance::report::{FileReport, Outcome, Report};
 use sim::{Deviation, Deviations};
 
 const TRANSCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use real::socket_peer::{SocketPeer, fresh_dir};
-use sim::conform::conform;
-use sim::conform::differences::OVER_SOCKETS;
-use sim::conform::report::{FileReport, Outcome};
+use sim::conformance::conform;
+use sim::conformance::differences::OVER_SOCKETS;
+use sim::conformance::report::{FileReport, Outcome};
 
 /// A few: attaching, events, a malformed chain, a message, a crash, a stopped reactor.
 const FEW: [&str; 6] = ["T-C01-", "T-C05-", "T-D02-", "T-F28-", "T-E06-", "T-C53-"];

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use plugfest::guest_conform_command;
-use sim::guest::trace::known::KNOWN;
-use sim::guest::trace::log::unabridged;
-use sim::guest::trace::{Texts, Verdict, judge, judge_runs};
+use sim::conformance::guest::known::KNOWN;
+use sim::conformance::guest::log::unabridged;
+use sim::conformance::guest::{Texts, Verdict, judge, judge_runs};
 
 const TRACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest_traces");
 

@@ -24,7 +24,7 @@ fn an_intended_target_takes_anything() {
     ];
     assert!(each.iter().all(|given| *given > 1_500), "{tally:?}");
     assert!(tally.inflights > 300, "{tally:?}");
-    let methods = sim::target::rpc::methods().count();
+    let methods = sim::spdk::rpc::methods().count();
     assert!(methods > 40);
     assert_eq!(tally.methods, (1 << methods) - 1, "all are called");
     let requests = tally.chains + tally.tables + tally.controls;

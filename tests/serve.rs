@@ -25,7 +25,7 @@ use std::time::Duration;
 use real::rpc::client::{RpcClient, RpcError};
 use real::vhost_user::frontend::FrontEndError;
 use serde_json::{Value, json};
-use sim::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
+use sim::wire::message::{EVENTQ, REQUESTQ, VhostUser, VhostUserReply};
 use sim::{Deviation, Deviations};
 
 use attack::attack;

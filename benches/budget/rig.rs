@@ -12,8 +12,9 @@ use scenarios::{
     Action, ControllerId, DiskId, FioId, Observation, Place, Seen, TargetId, Testbed, Time, VmId,
 };
 use sim::Deviations;
-use sim::guest::Digests;
-use sim::world::{Sim, SimOptions, SimSnapshot, Strategy};
+use sim::linux::Digests;
+use sim::world::Strategy;
+use sim::{Sim, SimOptions, SimSnapshot};
 
 /// A simulation, and its judge.
 pub struct Rig {

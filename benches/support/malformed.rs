@@ -19,9 +19,11 @@ pub use malformed_bounds::Bounds;
 use malformed_bounds::{CANARY, CANARY_BYTES, Cost, is_painted, paint};
 use scenarios::{Observation, Time};
 use serde_json::json;
-use sim::message::{ClientId, ConnId, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex};
-use sim::target::rpc::{Field, methods};
-use sim::target::{Latencies, NvmeDevice, Target, TargetConfig};
+use sim::spdk::rpc::{Field, methods};
+use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
+use sim::wire::message::{
+    ClientId, ConnId, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex,
+};
 use sim::wire::ring::Desc;
 use sim::{ActorId, Cx, Deviations, Dice, End as _, Memory, When};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};

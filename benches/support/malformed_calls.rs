@@ -2,8 +2,8 @@
 //! perhaps torn.
 
 use sim::End as _;
-use sim::message::{ClientId, ToTarget};
-use sim::target::rpc::{Field, Kind};
+use sim::spdk::rpc::{Field, Kind};
+use sim::wire::message::{ClientId, ToTarget};
 
 use super::Fire;
 

@@ -19,9 +19,9 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv};
 use scenarios::Time;
 use serde_json::{Value, json};
-use sim::conform::memory::{QUEUES_MAX, Region};
-use sim::conform::peer::{Peer, PeerError};
-use sim::message::{ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VringIndex};
+use sim::conformance::memory::{QUEUES_MAX, Region};
+use sim::conformance::peer::{Peer, PeerError};
+use sim::wire::message::{ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VringIndex};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 

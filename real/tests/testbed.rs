@@ -20,8 +20,8 @@ use scenarios::{
     Place, TargetId, TaskFunction, Testbed, TestbedError, Ticket, VmId,
 };
 use sim::Deviations;
-use sim::target::TargetConfig;
-use sim::world::calls::nvme_devices;
+use sim::calls::nvme_devices;
+use sim::spdk::TargetConfig;
 
 /// What is due comes within this.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,21 +1,22 @@
-//! A model of SPDK's vhost-scsi and a model of a Linux guest, in one world with a seed.
+//! The simulator: a model of SPDK vhost-scsi and a model of a Linux guest, in one world with a seed.
 //!
-//! [`target`] and [`guest`] are sans-I/O and know nothing of each other or of [`world`], which
-//! connects them: one thread, virtual time, a seed. Knows no sockets, processes, clocks, threads.
+//! Assembles the rooms and names them: [`spdk`] and [`linux`] are sans-I/O and know nothing of each other or of
+//! [`world`], which connects them; [`wire`] is what passes between them; [`conformance`] plays recordings.
+//! Knows no sockets, processes, clocks, threads.
 #![forbid(unsafe_code)]
 
-pub mod access;
-pub mod conform;
-pub mod deviation;
-pub mod dice;
-pub mod end;
-pub mod guest;
-pub mod message;
-pub mod target;
-pub mod touched;
-pub mod wire;
-pub mod world;
+pub mod calls;
+pub mod rpc_client;
+mod sim_snapshot;
+mod testbed;
+pub mod together;
 
-pub use deviation::{Deviation, Deviations};
-pub use dice::Dice;
-pub use end::{ActorId, Cx, End, Memory, Took, When};
+pub use calls::DISK_BYTES;
+pub use conformance;
+pub use linux;
+pub use sim_snapshot::SimSnapshot;
+pub use spdk;
+pub use testbed::{Sim, SimOptions};
+pub use wire;
+pub use wire::{ActorId, Cx, Deviation, Deviations, Dice, End, Memory, Took, When};
+pub use world;

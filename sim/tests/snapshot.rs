@@ -10,8 +10,9 @@ use scenarios::{
     Time, VmId,
 };
 use sim::Deviations;
-use sim::guest::Digests;
-use sim::world::{Sim, SimOptions, Strategy, first_difference};
+use sim::linux::Digests;
+use sim::world::{Strategy, first_difference};
+use sim::{Sim, SimOptions};
 
 /// What is done: how two actions follow upon each other is part of it.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use scenarios::{DiskId, Observation, Seen, SlotState};
-use sim::guest::GuestConfig;
-use sim::message::GuestAct;
+use sim::linux::GuestConfig;
+use sim::wire::message::GuestAct;
 
 use crate::lab::{
     ERROR, Lab, MALLOC, MORE, NVME, VM_A, VM_B, attach, delete, detach, inject, ready, removed,

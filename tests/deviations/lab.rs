@@ -15,9 +15,9 @@ use scenarios::{
     Ticket, Time, VmId,
 };
 use serde_json::{Value, json};
-use sim::guest::{Guest, GuestConfig};
-use sim::message::{ClientId, GuestAct, Script, ToGuest};
-use sim::target::{Latencies, NvmeDevice, Target, TargetConfig};
+use sim::linux::{Guest, GuestConfig};
+use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
+use sim::wire::message::{ClientId, GuestAct, Script, ToGuest};
 use sim::world::{Step, World};
 use sim::{Deviations, Dice};
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use scenarios::SlotState;
-use sim::guest::GuestConfig;
-use sim::message::{
+use sim::linux::GuestConfig;
+use sim::wire::message::{
     EVENTQ, GuestAct, HbaId, Part, PartOf, REQUESTQ, Script, VhostUser, VringIndex,
 };
 use sim::wire::scsi::{feature, lun_bytes, tmf};

@@ -4,7 +4,7 @@
 
 use scenarios::DiskId;
 use serde_json::json;
-use sim::message::GuestAct;
+use sim::wire::message::GuestAct;
 
 use crate::episodes::{LONG, MOMENT, RPC_PERIOD, SOON, hold_writes, ms};
 use crate::lab::{Call, LAST, Lab, MALLOC, MORE, PART, VM_A, attach, delete};

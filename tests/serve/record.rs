@@ -1,7 +1,7 @@
 //! What a served target writes down of its guests, read back.
 
 use serde_json::json;
-use sim::guest::trace::log::{Line, What, parse};
+use sim::conformance::guest::log::{Line, What, parse};
 
 use super::driver::{Driver, READ_10, TEST_UNIT_READY};
 use super::rig::Process;

@@ -15,7 +15,7 @@ use real::rpc::client::RpcClient;
 use real::serve::{Ended, ServeError, ServeOptions, Server};
 use serde_json::{Value, json};
 use sim::Deviations;
-use sim::target::{NvmeDevice, TargetConfig};
+use sim::spdk::{NvmeDevice, TargetConfig};
 
 /// An answer comes within this, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(30);

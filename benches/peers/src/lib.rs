@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use scenarios::{Seen, Time};
-use sim::end::Took;
+use sim::wire::end::Took;
 use sim::world::{RunHash, Schedule, Strategy};
 use sim::{ActorId, Cx, Dice, End, When};
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use scenarios::VmId;
-use sim::message::{HbaId, VhostUser, VhostUserReply};
+use sim::wire::message::{HbaId, VhostUser, VhostUserReply};
 
 use super::Post;
 use super::machines::Mail;

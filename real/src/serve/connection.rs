@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use sim::Memory;
-use sim::message::{ConnId, VhostUser, VhostUserReply, VringIndex};
+use sim::wire::message::{ConnId, VhostUser, VhostUserReply, VringIndex};
 
 use super::ring::{Ring, Watch, is_eventfd};
 use super::wake::{Bell, Mail, Wake};

@@ -8,8 +8,8 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use scenarios::{Observation, Time};
-use sim::message::{ClientId, ConnId, Crash, FromTarget, ToTarget};
-use sim::target::{Target, TargetConfig, TargetTurn};
+use sim::spdk::{Target, TargetConfig, TargetTurn};
+use sim::wire::message::{ClientId, ConnId, Crash, FromTarget, ToTarget};
 use sim::{ActorId, Cx, Dice, End as _, When};
 
 use super::connection::Connection;

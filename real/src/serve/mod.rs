@@ -6,7 +6,7 @@
 //!  front-ends ──▶ a thread each ─────┘   (turns by the clock)└─ guest memory
 //! ```
 //!
-//! Knows sockets and the clock; how the target behaves is [`sim::target`]'s, the very same as in *sim*.
+//! Knows sockets and the clock; how the target behaves is [`sim::spdk`]'s, the very same as in *sim*.
 //!
 //! # Divergence from SPDK
 //!
@@ -29,8 +29,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sim::message::Crash;
-use sim::target::TargetConfig;
+use sim::spdk::TargetConfig;
+use sim::wire::message::Crash;
 
 use crate::rpc::server::RpcSocket;
 use engine::Engine;

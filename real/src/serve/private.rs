@@ -3,7 +3,7 @@
 //! Whoever re-imposes an order needs them. Such a request is one write, by itself; the target never sees it.
 
 use serde_json::{Value, json};
-use sim::target::Thread;
+use sim::spdk::Thread;
 
 /// In the first bytes of every such request.
 const MARK: &[u8] = b"\"plugfest_";

@@ -1,5 +1,5 @@
 //! What the target sees of its guests, written down as recordings of guests are
-//! ([`sim::guest::trace::log`]).
+//! ([`sim::conformance::guest::log`]).
 //!
 //! Reads the rings beside the target: a command when it is published, its answer when it is used. Knows no
 //! command's meaning, and changes nothing.
@@ -17,11 +17,11 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sim::access::Access as _;
-use sim::end::Memory;
-use sim::guest::trace::log::{Command, Event, Line, What};
-use sim::guest::trace::message::{answered, message_words};
-use sim::message::{ConnId, VhostUser, VhostUserReply};
+use sim::conformance::guest::log::{Command, Event, Line, What};
+use sim::conformance::guest::message::{answered, message_words};
+use sim::wire::access::Access as _;
+use sim::wire::end::Memory;
+use sim::wire::message::{ConnId, VhostUser, VhostUserReply};
 use vm_memory::GuestAddress;
 
 /// The event queue, and the first request queue.

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use sim::target::Target;
+use sim::spdk::Target;
 
 use super::News;
 use super::wake::{Token, Wake};

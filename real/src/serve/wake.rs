@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
-use sim::message::{ConnId, VhostUser};
+use sim::wire::message::{ConnId, VhostUser};
 
 /// A letter to the target's thread.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use scenarios::{
     Action, ControllerId, DiskId, DiskKind, Evidence, FioId, Place, TestbedError, Ticket, VmId,
 };
-use sim::world::calls::{self, Call};
+use sim::calls::{self, Call};
 
 use super::guests::{Ask, FioStart, Hba};
 use super::{Pending, RealTestbed, Run, jobs};

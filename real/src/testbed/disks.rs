@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use scenarios::{DiskId, DiskKind};
 use serde_json::json;
-use sim::world::DISK_BYTES;
-use sim::world::calls::{self, BLOCK_BYTES, Call};
+use sim::DISK_BYTES;
+use sim::calls::{self, BLOCK_BYTES, Call};
 
 use crate::hardware::PciAddress;
 

@@ -30,8 +30,8 @@ use scenarios::{
     Performed, Seen, Testbed, TestbedError, Ticket, Time, VmId,
 };
 use serde_json::Value;
-use sim::world::rpc_client::RpcClient;
-use sim::world::together::Together;
+use sim::rpc_client::RpcClient;
+use sim::together::Together;
 
 use crate::qemu::Serials;
 use crate::serve::{Ended, News};

@@ -55,7 +55,7 @@ extern "C" fn replace_page(_signal: c_int, info: *mut siginfo_t, _context: *mut 
 
 #[cfg(test)]
 mod tests {
-    use sim::access::Access as _;
+    use sim::wire::access::Access as _;
     use vm_memory::{GuestAddress, GuestMemoryBackend as _, GuestMemoryRegion as _};
 
     use super::super::memory::shared;

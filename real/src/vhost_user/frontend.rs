@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use sim::Memory;
-use sim::message::{VhostUser, VhostUserReply, VringIndex};
+use sim::wire::message::{VhostUser, VhostUserReply, VringIndex};
 use vhost::vhost_user::message::{
     FrontendReq, VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures,
 };

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use sim::Memory;
-use sim::end::GuestMemory;
-use sim::touched::Touched;
+use sim::wire::end::GuestMemory;
+use sim::wire::touched::Touched;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
 
@@ -172,7 +172,7 @@ fn refused(what: String) -> io::Error {
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
-    use sim::access::Access as _;
+    use sim::wire::access::Access as _;
     use vm_memory::GuestMemoryBackend as _;
 
     use super::*;

@@ -1,0 +1,441 @@
+//! I/O in flight: which devices it goes through, when it ends, and how.
+//!
+//! Knows no SCSI status and moves no data; `datapath` does when this says that an I/O is due.
+//!
+//! # Divergence from SPDK
+//!
+//! A delay bdev has four queues, in which a request that waits long holds up those behind it, also when
+//! its latency was lowered meanwhile (`_process_io_stailq`, vbdev_delay.c). Here each ends at its own time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use scenarios::Time;
+
+use super::store::StoreId;
+use super::{Bdev, BdevHandle, Kind, Latencies};
+use crate::scsi::BdevStatus;
+use crate::task::TaskRef;
+use wire::dice::Dice;
+
+/// What I/O does to a device, as far as latency and injected errors go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IoKind {
+    /// Reads blocks.
+    Read,
+    /// Writes blocks, compare and write included.
+    Write,
+    /// Flushes.
+    Flush,
+    /// Unmaps.
+    Unmap,
+    /// Resets.
+    Reset,
+}
+
+/// I/O to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// For which task.
+    pub task: TaskRef,
+    /// On which bdev.
+    pub bdev: BdevHandle,
+    /// What.
+    pub kind: IoKind,
+}
+
+/// What an error bdev does to the next I/O of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// It fails.
+    Failure,
+    /// It is held until `bdev_error_resume_pending`, or a reset.
+    Pending,
+    /// It is tried again by the bdev layer, and succeeds.
+    NoMemory,
+    /// A byte of its data is wrong: at this offset, with this value.
+    Corrupt {
+        /// Where, from the start of the I/O.
+        offset: u64,
+        /// What it is instead.
+        value: u8,
+    },
+    /// It fails with an NVMe status: an internal device error.
+    NvmeFailure,
+}
+
+/// A rule of an error bdev.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What happens.
+    pub what: Injected,
+    /// How many more times.
+    pub times: u32,
+}
+
+/// I/O that has ended: its data can be moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// For which task.
+    pub task: TaskRef,
+    /// What.
+    pub kind: IoKind,
+    /// How.
+    pub status: BdevStatus,
+    /// On which device's content; none for a null bdev.
+    pub store: Option<StoreId>,
+    /// Where block 0 of the bdev lies in it, in bytes.
+    pub origin: u64,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// A byte to spoil.
+    pub corrupt: Option<(u64, u8)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    ended: Ended,
+    /// The latest heap entry for it; older ones are void.
+    ticket: u64,
+    /// The error bdev that holds it.
+    held: Option<BdevHandle>,
+    /// The bdevs that abort it when they are reset: those that hold or delay it.
+    aborters: [Option<BdevHandle>; 2],
+}
+
+/// All I/O in flight.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    latencies: Latencies,
+    flights: Vec<Option<Flight>>,
+    free: Vec<u32>,
+    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    tickets: u64,
+    last_malloc: Time,
+    rules: BTreeMap<(BdevHandle, IoKind), Rule>,
+}
+
+impl Engine {
+    /// Nothing in flight.
+    pub fn reset(&mut self, latencies: Latencies) {
+        assert!(latencies.nvme_period > 0, "devices post what they complete");
+        self.latencies = latencies;
+        self.flights.clear();
+        self.free.clear();
+        self.heap.clear();
+        self.tickets = 0;
+        self.last_malloc = Time::ZERO;
+        self.rules.clear();
+    }
+
+    /// When the next I/O ends.
+    #[must_use]
+    pub fn due(&self) -> Time {
+        self.heap
+            .peek()
+            .map_or(Time::NEVER, |Reverse((at, ..))| *at)
+    }
+
+    /// I/O in flight, held ones included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len() - self.free.len()
+    }
+
+    /// Sets what an error bdev does to I/O of `kind`.
+    pub fn inject(&mut self, bdev: BdevHandle, kind: IoKind, rule: Option<Rule>) {
+        match rule {
+            Some(rule) => self.rules.insert((bdev, kind), rule),
+            None => self.rules.remove(&(bdev, kind)),
+        };
+    }
+
+    /// The bdev is gone.
+    pub fn forget(&mut self, bdev: BdevHandle) {
+        self.rules.retain(|(of, _), _| *of != bdev);
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        now: Time,
+        request: Request,
+        list: &[Option<Bdev>],
+        dice: &mut Dice,
+    ) {
+        let block_size = at(list, request.bdev).map_or(512, |bdev| bdev.block_size);
+        let index = self.free.pop().unwrap_or(self.flights.len() as u32);
+        if index as usize == self.flights.len() {
+            self.flights.push(None);
+        }
+        let flight = Flight {
+            ended: Ended {
+                task: request.task,
+                kind: request.kind,
+                status: BdevStatus::Success,
+                store: None,
+                origin: 0,
+                block_size,
+                corrupt: None,
+            },
+            ticket: 0,
+            held: None,
+            aborters: [None; 2],
+        };
+        if request.kind == IoKind::Reset {
+            self.abort_below(now, request.bdev, list);
+        }
+        self.go(now, (index, flight), request.bdev, list, dice);
+    }
+
+    /// Sends a flight down from `bdev` until it ends somewhere.
+    fn go(
+        &mut self,
+        now: Time,
+        (index, mut flight): (u32, Flight),
+        from: BdevHandle,
+        list: &[Option<Bdev>],
+        dice: &mut Dice,
+    ) {
+        let mut handle = from;
+        let mut extra = Duration::ZERO;
+        let mut grouped = false;
+        let latency = loop {
+            let Some(bdev) = at(list, handle) else {
+                flight.ended.status = BdevStatus::Failed;
+                break self.latencies.malloc;
+            };
+            match bdev.kind {
+                Kind::Malloc { store } => {
+                    flight.ended.store = Some(store);
+                    break self.latencies.malloc;
+                }
+                Kind::Nvme { store, .. } => {
+                    flight.ended.store = Some(store);
+                    grouped = true;
+                    break self.latencies.nvme;
+                }
+                Kind::Null => break self.latencies.malloc,
+                Kind::Split { base, start } => {
+                    flight.ended.origin += start * u64::from(bdev.block_size);
+                    handle = base;
+                }
+                Kind::Delay { base, us } => {
+                    let [read, read99, write, write99] = us;
+                    let (usual, rare) = match flight.ended.kind {
+                        IoKind::Read => (read, read99),
+                        IoKind::Write => (write, write99),
+                        _ => (0, 0),
+                    };
+                    let us = if dice.chance(1, 100) { rare } else { usual };
+                    extra += Duration::from_micros(us);
+                    remember(&mut flight.aborters, handle);
+                    handle = base;
+                }
+                Kind::Error { base } => {
+                    match self.injected(handle, flight.ended.kind) {
+                        Some(Injected::Pending) => {
+                            flight.held = Some(handle);
+                            remember(&mut flight.aborters, handle);
+                            self.flights[index as usize] = Some(flight);
+                            return;
+                        }
+                        Some(Injected::Failure) => {
+                            flight.ended.status = BdevStatus::Failed;
+                            break (0, 0);
+                        }
+                        Some(Injected::NvmeFailure) => {
+                            flight.ended.status = BdevStatus::Nvme { sct: 0, sc: 6 };
+                            break (0, 0);
+                        }
+                        Some(Injected::NoMemory) => extra += Duration::from_micros(10),
+                        Some(Injected::Corrupt { offset, value }) => {
+                            flight.ended.corrupt = Some((offset, value));
+                        }
+                        None => {}
+                    }
+                    handle = base;
+                }
+            }
+        };
+        let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, dice);
+        self.flights[index as usize] = Some(flight);
+        self.schedule(index, due);
+    }
+
+    /// When a flight that reached its device at `from` ends.
+    fn ends_at(
+        &mut self,
+        from: Time,
+        latency: (u32, u32),
+        grouped: bool,
+        undelayed: bool,
+        dice: &mut Dice,
+    ) -> Time {
+        let drawn = dice.between(latency.0, latency.1.max(latency.0));
+        let due = from + Duration::from_nanos(u64::from(drawn));
+        if grouped {
+            return Time(due.0.next_multiple_of(self.latencies.nvme_period.into()));
+        }
+        if undelayed && latency == self.latencies.malloc {
+            // A malloc bdev completes in the order of submission, from one poller.
+            self.last_malloc = self.last_malloc.max(due);
+            return self.last_malloc;
+        }
+        due
+    }
+
+    fn schedule(&mut self, index: u32, due: Time) {
+        self.tickets += 1;
+        if let Some(flight) = &mut self.flights[index as usize] {
+            flight.ticket = self.tickets;
+        }
+        self.heap.push(Reverse((due, self.tickets, index)));
+    }
+
+    fn injected(&mut self, bdev: BdevHandle, kind: IoKind) -> Option<Injected> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let rule = self.rules.get_mut(&(bdev, kind))?;
+        if rule.times == 0 {
+            return None;
+        }
+        rule.times -= 1;
+        Some(rule.what)
+    }
+
+    /// A reset of `bdev`: what an error or delay bdev at or below it holds ends as aborted.
+    fn abort_below(&mut self, now: Time, bdev: BdevHandle, list: &[Option<Bdev>]) {
+        let mut handle = Some(bdev);
+        while let Some(here) = handle {
+            for index in 0..self.flights.len() {
+                let Some(flight) = &mut self.flights[index] else {
+                    continue;
+                };
+                if flight.ended.kind != IoKind::Reset && flight.aborters.contains(&Some(here)) {
+                    flight.held = None;
+                    flight.ended.status = BdevStatus::Aborted;
+                    self.schedule(index as u32, now);
+                }
+            }
+            handle = at(list, here).and_then(|bdev| bdev.kind.base());
+        }
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        now: Time,
+        bdev: BdevHandle,
+        list: &[Option<Bdev>],
+        dice: &mut Dice,
+    ) {
+        let base = at(list, bdev).and_then(|bdev| bdev.kind.base());
+        // What is yet to be held is not, after that (T-C47).
+        self.rules
+            .retain(|(of, _), rule| *of != bdev || rule.what != Injected::Pending);
+        for index in 0..self.flights.len() {
+            let Some(flight) = &mut self.flights[index] else {
+                continue;
+            };
+            if flight.held == Some(bdev) {
+                flight.held = None;
+                flight.aborters = [None; 2];
+                let flight = *flight;
+                if let Some(base) = base {
+                    self.go(now, (index as u32, flight), base, list, dice);
+                }
+            }
+        }
+    }
+
+    /// The next I/O that has ended by `now`.
+    pub fn pop(&mut self, now: Time) -> Option<Ended> {
+        while let Some(&Reverse((due, ticket, index))) = self.heap.peek() {
+            if due > now {
+                return None;
+            }
+            self.heap.pop();
+            let place = &mut self.flights[index as usize];
+            if place.is_some_and(|flight| flight.ticket == ticket) {
+                let flight = place.take().expect("checked above");
+                self.free.push(index);
+                return Some(flight.ended);
+            }
+        }
+        None
+    }
+}
+
+fn remember(aborters: &mut [Option<BdevHandle>; 2], bdev: BdevHandle) {
+    if let Some(place) = aborters.iter_mut().find(|place| place.is_none()) {
+        *place = Some(bdev);
+    }
+}
+
+fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
+    list.get(usize::from(handle.index))
+        .and_then(Option::as_ref)
+        .filter(|bdev| bdev.generation == handle.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bdev::{Bdevs, NewBdev};
+
+    fn task(head: u16) -> TaskRef {
+        TaskRef {
+            vdev: 3,
+            vring: 2,
+            head,
+            session: 0,
+            life: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_let_go_is_held_and_aborted_no_more() {
+        let mut bdevs = Bdevs::new(&[], Latencies::USUAL);
+        let store = bdevs.stores.create();
+        let mut register = |name: &str, kind| {
+            let new = NewBdev {
+                name: name.to_owned(),
+                kind,
+                block_size: 512,
+                num_blocks: 8,
+                physical_block_size: 512,
+                uuid: None,
+            };
+            bdevs.register(new).expect("the name is free")
+        };
+        let base = register("Malloc0", Kind::Malloc { store });
+        let error = register("EE_Malloc0", Kind::Error { base });
+        let rule = Rule {
+            what: Injected::Pending,
+            times: 1,
+        };
+        bdevs.engine.inject(error, IoKind::Read, Some(rule));
+        let mut dice = Dice::new(1, 0);
+        let mut submit = |bdevs: &mut Bdevs, kind, head| {
+            let request = Request {
+                task: task(head),
+                bdev: error,
+                kind,
+            };
+            bdevs.submit(Time::ZERO, request, &mut dice);
+        };
+        submit(&mut bdevs, IoKind::Read, 7);
+        let late = Time::ZERO + Duration::from_secs(1);
+        assert!(bdevs.engine.pop(late).is_none(), "it is held");
+        let mut dice = Dice::new(2, 0);
+        bdevs.resume(Time::ZERO, error, &mut dice);
+        // Neither a second time nor a reset has anything to do with it any more.
+        bdevs.resume(late, error, &mut dice);
+        submit(&mut bdevs, IoKind::Reset, 8);
+        let ended: Vec<_> = std::iter::from_fn(|| bdevs.engine.pop(late)).collect();
+        let ended: Vec<_> = ended.iter().map(|io| (io.task.head, io.status)).collect();
+        assert!(ended.contains(&(7, BdevStatus::Success)), "{ended:?}");
+        assert_eq!((ended.len(), bdevs.engine.in_flight()), (2, 0));
+    }
+}

@@ -1,0 +1,429 @@
+//! The world: one target, its guests, virtual time, a seed, and who goes next.
+//!
+//! One loop takes turns; each message goes straight into the other end's queue. Knows what connects
+//! to what; knows nothing of plans, checks, or what a turn does inside an end.
+#![forbid(unsafe_code)]
+
+mod frozen;
+mod hash;
+mod route;
+mod schedule;
+mod snapshot;
+mod strategy;
+mod turn_log;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use scenarios::{Observation, Seen, Time, VmId};
+
+pub use hash::RunHash;
+pub use schedule::Schedule;
+pub use snapshot::Snapshot;
+pub use strategy::{Choices, Strategy};
+pub use turn_log::{Difference, Record, TurnRecord, first_difference};
+
+use linux::Guest;
+use spdk::Target;
+use strategy::Pick;
+use wire::dice::Dice;
+use wire::end::{ActorId, Cx, End, Took, When};
+use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
+
+/// Log lines of the target that are kept for a report; older ones are forgotten.
+const LOG_LINES_MAX: usize = 200;
+
+/// The target's number in the turn log; guest n is n + 1.
+const TARGET: usize = 0;
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Somebody took a turn.
+    Turn,
+    /// The next turn is later than the limit: it is now the limit.
+    Limit,
+    /// Nobody can ever take a turn again unless something is put in.
+    AtRest,
+}
+
+/// A guest and where it sits.
+#[derive(Clone)]
+struct Seat {
+    vm: VmId,
+    guest: Guest,
+    /// Its first actor in the schedule.
+    first: usize,
+    /// The socket of each of its devices, by name of the controller.
+    sockets: Vec<Box<str>>,
+    /// The connection of each of its devices.
+    conns: Vec<Option<ConnId>>,
+}
+
+/// One target and its guests.
+pub struct World {
+    now: Time,
+    schedule: Schedule,
+    strategy: Strategy,
+    /// The choices so far, if they are recorded.
+    choices: Option<Choices>,
+    /// The first turn at which a recorded choice could not be followed, if any.
+    strayed: Option<u64>,
+    /// Which end an actor belongs to, by number of the actor.
+    owner: Vec<usize>,
+    dice: Dice,
+    target: Target,
+    died: bool,
+    seats: Vec<Seat>,
+    /// Who is at the other end of each connection.
+    conns: Vec<(usize, HbaId)>,
+    from_target: Vec<FromTarget>,
+    from_guest: Vec<FromGuest>,
+    saw: Vec<Seen>,
+    rpc: Vec<(ClientId, Bytes)>,
+    log: VecDeque<String>,
+    trace: RunHash,
+    order: RunHash,
+    turns: u64,
+    record: Option<Record>,
+    /// Snapshots that were taken.
+    snapshots: u64,
+    /// Room to put memory back.
+    pages: Vec<usize>,
+}
+
+impl World {
+    /// A world with `target` and no guest yet; `dice` are its accidents.
+    #[must_use]
+    pub fn new(target: Target, dice: Dice) -> Self {
+        let mut schedule = Schedule::default();
+        schedule.add(usize::from(target.actors()));
+        let owner = vec![TARGET; usize::from(target.actors())];
+        Self {
+            now: Time::ZERO,
+            schedule,
+            strategy: Strategy::Timed,
+            choices: None,
+            strayed: None,
+            owner,
+            dice,
+            target,
+            died: false,
+            seats: Vec::new(),
+            conns: Vec::new(),
+            from_target: Vec::new(),
+            from_guest: Vec::new(),
+            saw: Vec::new(),
+            rpc: Vec::new(),
+            log: VecDeque::new(),
+            trace: RunHash::default(),
+            order: RunHash::default(),
+            turns: 0,
+            record: None,
+            snapshots: 0,
+            pages: Vec::new(),
+        }
+    }
+
+    /// Adds a guest, powered off, whose devices connect to the controllers named `sockets`.
+    pub fn add_guest(&mut self, vm: VmId, guest: Guest, sockets: Vec<Box<str>>) {
+        let first = self.schedule.add(usize::from(guest.actors()));
+        self.owner
+            .resize(first + usize::from(guest.actors()), self.seats.len() + 1);
+        let conns = vec![None; sockets.len()];
+        self.seats.push(Seat {
+            vm,
+            guest,
+            first,
+            sockets,
+            conns,
+        });
+    }
+
+    /// Says who goes next, from now on.
+    pub fn follow(&mut self, strategy: Strategy) {
+        self.strategy = strategy;
+    }
+
+    /// Notes every choice from now on.
+    pub fn record_choices(&mut self) {
+        self.choices = Some(Choices::default());
+    }
+
+    /// The choices that were noted.
+    #[must_use]
+    pub fn choices(&self) -> Option<&Choices> {
+        self.choices.as_ref()
+    }
+
+    /// The first turn at which the actor of a recorded choice was blocked: what is replayed is not
+    /// what was recorded.
+    #[must_use]
+    pub fn strayed(&self) -> Option<u64> {
+        self.strayed
+    }
+
+    /// Calls `record` after every turn.
+    pub fn record_turns(&mut self, record: Record) {
+        self.record = Some(record);
+    }
+
+    /// Draws once more from the world's dice: an accident that no seed asked for.
+    pub fn disturb(&mut self) {
+        self.dice.bits();
+    }
+
+    /// Actors in use.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        self.owner.len()
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Turns taken.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// The trace hash and the order hash so far.
+    #[must_use]
+    pub fn hashes(&self) -> (u64, u64) {
+        (self.trace.value(), self.order.value())
+    }
+
+    /// The target's last log lines.
+    pub fn log(&self) -> impl Iterator<Item = &str> {
+        self.log.iter().map(String::as_str)
+    }
+
+    /// Whether the target's process has died.
+    #[must_use]
+    pub fn target_died(&self) -> bool {
+        self.died
+    }
+
+    /// What was seen since the last call, appended to `seen`.
+    pub fn take_seen(&mut self, seen: &mut Vec<Seen>) {
+        if seen.is_empty() {
+            std::mem::swap(seen, &mut self.saw);
+        } else {
+            seen.append(&mut self.saw);
+        }
+    }
+
+    /// What was seen and not yet taken.
+    #[must_use]
+    pub fn seen(&self) -> &[Seen] {
+        &self.saw
+    }
+
+    /// Notes an observation of the world's own.
+    pub fn see(&mut self, what: Observation) {
+        self.saw.push(Seen { at: self.now, what });
+    }
+
+    /// Whether the target sent something to an RPC client that was not taken.
+    #[must_use]
+    pub fn has_rpc(&self) -> bool {
+        !self.rpc.is_empty()
+    }
+
+    /// Whether nothing was seen beyond the first `looked` observations, and nobody was answered.
+    #[inline]
+    pub fn shows_nothing(&self, looked: usize) -> bool {
+        self.saw.len() == looked && self.rpc.is_empty()
+    }
+
+    /// Bytes that the target sent to RPC clients since the last call.
+    pub fn take_rpc(&mut self) -> Vec<(ClientId, Bytes)> {
+        std::mem::take(&mut self.rpc)
+    }
+
+    /// Sends bytes to the target's RPC socket.
+    pub fn send_rpc(&mut self, client: ClientId, bytes: Bytes) {
+        self.put_target(ToTarget::Rpc { client, bytes });
+    }
+
+    /// Asks the guest of `vm` to do something; false if there is none.
+    pub fn tell_guest(&mut self, vm: VmId, message: ToGuest) -> bool {
+        let Some(seat) = self.seats.iter().position(|seat| seat.vm == vm) else {
+            return false;
+        };
+        self.put_guest(seat, message);
+        true
+    }
+
+    /// The guests, in the order in which they were added.
+    pub fn guests(&mut self) -> impl Iterator<Item = (VmId, &mut Guest)> {
+        self.seats.iter_mut().map(|seat| (seat.vm, &mut seat.guest))
+    }
+
+    /// Lets the ends look for what no request shows: responses written after they were given back, and,
+    /// if everything is at rest, what will never happen though somebody waits for it.
+    pub fn audit(&mut self, at_rest: bool) {
+        let now = self.now;
+        for seat in &mut self.seats {
+            let (dice, saw) = (&mut self.dice, &mut self.saw);
+            let out = &mut self.from_guest;
+            seat.guest.audit(
+                at_rest,
+                &mut Cx {
+                    now,
+                    dice,
+                    out,
+                    saw,
+                },
+            );
+        }
+        if at_rest {
+            let (dice, saw) = (&mut self.dice, &mut self.saw);
+            let out = &mut self.from_target;
+            self.target.audit(&mut Cx {
+                now,
+                dice,
+                out,
+                saw,
+            });
+        }
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Lets time pass in which nobody can take a turn.
+    ///
+    /// # Panics
+    ///
+    /// If somebody can take one before `until`.
+    pub fn pass(&mut self, until: Time) {
+        let first = self.schedule.soonest();
+        assert!(
+            first.is_none_or(|first| first >= until),
+            "a turn at {first:?} comes before {until}"
+        );
+        self.now = self.now.max(until);
+    }
+
+    /// Takes the next turn, unless it is later than `limit`.
+    pub fn step(&mut self, limit: Time) -> Step {
+        let mut pick = self.strategy.pick(&mut self.schedule, self.now, limit);
+        if pick == Pick::Strayed {
+            self.strayed.get_or_insert(self.turns);
+            self.strategy = Strategy::Timed;
+            pick = self.strategy.pick(&mut self.schedule, self.now, limit);
+        }
+        let Pick::Goes(actor, ready) = pick else {
+            if pick == Pick::AtRest {
+                return Step::AtRest;
+            }
+            self.now = self.now.max(limit);
+            return Step::Limit;
+        };
+        if let Some(choices) = &mut self.choices {
+            choices.push(actor as u8);
+        }
+        self.now = self.now.max(ready);
+        self.schedule.went(actor);
+        let end = self.owner[actor];
+        let (words, hotplug) = if end == TARGET {
+            self.target_turn(actor)
+        } else {
+            self.guest_turn(end - 1, actor)
+        };
+        self.note_turn(actor, end, words, hotplug);
+        Step::Turn
+    }
+
+    #[inline]
+    fn target_turn(&mut self, actor: usize) -> ([u64; 3], bool) {
+        let mut cx = Cx {
+            now: self.now,
+            dice: &mut self.dice,
+            out: &mut self.from_target,
+            saw: &mut self.saw,
+        };
+        let turn = self.target.turn(ActorId(actor as u8), &mut cx);
+        self.refresh_target();
+        if !self.from_target.is_empty() {
+            self.deliver_from_target();
+        }
+        (turn.words(), turn.is_hotplug())
+    }
+
+    #[inline]
+    fn guest_turn(&mut self, seat: usize, actor: usize) -> ([u64; 3], bool) {
+        let mut cx = Cx {
+            now: self.now,
+            dice: &mut self.dice,
+            out: &mut self.from_guest,
+            saw: &mut self.saw,
+        };
+        let local = ActorId((actor - self.seats[seat].first) as u8);
+        let turn = self.seats[seat].guest.turn(local, &mut cx);
+        self.refresh_guest(seat);
+        if !self.from_guest.is_empty() {
+            self.deliver_from_guest(seat);
+        }
+        (turn.words(), turn.is_hotplug())
+    }
+
+    #[inline]
+    fn note_turn(&mut self, actor: usize, end: usize, words: [u64; 3], hotplug: bool) {
+        self.turns += 1;
+        self.trace
+            .fold_turn((actor as u64) << 56 ^ self.now.0, words);
+        if hotplug {
+            self.order.fold((end as u64) << 56 ^ words[0]);
+        }
+        if let Some(record) = &mut self.record {
+            let hash = self.trace.value();
+            record(&TurnRecord {
+                turn: self.turns,
+                at: self.now,
+                actor: actor as u8,
+                words,
+                hash,
+            });
+        }
+    }
+
+    /// Takes over from the target when its actors can go; a dead one never goes.
+    fn refresh_target(&mut self) {
+        let mut changed = self.target.changed();
+        if self.died {
+            changed = (1 << self.target.actors()) - 1;
+        }
+        while changed != 0 {
+            let actor = changed.trailing_zeros();
+            changed &= changed - 1;
+            let when = if self.died {
+                When::Blocked
+            } else {
+                self.target.when(ActorId(actor as u8))
+            };
+            self.schedule.set(actor as usize, when);
+        }
+    }
+
+    fn refresh_guest(&mut self, seat: usize) {
+        let seat = &mut self.seats[seat];
+        let mut changed = seat.guest.changed();
+        while changed != 0 {
+            let actor = changed.trailing_zeros();
+            changed &= changed - 1;
+            self.schedule.set(
+                seat.first + actor as usize,
+                seat.guest.when(ActorId(actor as u8)),
+            );
+        }
+    }
+}

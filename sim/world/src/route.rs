@@ -1,0 +1,138 @@
+//! Who gets a message: what one end gives goes straight into the other end's queue.
+//!
+//! Knows connections; knows no message's meaning but that of a crash, which closes them all.
+
+use scenarios::Observation;
+
+use super::{LOG_LINES_MAX, World};
+use wire::end::End as _;
+use wire::message::{ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
+
+impl World {
+    /// Delivers what a turn of the target has sent.
+    pub(super) fn deliver_from_target(&mut self) {
+        let mut out = std::mem::take(&mut self.from_target);
+        for message in out.drain(..) {
+            self.route_from_target(message);
+        }
+        self.from_target = out;
+    }
+
+    /// Delivers what a turn of a guest has sent.
+    pub(super) fn deliver_from_guest(&mut self, seat: usize) {
+        let mut out = std::mem::take(&mut self.from_guest);
+        for message in out.drain(..) {
+            self.route_from_guest(seat, message);
+        }
+        self.from_guest = out;
+    }
+
+    fn route_from_target(&mut self, message: FromTarget) {
+        match message {
+            FromTarget::Answer { conn, reply } => {
+                if let Some((seat, hba)) = self.peer(conn) {
+                    self.put_guest(seat, ToGuest::Answer { hba, reply });
+                }
+            }
+            FromTarget::Call { conn, vring } => {
+                if let Some((seat, hba)) = self.peer(conn) {
+                    self.put_guest(seat, ToGuest::Call { hba, vring });
+                }
+            }
+            FromTarget::Closed { conn } => self.close(conn),
+            FromTarget::Rpc { client, bytes } => self.rpc.push((client, bytes)),
+            FromTarget::RpcClosed { .. } => {}
+            FromTarget::Log(line) => {
+                if self.log.len() == LOG_LINES_MAX {
+                    self.log.pop_front();
+                }
+                self.log.push_back(line);
+            }
+            FromTarget::Died(crash) => {
+                self.died = true;
+                let how = format!("{} in {}", crash.signal, crash.place);
+                self.see(Observation::Crashed {
+                    who: "target".into(),
+                    how,
+                });
+                self.refresh_target();
+                for conn in 0..self.conns.len() {
+                    self.close(ConnId(conn as u32));
+                }
+            }
+        }
+    }
+
+    fn route_from_guest(&mut self, seat: usize, message: FromGuest) {
+        match message {
+            FromGuest::Connect { hba } => {
+                let conn = ConnId(self.conns.len() as u32);
+                self.conns.push((seat, hba));
+                let (vm, guest) = (self.seats[seat].vm, &self.seats[seat].guest);
+                if let Some(controller) = guest.controller(hba) {
+                    let conn = conn.0;
+                    self.see(Observation::Connected {
+                        vm,
+                        controller,
+                        conn,
+                    });
+                }
+                self.seats[seat].conns[usize::from(hba.0)] = Some(conn);
+                if self.died {
+                    self.close(conn);
+                } else {
+                    let controller = self.seats[seat].sockets[usize::from(hba.0)].clone();
+                    self.put_target(ToTarget::Connect { conn, controller });
+                }
+            }
+            FromGuest::Disconnect { hba } => {
+                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)].take() {
+                    self.put_target(ToTarget::Disconnect { conn });
+                }
+            }
+            FromGuest::VhostUser {
+                hba,
+                message,
+                need_reply,
+            } => {
+                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
+                    self.put_target(ToTarget::VhostUser {
+                        conn,
+                        message,
+                        need_reply,
+                    });
+                }
+            }
+            FromGuest::Look { hba, vring } => {
+                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
+                    self.put_target(ToTarget::Look { conn, vring });
+                }
+            }
+        }
+    }
+
+    /// The guest and device at the other end of `conn`, while it is open.
+    fn peer(&self, conn: ConnId) -> Option<(usize, HbaId)> {
+        let (seat, hba) = self.conns[conn.0 as usize];
+        (self.seats[seat].conns[usize::from(hba.0)] == Some(conn)).then_some((seat, hba))
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        if let Some((seat, hba)) = self.peer(conn) {
+            self.seats[seat].conns[usize::from(hba.0)] = None;
+            self.put_guest(seat, ToGuest::Closed { hba });
+        }
+    }
+
+    pub(super) fn put_target(&mut self, message: ToTarget) {
+        if !self.died {
+            self.target.input(self.now, message);
+            self.refresh_target();
+        }
+    }
+
+    pub(super) fn put_guest(&mut self, seat: usize, message: ToGuest) {
+        self.seats[seat].guest.input(self.now, message);
+        self.refresh_guest(seat);
+    }
+}

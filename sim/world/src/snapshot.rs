@@ -1,0 +1,141 @@
+//! A world as it was at a moment, to go back to: a booted world is made once and used again and again.
+//!
+//! A snapshot is a copy of everything but the bytes. Of guest memory and of the devices' contents, what
+//! is written afterwards is undone, so going back costs what the schedule touched, not what there is.
+//!
+//! ```text
+//! let booted = world.snapshot();
+//! for seed in seeds {
+//!     world.restore(&booted);
+//!     world.reseed(Dice::new(seed, …));
+//!     world.follow(Strategy::random(seed));
+//!     …
+//! }
+//! ```
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use scenarios::{Seen, Time};
+
+use super::frozen::Frozen;
+use super::{Choices, RunHash, Schedule, Seat, Strategy, World};
+use spdk::TargetMark;
+use wire::dice::Dice;
+use wire::end::Memory;
+use wire::message::{ClientId, HbaId};
+
+/// A world as it was. Only the last one that was taken of a world can be gone back to.
+pub struct Snapshot {
+    number: u64,
+    now: Time,
+    schedule: Schedule,
+    strategy: Strategy,
+    choices: Option<Choices>,
+    strayed: Option<u64>,
+    owner: Vec<usize>,
+    dice: Dice,
+    target: TargetMark,
+    died: bool,
+    seats: Vec<Seat>,
+    conns: Vec<(usize, HbaId)>,
+    saw: Vec<Seen>,
+    rpc: Vec<(ClientId, Bytes)>,
+    log: VecDeque<String>,
+    trace: RunHash,
+    order: RunHash,
+    turns: u64,
+    memories: Vec<Frozen>,
+}
+
+impl World {
+    /// The world as it is now; one that was taken before cannot be gone back to any more.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.snapshots += 1;
+        let mut memories: Vec<Frozen> = Vec::new();
+        self.memories(|memory| {
+            if !memories.iter().any(|frozen| frozen.is_of(memory)) {
+                memories.push(Frozen::new(memory));
+            }
+        });
+        Snapshot {
+            number: self.snapshots,
+            now: self.now,
+            schedule: self.schedule.clone(),
+            strategy: self.strategy.clone(),
+            choices: self.choices.clone(),
+            strayed: self.strayed,
+            owner: self.owner.clone(),
+            dice: self.dice.clone(),
+            target: self.target.mark(),
+            died: self.died,
+            seats: self.seats.clone(),
+            conns: self.conns.clone(),
+            saw: self.saw.clone(),
+            rpc: self.rpc.clone(),
+            log: self.log.clone(),
+            trace: self.trace,
+            order: self.order,
+            turns: self.turns,
+            memories,
+        }
+    }
+
+    /// Becomes what it was, strategy, dice and hashes included; who records its turns stays.
+    ///
+    /// It then takes the very turns that it took, or would have taken, after the snapshot.
+    ///
+    /// # Panics
+    ///
+    /// If `to` is not the last snapshot of this world.
+    pub fn restore(&mut self, to: &Snapshot) {
+        assert_eq!(self.snapshots, to.number, "a later snapshot was taken");
+        for frozen in &to.memories {
+            frozen.put_back(&mut self.pages);
+        }
+        self.now = to.now;
+        self.schedule.clone_from(&to.schedule);
+        self.strategy.clone_from(&to.strategy);
+        self.choices.clone_from(&to.choices);
+        self.strayed = to.strayed;
+        self.owner.clone_from(&to.owner);
+        self.dice.clone_from(&to.dice);
+        self.target.rewind(&to.target);
+        self.died = to.died;
+        self.seats.clone_from(&to.seats);
+        self.conns.clone_from(&to.conns);
+        self.from_target.clear();
+        self.from_guest.clear();
+        self.saw.clone_from(&to.saw);
+        self.rpc.clone_from(&to.rpc);
+        self.log.clone_from(&to.log);
+        (self.trace, self.order, self.turns) = (to.trace, to.order, to.turns);
+    }
+
+    /// Draws its accidents from `dice` from now on.
+    pub fn reseed(&mut self, dice: Dice) {
+        self.dice = dice;
+    }
+
+    /// Bytes of guest memory that were ever written, and of the devices' contents.
+    #[must_use]
+    pub fn bytes_touched(&self) -> (u64, u64) {
+        let (mut pages, mut counted) = (0, Vec::<Memory>::new());
+        self.memories(|memory| {
+            // Both ends know an inflight buffer.
+            if !counted.iter().any(|of| std::sync::Arc::ptr_eq(of, memory)) {
+                pages += super::frozen::pages_touched(memory);
+                counted.push(memory.clone());
+            }
+        });
+        let page = wire::touched::PAGE as u64;
+        (pages * page, self.target.stored_bytes())
+    }
+
+    fn memories(&self, mut f: impl FnMut(&Memory)) {
+        for seat in &self.seats {
+            seat.guest.memories(&mut f);
+        }
+        self.target.memories(f);
+    }
+}

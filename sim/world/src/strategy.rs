@@ -1,0 +1,262 @@
+//! Who goes next among those who could: the strategies, and the choices they made.
+//!
+//! `timed` takes the earliest; `random` any actor that is ready within a slack; `replay` follows
+//! choices that were recorded. Knows ready times and numbers of actors, not what an actor is.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use scenarios::Time;
+
+use super::Schedule;
+use wire::dice::Dice;
+use wire::end::ACTORS_MAX;
+
+/// The stream of a seed that schedules are drawn from.
+const SCHEDULE_STREAM: u64 = 3;
+
+/// How far from now a random schedule may go on; one is drawn for each schedule.
+/// The longest stays far below SPDK's time-out of a stop (4 s), which no schedule should invent.
+const SLACKS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_micros(50),
+    Duration::from_millis(5),
+    Duration::from_millis(100),
+];
+
+/// Who goes next.
+#[derive(Clone, Debug, Default)]
+pub enum Strategy {
+    /// The earliest; among equals the next one round the table.
+    #[default]
+    Timed,
+    /// Any that is ready within a slack from now on, or, if none is, from the earliest on; each as likely.
+    Random {
+        /// Nanoseconds.
+        slack: u64,
+        /// What it draws from.
+        dice: Box<Dice>,
+    },
+    /// What was recorded; then as timed.
+    Replay(Choices),
+}
+
+/// What comes of asking who goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// This actor, which has been ready since then.
+    Goes(usize, Time),
+    /// Nobody before the limit.
+    Later,
+    /// Nobody at all.
+    AtRest,
+    /// The actor of a recorded choice is blocked, or is none.
+    Strayed,
+}
+
+impl Strategy {
+    /// A random schedule, with the slack that `seed` draws.
+    #[must_use]
+    pub fn random(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, SCHEDULE_STREAM);
+        let slack = SLACKS[dice.below(SLACKS.len() as u32) as usize].as_nanos() as u64;
+        let dice = Box::new(dice);
+        Self::Random { slack, dice }
+    }
+
+    /// Who goes next, not later than `limit`, and since when that actor has been ready.
+    pub fn next(
+        &mut self,
+        schedule: &mut Schedule,
+        now: Time,
+        limit: Time,
+    ) -> Option<(usize, Time)> {
+        match self.pick(schedule, now, limit) {
+            Pick::Goes(actor, since) => Some((actor, since)),
+            Pick::Later | Pick::AtRest | Pick::Strayed => None,
+        }
+    }
+
+    /// Who goes next, not later than `limit`, or why nobody does.
+    #[inline]
+    pub(super) fn pick(&mut self, schedule: &mut Schedule, now: Time, limit: Time) -> Pick {
+        if let Self::Random { slack, dice } = self
+            && now <= limit
+        {
+            // Mostly somebody is ready in time: who is the earliest need not be known.
+            let horizon = Time(now.0.saturating_add(*slack)).min(limit);
+            if let Some((actor, since)) = schedule.any_until(horizon, dice) {
+                return Pick::Goes(actor, since);
+            }
+        }
+        let Some(soonest) = schedule.soonest() else {
+            return Pick::AtRest;
+        };
+        if soonest > limit {
+            return Pick::Later;
+        }
+        let timed = || {
+            let next = schedule.next_at(soonest);
+            next.map_or(Pick::AtRest, |actor| Pick::Goes(actor, soonest))
+        };
+        match self {
+            Self::Timed => timed(),
+            Self::Random { slack, dice } => {
+                let horizon = Time(now.max(soonest).0.saturating_add(*slack)).min(limit);
+                let any = schedule.any_until(horizon, dice);
+                any.map_or(Pick::AtRest, |(actor, since)| Pick::Goes(actor, since))
+            }
+            Self::Replay(choices) => match choices.next() {
+                None => timed(),
+                Some(actor) => match schedule.ready(usize::from(actor)) {
+                    Some(since) => Pick::Goes(usize::from(actor), since),
+                    None => Pick::Strayed,
+                },
+            },
+        }
+    }
+}
+
+/// The actors that went, in order, as runs of the same one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    runs: VecDeque<(u8, u32)>,
+}
+
+impl Choices {
+    /// Notes that `actor` went.
+    pub fn push(&mut self, actor: u8) {
+        match self.runs.back_mut() {
+            Some((last, count)) if *last == actor && *count < u32::MAX => *count += 1,
+            _ => self.runs.push_back((actor, 1)),
+        }
+    }
+
+    /// Choices that are left.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.runs.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (actor, count) = self.runs.front_mut()?;
+        let actor = *actor;
+        *count -= 1;
+        if *count == 0 {
+            self.runs.pop_front();
+        }
+        Some(actor)
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    ///
+    /// # Errors
+    ///
+    /// Which word is no choice, and what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let run = |word: &str| {
+            let (actor, count) = word.split_once('*').unwrap_or((word, "1"));
+            let actor = actor
+                .parse()
+                .ok()
+                .filter(|actor| usize::from(*actor) < ACTORS_MAX);
+            let count = count.parse().ok().filter(|count| *count > 0);
+            actor.zip(count).ok_or_else(|| {
+                let expected = format!("ACTOR or ACTOR*TURNS, ACTOR below {ACTORS_MAX}");
+                format!("expected {expected} in place of {word:?}")
+            })
+        };
+        let runs: Result<_, String> = text.split_ascii_whitespace().map(run).collect();
+        Ok(Self { runs: runs? })
+    }
+}
+
+impl fmt::Display for Choices {
+    /// "3 0*2 7": actor 3 once, actor 0 twice, actor 7 once.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (actor, count)) in self.runs.iter().enumerate() {
+            let gap = if n == 0 { "" } else { " " };
+            match count {
+                1 => write!(f, "{gap}{actor}")?,
+                _ => write!(f, "{gap}{actor}*{count}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::end::When;
+
+    fn schedule(times: &[u64]) -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.add(times.len());
+        let times = times.iter().enumerate();
+        times.for_each(|(actor, time)| schedule.set(actor, When::At(Time(*time))));
+        schedule
+    }
+
+    #[test]
+    fn a_random_pick_is_any_within_the_slack_and_the_limit() {
+        let mut schedule = schedule(&[100, 130, 160, 900]);
+        let mut strategy = Strategy::Random {
+            slack: 60,
+            dice: Box::new(Dice::new(1, SCHEDULE_STREAM)),
+        };
+        let mut picked = [0; 4];
+        for _ in 0..3000 {
+            let Pick::Goes(actor, since) = strategy.pick(&mut schedule, Time(0), Time(1000)) else {
+                panic!("three are ready");
+            };
+            assert_eq!(Some(since), schedule.ready(actor));
+            picked[actor] += 1;
+        }
+        assert!(
+            picked[..3].iter().all(|n| (900..1100).contains(n)),
+            "{picked:?}"
+        );
+        assert_eq!(picked[3], 0, "it is later than the slack");
+        for _ in 0..100 {
+            let pick = strategy.pick(&mut schedule, Time(0), Time(140));
+            assert!(
+                matches!(pick, Pick::Goes(0 | 1, _)),
+                "{pick:?} is after the limit"
+            );
+        }
+        assert_eq!(strategy.pick(&mut schedule, Time(0), Time(99)), Pick::Later);
+        let mut nobody = Schedule::default();
+        assert_eq!(strategy.pick(&mut nobody, Time(0), Time(99)), Pick::AtRest);
+    }
+
+    #[test]
+    fn recorded_choices_are_followed_until_one_is_blocked() {
+        let mut schedule = schedule(&[100, 130]);
+        let choices = Choices::parse("1*2 0 5").expect("well formed");
+        assert_eq!(choices.turns(), 4);
+        let mut strategy = Strategy::Replay(choices);
+        let mut pick = || strategy.pick(&mut schedule, Time(0), Time(1000));
+        assert_eq!(pick(), Pick::Goes(1, Time(130)));
+        assert_eq!(pick(), Pick::Goes(1, Time(130)));
+        assert_eq!(pick(), Pick::Goes(0, Time(100)));
+        assert_eq!(pick(), Pick::Strayed, "there is no actor 5");
+        assert_eq!(pick(), Pick::Goes(0, Time(100)), "then as timed");
+    }
+
+    #[test]
+    fn choices_are_written_and_read() {
+        let mut choices = Choices::default();
+        for actor in [3, 0, 0, 7] {
+            choices.push(actor);
+        }
+        assert_eq!(choices.to_string(), "3 0*2 7");
+        assert_eq!(Choices::parse("3 0*2 7"), Ok(choices));
+        assert_eq!(Choices::parse(""), Ok(Choices::default()));
+        for wrong in ["128", "x", "3*0", "3*", "*3", "3**2", "-1"] {
+            let error = Choices::parse(&format!("1 {wrong}")).expect_err(wrong);
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+}

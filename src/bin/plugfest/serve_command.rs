@@ -1,0 +1,95 @@
+//! `plugfest serve`: the model target behind real sockets, until somebody ends it.
+//!
+//! Tells on stdout where it listens, on stderr what SPDK would log; ends as the modelled process ends.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, raise};
+use real::serve::{Ended, News, ServeOptions, Server};
+use real::vhost_user::cut;
+use sim::DISK_BYTES;
+use sim::spdk::{NvmeDevice, TargetConfig};
+use sim::wire::message::Crash;
+
+use plugfest::interrupt::asked;
+
+use crate::cli::ServeArguments;
+use crate::output::Stop;
+use crate::target_arguments::note_repeated;
+
+/// It was told to end.
+const EXIT_STOPPED: u8 = 0;
+/// How often somebody is asked whether it shall end.
+const ASK_PERIOD: Duration = Duration::from_millis(20);
+/// NVMe devices that are there to be attached: at 0000:01:00.0 and so on.
+const NVME_DEVICES: u8 = 128;
+/// Bytes of a block.
+const BLOCK_BYTES: u32 = 512;
+
+/// Serves until somebody ends it.
+pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
+    let (behaviour, more) = (arguments.target_behaviour, &arguments.deviation);
+    note_repeated(behaviour, more);
+    let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
+    let nvme = (1..=NVME_DEVICES).map(|number| NvmeDevice {
+        traddr: format!("0000:{number:02x}:00.0"),
+        namespaces: vec![namespace],
+    });
+    let options = ServeOptions {
+        rpc_socket: arguments.rpc_socket.clone(),
+        vhost_sockets: arguments.vhost_sockets.clone(),
+        target: TargetConfig {
+            deviations: plugfest::deviations(behaviour.into(), more),
+            nvme: nvme.collect(),
+            cores: arguments.cores,
+            ..TargetConfig::default()
+        },
+        seed: arguments.seed,
+        record: arguments.record.clone(),
+    };
+    // Every ring of every front-end brings descriptors.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(Stop::error)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(Stop::error)?;
+    cut::survive().map_err(Stop::error)?;
+    let server = Server::start(options, tell).map_err(Stop::error)?;
+    let ended = loop {
+        if let Some(ended) = server.wait(ASK_PERIOD) {
+            break ended;
+        }
+        if asked() {
+            break server.stop();
+        }
+    };
+    match ended {
+        Ended::Stopped => Ok(EXIT_STOPPED),
+        Ended::Died(crash) => die(&crash),
+        Ended::Failed(why) => Err(Stop::error(why)),
+    }
+}
+
+/// One line, at once. Whoever does not read it any more misses nothing else.
+fn tell(news: News) {
+    let _ = match news {
+        News::Listening { what, path } => {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{what} listens at {}", path.display()).and_then(|()| out.flush())
+        }
+        News::Log(line) => writeln!(std::io::stderr(), "{line}"),
+        News::Broken(what) => writeln!(std::io::stderr(), "plugfest: violated: {what}"),
+    };
+}
+
+/// Ends as the modelled process ends.
+fn die(crash: &Crash) -> Result<u8, Stop> {
+    let text = format!("{} in {}", crash.signal, crash.place);
+    // Nobody may read it.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    let signal: Signal = crash.signal.parse().map_err(Stop::error)?;
+    // Rust's own handler of SIGSEGV takes the first one: it finds no fault of the stack, and steps aside.
+    for _ in 0..2 {
+        raise(signal).map_err(Stop::error)?;
+    }
+    Err(Stop::error(text))
+}
