@@ -81,6 +81,12 @@ impl Errno {
             .map_or("E?", |row| row.1)
     }
 
+    /// The error of that name, if it is in the table.
+    pub fn named(name: &str) -> Option<Errno> {
+        let row = TABLE.iter().find(|row| row.1 == name && row.0 > 0)?;
+        Some(Errno(row.0))
+    }
+
     /// The text that `strerror` gives under glibc, such as `Input/output error`.
     pub fn text(self) -> &'static str {
         TABLE

@@ -5,6 +5,7 @@
 
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
+use crate::distribution::Distribution;
 use crate::pattern::Pattern;
 
 /// Which directions a job moves data in, and in which order.
@@ -61,6 +62,39 @@ impl ReadWrite {
     }
 }
 
+/// How often a random job draws a place, or how far a sequential one skips: what stands behind the colon of
+/// `rw`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Step {
+    /// Every I/O goes to a place of its own, or on where the last one ended.
+    #[default]
+    Each,
+    /// Every so many-th I/O of a random job draws a place; the others follow `rw_sequencer`.
+    Random(u32),
+    /// A sequential job leaves out so many bytes between two I/Os, or goes back by them.
+    Skip(i64),
+}
+
+/// Where an I/O of a random job goes that draws no place: `rw_sequencer`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sequencer {
+    /// On from the last one.
+    #[default]
+    Sequential,
+    /// To the same place.
+    Identical,
+}
+
+/// What draws the places of a random job: `random_generator`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generator {
+    /// `tausworthe`
+    #[default]
+    Tausworthe,
+    /// `lfsr`: every place once, without a map.
+    Lfsr,
+}
+
 /// How I/O is handed to the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoEngine {
@@ -68,6 +102,8 @@ pub enum IoEngine {
     Libaio,
     /// io_uring.
     IoUring,
+    /// POSIX AIO.
+    Posixaio,
     /// `pread`/`pwrite`: one at a time. fio's default.
     #[default]
     Psync,
@@ -76,11 +112,16 @@ pub enum IoEngine {
 }
 
 impl IoEngine {
-    /// Names in job files.
-    pub const NAMES: [(&'static str, IoEngine); 4] = [
+    /// Names in job files. `pvsync`, `pvsync2`, `vsync` and `mmap` differ from `psync` in the system call only.
+    pub const NAMES: [(&'static str, IoEngine); 9] = [
         ("libaio", IoEngine::Libaio),
         ("io_uring", IoEngine::IoUring),
+        ("posixaio", IoEngine::Posixaio),
         ("psync", IoEngine::Psync),
+        ("pvsync", IoEngine::Psync),
+        ("pvsync2", IoEngine::Psync),
+        ("vsync", IoEngine::Psync),
+        ("mmap", IoEngine::Psync),
         ("sync", IoEngine::Sync),
     ];
 
@@ -109,8 +150,34 @@ impl Span {
     }
 }
 
+/// One of several equal parts of a disk, each of which stands for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, from 0.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+impl Part {
+    /// The whole disk.
+    pub const WHOLE: Part = Part { index: 0, of: 1 };
+
+    /// Where it begins on a disk of `device` bytes, and where it ends: at whole MiB, if there are.
+    pub fn bytes(self, device: u64) -> (u64, u64) {
+        if self == Part::WHOLE {
+            return (0, device);
+        }
+        let even = device / u64::from(self.of);
+        let unit = if even >= 1 << 20 { 1 << 20 } else { 4096 };
+        let len = even / unit * unit;
+        let start = len * u64::from(self.index);
+        (start, start + len)
+    }
+}
+
 /// What one job does. Fields are fio's options of the same name, after aliases were resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Section name, or `name=`.
     pub name: String,
@@ -188,6 +255,50 @@ pub struct Job {
     pub allrandrepeat: bool,
     /// `randseed`; `None` is fio's 0x89, and then `randrepeat` holds
     pub randseed: Option<u64>,
+    /// What stands behind the colon of `rw`
+    pub step: Step,
+    /// `rw_sequencer`
+    pub sequencer: Sequencer,
+    /// `ba`, `blockalign`: what offsets of random reads and writes are multiples of; 0 is the block
+    pub align: [u32; 2],
+    /// `bs_is_seq_rand`: `read_len` is that of sequential I/O, `write_len` that of random I/O
+    pub bs_is_seq_rand: bool,
+    /// `serialize_overlap`
+    pub serialize_overlap: bool,
+    /// `new_group`
+    pub new_group: bool,
+    /// `exitall`: the end of a job ends those of its group
+    pub exitall: bool,
+    /// `exitall_on_error`
+    pub exitall_on_error: bool,
+    /// `filesize`: bytes that a file has, which `size` bytes are written to
+    pub filesize: Option<u64>,
+    /// `fill_device`: `ENOSPC` is a good end
+    pub fill_device: bool,
+    /// `offset_align`; 0 is the block
+    pub offset_align: u32,
+    /// `offset_increment`: how much further each clone begins
+    pub offset_increment: Span,
+    /// Number of this clone, from 0
+    pub clone_number: u32,
+    /// `ramp_time` in nanoseconds
+    pub ramp_ns: u64,
+    /// `number_ios`, 0 is none
+    pub number_ios: u64,
+    /// `verify_only`: nothing is written; what would have been is verified
+    pub verify_only: bool,
+    /// `experimental_verify`: verification draws the places again
+    pub experimental_verify: bool,
+    /// `verify_dump`
+    pub verify_dump: bool,
+    /// `verify_async`: threads that check; here the job's own does
+    pub verify_async: u32,
+    /// `random_distribution`
+    pub distribution: Distribution,
+    /// `random_generator`
+    pub generator: Generator,
+    /// The part of the disk that stands for the job's file
+    pub part: Part,
 }
 
 impl Default for Job {
@@ -231,6 +342,28 @@ impl Default for Job {
             randrepeat: true,
             allrandrepeat: false,
             randseed: None,
+            step: Step::Each,
+            sequencer: Sequencer::Sequential,
+            align: [0; 2],
+            bs_is_seq_rand: false,
+            serialize_overlap: false,
+            new_group: false,
+            exitall: false,
+            exitall_on_error: false,
+            filesize: None,
+            fill_device: false,
+            offset_align: 0,
+            offset_increment: Span::Bytes(0),
+            clone_number: 0,
+            ramp_ns: 0,
+            number_ios: 0,
+            verify_only: false,
+            experimental_verify: false,
+            verify_dump: false,
+            verify_async: 0,
+            distribution: Distribution::Random,
+            generator: Generator::Tausworthe,
+            part: Part::WHOLE,
         }
     }
 }
@@ -247,6 +380,71 @@ impl Job {
         read.max(write)
     }
 
+    /// Whether a pass repeats the one before: all generators are seeded again. `randseed` overrides
+    /// `randrepeat`.
+    pub fn repeats(&self) -> bool {
+        self.allrandrepeat || (self.randrepeat && self.randseed.is_none())
+    }
+
+    /// What every offset and every length is a multiple of.
+    pub fn grain(&self) -> u32 {
+        let mut grain = gcd(self.read_len.0, self.write_len.0);
+        if self.rw.is_random() {
+            grain = self.align.iter().fold(grain, |grain, align| gcd(grain, *align));
+        }
+        match self.step {
+            Step::Skip(skip) if skip != 0 => {
+                let skip = skip.unsigned_abs() % u64::from(grain);
+                gcd(grain, skip as u32)
+            }
+            Step::Each | Step::Random(_) | Step::Skip(_) => grain,
+        }
+    }
+
+    /// Whether a random map keeps it from going to a place twice in a pass.
+    pub fn has_map(&self) -> bool {
+        self.rw.is_random() && self.has_map_option() && self.generator == Generator::Tausworthe
+    }
+
+    /// What fio makes of `norandommap`: it does without a map, too, where places are not drawn evenly, or not
+    /// block by block.
+    pub fn has_map_option(&self) -> bool {
+        let lengths = [self.read_len.0, self.write_len.0];
+        let own = |(align, len): (&u32, u32)| *align == 0 || *align == len;
+        let by_block = !self.rw.is_random() || self.align.iter().zip(lengths).all(own);
+        !self.norandommap && self.distribution == Distribution::Random && by_block
+    }
+
+    /// Whether it writes anything.
+    pub fn writes_blocks(&self) -> bool {
+        self.rw.writes() && !self.verify_only
+    }
+
+    /// Whether it compares what it reads.
+    pub fn verifies(&self) -> bool {
+        let is_checked = self.verify.is_some_and(|verify| verify != VerifyType::Null);
+        is_checked && (self.do_verify || !self.rw.writes())
+    }
+
+    /// Whether its blocks may be those of `other`, on a disk that is large enough for both.
+    pub fn meets(&self, other: &Job) -> bool {
+        let [(from, to), (other_from, other_to)] = [self, other].map(Job::reach);
+        from < other_to && other_from < to
+    }
+
+    /// From where to where it may go, on a disk of 1 PiB.
+    fn reach(&self) -> (u64, u64) {
+        const DEVICE: u64 = 1 << 50;
+        let clones = u64::from(self.numjobs.max(1)) - 1;
+        let start = self.offset.of(DEVICE);
+        let last = clones.saturating_mul(self.offset_increment.of(DEVICE));
+        let size = match self.filesize {
+            Some(size) => size.saturating_sub(start),
+            None => self.size.map_or(DEVICE, |size| size.of(DEVICE)),
+        };
+        (start, start.saturating_add(last).saturating_add(size))
+    }
+
     /// The shortest block of either direction, the unit of the random map.
     pub fn len_min(&self) -> u32 {
         self.read_len.0.min(self.write_len.0)
@@ -258,18 +456,19 @@ impl Job {
     /// cause verification failures." Without a map a block is written again while the write before is in
     /// flight, or, where the job reads, under seeds that verification does not repeat.
     pub fn can_spoil_itself(&self) -> Option<String> {
-        let is_checked = self.verify.is_some_and(|verify| verify != VerifyType::Null);
-        if !(self.rw.writes() && self.do_verify && is_checked) {
+        if !(self.writes_blocks() && self.verifies()) {
             return None;
         }
-        if self.numjobs > 1 {
+        let (offset, size) = (self.offset_increment, self.size);
+        let apart = size.is_some_and(|size| offset.of(1 << 50) >= size.of(1 << 50));
+        if self.numjobs > 1 && !apart {
             let clones = self.numjobs;
             return Some(format!(
                 "numjobs={clones}: its clones write the same blocks"
             ));
         }
         let meets = self.iodepth > 1 || self.rw.reads();
-        let again = self.rw.is_random() && self.norandommap && meets;
+        let again = self.rw.is_random() && !self.has_map_option() && meets;
         let why = "norandommap: it writes blocks again before they are verified";
         again.then(|| why.to_owned())
     }

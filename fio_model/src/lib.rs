@@ -15,7 +15,11 @@ mod job_file;
 mod known_options;
 mod numbers;
 mod options;
+mod placing;
+mod source;
 
+mod distribution;
+mod lfsr;
 mod offsets;
 mod random;
 mod random_map;
@@ -44,19 +48,23 @@ pub use digest_cache::DigestCache;
 pub use errno::Errno;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use header::{HEADER_LEN, Header, MAGIC};
-pub use job::{IoEngine, Job, ReadWrite, Span};
-pub use job_error::{JobError, JobErrorKind};
+pub use distribution::Distribution;
+pub use job::{Generator, IoEngine, Job, Part, ReadWrite, Sequencer, Span, Step};
+pub use job_error::{JobError, JobErrorKind, JobErrors};
 pub use job_file::JobFile;
+pub use known_options::NoEffect;
 pub use pattern::{Mismatch, PATTERN_MAX, Pattern};
 pub use payload::{fill, fill_from, is_pristine};
+pub use placing::{GivenDisk, Placed};
 pub use random::{SeedTable, Taus88};
-pub use request::{Completion, Next, Op, Request, UnitId};
+pub use request::{Completion, Device, Next, Op, Request, UnitId};
 pub use result::{
     FirstFailure, GroupSummary, IoCounts, JobResult, KEPT_MAX, Origin, client_exit_status,
     exit_status,
 };
+pub use source::{Surroundings, expand};
 pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
 pub use terms::{SetupError, Volume};
-pub use thread::{Device, FioThread, Progress};
+pub use thread::{FioThread, Progress};
 pub use verify::{Cause, Expected, Stamp, VerifyFailure, check, stamp};
 pub use verify_state::{VerifyState, VerifyStateError};

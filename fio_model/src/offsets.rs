@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of depth, completion and verification.
 
-use crate::job::{Job, ReadWrite};
+use crate::distribution::{Preference, name_hash};
+use crate::job::{Generator, Job, ReadWrite, Sequencer, Step};
+use crate::lfsr::Lfsr;
 use crate::random::{SeedTable, Taus88};
 use crate::random_map::RandomMap;
-use crate::request::Op;
+use crate::request::{Device, Op};
 
 /// The part of the device that a job uses, after sizes were resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +32,36 @@ pub struct Extent {
 pub struct Offsets {
     rw: ReadWrite,
     region: Region,
+    device_bytes: u64,
     lengths: [(u32, u32); 2],
     splits: [Vec<(u32, u32)>; 2],
+    align: [u32; 2],
+    by_order: bool,
     wraps: bool,
-    map: Option<RandomMap>,
+    places: Places,
+    step: Step,
+    sequencer: Sequencer,
+    /// I/Os until a place is drawn, this one included.
+    until_drawn: u32,
+    /// Where the last I/O of each direction began.
+    last_start: [Option<u64>; 2],
     position: [u64; 2],
     offset_draws: Taus88,
     length_draws: [Taus88; 2],
     mix: Mix,
+}
+
+/// What a random job draws its places of.
+#[derive(Clone, Debug)]
+enum Places {
+    /// All of them, again and again.
+    Any,
+    /// Those that were not visited.
+    Mapped(RandomMap),
+    /// A register's, each once.
+    Register(Lfsr),
+    /// Some more than others.
+    Preferred(Preference),
 }
 
 /// Chooses between reads and writes of a mixed job.
@@ -49,19 +73,59 @@ struct Mix {
     limit: u64,
 }
 
+/// Where an I/O goes, and how that was chosen.
+#[derive(Clone, Copy, Debug)]
+struct Chosen {
+    place: u64,
+    is_random: bool,
+    /// A place that was drawn is marked in the map, one that follows another is not.
+    is_marked: bool,
+}
+
 impl Offsets {
-    /// The generators of `job`; `wraps` if a pass that has visited everything starts over.
-    pub fn new(job: &Job, seeds: &SeedTable, region: Region, wraps: bool) -> Offsets {
+    /// The generators of `job`, thread `thread_number`, on `device`; `wraps` if a pass that has visited
+    /// everything starts over.
+    pub fn new(
+        job: &Job,
+        seeds: &SeedTable,
+        region: Region,
+        wraps: bool,
+        device: &Device,
+        thread_number: u32,
+    ) -> Offsets {
         let lengths = [job.read_len, job.write_len];
-        let unit = u64::from(lengths[0].0.min(lengths[1].0));
-        let mapped = job.rw.is_random() && !job.norandommap;
+        let unit = u64::from(job.len_min());
+        let seed = if job.repeats() {
+            name_hash(&device.name).wrapping_mul(thread_number)
+        } else {
+            seeds.offsets() as u32
+        };
+        let preferred = Preference::new(job.distribution, region.size.div_ceil(unit), seed);
+        let places = match (preferred, job.generator) {
+            _ if !job.rw.is_random() => Places::Any,
+            (Some(preference), _) => Places::Preferred(preference),
+            (None, Generator::Lfsr) => Places::Register(Lfsr::new(region.size / unit, seeds.offsets())),
+            (None, _) if job.has_map() => Places::Mapped(RandomMap::new(region.size / unit)),
+            (None, _) => Places::Any,
+        };
+        let align = |op: usize| match job.align[op] {
+            align @ 1.. if job.rw.is_random() => align,
+            _ => lengths[op].0,
+        };
         let mut offsets = Offsets {
             rw: job.rw,
             region,
+            device_bytes: device.size_bytes,
             lengths,
             splits: job.splits.clone(),
+            align: [align(0), align(1)],
+            by_order: job.bs_is_seq_rand,
             wraps,
-            map: mapped.then(|| RandomMap::new(region.size / unit)),
+            places,
+            step: job.step,
+            sequencer: job.sequencer,
+            until_drawn: 1,
+            last_start: [None; 2],
             position: [region.start; 2],
             offset_draws: Taus88::new(0),
             length_draws: [Taus88::new(0); 2],
@@ -100,9 +164,16 @@ impl Offsets {
     /// A pass begins: nothing is visited, sequential positions are at the start.
     pub fn rewind(&mut self) {
         self.position = [self.region.start; 2];
+        self.last_start = [None; 2];
         self.mix.limit = 0;
-        if let Some(map) = &mut self.map {
-            map.reset();
+        self.forget_places();
+    }
+
+    fn forget_places(&mut self) {
+        match &mut self.places {
+            Places::Any | Places::Preferred(_) => {}
+            Places::Mapped(map) => map.reset(),
+            Places::Register(register) => register.reset(),
         }
     }
 
@@ -140,77 +211,154 @@ impl Offsets {
     /// The next I/O in direction `op`; `None` when the pass has no place left for it.
     pub fn next(&mut self, op: Op) -> Option<Extent> {
         let index = op as usize;
-        let place = if self.rw.is_random() {
-            self.random(op)?
-        } else {
-            self.sequential(op)?
-        };
+        let Chosen {
+            place,
+            is_random,
+            is_marked,
+        } = self.choose(op)?;
         if place >= self.region.size {
             return None;
         }
         let offset = self.region.start + place;
-        let mut len = self.length(op, place)?;
-        if place + u64::from(len) > self.region.size {
+        let by = if self.by_order {
+            usize::from(is_random)
+        } else {
+            index
+        };
+        let mut len = self.length(by, place)?;
+        // An I/O behind a hole may reach beyond the region, but not beyond the device.
+        let end = match self.step {
+            Step::Skip(_) => self.device_bytes - self.region.start,
+            Step::Each | Step::Random(_) => self.region.size,
+        };
+        if place + u64::from(len) > end {
             return None;
         }
-        if let Some(map) = &mut self.map {
+        if let Places::Mapped(map) = &mut self.places
+            && is_marked
+        {
             // As in fio: counted and addressed in units of this direction's own smallest block.
             let unit = self.lengths[index].0;
             let marked = map.mark(place / u64::from(unit), u64::from(len.div_ceil(unit)));
             len = len.min((marked as u32).max(1) * unit);
         }
+        self.last_start[index] = Some(offset);
         self.position[index] = offset + u64::from(len);
         Some(Extent { offset, len })
     }
 
+    /// Where the next I/O goes: on from the last one, or where a draw says.
+    fn choose(&mut self, op: Op) -> Option<Chosen> {
+        let drawn = |place| Chosen {
+            place,
+            is_random: true,
+            is_marked: true,
+        };
+        let in_order = |place| Chosen {
+            place,
+            is_random: false,
+            is_marked: false,
+        };
+        if !self.rw.is_random() {
+            return self.sequential(op).map(in_order);
+        }
+        self.until_drawn -= 1;
+        if self.until_drawn == 0 {
+            self.until_drawn = match self.step {
+                Step::Random(every) => every,
+                Step::Each | Step::Skip(_) => 1,
+            };
+            return self.random(op).map(drawn);
+        }
+        match self.sequencer {
+            Sequencer::Sequential => match self.sequential(op) {
+                Some(place) => Some(in_order(place)),
+                None => self.random(op).map(in_order),
+            },
+            Sequencer::Identical => {
+                let last = self.last_start[op as usize];
+                Some(in_order(last.map_or(0, |last| last - self.region.start)))
+            }
+        }
+    }
+
     fn random(&mut self, op: Op) -> Option<u64> {
-        let unit = u64::from(self.lengths[op as usize].0);
-        let block = match self.random_block(unit) {
+        let index = op as usize;
+        let (unit, len) = (u64::from(self.align[index]), u64::from(self.lengths[index].0));
+        // The last places have room for the shortest block.
+        let blocks = (self.region.size - len.saturating_sub(unit).min(self.region.size)) / unit;
+        let block = match self.random_block(blocks) {
             None if self.wraps => {
-                if let Some(map) = &mut self.map {
-                    map.reset();
-                }
-                self.random_block(unit)?
+                self.forget_places();
+                self.position = [self.region.start; 2];
+                self.last_start = [None; 2];
+                self.random_block(blocks)?
             }
             block => block?,
         };
         Some(block * unit)
     }
 
-    fn random_block(&mut self, unit: u64) -> Option<u64> {
-        let block = self.offset_draws.below(self.region.size / unit);
-        match &self.map {
-            Some(map) if !map.is_free(block) => map.next_free(block),
-            _ => Some(block),
+    fn random_block(&mut self, blocks: u64) -> Option<u64> {
+        match &mut self.places {
+            Places::Preferred(preference) => Some(preference.next()),
+            Places::Register(register) => register.next(),
+            Places::Any => (blocks > 0).then(|| self.offset_draws.below(blocks)),
+            Places::Mapped(map) => {
+                let block = self.offset_draws.below(blocks);
+                if map.is_free(block) {
+                    Some(block)
+                } else {
+                    map.next_free(block)
+                }
+            }
         }
     }
 
     fn sequential(&mut self, op: Op) -> Option<u64> {
+        let Region { start, size } = self.region;
         let position = &mut self.position[op as usize];
-        let end = self.region.start + self.region.size;
-        if *position >= end {
-            if !self.wraps {
-                return None;
-            }
-            *position = self.region.start;
+        if *position >= start + size && self.wraps {
+            *position = start;
         }
-        Some(*position - self.region.start)
+        if *position >= self.device_bytes {
+            return None;
+        }
+        let Step::Skip(skip) = self.step else {
+            return Some(*position - start).filter(|place| *place < size);
+        };
+        if *position == start && start > 0 && skip < 0 {
+            *position = size.min(self.device_bytes);
+        }
+        let place = position.wrapping_sub(start);
+        if place == 0 || skip == 0 {
+            return Some(place);
+        }
+        let place = place.wrapping_add_signed(skip);
+        if place < self.device_bytes {
+            return Some(place);
+        }
+        // fio wraps at the end of the device, not of the region.
+        if skip > 0 {
+            return Some(start);
+        }
+        Some(size.min(self.device_bytes).wrapping_add_signed(skip))
     }
 
     /// The length: fixed, or drawn until it fits before the end.
-    fn length(&mut self, op: Op, place: u64) -> Option<u32> {
-        let (min, max) = self.lengths[op as usize];
+    fn length(&mut self, by: usize, place: u64) -> Option<u32> {
+        let (min, max) = self.lengths[by];
         if min == max {
             return Some(min);
         }
         if place + u64::from(min) > self.region.size {
             return None;
         }
-        if !self.splits[op as usize].is_empty() {
-            return self.split_length(op, place);
+        if !self.splits[by].is_empty() {
+            return self.split_length(by, place);
         }
         loop {
-            let drawn = u64::from(min) + self.length_draws[op as usize].below(u64::from(max));
+            let drawn = u64::from(min) + self.length_draws[by].below(u64::from(max));
             let len = (drawn - drawn % u64::from(min)).min(u64::from(max));
             if place + len <= self.region.size {
                 return Some(len as u32);
@@ -219,12 +367,12 @@ impl Offsets {
     }
 
     /// A length of `bssplit`, drawn until it fits before the end.
-    fn split_length(&mut self, op: Op, place: u64) -> Option<u32> {
-        let (min, max) = self.lengths[op as usize];
+    fn split_length(&mut self, by: usize, place: u64) -> Option<u32> {
+        let (min, max) = self.lengths[by];
         loop {
-            let drawn = u64::from(self.length_draws[op as usize].draw());
+            let drawn = u64::from(self.length_draws[by].draw());
             let (mut len, mut share) = (max, 0);
-            for (this, percent) in &self.splits[op as usize] {
+            for (this, percent) in &self.splits[by] {
                 if *percent == 0 {
                     continue;
                 }

@@ -4,6 +4,15 @@
 
 use crate::errno::Errno;
 
+/// The disk that a thread works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// As fio's messages name it, such as `/dev/sdb`.
+    pub name: String,
+    /// Its capacity, in bytes.
+    pub size_bytes: u64,
+}
+
 /// Number of an I/O unit, `0..iodepth`: each has a buffer and at most one request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnitId(pub u16);

@@ -86,6 +86,20 @@ pub(crate) struct Terms {
     pub loops: u64,
     pub do_verify: bool,
     pub verify_fatal: bool,
+    pub verify_dump: bool,
+    pub verify_async: bool,
+    /// Nothing is written: what would have been is verified.
+    pub verify_only: bool,
+    /// Verification draws the places again.
+    pub experimental_verify: bool,
+    /// An I/O waits for those in flight that it overlaps.
+    pub serialize_overlap: bool,
+    /// `ENOSPC` ends the job well.
+    pub fill_device: bool,
+    /// I/Os of all passes; 0 is any number.
+    pub number_ios: u64,
+    /// The time before counts begin.
+    pub ramp_ns: u64,
     /// Depth as a state file has it, if the job leaves one.
     pub state_depth: Option<u32>,
     pub continue_on_error: ContinueOnError,
@@ -95,6 +109,8 @@ pub(crate) struct Terms {
     pub len_max: u32,
     /// Bytes to issue before a pass ends, verify reads included.
     pub pass_bytes: u64,
+    /// Bytes that `size` asks for, of the region.
+    pub size: u64,
     /// Bytes after which no pass begins, verify reads included, and no more is written: `io_size`.
     pub io_bytes: u64,
     pub is_volume: bool,
@@ -129,6 +145,17 @@ impl Terms {
         let verifies_inside = job.verify.is_some() && writes && backlog > 0;
         let fixed_len = job.read_len == job.write_len && job.read_len.0 == job.read_len.1;
         let interval = interval(job)?;
+        let runtime_ns = match volume {
+            Some(_) => 0,
+            None if job.runtime_ns == 0 => 0,
+            None => job.runtime_ns + job.ramp_ns,
+        };
+        let fills = job.verify.is_some_and(|verify| verify != VerifyType::Null);
+        let size = size_of(job, region);
+        let io_bytes = io_bytes(job, device, size, volume.is_some());
+        // Without a map a random job goes on to io_size before it verifies.
+        let goes_on = writes && job.rw.is_random() && !job.has_map_option();
+        let pass_bytes = if goes_on { size.max(io_bytes) } else { size };
         Ok(Terms {
             region,
             depth,
@@ -144,13 +171,13 @@ impl Terms {
             verify: job.verify,
             interval,
             verify_offset: header_at(job),
-            pattern: job.verify_pattern.clone(),
+            pattern: job.verify_pattern.clone().filter(|_| fills),
             is_sync: job.ioengine.is_sync(),
             reads: job.rw.reads(),
             writes,
-            repeats: job.allrandrepeat || (job.randrepeat && job.randseed.is_none()),
+            repeats: job.repeats(),
             time_based: job.time_based && job.runtime_ns > 0 && volume.is_none(),
-            runtime_ns: if volume.is_some() { 0 } else { job.runtime_ns },
+            runtime_ns,
             loops: if volume.is_some() {
                 1
             } else {
@@ -158,34 +185,50 @@ impl Terms {
             },
             do_verify: job.do_verify,
             verify_fatal: job.verify_fatal,
+            verify_dump: job.verify_dump,
+            verify_only: job.verify_only && writes,
+            experimental_verify: job.experimental_verify && writes,
+            serialize_overlap: job.serialize_overlap && writes && depth > 1,
+            fill_device: job.fill_device,
+            number_ios: job.number_ios.saturating_mul(u64::from(job.loops)),
+            ramp_ns: if runtime_ns > 0 { job.ramp_ns } else { 0 },
             state_depth: state_depth(job, volume.map(|_| depth)),
-            continue_on_error: job.continue_on_error,
+            continue_on_error: job.continue_on_error.clone(),
+            verify_async: job.verify_async > 0,
             checks_seed: job.rw.is_mixed() && !verifies_inside,
-            checks_numberio: writes && fixed_len && !(job.time_based && job.runtime_ns > 0),
+            checks_numberio: writes
+                && fixed_len
+                && !job.verify_only
+                && !(job.time_based && job.runtime_ns > 0),
             len_min: job.len_min(),
             len_max: job.len_max(),
-            pass_bytes: if verifies_inside {
-                2 * region.size
-            } else {
-                region.size
-            },
-            io_bytes: io_bytes(job, device, region, volume.is_some()),
+            pass_bytes: pass_bytes + if verifies_inside { size } else { 0 },
+            size,
+            io_bytes,
             is_volume: volume.is_some(),
         })
     }
 
     /// Bytes that a job issues of its own in a pass, if nothing stops it.
     pub fn pass_of_own(&self) -> u64 {
-        self.region.size.min(self.io_bytes)
+        self.size.min(self.io_bytes)
+    }
+}
+
+/// What `size` asks for: less than the region only where `filesize` gives that.
+fn size_of(job: &Job, region: Region) -> u64 {
+    match (job.filesize, job.size) {
+        (Some(_), Some(Span::Bytes(size @ 1..))) => size.min(region.size),
+        _ => region.size,
     }
 }
 
 /// Bytes after which nothing more is written: of a volume, at most one pass.
-fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
+fn io_bytes(job: &Job, device: u64, size: u64, is_volume: bool) -> u64 {
     match job.io_size {
-        Some(given) if is_volume => given.of(device).min(region.size),
+        Some(given) if is_volume => given.of(device).min(size),
         Some(given) => given.of(device),
-        None => region.size,
+        None => size,
     }
 }
 
@@ -213,18 +256,25 @@ fn interval(job: &Job) -> Result<u32, SetupError> {
     Ok(interval)
 }
 
-/// Resolves offset and size: percentages, the device's end, whole blocks, the volume.
+/// Resolves offset and size: the part of the device, percentages, its end, whole blocks, the volume.
 fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, SetupError> {
     let unit = u64::from(job.len_min());
-    let start = match job.offset {
-        Span::Bytes(bytes) => bytes,
-        share => share.of(device).next_multiple_of(unit),
+    let (from, to) = job.part.bytes(device);
+    let device = to - from;
+    let further = u64::from(job.clone_number).saturating_mul(job.offset_increment.of(device));
+    let start = job.offset.of(device).saturating_add(further);
+    let is_share = |span| matches!(span, Span::Percent(1..));
+    let start = match job.offset_align {
+        _ if !is_share(job.offset) && !is_share(job.offset_increment) => start,
+        0 => start.next_multiple_of(unit),
+        align => start.next_multiple_of(u64::from(align)),
     };
     let rest = device.saturating_sub(start);
-    let mut size = match job.size {
-        None => rest,
-        Some(Span::Bytes(bytes)) => bytes.min(rest),
-        Some(share) => (share.of(device) / unit * unit).min(rest),
+    let mut size = match (job.filesize, job.size) {
+        (Some(size), _) => size.saturating_sub(start).min(rest),
+        (None, None | Some(Span::Bytes(0))) => rest,
+        (None, Some(Span::Bytes(bytes))) => bytes.min(rest),
+        (None, Some(share)) => (share.of(device) / unit * unit).min(rest),
     };
     if let Some(volume) = volume {
         size = size.min(volume.blocks * unit);
@@ -236,5 +286,6 @@ fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, Setu
     if job.rw.is_random() && blocks > u64::from(u32::MAX) {
         return Err(SetupError::TooManyBlocks { blocks });
     }
+    let start = from + start;
     Ok(Region { start, size })
 }

@@ -22,7 +22,7 @@ use crate::job::Job;
 use crate::offsets::Offsets;
 use crate::payload;
 use crate::random::{SeedTable, Taus88};
-use crate::request::{Completion, Next, Op, Request, UnitId};
+use crate::request::{Completion, Device, Next, Op, Request, UnitId};
 use crate::result::{FirstFailure, JobResult, Origin};
 use crate::strict::StrictOracle;
 use crate::terms::{SetupError, Terms, Volume};
@@ -30,15 +30,6 @@ use crate::units::Units;
 use crate::verify::{self, Stamp};
 use crate::verify_state::{VerifyState, VerifyStateError};
 use crate::write_log::WriteLog;
-
-/// The disk that a thread works on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// As fio's messages name it, such as `/dev/sdb`.
-    pub name: String,
-    /// Its capacity, in bytes.
-    pub size_bytes: u64,
-}
 
 /// How far a thread has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +104,10 @@ struct Tally {
     own_is_over: bool,
     /// Bytes that the passes before this one had to verify.
     passes_before: u64,
+    /// Bytes that the passes before this one wrote.
+    written_before: u64,
+    /// Bytes that `experimental_verify` has read in all passes.
+    reread: u64,
 }
 
 /// One fio thread.
@@ -136,6 +131,8 @@ pub struct FioThread {
     depth_now: u32,
     /// Completions still wanted before the thread runs on.
     awaited: u32,
+    /// Whether it reaps down to the low-water mark, as no unit was free.
+    reaps_down: bool,
     burst: u64,
     last_op: Option<Op>,
     step: Step,
@@ -145,6 +142,10 @@ pub struct FioThread {
     terminated: bool,
     started_ns: Option<u64>,
     now_ns: u64,
+    /// `ramp_time` is not over.
+    in_ramp: bool,
+    /// Writes that `experimental_verify` has drawn again.
+    redrawn: u64,
     /// The end of an earlier run's writes, where this one stops to verify.
     state: Option<VerifyState>,
     /// Offsets of the last writes that completed, oldest first, if a state file will name them.
@@ -196,7 +197,7 @@ impl FioThread {
         };
         let region = terms.region;
         let blocks = region.size / u64::from(terms.len_min);
-        let log = if job.rw.is_random() && !job.norandommap {
+        let log = if job.has_map() {
             let backlogged = 2 * terms.backlog + u64::from(terms.depth);
             let capacity = if terms.backlog == 0 {
                 blocks
@@ -205,20 +206,26 @@ impl FioThread {
             };
             WriteLog::in_issue_order(if terms.writes { capacity as usize } else { 0 })
         } else {
+            let grain = terms.len_min.min(job.grain());
             let slots = if terms.writes {
-                region.size.div_ceil(u64::from(terms.len_min))
+                region.size.div_ceil(u64::from(grain))
             } else {
                 0
             };
-            WriteLog::in_offset_order(slots, terms.len_min, region.start, terms.len_max)
+            WriteLog::in_offset_order(slots, grain, region.start, terms.len_max)
         };
-        let oracle = (terms.writes && terms.verify.is_some())
-            .then(|| StrictOracle::new(region.start, region.size, terms.interval));
+        // It knows whole intervals only.
+        let in_intervals = job.grain().is_multiple_of(terms.interval);
+        let oracle = (job.writes_blocks() && terms.verify.is_some() && in_intervals)
+            .then(|| {
+                let reach = region.size + u64::from(terms.len_max);
+                StrictOracle::new(region.start, reach, terms.interval)
+            });
         Ok(FioThread {
             file: Arc::from(device.name.as_str()),
             device_bytes: device.size_bytes,
             thread_number,
-            offsets: Offsets::new(job, &seeds, region, terms.time_based),
+            offsets: Offsets::new(job, &seeds, region, terms.time_based, device, thread_number),
             payload_seeds: Taus88::new(seeds.verify()),
             buffer_seeds: Taus88::new(seeds.buffers()),
             seeds,
@@ -229,6 +236,7 @@ impl FioThread {
             handed_over: false,
             depth_now: 0,
             awaited: 0,
+            reaps_down: true,
             burst: 0,
             last_op: None,
             step: Step::Issue,
@@ -238,6 +246,8 @@ impl FioThread {
             terminated: false,
             started_ns: None,
             now_ns: 0,
+            in_ramp: terms.ramp_ns > 0,
+            redrawn: 0,
             state,
             completed: VecDeque::with_capacity(terms.state_depth.unwrap_or(0) as usize),
             result: JobResult {
@@ -269,7 +279,10 @@ impl FioThread {
                         return self.submit();
                     }
                 }
-                Step::CheckFull if self.units.none_free() => self.step = Step::Reap,
+                Step::CheckFull if self.units.none_free() => {
+                    self.reaps_down = true;
+                    self.step = Step::Reap;
+                }
                 Step::CheckFull => self.step = Step::Issue,
                 Step::Reap => {
                     if !self.queue.is_empty() {
@@ -284,7 +297,9 @@ impl FioThread {
                     };
                 }
                 Step::Reaped if !self.result.error.is_ok() => self.step = Step::Drain,
-                Step::Reaped if self.depth_now > self.terms.low => self.step = Step::Reap,
+                Step::Reaped if self.reaps_down && self.depth_now > self.terms.low => {
+                    self.step = Step::Reap;
+                }
                 Step::Reaped => self.step = Step::Issue,
                 Step::Drain => {
                     if !self.queue.is_empty() {
@@ -399,7 +414,7 @@ impl FioThread {
 
     /// Whether the job writes.
     pub fn writes(&self) -> bool {
-        self.terms.writes
+        self.terms.writes && !self.terms.verify_only
     }
 
     /// Another writes to the disk, too: from now on the strict oracle cannot know what a block holds last,

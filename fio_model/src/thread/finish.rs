@@ -1,6 +1,6 @@
 //! What a fio thread does with a completion: counts, checks, errors.
 
-use super::FioThread;
+use super::{FioThread, Phase};
 use crate::digest_cache::DigestCache;
 use crate::errno::Errno;
 use crate::fingerprint::{Fingerprint, fingerprint};
@@ -11,6 +11,8 @@ use crate::verify::{self, Expected};
 
 /// fio's flag of a unit that counts for the current depth.
 const FLAG_IN_DEPTH: u32 = 0x08;
+/// fio's flag of a unit that a thread of `verify_async` checks: it counts for the depth no more.
+const FLAG_NO_FILE_PUT: u32 = 0x04;
 /// fio's flag of a read that came from the log.
 const FLAG_FROM_LOG: u32 = 0x80;
 
@@ -82,6 +84,8 @@ impl FioThread {
         self.tally.done += moved;
         if !unit.from_log {
             self.tally.own_done += moved;
+        } else if self.phase == Phase::Verify {
+            self.tally.reread += moved;
         }
         if unit.op == Op::Read && !unit.verify {
             self.tally.only_read += moved;
@@ -103,6 +107,10 @@ impl FioThread {
             let op = op.name();
             format!("fio: io_u error on file {file}: {errno}: {op} offset={offset}, buflen={len}")
         });
+        if errno == Errno::ENOSPC && self.terms.fill_device {
+            self.terminated = true;
+            return;
+        }
         let origin = if self.terms.is_sync {
             Origin::SyncTransfer
         } else {
@@ -202,7 +210,13 @@ impl FioThread {
         } else {
             buffer
         };
-        let flags = FLAG_IN_DEPTH | if unit.from_log { FLAG_FROM_LOG } else { 0 };
+        let flags = if self.terms.verify_async {
+            FLAG_NO_FILE_PUT
+        } else {
+            FLAG_IN_DEPTH
+        };
+        let is_from_log = unit.from_log && !self.terms.experimental_verify;
+        let flags = flags | if is_from_log { FLAG_FROM_LOG } else { 0 };
         let expected = Expected {
             verify,
             interval: self.terms.interval.min(unit.len),
@@ -211,6 +225,7 @@ impl FioThread {
             pattern: self.terms.pattern.as_ref(),
             numberio: self.terms.checks_numberio.then_some(unit.numberio),
             fatal: self.terms.verify_fatal,
+            dump: self.terms.verify_dump,
             flags,
         };
         let mut first = None;
@@ -225,7 +240,8 @@ impl FioThread {
             Some(failure) if !good => {
                 self.result.counts.verify_failures += 1;
                 self.terminated |= self.terms.verify_fatal;
-                let goes_on = self.terms.continue_on_error.verify;
+                let on = &self.terms.continue_on_error;
+                let goes_on = on.covers(Op::Read, Errno::EILSEQ);
                 let origin = if self.terms.is_sync {
                     Origin::SyncComplete
                 } else {

@@ -2,9 +2,10 @@
 
 use super::{FioThread, Phase, Step};
 use crate::digest::VerifyType;
+use crate::offsets::Extent;
 use crate::request::{Op, UnitId};
 use crate::units::Unit;
-use crate::write_log::{Head, Logged};
+use crate::write_log::{Head, Logged, Ticket};
 
 impl FioThread {
     /// Queues the next I/O, or finds that this phase has no more.
@@ -22,12 +23,25 @@ impl FioThread {
         let started = self.started_ns.unwrap_or(self.now_ns);
         let over = self.terms.runtime_ns > 0 && self.now_ns - started >= self.terms.runtime_ns;
         self.terminated |= over;
+        if self.in_ramp && self.now_ns - started >= self.terms.ramp_ns {
+            // What was done before does not count.
+            self.in_ramp = false;
+            self.tally.issued = [0; 2];
+        }
         over
     }
 
+    /// Whether `number_ios` have been done or are under way.
+    fn has_enough_ios(&self) -> bool {
+        let counts = &self.result.counts;
+        let all = counts.reads + counts.writes + u64::from(self.depth_now);
+        self.terms.number_ios > 0 && all >= self.terms.number_ios
+    }
+
     fn issue_own(&mut self) -> Step {
-        let limit = self.terms.io_bytes * self.terms.loops;
-        if self.tally.issued_bytes >= limit && !self.terms.time_based {
+        let limit = self.terms.io_bytes.saturating_mul(self.terms.loops);
+        let is_over = self.tally.issued_bytes >= limit || self.has_enough_ios();
+        if is_over && !self.terms.time_based {
             return self.leave_io();
         }
         let whole_pass = self.tally.pass_issued >= self.terms.pass_bytes;
@@ -39,6 +53,7 @@ impl FioThread {
             if self.burst_is_due() {
                 self.burst -= 1;
             }
+            self.begin_again(unit);
             return self.queue_unit(unit);
         }
         let Some(unit) = self.units.take_free() else {
@@ -56,7 +71,10 @@ impl FioThread {
             self.units.give_back(unit);
             return self.leave_io();
         };
-        let logs = op == Op::Write && self.terms.verify.is_some() && self.terms.do_verify;
+        let logs = op == Op::Write
+            && self.terms.verify.is_some()
+            && self.terms.do_verify
+            && !self.terms.experimental_verify;
         let verifies = op == Op::Read && self.terms.verify.is_some() && !self.terms.writes;
         if verifies && self.should_stop(extent.offset) {
             self.units.give_back(unit);
@@ -74,6 +92,10 @@ impl FioThread {
         };
         let numberio = writes as u16;
         let ticket = logs.then(|| self.log.push(extent.offset, extent.len, numberio, seed));
+        if self.terms.verify_only {
+            self.units.give_back(unit);
+            return self.pretend(op, extent, ticket);
+        }
         self.tally.pass_own += u64::from(extent.len);
         let slot = self.units.get_mut(unit);
         let (offset, len, verify) = (extent.offset, extent.len, verifies);
@@ -88,6 +110,46 @@ impl FioThread {
             ..*slot
         };
         self.queue_unit(unit)
+    }
+
+    /// `verify_only`: an I/O counts as done without being done.
+    fn pretend(&mut self, op: Op, extent: Extent, ticket: Option<Ticket>) -> Step {
+        let bytes = u64::from(extent.len);
+        if let Some(ticket) = ticket {
+            self.log.done(ticket);
+        }
+        let tally = &mut self.tally;
+        tally.issued[op as usize] += 1;
+        tally.issued_bytes += bytes;
+        tally.pass_issued += bytes;
+        tally.pass_done += bytes;
+        tally.done += bytes;
+        tally.own_done += bytes;
+        tally.pass_own += bytes;
+        if op == Op::Read {
+            tally.only_read += bytes;
+        }
+        self.last_op = Some(op);
+        Step::Issue
+    }
+
+    /// A write that had to wait for one that it overlaps (`serialize_overlap`) is filled and logged anew, as
+    /// fio does.
+    fn begin_again(&mut self, id: UnitId) {
+        let unit = self.units.get_mut(id);
+        let waited = std::mem::take(&mut unit.waited);
+        if !waited || unit.op == Op::Read {
+            return;
+        }
+        let is_random = self.terms.pattern.is_none();
+        if is_random && self.terms.verify.is_some_and(|verify| verify != VerifyType::Null) {
+            unit.seed = self.payload_seeds.draw_seed();
+        }
+        unit.numberio = self.tally.issued[Op::Write as usize] as u16;
+        if unit.ticket.is_some() {
+            let ticket = self.log.push(unit.offset, unit.len, unit.numberio, unit.seed);
+            unit.ticket = Some(ticket);
+        }
     }
 
     /// The rest of short transfers goes first; then the phase is over.
@@ -106,11 +168,41 @@ impl FioThread {
         let Some(unit) = self.units.take_free() else {
             return Step::Reap;
         };
+        if self.terms.experimental_verify {
+            return self.draw_again(unit);
+        }
         match self.log.take() {
             Head::Taken(logged) => self.queue_logged(unit, logged),
             Head::Empty | Head::InFlight => {
                 self.units.give_back(unit);
                 Step::Drain
+            }
+        }
+    }
+
+    /// `experimental_verify`: the next write of the pass, as the generators draw it once more, is read.
+    fn draw_again(&mut self, unit: UnitId) -> Step {
+        // fio compares what it has read in all passes with what this one wrote.
+        let written = self.result.counts.write_bytes - self.tally.written_before;
+        let verified = self.tally.reread;
+        if verified + u64::from(self.terms.len_min) > written {
+            self.units.give_back(unit);
+            return Step::Drain;
+        }
+        loop {
+            let [reads, writes] = self.tally.issued;
+            let op = self.offsets.direction(reads, writes);
+            let Some(Extent { offset, len }) = self.offsets.next(op) else {
+                self.units.give_back(unit);
+                return Step::Drain;
+            };
+            self.tally.issued[op as usize] += 1;
+            if op == Op::Write {
+                self.tally.issued_bytes += u64::from(len);
+                let numberio = self.redrawn as u16;
+                self.redrawn += 1;
+                let logged = Logged::new(offset, len, numberio);
+                return self.queue_logged(unit, logged);
             }
         }
     }
@@ -166,6 +258,17 @@ impl FioThread {
     }
 
     fn queue_unit(&mut self, id: UnitId) -> Step {
+        let unit = self.units.get(id);
+        if self.terms.serialize_overlap && self.units.in_flight(unit.offset, unit.len) {
+            let unit = self.units.get_mut(id);
+            unit.waited = true;
+            if let Some(ticket) = unit.ticket.filter(|_| self.phase == Phase::Io) {
+                self.log.failed(ticket);
+            }
+            self.units.requeue(id);
+            self.reaps_down = false;
+            return Step::Reap;
+        }
         let issued = self.oracle.as_ref().map(|oracle| oracle.now());
         let unit = self.units.get_mut(id);
         unit.in_flight = true;
@@ -204,13 +307,14 @@ impl FioThread {
             if !self.terms.repeats {
                 self.payload_seeds = crate::random::Taus88::new(self.seeds.verify());
             }
-            if self.log.len() > 0 {
+            if self.log.len() > 0 || self.terms.experimental_verify {
                 return Step::Reopening;
             }
         }
         self.tally.passes_before += self.of_pass();
         (self.tally.pass_own, self.tally.only_read) = (0, 0);
         self.log.clear();
+        self.tally.written_before = self.result.counts.write_bytes;
         if !self.goes_on() {
             return Step::Ended;
         }
@@ -247,6 +351,9 @@ impl FioThread {
         if self.loops_left > 0 {
             self.loops_left -= 1;
             return true;
+        }
+        if self.has_enough_ios() {
+            return false;
         }
         let missing = self.terms.io_bytes.saturating_sub(self.tally.done);
         missing >= u64::from(self.terms.len_max).max(1)

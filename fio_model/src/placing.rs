@@ -1,0 +1,227 @@
+//! Which thread of a job file works on which of a fio's disks, and which wait for which.
+//!
+//! A file without sections of its own is a template: each disk has one. Else each section works on each
+//! disk; where the file names several files, they stand for the disks in order, and share them if they are
+//! more. Knows nothing of what a job does.
+
+use std::collections::BTreeMap;
+
+use crate::job::{Job, Part};
+use crate::job_file::{JobFile, write_settings};
+
+/// A disk that is given to a fio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenDisk {
+    /// What it is called in the names of jobs, such as `disk3`.
+    pub label: String,
+    /// Its node, such as `/dev/sdb`.
+    pub node: String,
+}
+
+/// A thread of a fio, and where it works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// Which of the disks, from 0.
+    pub disk: usize,
+    /// Its job; `filename` is the disk's node.
+    pub job: Job,
+    /// fio's number of it, from 1.
+    pub thread_number: u32,
+    /// It begins when all threads of lower numbers have ended (`stonewall`).
+    pub after: u32,
+    /// Threads that end together (`exitall`): fio's `groupid`.
+    pub group: u32,
+}
+
+impl JobFile {
+    /// The job of a section `[section_name]` with `filename=` added at the end of the file: how a
+    /// harness adds one section for each disk.
+    pub fn job_for(&self, section_name: &str, filename: &str) -> Job {
+        let (name, filename) = (section_name.to_owned(), Some(filename.to_owned()));
+        Job {
+            name,
+            filename,
+            ..self.template().clone()
+        }
+    }
+
+    /// The threads of a fio on these disks, in fio's order.
+    pub fn place(&self, disks: &[GivenDisk]) -> Vec<Placed> {
+        let mut placed: Vec<Placed> = Vec::new();
+        let (mut after, mut group) = (0, 0);
+        for (disk, part, job) in self.on_disks(disks) {
+            if !placed.is_empty() {
+                after += u32::from(job.stonewall);
+                group += u32::from(job.stonewall || job.new_group);
+            }
+            for clone_number in 0..job.numjobs.max(1) {
+                let job = Job {
+                    clone_number,
+                    part,
+                    ..job.clone()
+                };
+                placed.push(Placed {
+                    disk,
+                    job,
+                    thread_number: placed.len() as u32 + 1,
+                    after,
+                    group,
+                });
+            }
+        }
+        placed
+    }
+
+    /// A job file for real fio on these disks, or why there is none that does the same.
+    ///
+    /// # Errors
+    ///
+    /// Several of its files have to share a disk.
+    pub fn to_text_on(&self, disks: &[GivenDisk]) -> Result<String, String> {
+        if self.jobs.is_empty() {
+            let sections = disks.iter();
+            return Ok(self.to_text(sections.map(|disk| (&disk.label[..], &disk.node[..]))));
+        }
+        let mut text = String::new();
+        for (index, disk, part, job) in self.sections_on(disks) {
+            if part != Part::WHOLE {
+                let names = self.files().len();
+                return Err(format!("it names {names} files, and there are {} disks", disks.len()));
+            }
+            text += &format!("[{}]\n", job.name);
+            let own = self.own[index].iter().filter(|(name, _)| {
+                let placed = ["filename", "directory", "name", "stonewall", "wait_for_previous"];
+                !placed.contains(&&name[..])
+            });
+            write_settings(&own.cloned().collect(), &mut text);
+            text += &format!("filename={}\n", disks[disk].node);
+            if job.stonewall {
+                text += "stonewall\n";
+            }
+        }
+        Ok(text)
+    }
+
+    /// What the names of files stand for, in words, if the file has any.
+    pub fn mapping(&self, disks: &[GivenDisk]) -> Option<String> {
+        let files = self.files();
+        let names = files.iter().enumerate().map(|(index, file)| {
+            let on = on_disks(index, files.len(), disks.len());
+            let labels: Vec<&str> = on.map(|(disk, _)| &disks[disk].label[..]).collect();
+            let part = match on_disks(index, files.len(), disks.len()).next() {
+                Some((_, part)) if part != Part::WHOLE => {
+                    format!("part {} of {} of ", part.index + 1, part.of)
+                }
+                _ => String::new(),
+            };
+            format!("{file} is {part}{}", labels.join(", "))
+        });
+        let names: Vec<String> = names.collect();
+        (!names.is_empty()).then(|| names.join("; "))
+    }
+
+    /// Why fio may find blocks wrong on a disk that does nothing wrong, if it may.
+    pub fn can_spoil_itself(&self) -> Option<String> {
+        if self.jobs.is_empty() {
+            return self.template().can_spoil_itself();
+        }
+        let alone = self.jobs.iter().find_map(Job::can_spoil_itself);
+        alone.or_else(|| self.sections_that_meet())
+    }
+
+    /// Two sections that run at once and write the same blocks, one of which is verified.
+    fn sections_that_meet(&self) -> Option<String> {
+        for (index, job) in self.jobs.iter().enumerate() {
+            for other in &self.jobs[..index] {
+                let at_once = !self.jobs[..=index]
+                    .iter()
+                    .skip_while(|job| !std::ptr::eq(*job, other))
+                    .skip(1)
+                    .any(|job| job.stonewall);
+                let same_disk = [job, other].iter().any(|job| job.filename.is_none())
+                    || job.filename == other.filename;
+                let [writes, checks] = [Job::writes_blocks, Job::verifies];
+                let spoils = writes(job) && checks(other) || writes(other) && checks(job);
+                if at_once && same_disk && spoils && job.meets(other) {
+                    let (first, second) = (&other.name, &job.name);
+                    return Some(format!(
+                        "[{first}] and [{second}] run at once on the same blocks"
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Each job on each of its disks, with the part of it that it has.
+    fn on_disks(&self, disks: &[GivenDisk]) -> Vec<(usize, Part, Job)> {
+        if self.jobs.is_empty() {
+            let disks = disks.iter().enumerate();
+            let jobs = disks.map(|(index, disk)| {
+                (index, Part::WHOLE, self.job_for(&disk.label, &disk.node))
+            });
+            return jobs.collect();
+        }
+        let sections = self.sections_on(disks).into_iter();
+        sections.map(|(_, disk, part, job)| (disk, part, job)).collect()
+    }
+
+    /// Each section on each of its disks: only the first of its disks waits for the sections before.
+    fn sections_on(&self, disks: &[GivenDisk]) -> Vec<(usize, usize, Part, Job)> {
+        let files = self.files();
+        let mut placed = Vec::new();
+        let mut seen = BTreeMap::new();
+        for (index, section) in self.jobs.iter().enumerate() {
+            let file = section.filename.as_ref();
+            let file = file.and_then(|file| files.iter().position(|known| known == &file));
+            let (file, of) = file.map_or((0, 1), |file| (file, files.len()));
+            for (first, (disk, part)) in on_disks(file, of, disks.len()).enumerate() {
+                let mut name = format!("{}-{}", section.name, disks[disk].label);
+                let count = seen.entry(name.clone()).or_insert(0u32);
+                *count += 1;
+                if *count > 1 {
+                    name += &format!("-{count}");
+                }
+                let job = Job {
+                    name,
+                    filename: Some(disks[disk].node.clone()),
+                    stonewall: section.stonewall && first == 0,
+                    new_group: section.new_group && first == 0,
+                    ..section.clone()
+                };
+                placed.push((index, disk, part, job));
+            }
+        }
+        placed
+    }
+
+    /// The files that are named, in order.
+    fn files(&self) -> Vec<&String> {
+        let mut files = Vec::new();
+        for file in self.jobs.iter().filter_map(|job| job.filename.as_ref()) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        files
+    }
+}
+
+/// The disks that the `index`th of `files` names stands for, of `disks`, with the part of each.
+///
+/// One name stands for every disk, two for every other one, and so on; of more names than disks, several
+/// share a disk.
+fn on_disks(index: usize, files: usize, disks: usize) -> impl Iterator<Item = (usize, Part)> {
+    let shares = files > disks && disks > 0;
+    let (first, step, part) = if shares {
+        let first = index % disks;
+        let part = Part {
+            index: (index / disks) as u32,
+            of: (files - first).div_ceil(disks) as u32,
+        };
+        (first, disks, part)
+    } else {
+        (index, files.max(1), Part::WHOLE)
+    };
+    (first..disks).step_by(step).map(move |disk| (disk, part))
+}
