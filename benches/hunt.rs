@@ -1,22 +1,22 @@
-//! How many schedules each deviation takes until something shows it, and by which check.
+//! How many schedules each bug takes until something shows it, and by which check.
 //!
 //! Stories are looked at first, of the seeds 0, 1, 2 …; then the malformed inputs of one seed; then, for
-//! what needs a way of its own, the episodes of the table test (`tests/deviations/table.rs`). So the figures
-//! are the same on every machine. `cargo bench --bench hunt` looks at up to 20 000 schedules a deviation;
+//! what needs a way of its own, the episodes of the table test (`tests/simulator/bugs/table.rs`). So the figures
+//! are the same on every machine. `cargo bench --bench hunt` looks at up to 20 000 schedules a bug;
 //! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
-//! stories with no deviation, which nothing may find anything in.
+//! stories with no bug, which nothing may find anything in.
 
-#[path = "../tests/deviations/episodes.rs"]
+#[path = "../tests/simulator/bugs/episodes.rs"]
 mod episodes;
-#[path = "../tests/deviations/lab.rs"]
+#[path = "../tests/simulator/bugs/lab.rs"]
 mod lab;
 #[path = "support/malformed.rs"]
 mod malformed;
-#[path = "../tests/deviations/ring_episodes.rs"]
+#[path = "../tests/simulator/bugs/ring_episodes.rs"]
 mod ring_episodes;
-#[path = "../tests/deviations/rpc_episodes.rs"]
+#[path = "../tests/simulator/bugs/rpc_episodes.rs"]
 mod rpc_episodes;
-#[path = "../tests/deviations/table.rs"]
+#[path = "../tests/simulator/bugs/table.rs"]
 mod table;
 
 use malformed::Fire;
@@ -24,11 +24,11 @@ use plugfest::property::Hunt;
 use plugfest::story::{StoryOptions, drawn, tell};
 use plugfest::{Failure, Property};
 use scenarios::run::{CheckOutcome, CheckResult};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 use table::{ROWS, results};
 
 const SCHEDULES: u64 = 20_000;
-/// Deviations that the property has to find by itself.
+/// Bugs that the property has to find by itself.
 const FOUND_IN_STORIES_MIN: usize = 30;
 
 fn main() {
@@ -40,11 +40,11 @@ fn main() {
     }
     let mut found = [0; 3];
     println!("deviation                        schedules  found in, by");
-    for deviation in Deviation::ALL {
-        let (id, name) = (deviation.id(), deviation.name());
+    for bug in Bug::ALL {
+        let (id, name) = (bug.id(), bug.name());
         let ways = [by_story, by_malformed, by_episode];
         let shown = ways.iter().enumerate().find_map(|(way, look)| {
-            let (schedules, how) = look(*deviation, limit)?;
+            let (schedules, how) = look(*bug, limit)?;
             found[way] += 1;
             Some(format!("{schedules:>9}  {how}"))
         });
@@ -56,10 +56,10 @@ fn main() {
         "{} of {} found within {limit} schedules: {stories} in stories, {malformed} by malformed inputs, {episodes} in \
          episodes",
         stories + malformed + episodes,
-        Deviation::ALL.len()
+        Bug::ALL.len()
     );
     let all = stories + malformed + episodes;
-    if all < Deviation::ALL.len() || stories < FOUND_IN_STORIES_MIN {
+    if all < Bug::ALL.len() || stories < FOUND_IN_STORIES_MIN {
         let expected = format!("all, and {FOUND_IN_STORIES_MIN} of them in stories");
         eprintln!("expected {expected}, to be found");
         std::process::exit(1);
@@ -91,10 +91,10 @@ fn clean(stories: u64) {
     }
 }
 
-fn by_story(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
+fn by_story(bug: Bug, limit: u64) -> Option<(u64, String)> {
     (0..limit).find_map(|seed| {
         let options = StoryOptions {
-            deviations: Deviations::INTENDED.with(deviation),
+            bugs: Bugs::INTENDED.with(bug),
             ..StoryOptions::intended(seed)
         };
         let report = tell(&drawn(seed), options).ok()?;
@@ -103,9 +103,9 @@ fn by_story(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
     })
 }
 
-fn by_malformed(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
-    let deviations = Deviations::INTENDED.with(deviation);
-    let mut fire = Fire::new(0, deviations);
+fn by_malformed(bug: Bug, limit: u64) -> Option<(u64, String)> {
+    let bugs = Bugs::INTENDED.with(bug);
+    let mut fire = Fire::new(0, bugs);
     (0..limit).find_map(|input| {
         let what = fire.give(1).err()?;
         let what = what
@@ -115,12 +115,12 @@ fn by_malformed(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
     })
 }
 
-fn by_episode(deviation: Deviation, limit: u64) -> Option<(u64, String)> {
-    let rows = || ROWS.iter().filter(|row| row.deviation == deviation);
+fn by_episode(bug: Bug, limit: u64) -> Option<(u64, String)> {
+    let rows = || ROWS.iter().filter(|row| row.bug == bug);
     (0..limit.min(16)).find_map(|seed| {
         rows().find_map(|row| {
-            let deviations = row.base.with(row.deviation);
-            let all = results(deviations, seed, &[row.check], row.episode);
+            let bugs = row.base.with(row.bug);
+            let all = results(bugs, seed, &[row.check], row.episode);
             Some((seed + 1, format!("an episode, {}", violated(&all)?)))
         })
     })

@@ -8,14 +8,14 @@ mod malformed;
 use std::process::ExitCode;
 
 use malformed::Fire;
-use sim::Deviations;
+use sim::Bugs;
 
 const INPUTS: u64 = 1_000_000;
 
 fn main() -> ExitCode {
     let given = std::env::args().skip(1).find_map(|word| word.parse().ok());
     let inputs = given.unwrap_or(INPUTS);
-    let mut fire = Fire::new(1, Deviations::INTENDED);
+    let mut fire = Fire::new(1, Bugs::INTENDED);
     match fire.give(inputs) {
         Ok(()) => {
             println!("{inputs} malformed inputs, no harm: {:?}", fire.tally);

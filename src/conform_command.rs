@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use real::socket_peer::{SocketPeer, fresh_dir};
-use sim::Deviations;
+use sim::Bugs;
 use sim::conformance::model_peer::ModelPeer;
 use sim::conformance::model_target::TargetMaker;
 use sim::conformance::report::{FileReport, Outcome, Report};
@@ -52,17 +52,17 @@ pub fn conform_command(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<u8> {
-    let (deviations, list) = match (options.intended, &options.serve) {
-        (true, _) => (Deviations::INTENDED, differences::UNDER_INTENDED),
-        (false, None) => (Deviations::head(), differences::UNDER_HEAD),
-        (false, Some(_)) => (Deviations::head(), differences::OVER_SOCKETS),
+    let (bugs, list) = match (options.intended, &options.serve) {
+        (true, _) => (Bugs::INTENDED, differences::UNDER_INTENDED),
+        (false, None) => (Bugs::head(), differences::UNDER_HEAD),
+        (false, Some(_)) => (Bugs::head(), differences::OVER_SOCKETS),
     };
     let mut files = Vec::new();
     for path in paths {
         match transcripts(path) {
             Ok(found) => {
                 let plays = found.iter().take_while(|_| !asked());
-                files.extend(plays.map(|file| play(file, deviations, &options)));
+                files.extend(plays.map(|file| play(file, bugs, &options)));
             }
             Err(why) => files.push(unreadable(path, &why)),
         }
@@ -126,14 +126,14 @@ fn transcripts(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn play(path: &Path, deviations: Deviations, options: &ConformOptions) -> FileReport {
+fn play(path: &Path, bugs: Bugs, options: &ConformOptions) -> FileReport {
     let text = match read_text(path, WHAT) {
         Ok(text) => text,
         Err(error) => return unreadable(path, &error),
     };
     let file = path.display().to_string();
     let Some(program) = &options.serve else {
-        let mut peer = ModelPeer::new(TargetMaker::new(deviations));
+        let mut peer = ModelPeer::new(TargetMaker::new(bugs));
         return conform(&file, &text, &mut peer);
     };
     match fresh_dir("conform") {

@@ -79,11 +79,11 @@ pub use run::{
     TargetKind, Volume, run,
 };
 #[doc(hidden)]
-pub use run::{Outputs, check, deviations, run_with};
+pub use run::{Outputs, bugs, check, run_with};
 pub use scenarios::CheckId;
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};
-pub use sim::{Deviation, Deviations};
+pub use sim::{Bug, Bugs};
 
 /// The plan that ships under this name: `hotattach`, `hotdetach`, `hotplug` or `hotremove`.
 #[must_use]

@@ -25,7 +25,7 @@ use sim::calls::nvme_devices;
 use sim::spdk::TargetConfig;
 
 use crate::run::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
-use crate::testbed::{deviations, parse_jobs, volume};
+use crate::testbed::{bugs, parse_jobs, volume};
 
 /// The testbed that `options` name.
 ///
@@ -125,7 +125,7 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
         rpc_socket: dir.path().join("rpc"),
         vhost_sockets: dir.path().to_owned(),
         target: TargetConfig {
-            deviations: deviations(options),
+            bugs: bugs(options),
             nvme: nvme_devices(),
             ..TargetConfig::default()
         },
@@ -202,7 +202,7 @@ mod tests {
     use scenarios::{
         ControllerId, DiskId, DiskKind, FioId, Observation, Place, Seen, TargetId, Time, VmId,
     };
-    use sim::Deviations;
+    use sim::Bugs;
 
     use real::rpc::client::RpcClient;
     use real::serve::{Ended, Server};
@@ -374,7 +374,7 @@ mod tests {
         let mut testbed = made.map_err(|unmade| unmade.error).expect("it comes up");
         let evidence = testbed.evidence();
         let vms = vec![(vm, vec![controller])];
-        let mut judge = crate::testbed::judge(evidence, vms, Deviations::INTENDED);
+        let mut judge = crate::testbed::judge(evidence, vms, Bugs::INTENDED);
         let rpc = || RpcClient::connect(&dir.path().join("rpc"), PATIENCE).expect("it listens");
         let mut breaking = Breaking {
             inner: &mut testbed,

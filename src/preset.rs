@@ -1,20 +1,20 @@
 //! The behaviours of the model target that have names, and what differs from them, in words.
 
-use sim::Deviations;
+use sim::Bugs;
 
-use crate::run::{Behaviour, deviations};
+use crate::run::{Behaviour, bugs};
 
 /// A target that is wrong in these ways, by the nearest behaviour that has a name: "a target of behaviour
 /// head with early_finish and without log_loop".
 #[must_use]
-pub fn target_words(all: Deviations) -> String {
-    let head = deviations(Behaviour::Head, &[]);
-    let names = |some: Deviations, without: Deviations| {
+pub fn target_words(all: Bugs) -> String {
+    let head = bugs(Behaviour::Head, &[]);
+    let names = |some: Bugs, without: Bugs| {
         let rest = some.iter().filter(|one| !without.has(*one));
         rest.map(|one| one.name()).collect::<Vec<_>>()
     };
     let (more, less) = (names(all, head), names(head, all));
-    let wrong = names(all, Deviations::INTENDED);
+    let wrong = names(all, Bugs::INTENDED);
     if wrong.is_empty() {
         return "an intended target".to_owned();
     }
@@ -34,15 +34,15 @@ pub fn target_words(all: Deviations) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sim::Deviation::{EarlyFinish, LogLoop, SharedCursor, StaleFinish};
+    use sim::Bug::{EarlyFinish, LogLoop, SharedCursor, StaleFinish};
 
     #[test]
     fn only_what_differs_from_a_preset_is_named() {
-        let head = Deviations::head();
+        let head = Bugs::head();
         for (all, words) in [
-            (Deviations::INTENDED, "an intended target"),
+            (Bugs::INTENDED, "an intended target"),
             (
-                Deviations::INTENDED.with(LogLoop).with(EarlyFinish),
+                Bugs::INTENDED.with(LogLoop).with(EarlyFinish),
                 "a target with early_finish, log_loop",
             ),
             (head, "a target of behaviour head"),

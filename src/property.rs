@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use scenarios::CheckId;
 use scenarios::story::Story;
-use sim::Deviation;
+use sim::Bug;
 use sim::world::Strategy;
 
 use crate::interrupt::asked;
 use crate::repro::{Finding, Repro, What};
-use crate::run::{Behaviour, RunError, Schedule, deviations};
+use crate::run::{Behaviour, RunError, Schedule, bugs};
 use crate::shrink::shrink;
 use crate::story::{StoryOptions, drawn, tell};
 
@@ -35,8 +35,8 @@ pub struct Property {
     pub seeds: Range<u64>,
     /// How the model target behaves.
     pub behaviour: Behaviour,
-    /// Deviations beside those of `behaviour`.
-    pub deviations: Vec<Deviation>,
+    /// Bugs beside those of `behaviour`.
+    pub bugs: Vec<Bug>,
     /// Who goes next.
     pub schedule: Schedule,
 }
@@ -47,7 +47,7 @@ impl Default for Property {
         Self {
             seeds: 0..100,
             behaviour: Behaviour::Intended,
-            deviations: Vec::new(),
+            bugs: Vec::new(),
             schedule: Schedule::Random,
         }
     }
@@ -139,7 +139,7 @@ impl Property {
     fn options(&self, seed: u64) -> StoryOptions {
         StoryOptions {
             seed,
-            deviations: deviations(self.behaviour, &self.deviations),
+            bugs: bugs(self.behaviour, &self.bugs),
             strategy: match self.schedule {
                 Schedule::Timed => Strategy::Timed,
                 Schedule::Random => Strategy::random(seed),

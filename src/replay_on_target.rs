@@ -13,7 +13,7 @@ use scenarios::CheckId;
 use scenarios::report::Report;
 use scenarios::story;
 use scenarios::testbed::Testbed;
-use sim::Deviations;
+use sim::Bugs;
 use sim::world::Strategy;
 
 use crate::on_sockets;
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A repro, ready to be imposed on targets.
 pub struct OnTarget<'a> {
     repro: &'a Repro,
-    deviations: Deviations,
+    bugs: Bugs,
     points: Vec<Point>,
 }
 
@@ -71,19 +71,14 @@ impl<'a> OnTarget<'a> {
     ///
     /// As [`Repro::replay`], and if nothing that it broke could be seen on sockets.
     pub fn new(repro: &'a Repro) -> Result<Self, RunError> {
-        let (deviations, choices) = (repro.deviations()?, repro.parsed_choices()?);
-        let mut sim = sim_of(
-            &repro.what,
-            deviations,
-            repro.seed,
-            Strategy::Replay(choices),
-        )?;
+        let (bugs, choices) = (repro.bugs()?, repro.parsed_choices()?);
+        let mut sim = sim_of(&repro.what, bugs, repro.seed, Strategy::Replay(choices))?;
         let mut ordered = Ordered::new(&mut sim, &[]);
-        carry_out(repro, &repro.what, deviations, &mut ordered)?;
+        carry_out(repro, &repro.what, bugs, &mut ordered)?;
         let points = ordered.into_points();
         Ok(Self {
             repro,
-            deviations,
+            bugs,
             points,
         })
     }
@@ -115,7 +110,7 @@ impl<'a> OnTarget<'a> {
         }
         let mut testbed = came_back(&options, volume)?;
         let mut ordered = Ordered::new(&mut testbed, &self.points);
-        let findings = carry_out(self.repro, &what, self.deviations, &mut ordered)?;
+        let findings = carry_out(self.repro, &what, self.bugs, &mut ordered)?;
         let points = ordered.into_points();
         let missed: Vec<String> = self
             .points
@@ -169,10 +164,10 @@ fn answers(options: &RunOptions) -> bool {
 fn carry_out(
     repro: &Repro,
     what: &What,
-    deviations: Deviations,
+    bugs: Bugs,
     testbed: &mut dyn Testbed,
 ) -> Result<Vec<Finding>, RunError> {
-    let mut judge = make::judge(testbed.evidence(), repro.vms(), deviations);
+    let mut judge = make::judge(testbed.evidence(), repro.vms(), bugs);
     let lost = |error: scenarios::TestbedError| RunError(error.to_string());
     match what {
         What::Story(story) => {

@@ -18,7 +18,7 @@ use scenarios::{CheckId, ControllerId, Ending, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sim::world::{Choices, Strategy};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 use sim::{Sim, SimOptions};
 
 use crate::run::{GuestKind, JobText, RunError, RunOptions, concrete};
@@ -34,8 +34,8 @@ pub const REPRO_VERSION: u64 = 2;
 pub struct Repro {
     /// What the checks said.
     pub findings: Vec<Finding>,
-    /// The names of the deviations in force.
-    pub deviations: Vec<String>,
+    /// The names of the bugs in force.
+    pub bugs: Vec<String>,
     /// Feeds the accidents of the world.
     pub seed: u64,
     /// What was done.
@@ -132,7 +132,7 @@ impl Repro {
     pub fn of_story(story: &Story, options: StoryOptions) -> Result<Self, RunError> {
         let (seed, strategy) = (options.seed, options.strategy);
         let what = What::Story(story.clone());
-        Self::of(what, options.deviations, seed, strategy)
+        Self::of(what, options.bugs, seed, strategy)
     }
 
     /// Carries `plan` out again, with every choice noted.
@@ -151,20 +151,15 @@ impl Repro {
             jobs: jobs.collect(),
         }));
         let strategy = testbed::strategy(options);
-        Self::of(what, testbed::deviations(options), options.seed, strategy)
+        Self::of(what, testbed::bugs(options), options.seed, strategy)
     }
 
-    fn of(
-        what: What,
-        deviations: Deviations,
-        seed: u64,
-        strategy: Strategy,
-    ) -> Result<Self, RunError> {
-        let again = carry_out(&what, deviations, seed, strategy)?;
-        let names = deviations.iter().map(|deviation| deviation.name().into());
+    fn of(what: What, bugs: Bugs, seed: u64, strategy: Strategy) -> Result<Self, RunError> {
+        let again = carry_out(&what, bugs, seed, strategy)?;
+        let names = bugs.iter().map(|bug| bug.name().into());
         Ok(Self {
             findings: again.findings,
-            deviations: names.collect(),
+            bugs: names.collect(),
             seed,
             what,
             choices: again.choices,
@@ -176,10 +171,10 @@ impl Repro {
     ///
     /// # Errors
     ///
-    /// A deviation that this program does not know, or choices that are none.
+    /// A bug that this program does not know, or choices that are none.
     pub fn replay(&self) -> Result<Replayed, RunError> {
         let strategy = Strategy::Replay(self.parsed_choices()?);
-        carry_out(&self.what, self.deviations()?, self.seed, strategy)
+        carry_out(&self.what, self.bugs()?, self.seed, strategy)
     }
 
     pub(crate) fn parsed_choices(&self) -> Result<Choices, RunError> {
@@ -202,12 +197,12 @@ impl Repro {
     ///
     /// # Errors
     ///
-    /// A deviation that this program does not know.
-    pub fn deviations(&self) -> Result<Deviations, RunError> {
-        let mut all = Deviations::INTENDED;
-        for name in &self.deviations {
+    /// A bug that this program does not know.
+    pub fn bugs(&self) -> Result<Bugs, RunError> {
+        let mut all = Bugs::INTENDED;
+        for name in &self.bugs {
             let unknown = || RunError(format!("deviations: no deviation is called {name:?}"));
-            all = all.with(Deviation::named(name).ok_or_else(unknown)?);
+            all = all.with(Bug::named(name).ok_or_else(unknown)?);
         }
         Ok(all)
     }
@@ -280,17 +275,12 @@ impl Repro {
     }
 }
 
-fn carry_out(
-    what: &What,
-    deviations: Deviations,
-    seed: u64,
-    strategy: Strategy,
-) -> Result<Replayed, RunError> {
+fn carry_out(what: &What, bugs: Bugs, seed: u64, strategy: Strategy) -> Result<Replayed, RunError> {
     match what {
         What::Story(story) => {
             let options = StoryOptions {
                 seed,
-                deviations,
+                bugs,
                 strategy,
                 record: true,
             };
@@ -302,7 +292,7 @@ fn carry_out(
                 choices: report.choices.unwrap_or_default().to_string(),
             })
         }
-        What::Plan(plan) => carry_out_plan(plan, deviations, seed, strategy),
+        What::Plan(plan) => carry_out_plan(plan, bugs, seed, strategy),
     }
 }
 
@@ -321,7 +311,7 @@ pub(crate) fn header(plan: &PlanSteps, seed: u64) -> RunHeader {
 /// The simulator on which `what` was done.
 pub(crate) fn sim_of(
     what: &What,
-    deviations: Deviations,
+    bugs: Bugs,
     seed: u64,
     strategy: Strategy,
 ) -> Result<Sim, RunError> {
@@ -329,19 +319,19 @@ pub(crate) fn sim_of(
         What::Story(_) => (RunOptions::default().jobs, None),
         What::Plan(plan) => (plan.job_texts(), plan.volume()),
     };
-    simulator(jobs, volume, deviations, seed, strategy)
+    simulator(jobs, volume, bugs, seed, strategy)
 }
 
 fn simulator(
     jobs: BTreeMap<String, JobText>,
     volume: Option<fio_model::Volume>,
-    deviations: Deviations,
+    bugs: Bugs,
     seed: u64,
     strategy: Strategy,
 ) -> Result<Sim, RunError> {
     Ok(Sim::new(SimOptions {
         seed,
-        deviations,
+        bugs,
         volume,
         jobs: parse_jobs(&jobs, &GuestKind::Model)?,
         strategy,
@@ -353,13 +343,13 @@ fn simulator(
 
 fn carry_out_plan(
     plan: &PlanSteps,
-    deviations: Deviations,
+    bugs: Bugs,
     seed: u64,
     strategy: Strategy,
 ) -> Result<Replayed, RunError> {
-    let mut sim = simulator(plan.job_texts(), plan.volume(), deviations, seed, strategy)?;
+    let mut sim = simulator(plan.job_texts(), plan.volume(), bugs, seed, strategy)?;
     sim.record_choices();
-    let mut judge = testbed::judge(sim.evidence(), plan.vms.clone(), deviations);
+    let mut judge = testbed::judge(sim.evidence(), plan.vms.clone(), bugs);
     let outcome = scenarios::run::run(&plan.steps, &mut sim, &mut judge, &mut |_| {});
     let outcome = outcome.map_err(|error| RunError(error.to_string()))?;
     let report = Report::new(header(plan, seed), outcome);

@@ -15,7 +15,7 @@ use scenarios::run::Progress;
 use scenarios::shipped::JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 
 use crate::interrupt::Interruptible;
 use crate::testbed::{self, Turns};
@@ -32,11 +32,11 @@ pub struct RunOptions {
     pub volume: Volume,
     /// How the model target behaves.
     pub behaviour: Behaviour,
-    /// Deviations beside those of `behaviour`.
-    pub deviations: Vec<Deviation>,
+    /// Bugs beside those of `behaviour`.
+    pub bugs: Vec<Bug>,
     /// Who goes next in the simulator.
     pub schedule: Schedule,
-    /// Draw once more from the world's dice at this turn: to show that a difference is found.
+    /// Draw once more from the world's rng at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
     /// Who the guests are.
     pub guests: GuestKind,
@@ -68,7 +68,7 @@ impl Default for RunOptions {
             only: None,
             volume: Volume::Default,
             behaviour: Behaviour::Head,
-            deviations: Vec::new(),
+            bugs: Vec::new(),
             schedule: Schedule::Timed,
             disturb_at: None,
             guests: GuestKind::Model,
@@ -211,7 +211,7 @@ impl Schedule {
 pub enum Behaviour {
     /// As SPDK 3230130e6a does, its bugs included.
     Head,
-    /// As it should: no deviation.
+    /// As it should: no bug.
     Intended,
 }
 
@@ -226,12 +226,12 @@ impl Behaviour {
     }
 }
 
-/// How a target that behaves so, with `more` deviations, is wrong.
+/// How a target that behaves so, with `more` bugs, is wrong.
 #[must_use]
-pub fn deviations(behaviour: Behaviour, more: &[Deviation]) -> Deviations {
+pub fn bugs(behaviour: Behaviour, more: &[Bug]) -> Bugs {
     let preset = match behaviour {
-        Behaviour::Head => Deviations::head(),
-        Behaviour::Intended => Deviations::INTENDED,
+        Behaviour::Head => Bugs::head(),
+        Behaviour::Intended => Bugs::INTENDED,
     };
     more.iter().fold(preset, |all, one| all.with(*one))
 }
@@ -356,7 +356,7 @@ fn carry_out(
     let mut judge = testbed::judge(
         testbed.evidence(),
         testbed::vms(plan),
-        testbed::deviations(options),
+        testbed::bugs(options),
     );
     let mut testbed = Interruptible(testbed);
     let outcome = scenarios::run::run(concrete, &mut testbed, &mut judge, progress)
@@ -391,8 +391,8 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     if options.behaviour != Behaviour::Head {
         repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
     }
-    for deviation in &options.deviations {
-        repeat_options += &format!(" --deviation {}", deviation.name());
+    for bug in &options.bugs {
+        repeat_options += &format!(" --deviation {}", bug.name());
     }
     if options.schedule != Schedule::Timed {
         repeat_options += &format!(" --schedule {}", options.schedule.word());
@@ -416,11 +416,7 @@ fn behaviour(options: &RunOptions) -> String {
     if let TargetKind::Spdk(_) = options.target {
         return "the target's own".to_owned();
     }
-    let more: Vec<&str> = options
-        .deviations
-        .iter()
-        .map(|deviation| deviation.name())
-        .collect();
+    let more: Vec<&str> = options.bugs.iter().map(|bug| bug.name()).collect();
     match more.as_slice() {
         [] => options.behaviour.word().to_owned(),
         more => format!("{} with {}", options.behaviour.word(), more.join(" and ")),

@@ -147,7 +147,7 @@ fn broken(
 
 #[cfg(test)]
 mod tests {
-    use sim::{Deviation, Deviations};
+    use sim::{Bug, Bugs};
 
     use super::*;
     use crate::story::drawn;
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_timed_schedule_stays_timed_and_what_is_left_is_small() {
         let timed = |seed| StoryOptions {
-            deviations: Deviations::INTENDED.with(Deviation::EarlyFinish),
+            bugs: Bugs::INTENDED.with(Bug::EarlyFinish),
             strategy: Strategy::Timed,
             ..StoryOptions::intended(seed)
         };
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_beat_that_only_shifts_the_draws_goes_too() {
         let options = StoryOptions {
-            deviations: Deviations::head(),
+            bugs: Bugs::head(),
             strategy: Strategy::random(3),
             ..StoryOptions::intended(3)
         };
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn where_time_does_not_matter_everything_comes_to_rest_first() {
         let options = StoryOptions {
-            deviations: Deviations::INTENDED.with(Deviation::TmfNullLun),
+            bugs: Bugs::INTENDED.with(Bug::TmfNullLun),
             strategy: Strategy::Timed,
             ..StoryOptions::intended(8010)
         };

@@ -8,14 +8,12 @@ use scenarios::story::{self, BeatBytes, ShapeBytes, Story};
 use scenarios::testbed::Testbed as _;
 use scenarios::{Ending, Seen};
 use sim::world::{Choices, Strategy};
-use sim::{Deviations, Dice};
+use sim::{Bugs, Rng, Stream};
 use sim::{Sim, SimOptions};
 
 use crate::run::{RunError, RunOptions};
 use crate::testbed::{self, parse_jobs};
 
-/// The stream of a seed that a story is drawn from.
-const STORY_STREAM: u64 = 4;
 /// Beats of a drawn story.
 const BEATS: (u32, u32) = (8, 40);
 
@@ -25,7 +23,7 @@ pub struct StoryOptions {
     /// Feeds the accidents of the world.
     pub seed: u64,
     /// How the target is wrong.
-    pub deviations: Deviations,
+    pub bugs: Bugs,
     /// Who goes next.
     pub strategy: Strategy,
     /// Whether who went is noted.
@@ -38,7 +36,7 @@ impl StoryOptions {
     pub fn intended(seed: u64) -> Self {
         Self {
             seed,
-            deviations: Deviations::INTENDED,
+            bugs: Bugs::INTENDED,
             strategy: Strategy::random(seed),
             record: false,
         }
@@ -74,10 +72,10 @@ impl StoryReport {
 /// The story that `seed` draws.
 #[must_use]
 pub fn drawn(seed: u64) -> Story {
-    let mut dice = Dice::new(seed, STORY_STREAM);
-    let shape: ShapeBytes = first(dice.bits());
-    let beats = dice.between(BEATS.0, BEATS.1);
-    let beats: Vec<BeatBytes> = (0..beats).map(|_| first(dice.bits())).collect();
+    let mut rng = Rng::new(seed, Stream::Scenario);
+    let shape: ShapeBytes = first(rng.bits());
+    let beats = rng.between(BEATS.0, BEATS.1);
+    let beats: Vec<BeatBytes> = (0..beats).map(|_| first(rng.bits())).collect();
     story::choose(shape, &beats)
 }
 
@@ -110,7 +108,7 @@ pub fn tell_watched(
     let jobs = parse_jobs(&shipped.jobs, &shipped.guests)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
-        deviations: options.deviations,
+        bugs: options.bugs,
         volume: None,
         jobs,
         strategy: options.strategy,
@@ -123,7 +121,7 @@ pub fn tell_watched(
     }
     let vms = story.vms.iter();
     let vms = vms.map(|vm| (vm.vm, vm.controllers.clone())).collect();
-    let judge = testbed::judge(sim.evidence(), vms, options.deviations);
+    let judge = testbed::judge(sim.evidence(), vms, options.bugs);
     let mut judge = Watched { judge, watch };
     let told = story::run(story, &mut sim, &mut judge);
     let outcome = told.map_err(|error| RunError(error.to_string()))?;

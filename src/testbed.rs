@@ -11,7 +11,7 @@ use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
 use sim::linux::Digests;
 use sim::world::{Strategy, TurnRecord};
-use sim::{Deviation, Deviations};
+use sim::{Bug, Bugs};
 use sim::{Sim, SimOptions};
 
 use crate::on_sockets;
@@ -74,7 +74,7 @@ fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testb
     let jobs = parse_jobs(&options.jobs, &options.guests)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
-        deviations: deviations(options),
+        bugs: bugs(options),
         volume: volume(options.volume),
         jobs,
         strategy: strategy(options),
@@ -99,8 +99,8 @@ pub fn digests() -> Digests {
 }
 
 /// How the target of `options` is wrong.
-pub fn deviations(options: &RunOptions) -> Deviations {
-    crate::run::deviations(options.behaviour, &options.deviations)
+pub fn bugs(options: &RunOptions) -> Bugs {
+    crate::run::bugs(options.behaviour, &options.bugs)
 }
 
 /// What each disk of a job writes and verifies.
@@ -171,15 +171,11 @@ fn place(job: &JobText, given: &[&str]) -> String {
     }
 }
 
-/// The judge that reads what a testbed with `evidence` shows of these VMs, under `deviations`.
-pub fn judge(
-    evidence: Evidence,
-    vms: Vec<(VmId, Vec<ControllerId>)>,
-    deviations: Deviations,
-) -> Judge {
+/// The judge that reads what a testbed with `evidence` shows of these VMs, under `bugs`.
+pub fn judge(evidence: Evidence, vms: Vec<(VmId, Vec<ControllerId>)>, bugs: Bugs) -> Judge {
     Judge::new(Facts {
         evidence,
-        events_may_drop: deviations.has(Deviation::EventsMissedUnsaid),
+        events_may_drop: bugs.has(Bug::EventsMissedUnsaid),
         vms,
     })
 }

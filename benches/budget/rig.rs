@@ -11,7 +11,7 @@ use scenarios::run::Judge as _;
 use scenarios::{
     Action, ControllerId, DiskId, FioId, Observation, Place, Seen, TargetId, Testbed, Time, VmId,
 };
-use sim::Deviations;
+use sim::Bugs;
 use sim::linux::Digests;
 use sim::world::Strategy;
 use sim::{Sim, SimOptions, SimSnapshot};
@@ -61,7 +61,7 @@ impl Rig {
         let job = JobFile::parse("bench.fio", &text).expect("the documented job");
         let sim = Sim::new(SimOptions {
             seed: 1,
-            deviations: Deviations::INTENDED,
+            bugs: Bugs::INTENDED,
             volume: Some(volume),
             jobs: BTreeMap::from([("bench".to_owned(), Arc::new(job))]),
             per_io: true,

@@ -25,7 +25,7 @@ use sim::wire::message::{
     ClientId, ConnId, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex,
 };
 use sim::wire::ring::Desc;
-use sim::{ActorId, Cx, Deviations, Dice, End as _, Memory, When};
+use sim::{ActorId, Bugs, Component as _, Cx, Memory, Rng, Stream, When};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
 /// Entries of every ring.
@@ -72,8 +72,8 @@ pub struct Tally {
 /// A target under fire.
 pub struct Fire {
     target: Target,
-    rolls: Dice,
-    accidents: Dice,
+    rolls: Rng,
+    accidents: Rng,
     now: Time,
     memory: Memory,
     avail: [u16; RINGS as usize],
@@ -83,7 +83,7 @@ pub struct Fire {
     conn: u32,
     /// Connections that the target closed, one after the other.
     closed: u32,
-    deviations: Deviations,
+    bugs: Bugs,
     methods: Vec<(&'static str, &'static [Field])>,
     /// The last inflight buffer that the target gave.
     offered: Option<Memory>,
@@ -96,7 +96,7 @@ pub struct Fire {
 impl Fire {
     /// A fresh target with two disks, and a front-end that has started properly.
     #[must_use]
-    pub fn new(seed: u64, deviations: Deviations) -> Self {
+    pub fn new(seed: u64, bugs: Bugs) -> Self {
         let regions = [
             (GuestAddress(0), REGION as usize),
             (GuestAddress(SECOND), REGION as usize),
@@ -105,9 +105,9 @@ impl Fire {
         let memory = Arc::new(GuestMemoryMmap::from_ranges(&regions).expect("2 MiB"));
         paint(&memory);
         let mut fire = Self {
-            target: fresh(deviations),
-            rolls: Dice::new(seed, 5),
-            accidents: Dice::new(seed, 1),
+            target: fresh(bugs),
+            rolls: Rng::new(seed, Stream::Malformed),
+            accidents: Rng::new(seed, Stream::Accidents),
             now: Time::ZERO,
             memory,
             avail: [0; RINGS as usize],
@@ -115,7 +115,7 @@ impl Fire {
             given: 0,
             conn: 0,
             closed: 0,
-            deviations,
+            bugs,
             methods: methods().collect(),
             offered: None,
             bounds: Bounds::default(),
@@ -154,7 +154,7 @@ impl Fire {
 
     /// A fresh target, and a front-end that starts properly.
     fn renew(&mut self) {
-        self.target.renew(config(self.deviations));
+        self.target.renew(config(self.bugs));
         (self.now, self.closed) = (Time::ZERO, 0);
         self.set_up();
     }
@@ -315,7 +315,7 @@ impl Fire {
         let conn = ConnId(self.conn);
         self.target.input(
             self.now,
-            ToTarget::Look {
+            ToTarget::Doorbell {
                 conn,
                 vring: VringIndex(vring),
             },
@@ -405,7 +405,7 @@ impl Fire {
             self.now = self.now.max(time);
             let mut cx = Cx {
                 now: self.now,
-                dice: &mut self.accidents,
+                rng: &mut self.accidents,
                 out: &mut out,
                 saw: &mut saw,
             };
@@ -455,9 +455,9 @@ fn ring_at(vring: u16) -> u64 {
     RINGS_AT * (1 + u64::from(vring))
 }
 
-fn config(deviations: Deviations) -> TargetConfig {
+fn config(bugs: Bugs) -> TargetConfig {
     TargetConfig {
-        deviations,
+        bugs,
         latencies: Latencies::default(),
         nvme: vec![NvmeDevice {
             traddr: "0000:01:00.0".to_owned(),
@@ -467,6 +467,6 @@ fn config(deviations: Deviations) -> TargetConfig {
     }
 }
 
-fn fresh(deviations: Deviations) -> Target {
-    Target::new(config(deviations))
+fn fresh(bugs: Bugs) -> Target {
+    Target::new(config(bugs))
 }

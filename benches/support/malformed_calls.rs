@@ -1,7 +1,7 @@
 //! JSON-RPC bytes: calls of every method of the target, with parameters that it may take or not, and
 //! perhaps torn.
 
-use sim::End as _;
+use sim::Component as _;
 use sim::spdk::rpc::{Field, Kind};
 use sim::wire::message::{ClientId, ToTarget};
 

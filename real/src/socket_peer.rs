@@ -271,7 +271,7 @@ impl Peer for SocketPeer {
                 }
                 Ok(())
             }
-            ToTarget::Look { conn, vring } => {
+            ToTarget::Doorbell { conn, vring } => {
                 let connected = self.front_ends.get(&conn);
                 let ring = connected.and_then(|conn| conn.rings.get(usize::from(vring.0)));
                 ring.map_or(Ok(()), |(kick, _)| kick.write(1))

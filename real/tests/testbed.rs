@@ -19,7 +19,7 @@ use scenarios::{
     Action, CheckId, ControllerId, DiskId, Evidence, FioId, FioJobEnd, Observation, Performed,
     Place, TargetId, TaskFunction, Testbed, TestbedError, Ticket, VmId,
 };
-use sim::Deviations;
+use sim::Bugs;
 use sim::calls::nvme_devices;
 use sim::spdk::TargetConfig;
 
@@ -71,7 +71,7 @@ impl Rig {
             rpc_socket: dir.path().join("rpc"),
             vhost_sockets: dir.path().to_owned(),
             target: TargetConfig {
-                deviations: Deviations::INTENDED,
+                bugs: Bugs::INTENDED,
                 nvme: nvme_devices(),
                 ..TargetConfig::default()
             },

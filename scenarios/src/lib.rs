@@ -14,6 +14,7 @@ pub mod names;
 pub mod observation;
 pub mod plan;
 pub mod report;
+pub mod rng;
 pub mod run;
 pub mod shipped;
 pub mod story;

@@ -18,5 +18,5 @@ pub use sim_snapshot::SimSnapshot;
 pub use spdk;
 pub use testbed::{Sim, SimOptions};
 pub use wire;
-pub use wire::{ActorId, Cx, Deviation, Deviations, Dice, End, Memory, Took, When};
+pub use wire::{ActorId, Bug, Bugs, Component, Cx, Memory, Rng, Stream, TurnInfo, When};
 pub use world;

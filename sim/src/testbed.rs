@@ -21,14 +21,12 @@ use crate::rpc_client::RpcClient;
 use crate::together::Together;
 use linux::{Digests, Guest, GuestConfig};
 use spdk::{Latencies, Target, TargetConfig};
-use wire::deviation::Deviations;
-use wire::dice::Dice;
-use wire::end::{ACTORS_MAX, END_ACTORS_MAX, End as _};
+use wire::bugs::Bugs;
+use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
 use wire::message::{GuestAct, ToGuest};
+use wire::{Rng, Stream};
 use world::{Choices, Record, Step, Strategy, World};
 
-/// The stream of a seed that the world's accidents are drawn from; the stimulus has another.
-const WORLD_STREAM: u64 = 1;
 /// A sign of life comes within this, or not at all (virtual time).
 const ALIVE_MAX: Duration = Duration::from_secs(10);
 /// What is in flight comes to rest within this, or it never will (virtual time).
@@ -42,7 +40,7 @@ pub struct SimOptions {
     /// Feeds the world's accidents.
     pub seed: u64,
     /// How the target is wrong.
-    pub deviations: Deviations,
+    pub bugs: Bugs,
     /// Blocks that each disk of a job writes and verifies; `None`: as the job says, in virtual time.
     pub volume: Option<Volume>,
     /// The job files, by the names that plans use.
@@ -53,7 +51,7 @@ pub struct SimOptions {
     pub per_io: bool,
     /// Digests of payloads, for all guests: those of an earlier simulation will do.
     pub digests: Digests,
-    /// Draw once more from the world's dice at this turn: to show that a difference is found.
+    /// Draw once more from the world's rng at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
 }
 
@@ -122,12 +120,15 @@ impl Sim {
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         let config = TargetConfig {
-            deviations: options.deviations,
+            bugs: options.bugs,
             nvme: calls::nvme_devices(),
             latencies: latencies(options.volume),
             ..TargetConfig::default()
         };
-        let mut world = World::new(Target::new(config), Dice::new(options.seed, WORLD_STREAM));
+        let mut world = World::new(
+            Target::new(config),
+            Rng::new(options.seed, Stream::Accidents),
+        );
         world.follow(options.strategy.clone());
         Self {
             world,
@@ -146,7 +147,7 @@ impl Sim {
     /// Goes on with the accidents of another seed, and with another strategy.
     pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
         self.options.seed = seed;
-        self.world.reseed(Dice::new(seed, WORLD_STREAM));
+        self.world.reseed(Rng::new(seed, Stream::Accidents));
         self.world.follow(strategy);
     }
 
@@ -261,7 +262,7 @@ impl Sim {
             .collect();
         let guest = Guest::new(config);
         let actors = self.world.actors() + usize::from(guest.actors());
-        if actors > ACTORS_MAX || usize::from(guest.actors()) > END_ACTORS_MAX {
+        if actors > ACTORS_MAX || usize::from(guest.actors()) > COMPONENT_ACTORS_MAX {
             let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
             return Err(TestbedError(limit));
         }

@@ -9,7 +9,7 @@ use scenarios::{
     Action, ControllerId, DiskId, FioId, Observation, Performed, Place, Seen, TargetId, Testbed,
     Time, VmId,
 };
-use sim::Deviations;
+use sim::Bugs;
 use sim::linux::Digests;
 use sim::world::{Strategy, first_difference};
 use sim::{Sim, SimOptions};
@@ -59,7 +59,7 @@ impl Rig {
         });
         let sim = Sim::new(SimOptions {
             seed: 4,
-            deviations: Deviations::head(),
+            bugs: Bugs::head(),
             volume,
             jobs: BTreeMap::from([("job".to_owned(), Arc::new(job))]),
             per_io: true,

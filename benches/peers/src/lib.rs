@@ -12,9 +12,9 @@
 use std::collections::VecDeque;
 
 use scenarios::{Seen, Time};
-use sim::wire::end::Took;
+use sim::wire::component::TurnInfo;
 use sim::world::{RunHash, Schedule, Strategy};
-use sim::{ActorId, Cx, Dice, End, When};
+use sim::{ActorId, Component, Cx, Rng, Stream, When};
 
 /// Producers.
 pub const PRODUCERS: u64 = 4;
@@ -88,7 +88,7 @@ impl Xoshiro {
 #[derive(Clone, Copy, Debug)]
 pub struct ToyTurn(u64, u64);
 
-impl Took for ToyTurn {
+impl TurnInfo for ToyTurn {
     fn words(&self) -> [u64; 3] {
         [self.0, self.1, 0]
     }
@@ -125,7 +125,7 @@ struct Producers {
     sleeps: Sleeps,
 }
 
-impl End for Producers {
+impl Component for Producers {
     type In = Answer;
     type Out = Question;
     type Turn = ToyTurn;
@@ -187,7 +187,7 @@ struct Server {
     sleeps: Sleeps,
 }
 
-impl End for Server {
+impl Component for Server {
     type In = Question;
     type Out = Answer;
     type Turn = ToyTurn;
@@ -278,7 +278,7 @@ fn ends(seed: u64, sleeps: Sleeps) -> (Producers, Server) {
 }
 
 /// Takes over from an end when its actors can go, as the world does; `first` is the first of them.
-fn refresh(end: &mut impl End, first: usize, schedule: &mut Schedule) {
+fn refresh(end: &mut impl Component, first: usize, schedule: &mut Schedule) {
     let mut changed = end.changed();
     while changed != 0 {
         let actor = changed.trailing_zeros() as u8;
@@ -289,25 +289,20 @@ fn refresh(end: &mut impl End, first: usize, schedule: &mut Schedule) {
 
 /// An end takes a turn; what comes of it is appended to `out`.
 #[inline]
-fn turn<E: End<Turn = ToyTurn>>(
+fn turn<E: Component<Turn = ToyTurn>>(
     end: &mut E,
     actor: usize,
     now: Time,
-    dice: &mut Dice,
+    rng: &mut Rng,
     (out, saw): (&mut Vec<E::Out>, &mut Vec<Seen>),
 ) -> [u64; 3] {
-    let mut cx = Cx {
-        now,
-        dice,
-        out,
-        saw,
-    };
+    let mut cx = Cx { now, rng, out, saw };
     end.turn(ActorId(actor as u8), &mut cx).words()
 }
 
 /// What came of a turn goes straight to the other end, as in the world.
 #[inline]
-fn hand_over<E: End<In: Copy>>(
+fn hand_over<E: Component<In: Copy>>(
     messages: &mut Vec<E::In>,
     to: &mut E,
     first: usize,
@@ -337,7 +332,7 @@ pub fn run(seed: u64, sleeps: Sleeps) -> Ran {
     let mut schedule = Schedule::default();
     schedule.add(PRODUCERS as usize + 1);
     refresh(&mut producers, 0, &mut schedule);
-    let mut dice = Dice::new(seed, 1);
+    let mut rng = Rng::new(seed, Stream::Accidents);
     let (mut hash, mut now, mut turns) = (RunHash::default(), Time::ZERO, 0);
     let (mut questions, mut answers, mut saw) = (Vec::new(), Vec::new(), Vec::new());
     let served = PRODUCERS as usize;
@@ -346,13 +341,13 @@ pub fn run(seed: u64, sleeps: Sleeps) -> Ran {
         schedule.went(actor);
         let words = if actor == served {
             let to = (&mut answers, &mut saw);
-            let words = turn(&mut server, 0, now, &mut dice, to);
+            let words = turn(&mut server, 0, now, &mut rng, to);
             refresh(&mut server, served, &mut schedule);
             hand_over(&mut answers, &mut producers, 0, now, &mut schedule);
             words
         } else {
             let to = (&mut questions, &mut saw);
-            let words = turn(&mut producers, actor, now, &mut dice, to);
+            let words = turn(&mut producers, actor, now, &mut rng, to);
             refresh(&mut producers, 0, &mut schedule);
             hand_over(&mut questions, &mut server, served, now, &mut schedule);
             words

@@ -20,7 +20,7 @@ use nix::sys::time::TimeSpec;
 use scenarios::{Observation, Seen, Ticket, Time, VmId};
 use sim::linux::{Guest, GuestConfig, RINGS};
 use sim::wire::message::{FromGuest, GuestAct, HbaId, ToGuest, VringIndex};
-use sim::{ActorId, Cx, Dice, End as _, When};
+use sim::{ActorId, Component as _, Cx, Rng, Stream, When};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -30,8 +30,6 @@ use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 use crate::vhost_user::frontend::FrontEnd;
 use crate::vhost_user::memory::shared;
 
-/// The stream of the seed that guests draw from.
-const GUESTS_STREAM: u64 = 7;
 /// Turns between two looks at calls and letters.
 const TURNS: usize = 64;
 /// The longest sleep; after one it is looked for what was written that nobody may write any more.
@@ -66,7 +64,7 @@ pub struct Machines {
     inbox: Receiver<Mail>,
     epoll: Epoll,
     began: Instant,
-    dice: Dice,
+    rng: Rng,
     seats: Vec<Seat>,
     conns: u32,
     out: Vec<FromGuest>,
@@ -101,7 +99,7 @@ impl Machines {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(fd(&post.bell), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         Ok(Self {
-            dice: Dice::new(shared.seed, GUESTS_STREAM),
+            rng: Rng::new(shared.seed, Stream::SocketGuests),
             shared,
             post,
             inbox,
@@ -170,7 +168,7 @@ impl Machines {
         }
         let mut cx = Cx {
             now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             out: &mut self.out,
             saw: &mut self.saw,
         };
@@ -222,7 +220,7 @@ impl Machines {
                     .main_loop
                     .send(Order::Send(hba, message, need_reply));
             }
-            FromGuest::Look { hba, vring } => {
+            FromGuest::Doorbell { hba, vring } => {
                 let link = self.seats[n].links[usize::from(hba.0)].as_ref();
                 let ring = link.and_then(|link| link.rings.get(usize::from(vring.0)));
                 // A counter that is full is a kick as well.
@@ -349,7 +347,7 @@ impl Machines {
                     .as_nanos()
                     .try_into()
                     .map_or(Time::NEVER, Time),
-                dice: &mut self.dice,
+                rng: &mut self.rng,
                 out: &mut self.out,
                 saw: &mut self.saw,
             };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use scenarios::{Observation, Time};
 use sim::spdk::{Target, TargetConfig, TargetTurn};
 use sim::wire::message::{ClientId, ConnId, Crash, FromTarget, ToTarget};
-use sim::{ActorId, Cx, Dice, End as _, When};
+use sim::{ActorId, Component as _, Cx, Rng, Stream, When};
 
 use super::connection::Connection;
 use super::private::Paused;
@@ -20,8 +20,6 @@ use super::wake::{Bell, Inbox, Mail, Token, Wake};
 use super::{Ended, News, ServeOptions};
 use crate::rpc::server::{Heard, RpcSocket};
 
-/// The stream of a seed that the target's accidents are drawn from.
-const STREAM: u64 = 1;
 /// Something to do, or something that is due, within this: polling costs less than sleeping.
 const POLL: Duration = Duration::from_micros(50);
 /// Descriptors are looked at no more often than this.
@@ -43,7 +41,7 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 pub struct Engine {
     started: Instant,
     target: Target,
-    dice: Dice,
+    rng: Rng,
     out: Vec<FromTarget>,
     saw: Vec<scenarios::Seen>,
     bell: Bell,
@@ -89,7 +87,7 @@ impl Engine {
         Ok(Self {
             started: Instant::now(),
             target: Target::new(config),
-            dice: Dice::new(options.seed, STREAM),
+            rng: Rng::new(options.seed, Stream::Accidents),
             out: Vec::new(),
             saw: Vec::new(),
             bell,
@@ -299,7 +297,7 @@ impl Engine {
             connection.look(|vring| {
                 any = true;
                 let conn = *conn;
-                self.target.input(now, ToTarget::Look { conn, vring });
+                self.target.input(now, ToTarget::Doorbell { conn, vring });
             });
         }
         any
@@ -331,7 +329,7 @@ impl Engine {
     fn turn(&mut self, now: Time, actor: ActorId) {
         let mut cx = Cx {
             now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             out: &mut self.out,
             saw: &mut self.saw,
         };

@@ -20,7 +20,7 @@ use std::time::Duration;
 use sim::conformance::guest::log::{Command, Event, Line, What};
 use sim::conformance::guest::message::{answered, message_words};
 use sim::wire::access::Access as _;
-use sim::wire::end::Memory;
+use sim::wire::component::Memory;
 use sim::wire::message::{ConnId, VhostUser, VhostUserReply};
 use vm_memory::GuestAddress;
 

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sim::wire::access::Access as _;
-use sim::wire::end::GuestMemory;
+use sim::wire::component::GuestMemory;
 use sim::wire::ring::{AVAIL_F_NO_INTERRUPT, USED_F_NO_NOTIFY};
 use vm_memory::GuestAddress;
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use sim::Memory;
-use sim::wire::end::GuestMemory;
-use sim::wire::touched::Touched;
+use sim::wire::component::GuestMemory;
+use sim::wire::dirty::DirtyPages;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap};
 
@@ -108,7 +108,7 @@ pub fn shared(ranges: &[(GuestAddress, usize)], pages: Pages) -> io::Result<Memo
 /// # Errors
 ///
 /// The system refuses.
-pub fn shared_region(start: GuestAddress, len: usize) -> io::Result<GuestRegionMmap<Touched>> {
+pub fn shared_region(start: GuestAddress, len: usize) -> io::Result<GuestRegionMmap<DirtyPages>> {
     region_of(start, len, Pages::Ordinary)
 }
 
@@ -116,7 +116,7 @@ fn region_of(
     start: GuestAddress,
     len: usize,
     pages: Pages,
-) -> io::Result<GuestRegionMmap<Touched>> {
+) -> io::Result<GuestRegionMmap<DirtyPages>> {
     let bytes = pages.whole(len as u64);
     let file = match pages {
         Pages::Ordinary => memfd("plugfest guest", bytes)?,
@@ -148,7 +148,7 @@ pub fn memfd(name: &str, len: u64) -> io::Result<File> {
     Ok(file)
 }
 
-fn map(file: File, offset: u64, guest: u64, len: u64) -> io::Result<GuestRegionMmap<Touched>> {
+fn map(file: File, offset: u64, guest: u64, len: u64) -> io::Result<GuestRegionMmap<DirtyPages>> {
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(refused("a descriptor that is no memory".to_owned()));

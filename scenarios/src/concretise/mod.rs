@@ -1,11 +1,10 @@
 //! A plan and a seed make concrete steps: every place, slot, delay and number of a fio is fixed.
 //!
 //! All chance of the stimulus is thrown here, from a stream of its own, so that a testbed that
-//! throws dice too does not change what a seed asks for, and every testbed is asked the same. What
+//! draws too does not change what a seed asks for, and every testbed is asked the same. What
 //! is impossible (a disk attached twice, a fio on no disk) is found here as well, since only here is
 //! it known what hangs where.
 
-mod dice;
 mod faults;
 mod select;
 mod world;
@@ -266,7 +265,7 @@ pub const AFTER_EXTRA_MAX: Duration = Duration::from_secs(2);
 /// The grid of the delays that the seed draws.
 pub const AFTER_EXTRA_STEP: Duration = Duration::from_millis(10);
 
-/// Throws the dice of `plan` with `seed`.
+/// Draws what `plan` leaves to chance from `seed`.
 ///
 /// # Errors
 ///

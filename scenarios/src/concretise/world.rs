@@ -3,13 +3,15 @@
 //! Knows what *should* be: what is, only a testbed shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::dice::Dice;
+use super::{AFTER_EXTRA_MAX, AFTER_EXTRA_STEP};
 use super::{Does, Impossible, Job, JobMust, Lane, Step, VmDisks};
 use crate::names::{
     ControllerId, DiskId, FioId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId,
 };
 use crate::plan::{self, DetachWhat, FioExpect, Plan, Source, StepKind};
+use crate::rng::{Rng, Stream};
 use crate::testbed::Action;
 
 /// A fio of a case.
@@ -24,7 +26,7 @@ pub(super) struct Fio {
 /// Where a plan stands after the steps so far.
 pub(super) struct World<'p> {
     pub(super) plan: &'p Plan,
-    dice: Dice,
+    rng: Rng,
     pub(super) attached: BTreeMap<Place, DiskId>,
     /// Where a disk was attached last.
     pub(super) last: BTreeMap<DiskId, Place>,
@@ -38,13 +40,19 @@ pub(super) struct World<'p> {
     pub(super) lane: Option<BTreeSet<ControllerId>>,
 }
 
+/// What is added to an `after`.
+fn extra(rng: &mut Rng) -> Duration {
+    let steps = AFTER_EXTRA_MAX.as_millis() / AFTER_EXTRA_STEP.as_millis();
+    AFTER_EXTRA_STEP * rng.below(steps as u32 + 1)
+}
+
 type Made = Result<Vec<Step>, Impossible>;
 
 impl<'p> World<'p> {
     pub(super) fn new(plan: &'p Plan, seed: u64) -> Self {
         Self {
             plan,
-            dice: Dice::new(seed),
+            rng: Rng::new(seed, Stream::Stimulus),
             attached: BTreeMap::new(),
             last: BTreeMap::new(),
             running: BTreeSet::new(),
@@ -103,7 +111,7 @@ impl<'p> World<'p> {
             StepKind::Fio { .. } => return self.fio(step),
             StepKind::After { at_least, of } => {
                 let fio = self.clock_of(step, of.as_deref())?;
-                let at = *at_least + self.dice.extra();
+                let at = *at_least + extra(&mut self.rng);
                 let action = Action::WaitJobClock { fio, at };
                 let mut made = made(step, Does::WaitClock { action });
                 made.text = format!("wait until fio has run {:.2} s", at.as_secs_f64());
@@ -201,7 +209,7 @@ impl<'p> World<'p> {
         // "Any" is the lowest free slot, so both ways of asking must come to the same.
         let asked = match target {
             Some(target) => Some(target),
-            None => self.dice.coin().then_some(slot),
+            None => self.rng.chance(1, 2).then_some(slot),
         };
         let place = at(slot);
         self.attached.insert(place, disk);

@@ -1,10 +1,10 @@
 //! The knowing differences: transcripts that the model does not reproduce, and why.
 //!
 //! One list for each preset of the target, and one for `serve`. Under `head` it holds what the model does not model;
-//! under `intended` it holds the transcripts that show a deviation of SPDK head, and which. A
+//! under `intended` it holds the transcripts that show a bug of SPDK head, and which. A
 //! transcript that stands here and passes anyway is an error: the list is kept true by running.
 
-use wire::deviation::Deviation::{
+use wire::bugs::Bug::{
     self, DeleteSpins, DuplicateKick, EarlyFinish, EventsMissedUnsaid, FailedSplitStays,
     HotremoveLostInAdding, LeakedSession, LogLoop, NameTruncated, RejectUntouched, ResidUnderflow,
     SaveConfigNullLun, SplitDivByZero, StaleCompletion, StartOnBlk, StopTimeoutZombie, TmfNullLun,
@@ -16,9 +16,9 @@ use wire::deviation::Deviation::{
 pub struct Known {
     /// The case.
     pub case: &'static str,
-    /// The deviations of head that it shows, no more than it needs to hold; none if the model is to
+    /// The bugs of head that it shows, no more than it needs to hold; none if the model is to
     /// blame.
-    pub shows: &'static [Deviation],
+    pub shows: &'static [Bug],
     /// Why, for people.
     pub why: &'static str,
 }
@@ -33,7 +33,7 @@ pub const OVER_SOCKETS: &[Known] = &[Known {
     why: "SPDK polls and never wants a kick; serve asks for one before it sleeps",
 }];
 
-const fn shows(case: &'static str, shows: &'static [Deviation], why: &'static str) -> Known {
+const fn shows(case: &'static str, shows: &'static [Bug], why: &'static str) -> Known {
     Known { case, shows, why }
 }
 

@@ -14,7 +14,7 @@ use super::peer::Peer;
 use super::request::Draft;
 use super::ring::DriverRing;
 use super::transcript::FrontEndSetup;
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::message::{ConnId, EVENTQ, ToTarget, VhostUser, VhostUserReply, VringIndex};
 use wire::ring::{DESC_F_WRITE, Desc};
 use wire::scsi::EVENT_SIZE;
@@ -301,7 +301,7 @@ impl FrontEnd {
         self.queues[usize::from(queue)].ring.publish(&self.memory);
         if let Some(conn) = self.conn {
             let vring = VringIndex(queue);
-            peer.send(ToTarget::Look { conn, vring });
+            peer.send(ToTarget::Doorbell { conn, vring });
         }
     }
 

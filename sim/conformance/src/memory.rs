@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use wire::end::Memory;
-use wire::touched::Touched;
+use wire::component::Memory;
+use wire::dirty::DirtyPages;
 
 /// Bytes of each region; the second follows the first.
 pub const REGION_SIZE: u64 = 4 << 20;
@@ -46,13 +46,13 @@ impl Buffer {
 /// A front-end's guest memory.
 #[derive(Debug)]
 pub struct FrontEndMemory {
-    regions: [Arc<GuestRegionMmap<Touched>>; 2],
+    regions: [Arc<GuestRegionMmap<DirtyPages>>; 2],
     whole: Memory,
     next: u64,
 }
 
 /// A region of guest memory.
-pub type Region = GuestRegionMmap<Touched>;
+pub type Region = GuestRegionMmap<DirtyPages>;
 
 /// A zeroed region that cannot be shared: at this address, of so many bytes.
 ///
@@ -172,7 +172,7 @@ pub fn rings_of(queue: u16) -> Buffer {
     }
 }
 
-fn table(regions: &[Arc<GuestRegionMmap<Touched>>]) -> Result<Memory, String> {
+fn table(regions: &[Arc<GuestRegionMmap<DirtyPages>>]) -> Result<Memory, String> {
     GuestMemoryMmap::from_arc_regions(regions.to_vec())
         .map(Arc::new)
         .map_err(|e| format!("no guest memory: {e}"))

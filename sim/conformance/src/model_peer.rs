@@ -9,9 +9,9 @@ use std::time::Duration;
 use scenarios::{Inside, Observation, Seen, SlotState, Time};
 
 use super::peer::{Peer, PeerError};
-use wire::dice::Dice;
-use wire::end::{ActorId, Cx, End, When};
+use wire::component::{ActorId, Component, Cx, When};
 use wire::message::{FromTarget, ToTarget};
+use wire::{Rng, Stream};
 
 /// How much of the target's work one look sees: the recorder looked about so often.
 const LOOK: Duration = Duration::from_micros(100);
@@ -21,7 +21,7 @@ const TURNS_MAX: u32 = 1_000_000;
 /// How a transcript's target is made, and its threads are named.
 pub trait Maker {
     /// What it makes.
-    type Target: End<In = ToTarget, Out = FromTarget>;
+    type Target: Component<In = ToTarget, Out = FromTarget>;
 
     /// A fresh target with reactors on the cores of `core_mask`.
     ///
@@ -45,7 +45,7 @@ pub trait Maker {
 pub struct ModelPeer<M: Maker> {
     maker: M,
     target: Option<M::Target>,
-    dice: Dice,
+    rng: Rng,
     now: Time,
     frozen: u128,
     dead: bool,
@@ -59,7 +59,7 @@ impl<M: Maker> ModelPeer<M> {
         Self {
             maker,
             target: None,
-            dice: Dice::new(0, 0),
+            rng: Rng::new(0, Stream::Directed),
             now: Time::ZERO,
             frozen: 0,
             dead: false,
@@ -128,7 +128,7 @@ impl<M: Maker> Peer for ModelPeer<M> {
                 actor,
                 &mut Cx {
                     now: self.now,
-                    dice: &mut self.dice,
+                    rng: &mut self.rng,
                     out: said,
                     saw: &mut self.saw,
                 },

@@ -3,26 +3,26 @@
 use super::model_peer::Maker;
 use super::peer::PeerError;
 use spdk::{Target, TargetConfig};
-use wire::deviation::Deviations;
-use wire::end::End;
+use wire::bugs::Bugs;
+use wire::component::Component;
 
 /// Actors of the target that no controller's reactor runs: the app thread, DPDK's, the devices.
 const OTHER_ACTORS: u128 = 0b111;
 
-/// Makes model targets with these deviations.
+/// Makes model targets with these bugs.
 #[derive(Clone, Debug)]
 pub struct TargetMaker {
     /// How they are wrong.
-    pub deviations: Deviations,
+    pub bugs: Bugs,
     socket_dir: String,
 }
 
 impl TargetMaker {
-    /// Makes model targets with these deviations.
+    /// Makes model targets with these bugs.
     #[must_use]
-    pub fn new(deviations: Deviations) -> Self {
+    pub fn new(bugs: Bugs) -> Self {
         Self {
-            deviations,
+            bugs,
             socket_dir: TargetConfig::default().socket_dir,
         }
     }
@@ -38,7 +38,7 @@ impl Maker for TargetMaker {
             Some(other) => return Err(PeerError(format!("no reactors on cores {other}"))),
         };
         Ok(Target::new(TargetConfig {
-            deviations: self.deviations,
+            bugs: self.bugs,
             cores,
             socket_dir: self.socket_dir.clone(),
             ..TargetConfig::default()

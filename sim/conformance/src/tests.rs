@@ -10,7 +10,7 @@ use vm_memory::{Bytes as _, GuestAddress};
 use super::conform;
 use super::peer::{Peer, PeerError};
 use super::report::{Outcome, Report, Verdict};
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::message::{Crash, FromTarget, ToTarget, VhostUser, VhostUserReply};
 
 /// Answers every message after a millisecond and every RPC after four, and returns every request
@@ -94,7 +94,7 @@ impl Peer for Echo {
             ToTarget::Rpc { client, bytes } => {
                 self.rpc(client, &serde_json::from_slice(&bytes).unwrap());
             }
-            ToTarget::Look { vring, .. } => self.look(vring.0),
+            ToTarget::Doorbell { vring, .. } => self.look(vring.0),
             ToTarget::VhostUser { conn, message, .. } => {
                 let reply = match message {
                     VhostUser::GetFeatures => VhostUserReply::Features(7),

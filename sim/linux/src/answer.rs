@@ -7,7 +7,7 @@ use vm_memory::GuestAddress;
 use super::command::Reply;
 use super::hba::Owner;
 use wire::access::Access as _;
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::scsi::{RESPONSE_SIZE, response, status};
 
 /// No answer has this as response, status or sense length, and none leaves so much unmoved.
@@ -137,7 +137,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use wire::end::GuestMemory;
+    use wire::component::GuestMemory;
 
     #[test]
     fn whoever_writes_any_byte_of_an_answer_is_found_out() {

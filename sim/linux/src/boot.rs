@@ -13,7 +13,7 @@ use super::flow::{Flow, Kind};
 use super::hba::Driver;
 use super::qemu::Start;
 use super::{CPU, Guest, GuestTurn, Power, QEMU};
-use wire::end::{Cx, When};
+use wire::component::{Cx, When};
 use wire::message::{EVENTQ, FromGuest, GuestAct, HbaId, VringIndex};
 use wire::scsi::feature;
 
@@ -194,7 +194,7 @@ impl Guest {
                 if self.hbas[hba].features & feature::HOTPLUG != 0 {
                     self.hbas[hba].post_all_events(&self.memory);
                     let hba = HbaId(hba as u8);
-                    cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
+                    cx.out.push(FromGuest::Doorbell { hba, vring: EVENTQ });
                 }
                 self.start_host_scan(hba, cx.now + soon);
             }

@@ -15,7 +15,7 @@ use super::events::{NO_BUFFER, Work};
 use super::flow::{Flow, Kind};
 use super::io::{Asked, DIRECT};
 use super::removal::RemoveStage;
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// What came of a request.

@@ -14,7 +14,7 @@ use super::removal::RemoveStage;
 use super::scan::{Found, TargetScan};
 use super::sd::SdScript;
 use super::{FlowStep, Guest};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::{EVENTQ, FromGuest, HbaId};
 use wire::scsi::{event, feature};
 
@@ -99,7 +99,7 @@ impl Guest {
                         cx.broken(CheckId::G7, text);
                     }
                     let (low, high) = WORK_START_NS;
-                    let drawn = cx.now.0 + u64::from(cx.dice.between(low, high));
+                    let drawn = cx.now.0 + u64::from(cx.rng.between(low, high));
                     let at = Time(drawn.max(self.hbas[hba].last_work.0 + 1));
                     self.hbas[hba].last_work = at;
                     let work = Work::Start(event);
@@ -190,7 +190,7 @@ impl Guest {
             Work::Post => {
                 self.hbas[hba].post_event(buffer);
                 let hba = HbaId(hba as u8);
-                cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
+                cx.out.push(FromGuest::Doorbell { hba, vring: EVENTQ });
                 Goes::Ended(FlowStep::Posted(buffer as u8))
             }
         }

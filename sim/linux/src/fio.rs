@@ -25,7 +25,7 @@ use super::layout::{THREAD_BYTES, thread_buffers};
 use super::turn::fold_request;
 use super::{CPUS, Digests, Guest, GuestTurn, Power};
 use wire::access::Access as _;
-use wire::end::{Cx, When};
+use wire::component::{Cx, When};
 use wire::message::FromGuest;
 
 /// Requests that a thread hands over, or completions that it takes, in one turn: in between, others

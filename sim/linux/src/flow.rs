@@ -17,7 +17,7 @@ use super::scan::TargetScan;
 use super::sd::SdScript;
 use super::{FlowStep, Guest, GuestTurn};
 use wire::access::Access as _;
-use wire::end::{Cx, When, push_made};
+use wire::component::{Cx, When, push_made};
 use wire::message::{FromGuest, REQUESTQ, VringIndex};
 use wire::scsi::response;
 
@@ -317,7 +317,7 @@ impl Guest {
             self.spoiled(self.hbas[hba].controller, vring, head, cx);
         }
         if sent.sent {
-            push_made(cx.out, || FromGuest::Look {
+            push_made(cx.out, || FromGuest::Doorbell {
                 hba: wire::message::HbaId(hba as u8),
                 vring,
             });

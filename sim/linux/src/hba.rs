@@ -13,7 +13,7 @@ use super::layout::{EVENT_BUFFERS, HbaLayout, RING_SIZE, RINGS};
 use super::mutex::ScanMutex;
 use super::ring::{DriverRing, NotAHead, Segment};
 use wire::access::Access as _;
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::message::{CONTROLQ, EVENTQ, VringIndex};
 use wire::scsi::{CDB_SIZE, EVENT_SIZE, REQUEST_SIZE, RESPONSE_SIZE, lun_bytes};
 

@@ -7,7 +7,7 @@ use vm_memory::GuestAddress;
 use super::layout::TABLE_AT;
 use super::ring::{DriverRing, Segment, TABLE_WORDS};
 use wire::access::Access as _;
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::scsi::{CDB_SIZE, REQUEST_CDB};
 
 /// Words, of eight bytes, from the header of a head to its indirect table.
@@ -44,7 +44,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use wire::end::GuestMemory;
+    use wire::component::GuestMemory;
     use wire::ring::{DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc};
     use wire::scsi::{REQUEST_SIZE, RESPONSE_SIZE};
 

@@ -7,7 +7,7 @@ use super::firmware::TARGETS;
 use super::flow::{Goes, Standing};
 use super::scan::{Found, TargetScan};
 use super::{FlowStep, Guest};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// Where the scan of a host is.

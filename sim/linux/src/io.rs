@@ -14,7 +14,7 @@ use super::layout::QUEUE_DEPTH;
 use super::midlayer::{AGE_MAX, Fate, REQUEUE_DELAY, RETRIES_MAX, fate};
 use super::split::Share;
 use super::{CPU, CPUS, Guest};
-use wire::end::{Cx, push_made};
+use wire::component::{Cx, push_made};
 use wire::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
 
 /// A request that was dispatched into a full ring tries again after this.
@@ -186,9 +186,9 @@ impl Guest {
         let io = self.ios[n].as_mut().expect("it was just there");
         io.tries = io.tries.saturating_add(1);
         let hba = HbaId(hba as u8);
-        let told = |message: &FromGuest| matches!(message, FromGuest::Look { hba: of, vring: ring } if (*of, *ring) == (hba, vring));
+        let told = |message: &FromGuest| matches!(message, FromGuest::Doorbell { hba: of, vring: ring } if (*of, *ring) == (hba, vring));
         if !cx.out.last().is_some_and(told) {
-            push_made(cx.out, || FromGuest::Look { hba, vring });
+            push_made(cx.out, || FromGuest::Doorbell { hba, vring });
         }
     }
 

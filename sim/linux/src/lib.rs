@@ -72,7 +72,7 @@ use layout::THREADS_MAX;
 use qemu::Qemu;
 use script::Scripted;
 use tmf::TaskRequest;
-use wire::end::{ActorId, Cx, End, Memory, When};
+use wire::component::{ActorId, Component, Cx, Memory, When};
 use wire::message::{CONTROLQ, EVENTQ, FromGuest, GuestAct, HbaId, REQUESTQ, ToGuest, VringIndex};
 
 /// vCPUs; each has a request queue of each device.
@@ -440,7 +440,7 @@ impl Guest {
     }
 }
 
-impl End for Guest {
+impl Component for Guest {
     type In = ToGuest;
     type Out = FromGuest;
     type Turn = GuestTurn;

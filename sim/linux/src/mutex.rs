@@ -8,7 +8,7 @@ use scenarios::Time;
 
 use super::Guest;
 use super::flow::{STEP_NS, Standing, WAKE_NS, Wait};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// The mutex of one host.
@@ -45,9 +45,9 @@ impl Guest {
         }
         let waiters = mutex.waiters.len() as u32;
         let steal_one_in = self.config.steal_one_in;
-        let steals = steal_one_in > 0 && waiters > 1 && cx.dice.chance(1, steal_one_in);
+        let steals = steal_one_in > 0 && waiters > 1 && cx.rng.chance(1, steal_one_in);
         let next = if steals {
-            cx.dice.between(1, waiters - 1) as usize
+            cx.rng.between(1, waiters - 1) as usize
         } else {
             0
         };

@@ -11,7 +11,7 @@ use super::flow::{Flow, Goes, Kind, STEP_NS, Standing, WAKE_NS, Wait};
 use super::sd::{Geometry, SdScript};
 use super::transfer::Transfers;
 use super::{FlowStep, Guest, Power};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// Disks of one device that `sd` probes at the same time.
@@ -37,7 +37,7 @@ impl Guest {
     /// `sd` probes asynchronously: the order of a host's disks is free.
     pub(super) fn shuffle_unprobed(&mut self, hba: usize, cx: &mut Cx<'_, FromGuest>) {
         for last in (1..self.unprobed[hba].len()).rev() {
-            let other = cx.dice.below(last as u32 + 1) as usize;
+            let other = cx.rng.below(last as u32 + 1) as usize;
             self.unprobed[hba].swap(last, other);
         }
         self.start_probes(hba, cx.now);

@@ -10,7 +10,7 @@ use super::disk::DeviceState;
 use super::events::STEP_NS;
 use super::flow::{Goes, Standing, Wait};
 use super::{FlowStep, Guest};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// SYNCHRONIZE CACHE is tried so often (6.1, recorded; 6.12 tries four times).
@@ -63,7 +63,7 @@ impl Guest {
             RemoveStage::Cancel => {
                 self.disks[disk].state = DeviceState::Cancel;
                 let (low, high) = SYSFS_NS;
-                flow.wait = Wait::At(Time(cx.now.0 + u64::from(cx.dice.between(low, high))));
+                flow.wait = Wait::At(Time(cx.now.0 + u64::from(cx.rng.between(low, high))));
                 *stage = RemoveStage::Kill;
                 (Goes::On(FlowStep::Cancelled(target)), false)
             }

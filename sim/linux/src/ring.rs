@@ -11,7 +11,7 @@
 use vm_memory::GuestAddress;
 
 use wire::access::{Access as _, Few};
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::ring::{
     AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE,
     DESC_SIZE, Desc, USED_ELEM_SIZE, USED_IDX, USED_RING,

@@ -13,7 +13,7 @@ use super::Guest;
 use super::answer::{read_reply, take_answer};
 use super::ring::Segment;
 use wire::access::Access as _;
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::{
     CONTROLQ, EVENTQ, FromGuest, HbaId, Part, PartOf, REQUESTQ, Script, VringIndex,
 };
@@ -107,12 +107,12 @@ impl Guest {
             Script::Message { hba, message } => self.send_scripted(hba, message),
             Script::PostEvents { hba } => {
                 self.hbas[usize::from(hba.0)].post_all_events(&self.memory);
-                cx.out.push(FromGuest::Look { hba, vring: EVENTQ });
+                cx.out.push(FromGuest::Doorbell { hba, vring: EVENTQ });
             }
             Script::Calls { hba, vring, wanted } => {
                 let ring = self.hbas[usize::from(hba.0)].ring_mut(vring);
                 ring.set_no_interrupt(!wanted);
-                cx.out.push(FromGuest::Look { hba, vring });
+                cx.out.push(FromGuest::Doorbell { hba, vring });
             }
         }
     }
@@ -160,7 +160,7 @@ impl Guest {
         assert!(sent, "a script finds room in vring {}", vring.0);
         self.resets_sent += usize::from(matches!(&what, What::Manage(request) if request.reset));
         self.scripts.push(Scripted { hba: device, what });
-        cx.out.push(FromGuest::Look { hba, vring });
+        cx.out.push(FromGuest::Doorbell { hba, vring });
     }
 
     fn manage(&mut self, hba: HbaId, lun: [u8; 8], subtype: u32, cx: &mut Cx<'_, FromGuest>) {

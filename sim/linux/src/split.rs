@@ -13,7 +13,7 @@ use fio_model::{Completion, Errno};
 use scenarios::Time;
 
 use super::Guest;
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// What a request has to do with others.

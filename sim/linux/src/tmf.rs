@@ -19,7 +19,7 @@ use super::layout::TMFS_MAX;
 use super::ring::Segment;
 use super::{Guest, Power};
 use wire::access::Access as _;
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::{CONTROLQ, FromGuest, HbaId};
 use wire::scsi::{TMF_SIZE, lun_bytes, response, tmf};
 
@@ -106,7 +106,7 @@ impl Guest {
             buffer,
             place,
         });
-        cx.out.push(FromGuest::Look {
+        cx.out.push(FromGuest::Doorbell {
             hba: HbaId(hba as u8),
             vring: CONTROLQ,
         });

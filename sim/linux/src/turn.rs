@@ -2,7 +2,7 @@
 
 use fio_model::Request;
 
-use wire::end::Took;
+use wire::component::TurnInfo;
 
 /// A turn that a guest took; fields: device, then what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(super) fn fold_request(hash: u64, request: &Request) -> u64 {
     (hash ^ what).wrapping_mul(SPREAD).rotate_left(29)
 }
 
-impl Took for GuestTurn {
+impl TurnInfo for GuestTurn {
     fn words(&self) -> [u64; 3] {
         match *self {
             Self::Qemu(hba, sent) => [1, hba.into(), sent.into()],

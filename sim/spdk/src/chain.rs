@@ -7,7 +7,7 @@
 use vm_memory::{GuestAddress, GuestMemoryRegion};
 
 use wire::access::{Access as _, region};
-use wire::end::GuestMemory;
+use wire::component::GuestMemory;
 use wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_SIZE, Desc};
 
 /// `SPDK_VHOST_IOVS_MAX`: pieces of payload in a request; with more it is rejected.

@@ -16,7 +16,7 @@ use super::session::{SLOTS, Session};
 use super::slot::{Cause, transition};
 use super::turn::ForeachOp;
 use super::{Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 
 /// A slot in the controller's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,17 +226,17 @@ impl Target {
         bdev_name: &str,
     ) -> Result<u8, Errno> {
         let bdev = self.bdevs.find(bdev_name);
-        let silent = self.dev.has(Deviation::LingererSilent);
+        let silent = self.dev.has(Bug::LingererSilent);
         let ctl = self.ctl[vdev].as_mut().expect("the caller found it");
         if ctl.blk.is_some() {
-            if self.dev.has(Deviation::NoTypeCheck) {
+            if self.dev.has(Bug::NoTypeCheck) {
                 let place = "vhost_scsi_dev_add_tgt: the controller is no SCSI controller (B24)";
                 self.die(cx, "SIGSEGV", place);
             }
             return Err(Errno::Inval);
         }
         // One that is being deleted would take the device with it, nobody knows where (N5).
-        if ctl.deleted && !self.dev.has(Deviation::UnregisterDropped) {
+        if ctl.deleted && !self.dev.has(Bug::UnregisterDropped) {
             return Err(Errno::NoDev);
         }
         let slot = match usize::try_from(slot) {
@@ -305,7 +305,7 @@ impl Target {
         slot: u32,
         call: Option<CallId>,
     ) -> Result<(), Errno> {
-        let early = self.dev.has(Deviation::RemoveWhileAdding);
+        let early = self.dev.has(Bug::RemoveWhileAdding);
         let ctl = self.ctl[vdev].as_mut().expect("the caller found it");
         if ctl.blk.is_some() {
             return Err(Errno::Inval);
@@ -382,9 +382,7 @@ impl Target {
         let Some(slot) = ctl.slots.iter().position(|slot| slot.dev == Some(dev)) else {
             return;
         };
-        if ctl.slots[slot].state == SlotState::Adding
-            && !self.dev.has(Deviation::HotremoveLostInAdding)
-        {
+        if ctl.slots[slot].state == SlotState::Adding && !self.dev.has(Bug::HotremoveLostInAdding) {
             ctl.slots[slot].remove_later = true;
             return;
         }

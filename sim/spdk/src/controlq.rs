@@ -16,8 +16,8 @@ use super::turn::{ForeachOp, TargetTurn};
 use super::vring::POLL_MAX;
 use super::{Out, Target};
 use wire::access::Access as _;
-use wire::deviation::Deviation;
-use wire::end::Memory;
+use wire::bugs::Bug;
+use wire::component::Memory;
 use wire::message::{CONTROLQ, EVENTQ};
 use wire::scsi::{TMF_SIZE, response, tmf};
 
@@ -57,7 +57,7 @@ impl Target {
             control: 0,
             drained: 0,
         };
-        if self.dev.has(Deviation::MgmtNeedsCtrlq) && !both {
+        if self.dev.has(Bug::MgmtNeedsCtrlq) && !both {
             return turn;
         }
         let drained_now = self.drain(cx, vdev, index);
@@ -72,7 +72,7 @@ impl Target {
             return turn;
         }
         self.confess_missed(cx, vdev, index);
-        let keep = !self.dev.has(Deviation::MgmtCallLost);
+        let keep = !self.dev.has(Bug::MgmtCallLost);
         self.signal(cx, vdev, index, CONTROLQ.0, keep);
         self.signal(cx, vdev, index, EVENTQ.0, keep);
         turn
@@ -102,7 +102,7 @@ impl Target {
     }
 
     fn poll_controlq(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize) -> u16 {
-        let full_is_empty = self.dev.has(Deviation::FullRingIsEmpty);
+        let full_is_empty = self.dev.has(Bug::FullRingIsEmpty);
         let ctl = self.ctl[vdev]
             .as_mut()
             .expect("a thread has its controller");
@@ -236,7 +236,7 @@ impl Target {
         let other_lun = u16::from_be_bytes([lun[2], lun[3]]) & 0x3fff != 0;
         let task = &mut session.vrings[usize::from(CONTROLQ.0)].tasks[usize::from(head)];
         // A badly addressed request leaves the head's previous device in place (S3).
-        let stale = addressed == Addressed::Nowhere && self.dev.has(Deviation::TmfStaleDev);
+        let stale = addressed == Addressed::Nowhere && self.dev.has(Bug::TmfStaleDev);
         if !stale {
             task.dev = slot_dev;
         }
@@ -273,7 +273,7 @@ impl Target {
         if let Addressed::Lun(dev) = addressed {
             return Verdict::Reset(dev, byte);
         }
-        if self.dev.has(Deviation::TmfNullLun) {
+        if self.dev.has(Bug::TmfNullLun) {
             return Verdict::Die;
         }
         if other_lun {
@@ -311,12 +311,12 @@ impl Target {
             bdev: lun.bdev,
             kind: IoKind::Reset,
         };
-        if self.dev.has(Deviation::ResetCompletesInflight) {
+        if self.dev.has(Bug::ResetCompletesInflight) {
             lun.outstanding = 0;
             self.complete_all(cx, dev);
         }
         self.log(cx, "Bdev scsi reset on lun reset".to_owned());
-        self.bdevs.submit(cx.now, request, cx.dice);
+        self.bdevs.submit(cx.now, request, cx.rng);
     }
 
     /// Ends what the bdev has of a device, which will end it again (B64).
@@ -361,7 +361,7 @@ impl Target {
         };
         lun.reset_done = true;
         let outstanding = lun.outstanding > 0;
-        if outstanding && self.dev.has(Deviation::ResetPartial) {
+        if outstanding && self.dev.has(Bug::ResetPartial) {
             self.reset_answered(cx, dev);
         } else if !outstanding {
             self.lun_poll_soon(cx.now, dev);

@@ -13,8 +13,8 @@ use super::scsi::{BdevStatus, BlockIo};
 use super::turn::TargetTurn;
 use super::{Out, Target};
 use wire::access::Access as _;
-use wire::deviation::Deviation;
-use wire::end::GuestMemory;
+use wire::bugs::Bug;
+use wire::component::GuestMemory;
 
 /// Guest memory was not where it should be.
 struct Gone;
@@ -54,7 +54,7 @@ impl Target {
     }
 
     fn end_io(&mut self, cx: &mut Out<'_>, mut ended: Ended, held: &mut Held) {
-        if ended.kind == IoKind::Read && self.dev.has(Deviation::SharedCursor) {
+        if ended.kind == IoKind::Read && self.dev.has(Bug::SharedCursor) {
             let before = std::mem::replace(&mut self.cursor, ended.store);
             ended.store = before.or(ended.store);
         }

@@ -9,7 +9,7 @@ use vm_memory::GuestAddress;
 use super::chain::Walk;
 use super::{Out, Target};
 use wire::access::Access as _;
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 use wire::message::EVENTQ;
 use wire::scsi::{EVENT_SIZE, event};
 
@@ -37,7 +37,7 @@ impl Target {
         slot: u8,
         kind: EventKind,
     ) {
-        let unsaid = self.dev.has(Deviation::EventsMissedUnsaid);
+        let unsaid = self.dev.has(Bug::EventsMissedUnsaid);
         let (code, reason) = match kind {
             EventKind::Rescan => (event::TRANSPORT_RESET, event::RESET_RESCAN),
             EventKind::Removed => (event::TRANSPORT_RESET, event::RESET_REMOVED),
@@ -58,17 +58,11 @@ impl Target {
         } else {
             [1, slot]
         };
-        let unchecked = self.dev.has(Deviation::EventqUnchecked);
+        let unchecked = self.dev.has(Bug::EventqUnchecked);
         let sent = if unchecked && !here.has_ring(EVENTQ.0) {
             Sent::NoQueue
         } else {
-            write_event(
-                here,
-                self.dev.has(Deviation::FullRingIsEmpty),
-                code,
-                lun,
-                reason,
-            )
+            write_event(here, self.dev.has(Bug::FullRingIsEmpty), code, lun, reason)
         };
         let delivered = matches!(sent, Sent::Delivered);
         if delivered {
@@ -104,7 +98,7 @@ impl Target {
 
     /// Sends the bit EVENTS_MISSED alone, now that a buffer may be posted (EV off).
     pub fn confess_missed(&mut self, cx: &mut Out<'_>, vdev: usize, session: usize) {
-        let full_is_empty = self.dev.has(Deviation::FullRingIsEmpty);
+        let full_is_empty = self.dev.has(Bug::FullRingIsEmpty);
         let ctl = self.ctl[vdev].as_mut().expect("the caller found it");
         let here = &mut ctl.sessions[session];
         if !here.events_missed {

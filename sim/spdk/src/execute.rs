@@ -12,8 +12,8 @@ use super::scsi::{self, BdevStatus, BlockIo, Command, Direction, LunView, Outcom
 use super::task::{Task, TaskRef};
 use super::{Out, Target};
 use wire::access::Access as _;
-use wire::deviation::Deviation;
-use wire::end::Memory;
+use wire::bugs::Bug;
+use wire::component::Memory;
 use wire::scsi::{RESPONSE_SIZE, status};
 
 /// INQUIRY, REPORT LUNS, REQUEST SENSE: not held up by a unit attention.
@@ -25,8 +25,8 @@ pub type Held = Option<((u8, u32), Memory)>;
 impl Target {
     /// A command for a LUN that is not there.
     pub fn null_lun(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef) {
-        let deviations = self.dev;
-        if deviations.has(Deviation::NullLunUnchecked) {
+        let bugs = self.dev;
+        if bugs.has(Bug::NullLunUnchecked) {
             let place = "process_scsi_task: the LUN is NULL (B50)";
             self.die(cx, "SIGSEGV", place);
             return;
@@ -34,7 +34,7 @@ impl Target {
         let mut data_in = std::mem::take(&mut self.data_in);
         data_in.clear();
         if let Some(task) = self.session(of).and_then(|session| session.task(of)) {
-            let outcome = scsi::null_lun(&command(task), &mut data_in, deviations);
+            let outcome = scsi::null_lun(&command(task), &mut data_in, bugs);
             settle(task, outcome, memory, &data_in);
         }
         self.data_in = data_in;
@@ -43,7 +43,7 @@ impl Target {
 
     /// `spdk_scsi_lun_execute_task`: runs a task, or lets it wait behind others.
     pub fn queue_task(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef, dev: DevHandle) {
-        let starves = self.dev.has(Deviation::ResetStarves);
+        let starves = self.dev.has(Bug::ResetStarves);
         let Some(lun) = self.devs.lun(dev) else {
             self.null_lun(cx, memory, of);
             return;
@@ -98,7 +98,7 @@ impl Target {
             ctl,
             devs,
             bdevs,
-            dev: deviations,
+            dev: bugs,
             ..
         } = self;
         let session = ctl[usize::from(of.vdev)].as_mut()?.session(of.session)?;
@@ -127,18 +127,12 @@ impl Target {
             port: "vhost",
             reservation: &mut lun.reservation,
         };
-        let step = scsi::start(&command(task), None, &mut view, data_in, *deviations);
+        let step = scsi::start(&command(task), None, &mut view, data_in, *bugs);
         if !matches!(step, Step::NeedData) {
             return Some(step);
         }
         gather(task, memory, data_out);
-        let step = scsi::start(
-            &command(task),
-            Some(data_out),
-            &mut view,
-            data_in,
-            *deviations,
-        );
+        let step = scsi::start(&command(task), Some(data_out), &mut view, data_in, *bugs);
         if matches!(step, Step::NeedData) {
             // It has all the data that there is.
             return Some(Step::Done(Outcome::check(Sense::NONE)));
@@ -161,7 +155,7 @@ impl Target {
             bdev,
             kind,
         };
-        self.bdevs.submit(cx.now, request, cx.dice);
+        self.bdevs.submit(cx.now, request, cx.rng);
     }
 
     /// A bdev has finished I/O: the task ends (`bdev_scsi_task_complete_cmd`). `held` is the memory of a
@@ -178,8 +172,8 @@ impl Target {
             self.bdev_reset_done(cx, of);
             return;
         }
-        let early = self.dev.has(Deviation::StatusGoodEarly);
-        let again = self.dev.has(Deviation::ResetCompletesInflight);
+        let early = self.dev.has(Bug::StatusGoodEarly);
+        let again = self.dev.has(Bug::ResetCompletesInflight);
         let Some(session) = self.session(of) else {
             return;
         };

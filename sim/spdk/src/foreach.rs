@@ -12,7 +12,7 @@ use super::session::SLOTS;
 use super::slot::Cause;
 use super::turn::{ForeachOp, TargetTurn};
 use super::{Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 use wire::scsi::feature;
 
 /// An operation under way.
@@ -59,7 +59,7 @@ impl Target {
             controller: foreach.number,
             slot: foreach.slot,
         };
-        let wrong = self.dev.has(Deviation::ForeachWrongCtx);
+        let wrong = self.dev.has(Bug::ForeachWrongCtx);
         let Some(ctl) = self.ctl[vdev].as_mut() else {
             return turn;
         };
@@ -100,14 +100,14 @@ impl Target {
 
     /// `vhost_scsi_session_add_tgt`.
     fn tell_attach(&mut self, cx: &mut Out<'_>, vdev: usize, session: usize, slot: u8) {
-        let deviations = self.dev;
+        let bugs = self.dev;
         let Self { ctl, devs, .. } = self;
         let ctl = ctl[vdev].as_mut().expect("still there");
         let index = usize::from(slot);
         let here = &ctl.sessions[session];
-        let runs = here.started || deviations.has(Deviation::HotplugIntoStopped);
+        let runs = here.started || bugs.has(Bug::HotplugIntoStopped);
         let has = here.slots[index].dev.is_some();
-        if !runs || (has && !deviations.has(Deviation::DoubleSessionAdd)) {
+        if !runs || (has && !bugs.has(Bug::DoubleSessionAdd)) {
             return;
         }
         let (dev, device) = (ctl.slots[index].dev, ctl.slots[index].device);
@@ -124,9 +124,9 @@ impl Target {
             self.log(cx, text);
             return;
         }
-        let wants = ctl.sessions[session].has(feature::HOTPLUG)
-            || deviations.has(Deviation::HotplugUnnegotiated);
-        let early = deviations.has(Deviation::EventBeforeState);
+        let wants =
+            ctl.sessions[session].has(feature::HOTPLUG) || bugs.has(Bug::HotplugUnnegotiated);
+        let early = bugs.has(Bug::EventBeforeState);
         if wants && early {
             self.send_event(cx, vdev, session, slot, EventKind::Rescan);
         }
@@ -217,9 +217,9 @@ impl Target {
                 }
             }
             ForeachOp::ProcessRemoved => {
-                let finishes = !foreach.aborted || self.dev.has(Deviation::EarlyFinish);
+                let finishes = !foreach.aborted || self.dev.has(Bug::EarlyFinish);
                 let removing = state == SlotState::Removing;
-                let stale = self.dev.has(Deviation::StaleFinish) && state != SlotState::Empty;
+                let stale = self.dev.has(Bug::StaleFinish) && state != SlotState::Empty;
                 if finishes && (removing || stale) {
                     self.target_gone(cx, vdev, slot);
                 }

@@ -11,7 +11,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::vring::Layout;
 use wire::access::Access as _;
-use wire::end::{GuestMemory, Memory};
+use wire::component::{GuestMemory, Memory};
 use wire::message::ConnId;
 use wire::ring::USED_IDX;
 

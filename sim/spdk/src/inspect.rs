@@ -4,7 +4,7 @@ use super::Target;
 use super::controller::{Controller, Slot};
 use super::lun::Device;
 use super::mail::{APP, BDEV, DPDK};
-use wire::end::ActorId;
+use wire::component::ActorId;
 
 /// What runs an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,8 +62,8 @@ use rpc::RpcServer;
 use session::{Session, next_tick};
 use task::TaskRef;
 pub use turn::{ForeachOp, LunStep, TargetTurn};
-use wire::deviation::{Deviation, Deviations};
-use wire::end::{ActorId, Cx, End, Memory, When};
+use wire::bugs::{Bug, Bugs};
+use wire::component::{ActorId, Component, Cx, Memory, When};
 use wire::message::{ClientId, ConnId, Crash, FromTarget, REQUESTQ, ToTarget};
 
 /// Requests are read, and answers leave, at this poller's ticks (recordings §3: 4 ms).
@@ -76,7 +76,7 @@ type Out<'a> = Cx<'a, FromTarget>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetConfig {
     /// How it is wrong.
-    pub deviations: Deviations,
+    pub bugs: Bugs,
     /// Reactors, 1 or 2. With one, the app thread and the controllers' threads take turns on it, which
     /// keeps the order of their messages; with two, each controller's thread is on its own.
     pub cores: u8,
@@ -97,7 +97,7 @@ pub struct TargetConfig {
 impl Default for TargetConfig {
     fn default() -> Self {
         Self {
-            deviations: Deviations::head(),
+            bugs: Bugs::head(),
             cores: 1,
             socket_dir: "/var/tmp".to_owned(),
             controllers_max: 16,
@@ -111,7 +111,7 @@ impl Default for TargetConfig {
 #[derive(Clone, Debug)]
 pub struct Target {
     config: Arc<TargetConfig>,
-    dev: Deviations,
+    dev: Bugs,
     dead: bool,
     now: Time,
     /// The actor whose turn it is.
@@ -163,19 +163,18 @@ impl Target {
     pub fn new(config: TargetConfig) -> Self {
         let actors = VDEV + usize::from(config.controllers_max);
         assert!(
-            actors <= wire::end::END_ACTORS_MAX,
+            actors <= wire::component::COMPONENT_ACTORS_MAX,
             "{actors} actors are too many"
         );
         Self {
-            dev: config.deviations,
+            dev: config.bugs,
             dead: false,
             now: Time::ZERO,
             running: APP,
             agenda: Agenda::new(actors, config.cores < 2),
             touched: 0,
             sent: 0,
-            rpc: RpcServer::new(true)
-                .answering_twice(config.deviations.has(Deviation::AnsweredTwice)),
+            rpc: RpcServer::new(true).answering_twice(config.bugs.has(Bug::AnsweredTwice)),
             rpc_at: Time::NEVER,
             input: Vec::new(),
             input_since: Time::NEVER,
@@ -371,7 +370,7 @@ impl Target {
     }
 }
 
-impl End for Target {
+impl Component for Target {
     type In = ToTarget;
     type Out = FromTarget;
     type Turn = TargetTurn;
@@ -393,7 +392,7 @@ impl End for Target {
             } => self
                 .dpdk
                 .push(now, Incoming::Message(conn, message, need_reply)),
-            ToTarget::Look { conn, vring } => {
+            ToTarget::Doorbell { conn, vring } => {
                 if let Some((vdev, index)) = self.place_of(conn)
                     && let Some(ctl) = self.ctl[vdev].as_mut()
                 {

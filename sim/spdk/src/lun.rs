@@ -13,7 +13,7 @@ use super::scsi::Reservation;
 use super::task::TaskRef;
 use super::turn::{LunStep, TargetTurn};
 use super::{Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 
 /// `SPDK_SCSI_MAX_DEVS`: SCSI devices of a process; one more is "Invalid argument".
 pub const DEVICES_MAX: usize = 1024;
@@ -261,7 +261,7 @@ impl Target {
         let Some(lun) = &mut device.lun else {
             return;
         };
-        if lun.removed && self.dev.has(Deviation::UnlinkLunFirst) {
+        if lun.removed && self.dev.has(Bug::UnlinkLunFirst) {
             return;
         }
         if lun.references == 0 {
@@ -270,7 +270,7 @@ impl Target {
             return;
         }
         lun.references -= 1;
-        if self.dev.has(Deviation::ChannelNotRefcounted) {
+        if self.dev.has(Bug::ChannelNotRefcounted) {
             lun.references = 0;
         }
         if lun.references == 0 {
@@ -298,7 +298,7 @@ impl Target {
 
     /// `scsi_lun_hot_remove`, on the app thread.
     pub fn lun_hot_remove(&mut self, cx: &mut Out<'_>, dev: DevHandle) {
-        let needs_channel = self.dev.has(Deviation::HotremoveNeedsChannel);
+        let needs_channel = self.dev.has(Bug::HotremoveNeedsChannel);
         let Some(device) = self.devs.get_mut(dev) else {
             return;
         };
@@ -339,8 +339,8 @@ impl Target {
 
     /// A step of a hot-remove, if it can be taken.
     pub fn lun_remove_goes_on(&mut self, cx: &mut Out<'_>, dev: DevHandle) {
-        let skips = self.dev.has(Deviation::SkipHotremoveCb);
-        let here = self.dev.has(Deviation::CloseOnVdevThread);
+        let skips = self.dev.has(Bug::SkipHotremoveCb);
+        let here = self.dev.has(Bug::CloseOnVdevThread);
         let Some(device) = self.devs.get_mut(dev) else {
             return;
         };

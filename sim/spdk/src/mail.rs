@@ -9,7 +9,7 @@ use scenarios::Time;
 
 use super::foreach::Foreach;
 use super::lun::DevHandle;
-use wire::end::When;
+use wire::component::When;
 
 /// What a message between two threads of one process costs: a reactor's round.
 pub const HOP: Duration = Duration::from_nanos(500);

@@ -7,7 +7,7 @@ use vm_memory::GuestAddress;
 use super::chain::{Malformed, Walk};
 use super::task::Task;
 use wire::access::Access as _;
-use wire::end::GuestMemory;
+use wire::component::GuestMemory;
 use wire::scsi::{REQUEST_CDB, REQUEST_SIZE, RESPONSE_SIZE};
 
 /// `task_data_setup`: fills the task from its chain, its command included; says the LUN of the request header.

@@ -20,8 +20,8 @@ use super::turn::TargetTurn;
 use super::vring::{Lost, POLL_MAX};
 use super::{Out, Target};
 use wire::access::Access as _;
-use wire::deviation::{Deviation, Deviations};
-use wire::end::{Memory, push_made};
+use wire::bugs::{Bug, Bugs};
+use wire::component::{Memory, push_made};
 use wire::message::{FromTarget, REQUESTQ, VringIndex};
 use wire::scsi::{
     RESPONSE_RESID, RESPONSE_RESPONSE, RESPONSE_SENSE, RESPONSE_SIZE, RESPONSE_STATUS, feature,
@@ -160,7 +160,7 @@ impl Target {
 
     /// Takes up to 32 requests from a ring.
     fn poll_ring(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize, vring: u16) -> u16 {
-        let full_is_empty = self.dev.has(Deviation::FullRingIsEmpty);
+        let full_is_empty = self.dev.has(Bug::FullRingIsEmpty);
         let ctl = self.ctl[vdev]
             .as_mut()
             .expect("a thread has its controller");
@@ -253,9 +253,9 @@ impl Target {
     /// A malformed request: returned with length 0, its response untouched (S7); or answered FAILURE
     /// where a response can be found.
     fn reject(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef, why: Malformed) {
-        let untouched = self.dev.has(Deviation::RejectUntouched);
-        let counts_none = self.dev.has(Deviation::ZeroLenNotCounted);
-        let leaks = self.dev.has(Deviation::LeakTaskOnReject);
+        let untouched = self.dev.has(Bug::RejectUntouched);
+        let counts_none = self.dev.has(Bug::ZeroLenNotCounted);
+        let leaks = self.dev.has(Bug::LeakTaskOnReject);
         let Some(session) = self.session(of) else {
             return;
         };
@@ -326,7 +326,7 @@ impl Target {
 
     /// Returns the head of a task, and the task to its array.
     pub fn put(&mut self, cx: &mut Out<'_>, memory: &Memory, of: TaskRef) {
-        let short = self.dev.has(Deviation::UsedLenZeroOnRead);
+        let short = self.dev.has(Bug::UsedLenZeroOnRead);
         let Some(index) = self.session_index(of) else {
             return;
         };
@@ -346,7 +346,7 @@ impl Target {
         let old_life = ring.life != of.life;
         let live = ring.live;
         // An old completion lands in the new ring, if there is one (N2).
-        if live && !draining && (!old_life || self.dev.has(Deviation::StaleCompletion)) {
+        if live && !draining && (!old_life || self.dev.has(Bug::StaleCompletion)) {
             self.used(cx, memory, (vdev, index, of.vring), of.head, len);
         }
         self.task_gone(cx, of);
@@ -388,10 +388,7 @@ impl Target {
         let logs = session.has(feature::LOG_ALL);
         let conn = session.conn;
         let ring = &mut session.vrings[usize::from(vring)];
-        if logs
-            && loops(memory, ring.table(), ring.size(), head)
-            && self.dev.has(Deviation::LogLoop)
-        {
+        if logs && loops(memory, ring.table(), ring.size(), head) && self.dev.has(Bug::LogLoop) {
             self.die(
                 cx,
                 "hang",
@@ -429,7 +426,7 @@ impl Target {
         vring: u16,
         keep: bool,
     ) -> bool {
-        let keep = keep && !self.dev.has(Deviation::SuppressedIrqForgotten);
+        let keep = keep && !self.dev.has(Bug::SuppressedIrqForgotten);
         let ctl = self.ctl[vdev]
             .as_mut()
             .expect("a thread has its controller");
@@ -464,7 +461,7 @@ impl Target {
 pub fn address(
     session: &Session,
     lun: [u8; 8],
-    dev: Deviations,
+    dev: Bugs,
     devs: &super::lun::Devices,
 ) -> Addressed {
     let target = usize::from(lun[1]);
@@ -475,7 +472,7 @@ pub fn address(
     let serves = match slot.state {
         SlotState::Empty | SlotState::Adding => return Addressed::Empty,
         SlotState::Removed => return Addressed::NullLun(None),
-        SlotState::Removing => dev.has(Deviation::RemovingAcceptsIo),
+        SlotState::Removing => dev.has(Bug::RemovingAcceptsIo),
         SlotState::Present => true,
     };
     let number = u16::from_be_bytes([lun[2], lun[3]]) & 0x3fff;

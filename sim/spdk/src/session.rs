@@ -10,7 +10,7 @@ use scenarios::{SlotState, TARGETS_PER_CONTROLLER_MAX, Time};
 use super::lun::DevHandle;
 use super::task::{Task, TaskRef};
 use super::vring::Vring;
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::message::ConnId;
 
 /// `MGMT_POLL_PERIOD_US`: control queue, event calls and drain are looked at this often.

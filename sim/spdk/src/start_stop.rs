@@ -13,7 +13,7 @@ use super::slot::Cause;
 use super::task::TaskRef;
 use super::turn::{ForeachOp, TargetTurn};
 use super::{Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 use wire::message::{EVENTQ, REQUESTQ};
 use wire::scsi::feature;
 
@@ -87,8 +87,8 @@ impl Target {
 
     /// A starting session takes a target that is not being removed; no event is sent.
     fn pick_up(&mut self, cx: &mut Out<'_>, vdev: usize, index: usize, slot: usize) {
-        let takes_removing = self.dev.has(Deviation::StartTakesRemoving);
-        let inherits = self.dev.has(Deviation::InheritAdding);
+        let takes_removing = self.dev.has(Bug::StartTakesRemoving);
+        let inherits = self.dev.has(Bug::InheritAdding);
         let Self { ctl, devs, .. } = self;
         let ctl = ctl[vdev].as_mut().expect("a thread has its controller");
         let here = ctl.slots[slot];
@@ -112,7 +112,7 @@ impl Target {
 
     /// `vhost_scsi_stop`: the pollers go; a poller of 1 ms waits for the I/O.
     pub fn stop_session(&mut self, cx: &mut Out<'_>, vdev: usize, id: u32) -> TargetTurn {
-        let never = self.dev.has(Deviation::StopNeverTimesOut);
+        let never = self.dev.has(Bug::StopNeverTimesOut);
         let Some(ctl) = self.ctl[vdev].as_mut() else {
             return TargetTurn::Idle;
         };
@@ -175,8 +175,7 @@ impl Target {
         }
         let clean = session.task_cnt == 0;
         let removing = |slot: &SessionSlot| slot.state == SlotState::Removing;
-        if clean && self.dev.has(Deviation::ForeachUnderLock) && session.slots.iter().any(removing)
-        {
+        if clean && self.dev.has(Bug::ForeachUnderLock) && session.slots.iter().any(removing) {
             // The poller holds the lock, and waits in foreach for itself to let it go.
             stop.next = Time::NEVER;
             ctl.locked = true;
@@ -188,7 +187,7 @@ impl Target {
             self.stopped(cx, vdev, index);
             self.dpdk.stop_ended(cx.now, true);
         } else {
-            let zombie = self.dev.has(Deviation::StopTimeoutZombie);
+            let zombie = self.dev.has(Bug::StopTimeoutZombie);
             let name = format!("{}s{vid}", ctl.name);
             if !zombie {
                 let session = &mut ctl.sessions[index];
@@ -214,7 +213,7 @@ impl Target {
             .as_mut()
             .expect("a thread has its controller");
         let rings = ctl.sessions[index].vrings.len();
-        let keep = !self.dev.has(Deviation::MgmtCallLost);
+        let keep = !self.dev.has(Bug::MgmtCallLost);
         for vring in 0..rings {
             self.signal(cx, vdev, index, vring as u16, keep);
         }
@@ -240,7 +239,7 @@ impl Target {
                 .as_mut()
                 .expect("a thread has its controller");
             let here = ctl.sessions[index].slots[slot];
-            if here.state == SlotState::Removed && self.dev.has(Deviation::KeepTombstoneOnStop) {
+            if here.state == SlotState::Removed && self.dev.has(Bug::KeepTombstoneOnStop) {
                 continue;
             }
             ctl.move_session_slot(cx, index, slot, Cause::Stopped);
@@ -248,7 +247,7 @@ impl Target {
                 continue;
             };
             self.free_channel(cx, dev);
-            let forgets = self.dev.has(Deviation::StopForgetsRemoving);
+            let forgets = self.dev.has(Bug::StopForgetsRemoving);
             if here.state == SlotState::Removing && !forgets {
                 self.foreach(cx.now, vdev, ForeachOp::ProcessRemoved, slot);
             }

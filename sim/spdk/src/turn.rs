@@ -2,7 +2,7 @@
 //!
 //! Describes; decides nothing. One variant for each kind of step that another thread can precede.
 
-use wire::end::Took;
+use wire::component::TurnInfo;
 
 /// A turn of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ pub enum LunStep {
     ResetDone,
 }
 
-impl Took for TargetTurn {
+impl TurnInfo for TargetTurn {
     fn words(&self) -> [u64; 3] {
         // The identity: what kind of turn, what of it, and where; then what it carries.
         let (kind, what, place, carries) = match *self {

@@ -11,7 +11,7 @@ use vm_memory::GuestAddress;
 
 use super::task::Task;
 use wire::access::Access as _;
-use wire::end::GuestMemory;
+use wire::component::GuestMemory;
 use wire::ring::{
     AVAIL_F_NO_INTERRUPT, AVAIL_IDX, AVAIL_RING, USED_ELEM_SIZE, USED_IDX, USED_RING,
 };

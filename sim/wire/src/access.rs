@@ -11,8 +11,8 @@ use vm_memory::{
     MemoryRegionAddress, VolatileMemory, VolatileSlice,
 };
 
-use crate::end::GuestMemory;
-use crate::touched::Touched;
+use crate::component::GuestMemory;
+use crate::dirty::DirtyPages;
 
 /// Some of the memory is not there, or a number is not aligned. Nothing that has to be dropped, and in a
 /// register, unlike `vm_memory`'s errors: nobody asks for more.
@@ -113,7 +113,7 @@ few!(1 u8, 2 u16, 4 u32, 8 u64, 16 u128);
 /// first of several.
 #[inline]
 #[must_use]
-pub fn region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<Touched>, u64)> {
+pub fn region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<DirtyPages>, u64)> {
     let first = memory.iter().next()?;
     let offset = addr.wrapping_sub(first.start_addr().0);
     if offset < first.len() {
@@ -124,7 +124,7 @@ pub fn region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<Touch
 }
 
 #[cold]
-fn later_region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<Touched>, u64)> {
+fn later_region(memory: &GuestMemory, addr: u64) -> Option<(&GuestRegionMmap<DirtyPages>, u64)> {
     let region = memory.find_region(GuestAddress(addr))?;
     Some((region, addr - region.start_addr().0))
 }
@@ -135,7 +135,7 @@ fn piece(
     memory: &GuestMemory,
     addr: GuestAddress,
     len: usize,
-) -> Option<VolatileSlice<'_, BS<'_, Touched>>> {
+) -> Option<VolatileSlice<'_, BS<'_, DirtyPages>>> {
     let first = memory.iter().next()?;
     let offset = addr.0.wrapping_sub(first.start_addr().0);
     let piece = first.get_slice(MemoryRegionAddress(offset), len);

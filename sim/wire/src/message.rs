@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fio_model::JobFile;
 use scenarios::{ControllerId, DiskId, FioId, Place, TaskFunction, Ticket};
 
-use crate::end::Memory;
+use crate::component::Memory;
 
 /// A vhost-user connection, numbered by whoever connects; never reused in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,7 +124,7 @@ pub enum ToTarget {
         need_reply: bool,
     },
     /// "The available index may have moved": a publish (sim), a kick or a poll tick (serve).
-    Look { conn: ConnId, vring: VringIndex },
+    Doorbell { conn: ConnId, vring: VringIndex },
     /// Bytes on an RPC connection, cut anywhere.
     Rpc { client: ClientId, bytes: Bytes },
     /// An RPC connection closed.
@@ -287,5 +287,5 @@ pub enum FromGuest {
         need_reply: bool,
     },
     /// A device published new available entries.
-    Look { hba: HbaId, vring: VringIndex },
+    Doorbell { hba: HbaId, vring: VringIndex },
 }

@@ -5,8 +5,8 @@
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use wire::access::Access as _;
-use wire::end::Memory;
-use wire::touched::PAGE;
+use wire::component::Memory;
+use wire::dirty::PAGE;
 
 /// The content of a memory.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use wire::end::GuestMemory;
+    use wire::component::GuestMemory;
 
     #[test]
     fn what_was_written_since_is_as_it_was_and_the_last_page_may_be_short() {

@@ -26,8 +26,8 @@ pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 use linux::Guest;
 use spdk::Target;
 use strategy::Pick;
-use wire::dice::Dice;
-use wire::end::{ActorId, Cx, End, Took, When};
+use wire::Rng;
+use wire::component::{ActorId, Component, Cx, TurnInfo, When};
 use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 
 /// Log lines of the target that are kept for a report; older ones are forgotten.
@@ -71,7 +71,7 @@ pub struct World {
     strayed: Option<u64>,
     /// Which end an actor belongs to, by number of the actor.
     owner: Vec<usize>,
-    dice: Dice,
+    rng: Rng,
     target: Target,
     died: bool,
     seats: Vec<Seat>,
@@ -93,9 +93,9 @@ pub struct World {
 }
 
 impl World {
-    /// A world with `target` and no guest yet; `dice` are its accidents.
+    /// A world with `target` and no guest yet; `rng` are its accidents.
     #[must_use]
-    pub fn new(target: Target, dice: Dice) -> Self {
+    pub fn new(target: Target, rng: Rng) -> Self {
         let mut schedule = Schedule::default();
         schedule.add(usize::from(target.actors()));
         let owner = vec![TARGET; usize::from(target.actors())];
@@ -106,7 +106,7 @@ impl World {
             choices: None,
             strayed: None,
             owner,
-            dice,
+            rng,
             target,
             died: false,
             seats: Vec::new(),
@@ -168,9 +168,9 @@ impl World {
         self.record = Some(record);
     }
 
-    /// Draws once more from the world's dice: an accident that no seed asked for.
+    /// Draws once more from the world's rng: an accident that no seed asked for.
     pub fn disturb(&mut self) {
-        self.dice.bits();
+        self.rng.bits();
     }
 
     /// Actors in use.
@@ -269,27 +269,14 @@ impl World {
     pub fn audit(&mut self, at_rest: bool) {
         let now = self.now;
         for seat in &mut self.seats {
-            let (dice, saw) = (&mut self.dice, &mut self.saw);
+            let (rng, saw) = (&mut self.rng, &mut self.saw);
             let out = &mut self.from_guest;
-            seat.guest.audit(
-                at_rest,
-                &mut Cx {
-                    now,
-                    dice,
-                    out,
-                    saw,
-                },
-            );
+            seat.guest.audit(at_rest, &mut Cx { now, rng, out, saw });
         }
         if at_rest {
-            let (dice, saw) = (&mut self.dice, &mut self.saw);
+            let (rng, saw) = (&mut self.rng, &mut self.saw);
             let out = &mut self.from_target;
-            self.target.audit(&mut Cx {
-                now,
-                dice,
-                out,
-                saw,
-            });
+            self.target.audit(&mut Cx { now, rng, out, saw });
         }
     }
 
@@ -347,7 +334,7 @@ impl World {
     fn target_turn(&mut self, actor: usize) -> ([u64; 3], bool) {
         let mut cx = Cx {
             now: self.now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             out: &mut self.from_target,
             saw: &mut self.saw,
         };
@@ -363,7 +350,7 @@ impl World {
     fn guest_turn(&mut self, seat: usize, actor: usize) -> ([u64; 3], bool) {
         let mut cx = Cx {
             now: self.now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             out: &mut self.from_guest,
             saw: &mut self.saw,
         };

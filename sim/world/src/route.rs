@@ -5,7 +5,7 @@
 use scenarios::Observation;
 
 use super::{LOG_LINES_MAX, World};
-use wire::end::End as _;
+use wire::component::Component as _;
 use wire::message::{ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 
 impl World {
@@ -103,9 +103,9 @@ impl World {
                     });
                 }
             }
-            FromGuest::Look { hba, vring } => {
+            FromGuest::Doorbell { hba, vring } => {
                 if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
-                    self.put_target(ToTarget::Look { conn, vring });
+                    self.put_target(ToTarget::Doorbell { conn, vring });
                 }
             }
         }

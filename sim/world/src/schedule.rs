@@ -7,8 +7,8 @@ use std::hint::select_unpredictable;
 
 use scenarios::Time;
 
-use wire::dice::Dice;
-use wire::end::{ACTORS_MAX, When};
+use wire::Rng;
+use wire::component::{ACTORS_MAX, When};
 
 /// Actors whose earliest is kept: looking for the next turn looks at groups first.
 const GROUP: usize = 8;
@@ -133,7 +133,7 @@ impl Schedule {
     /// Any actor that is ready by `horizon`, each as likely, and the time it has been ready since; `None` if
     /// there is none.
     #[inline]
-    pub fn any_until(&mut self, horizon: Time, dice: &mut Dice) -> Option<(usize, Time)> {
+    pub fn any_until(&mut self, horizon: Time, rng: &mut Rng) -> Option<(usize, Time)> {
         let within = match &mut self.within {
             Some(within) if within.until == horizon.0 => within,
             stale => {
@@ -145,7 +145,7 @@ impl Schedule {
         if within.count == 0 {
             return None;
         }
-        let actor = within.nth(dice.below(within.count));
+        let actor = within.nth(rng.below(within.count));
         Some((actor, Time(self.ready[actor])))
     }
 
@@ -299,15 +299,15 @@ mod tests {
 
     /// Of four draws, so many block an actor.
     fn searched(blocked: u32) {
-        let mut dice = Dice::new(5, 0);
+        let mut rng = Rng::new(5, wire::Stream::Directed);
         let mut schedule = schedule(&[When::Blocked; 40]);
         let mut last = 0;
         for _ in 0..20_000 {
-            let actor = dice.below(40) as usize;
-            let when = if dice.below(4) < blocked {
+            let actor = rng.below(40) as usize;
+            let when = if rng.below(4) < blocked {
                 When::Blocked
             } else {
-                When::At(Time(dice.below(20).into()))
+                When::At(Time(rng.below(20).into()))
             };
             schedule.set(actor, when);
             let ready: Vec<_> = (0..40).map(|actor| schedule.ready(actor)).collect();
@@ -327,19 +327,19 @@ mod tests {
 
     #[test]
     fn who_is_ready_in_time_is_that_of_a_plain_search() {
-        let mut dice = Dice::new(6, 0);
+        let mut rng = Rng::new(6, wire::Stream::Directed);
         let mut schedule = schedule(&[When::Blocked; 100]);
         let mut horizon = 0;
         let mut picked = [0; 100];
         for _ in 0..20_000 {
-            let actor = dice.below(100) as usize;
-            let when = match dice.below(4) {
+            let actor = rng.below(100) as usize;
+            let when = match rng.below(4) {
                 0 => When::Blocked,
-                _ => When::At(Time(dice.below(20).into())),
+                _ => When::At(Time(rng.below(20).into())),
             };
             schedule.set(actor, when);
-            if dice.chance(1, 5) {
-                horizon = dice.below(22).into();
+            if rng.chance(1, 5) {
+                horizon = rng.below(22).into();
             }
             let times = (0..100).filter_map(|actor| schedule.ready(actor));
             let soonest = times.min();
@@ -347,7 +347,7 @@ mod tests {
                 .filter(|actor| schedule.ready(*actor) <= Some(Time(horizon)))
                 .filter(|actor| schedule.ready(*actor).is_some())
                 .collect();
-            let any = schedule.any_until(Time(horizon), &mut dice);
+            let any = schedule.any_until(Time(horizon), &mut rng);
             assert_eq!(any.is_none(), ready.is_empty());
             if let Some((actor, since)) = any {
                 assert!(ready.contains(&actor));

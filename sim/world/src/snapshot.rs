@@ -7,7 +7,7 @@
 //! let booted = world.snapshot();
 //! for seed in seeds {
 //!     world.restore(&booted);
-//!     world.reseed(Dice::new(seed, …));
+//!     world.reseed(Rng::new(seed, …));
 //!     world.follow(Strategy::random(seed));
 //!     …
 //! }
@@ -21,8 +21,8 @@ use scenarios::{Seen, Time};
 use super::frozen::Frozen;
 use super::{Choices, RunHash, Schedule, Seat, Strategy, World};
 use spdk::TargetMark;
-use wire::dice::Dice;
-use wire::end::Memory;
+use wire::Rng;
+use wire::component::Memory;
 use wire::message::{ClientId, HbaId};
 
 /// A world as it was. Only the last one that was taken of a world can be gone back to.
@@ -34,7 +34,7 @@ pub struct Snapshot {
     choices: Option<Choices>,
     strayed: Option<u64>,
     owner: Vec<usize>,
-    dice: Dice,
+    rng: Rng,
     target: TargetMark,
     died: bool,
     seats: Vec<Seat>,
@@ -66,7 +66,7 @@ impl World {
             choices: self.choices.clone(),
             strayed: self.strayed,
             owner: self.owner.clone(),
-            dice: self.dice.clone(),
+            rng: self.rng.clone(),
             target: self.target.mark(),
             died: self.died,
             seats: self.seats.clone(),
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// Becomes what it was, strategy, dice and hashes included; who records its turns stays.
+    /// Becomes what it was, strategy, rng and hashes included; who records its turns stays.
     ///
     /// It then takes the very turns that it took, or would have taken, after the snapshot.
     ///
@@ -99,7 +99,7 @@ impl World {
         self.choices.clone_from(&to.choices);
         self.strayed = to.strayed;
         self.owner.clone_from(&to.owner);
-        self.dice.clone_from(&to.dice);
+        self.rng.clone_from(&to.rng);
         self.target.rewind(&to.target);
         self.died = to.died;
         self.seats.clone_from(&to.seats);
@@ -112,9 +112,9 @@ impl World {
         (self.trace, self.order, self.turns) = (to.trace, to.order, to.turns);
     }
 
-    /// Draws its accidents from `dice` from now on.
-    pub fn reseed(&mut self, dice: Dice) {
-        self.dice = dice;
+    /// Draws its accidents from `rng` from now on.
+    pub fn reseed(&mut self, rng: Rng) {
+        self.rng = rng;
     }
 
     /// Bytes of guest memory that were ever written, and of the devices' contents.
@@ -128,7 +128,7 @@ impl World {
                 counted.push(memory.clone());
             }
         });
-        let page = wire::touched::PAGE as u64;
+        let page = wire::dirty::PAGE as u64;
         (pages * page, self.target.stored_bytes())
     }
 

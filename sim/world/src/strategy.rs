@@ -10,11 +10,8 @@ use std::time::Duration;
 use scenarios::Time;
 
 use super::Schedule;
-use wire::dice::Dice;
-use wire::end::ACTORS_MAX;
-
-/// The stream of a seed that schedules are drawn from.
-const SCHEDULE_STREAM: u64 = 3;
+use wire::component::ACTORS_MAX;
+use wire::{Rng, Stream};
 
 /// How far from now a random schedule may go on; one is drawn for each schedule.
 /// The longest stays far below SPDK's time-out of a stop (4 s), which no schedule should invent.
@@ -36,7 +33,7 @@ pub enum Strategy {
         /// Nanoseconds.
         slack: u64,
         /// What it draws from.
-        dice: Box<Dice>,
+        rng: Box<Rng>,
     },
     /// What was recorded; then as timed.
     Replay(Choices),
@@ -59,10 +56,10 @@ impl Strategy {
     /// A random schedule, with the slack that `seed` draws.
     #[must_use]
     pub fn random(seed: u64) -> Self {
-        let mut dice = Dice::new(seed, SCHEDULE_STREAM);
-        let slack = SLACKS[dice.below(SLACKS.len() as u32) as usize].as_nanos() as u64;
-        let dice = Box::new(dice);
-        Self::Random { slack, dice }
+        let mut rng = Rng::new(seed, Stream::Schedule);
+        let slack = SLACKS[rng.below(SLACKS.len() as u32) as usize].as_nanos() as u64;
+        let rng = Box::new(rng);
+        Self::Random { slack, rng }
     }
 
     /// Who goes next, not later than `limit`, and since when that actor has been ready.
@@ -81,12 +78,12 @@ impl Strategy {
     /// Who goes next, not later than `limit`, or why nobody does.
     #[inline]
     pub(super) fn pick(&mut self, schedule: &mut Schedule, now: Time, limit: Time) -> Pick {
-        if let Self::Random { slack, dice } = self
+        if let Self::Random { slack, rng } = self
             && now <= limit
         {
             // Mostly somebody is ready in time: who is the earliest need not be known.
             let horizon = Time(now.0.saturating_add(*slack)).min(limit);
-            if let Some((actor, since)) = schedule.any_until(horizon, dice) {
+            if let Some((actor, since)) = schedule.any_until(horizon, rng) {
                 return Pick::Goes(actor, since);
             }
         }
@@ -102,9 +99,9 @@ impl Strategy {
         };
         match self {
             Self::Timed => timed(),
-            Self::Random { slack, dice } => {
+            Self::Random { slack, rng } => {
                 let horizon = Time(now.max(soonest).0.saturating_add(*slack)).min(limit);
-                let any = schedule.any_until(horizon, dice);
+                let any = schedule.any_until(horizon, rng);
                 any.map_or(Pick::AtRest, |(actor, since)| Pick::Goes(actor, since))
             }
             Self::Replay(choices) => match choices.next() {
@@ -189,7 +186,7 @@ impl fmt::Display for Choices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::end::When;
+    use wire::component::When;
 
     fn schedule(times: &[u64]) -> Schedule {
         let mut schedule = Schedule::default();
@@ -204,7 +201,7 @@ mod tests {
         let mut schedule = schedule(&[100, 130, 160, 900]);
         let mut strategy = Strategy::Random {
             slack: 60,
-            dice: Box::new(Dice::new(1, SCHEDULE_STREAM)),
+            rng: Box::new(Rng::new(1, Stream::Schedule)),
         };
         let mut picked = [0; 4];
         for _ in 0..3000 {

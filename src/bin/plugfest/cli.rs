@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use scenarios::plan::nearest;
-use sim::Deviation;
+use sim::Bug;
 
 use plugfest::{Behaviour, Schedule, Volume};
 
@@ -153,8 +153,8 @@ pub struct RunArguments {
     pub target_behaviour: BehaviourWord,
 
     /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = deviation)]
-    pub deviation: Vec<Deviation>,
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    pub bug: Vec<Bug>,
 
     /// Who goes next in the simulator
     #[arg(long, value_name = "WHO", value_enum, default_value = "timed")]
@@ -215,8 +215,8 @@ pub struct FuzzArguments {
     pub target_behaviour: BehaviourWord,
 
     /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = deviation)]
-    pub deviation: Vec<Deviation>,
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    pub bug: Vec<Bug>,
 
     /// Who goes next in the simulator
     #[arg(long, value_name = "WHO", value_enum, default_value = "random")]
@@ -325,8 +325,8 @@ pub struct ServeArguments {
     pub target_behaviour: BehaviourWord,
 
     /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = deviation)]
-    pub deviation: Vec<Deviation>,
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    pub bug: Vec<Bug>,
 
     /// Reactors, 1 or 2: with two, the controllers' threads have one of their own
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -422,10 +422,10 @@ pub enum Format {
     Json,
 }
 
-/// A deviation, by name or number.
-fn deviation(text: &str) -> Result<Deviation, String> {
-    Deviation::named(text).ok_or_else(|| {
-        let names: Vec<&str> = Deviation::ALL.iter().map(|known| known.name()).collect();
+/// A bug, by name or number.
+fn bug(text: &str) -> Result<Bug, String> {
+    Bug::named(text).ok_or_else(|| {
+        let names: Vec<&str> = Bug::ALL.iter().map(|known| known.name()).collect();
         match nearest(text, &names) {
             Some(near) => format!("no such deviation; is {near} meant? (plugfest list names them)"),
             None => "no such deviation (plugfest list names them)".to_owned(),

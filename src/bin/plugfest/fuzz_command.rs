@@ -31,11 +31,11 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
         Some(path) => path,
         None => Path::new("plugfest-story.json"),
     })?;
-    note_repeated(arguments.target_behaviour, &arguments.deviation);
+    note_repeated(arguments.target_behaviour, &arguments.bug);
     let property = Property {
         seeds: first..first + arguments.stories,
         behaviour: arguments.target_behaviour.into(),
-        deviations: arguments.deviation.clone(),
+        bugs: arguments.bug.clone(),
         schedule: arguments.schedule.into(),
     };
     print(&format!(

@@ -6,7 +6,7 @@ use real::doctor;
 use real::testbed::run_dir;
 use scenarios::plan::parse;
 use scenarios::shipped::{DOCUMENTED, JOBS, PLANS};
-use sim::Deviation;
+use sim::Bug;
 
 use crate::cli::DoctorArguments;
 use crate::output::{Stop, print};
@@ -34,9 +34,9 @@ pub fn list() -> Result<u8, Stop> {
         let _ = writeln!(text, "    {:<22} {}", job.name, job.file);
     }
     text.push_str("\ndeviations, as --deviation takes them (head: SPDK 3230130e6a does this):\n");
-    for deviation in Deviation::ALL {
-        let head = if deviation.in_head() { "  head" } else { "" };
-        let (id, name) = (deviation.id(), deviation.name());
+    for bug in Bug::ALL {
+        let head = if bug.in_head() { "  head" } else { "" };
+        let (id, name) = (bug.id(), bug.name());
         let _ = writeln!(text, "    {id:<4} {name}{head}");
     }
     print(&text)?;

@@ -118,6 +118,6 @@ fn summary(repro: &Repro) -> Result<String, RunError> {
         }
         What::Plan(plan) => format!("plan {}, {} cases", plan.steps.plan, plan.steps.cases.len()),
     };
-    let wrong = target_words(repro.deviations()?);
+    let wrong = target_words(repro.bugs()?);
     Ok(format!("{what}, seed {}, {wrong}", repro.seed))
 }

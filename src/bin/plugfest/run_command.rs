@@ -34,7 +34,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
             only: target.only.clone(),
             volume: arguments.volume.into(),
             behaviour: arguments.target_behaviour.into(),
-            deviations: arguments.deviation.clone(),
+            bugs: arguments.bug.clone(),
             schedule: arguments.schedule.into(),
             disturb_at: arguments.disturb_at,
             guests: guests.clone(),
@@ -52,7 +52,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     for target in &targets {
         plugfest::check(&target.plan, &options(target, arguments.seed)).map_err(Stop::error)?;
     }
-    note_repeated(arguments.target_behaviour, &arguments.deviation);
+    note_repeated(arguments.target_behaviour, &arguments.bug);
     if let Some(seeds) = &arguments.seeds {
         return campaign::run(&targets, seeds.clone(), &options, arguments);
     }
@@ -169,7 +169,7 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
             "--target-behaviour",
             arguments.target_behaviour != BehaviourWord::Head,
         ),
-        ("--deviation", !arguments.deviation.is_empty()),
+        ("--deviation", !arguments.bug.is_empty()),
     ];
     let sockets = arguments.target.target == TargetWord::Spdk;
     let mut strange = simulated[1..].iter().chain(&modelled);

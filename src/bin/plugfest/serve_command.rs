@@ -30,7 +30,7 @@ const BLOCK_BYTES: u32 = 512;
 
 /// Serves until somebody ends it.
 pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
-    let (behaviour, more) = (arguments.target_behaviour, &arguments.deviation);
+    let (behaviour, more) = (arguments.target_behaviour, &arguments.bug);
     note_repeated(behaviour, more);
     let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
     let nvme = (1..=NVME_DEVICES).map(|number| NvmeDevice {
@@ -41,7 +41,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
         rpc_socket: arguments.rpc_socket.clone(),
         vhost_sockets: arguments.vhost_sockets.clone(),
         target: TargetConfig {
-            deviations: plugfest::deviations(behaviour.into(), more),
+            bugs: plugfest::bugs(behaviour.into(), more),
             nvme: nvme.collect(),
             cores: arguments.cores,
             ..TargetConfig::default()

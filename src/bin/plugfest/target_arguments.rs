@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use plugfest::{Bdevs, Behaviour, SpdkOptions, TargetKind};
-use sim::Deviation;
+use sim::Bug;
 
 use crate::cli::BehaviourWord;
 use crate::output::{Stop, tell};
@@ -42,8 +42,8 @@ pub struct TargetArguments {
 }
 
 /// Says which of `more` are no more than `behaviour` is already.
-pub fn note_repeated(behaviour: BehaviourWord, more: &[Deviation]) {
-    let preset = plugfest::deviations(behaviour.into(), &[]);
+pub fn note_repeated(behaviour: BehaviourWord, more: &[Bug]) {
+    let preset = plugfest::bugs(behaviour.into(), &[]);
     for one in more.iter().filter(|one| preset.has(**one)) {
         let (one, word) = (one.name(), Behaviour::from(behaviour).word());
         tell(&format!(

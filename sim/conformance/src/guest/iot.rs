@@ -13,7 +13,7 @@ use linux::direct::{DirectIo, Finished};
 use linux::disk::DeviceState;
 use linux::layout::thread_buffers;
 use linux::{CPUS, Guest};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// Bytes of a request.
@@ -150,7 +150,7 @@ impl IotRun {
     }
 
     fn ask(&mut self, thread: usize, bench: &mut Bench) {
-        let offset = u64::from(bench.dice.below(PLACES)) * u64::from(BYTES);
+        let offset = u64::from(bench.rng.below(PLACES)) * u64::from(BYTES);
         self.submit(thread, offset, BYTES, bench);
     }
 
@@ -177,7 +177,7 @@ fn with_cx<T>(bench: &mut Bench, f: impl FnOnce(&mut Guest, &mut Cx<'_, FromGues
     let mut out = Vec::new();
     let mut cx = Cx {
         now: bench.now,
-        dice: &mut bench.dice,
+        rng: &mut bench.rng,
         out: &mut out,
         saw: &mut bench.seen,
     };

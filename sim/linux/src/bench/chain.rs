@@ -2,7 +2,7 @@
 
 use vm_memory::{Bytes, GuestAddress};
 
-use wire::end::Memory;
+use wire::component::Memory;
 
 /// A command that the guest sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

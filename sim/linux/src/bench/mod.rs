@@ -21,9 +21,9 @@ use chain::{Chain, Ring, Sent};
 use log::{Command, Event, Line, What};
 use message::{answered, message_words};
 use scsi::{Answer, Reaction, Slot, answer};
-use wire::dice::Dice;
-use wire::end::{ActorId, Cx, End, Memory, When};
+use wire::component::{ActorId, Component, Cx, Memory, When};
 use wire::message::{FromGuest, GuestAct, HbaId, ToGuest, VhostUser, VhostUserReply, VringIndex};
+use wire::{Rng, Stream};
 
 /// From a command to its answer.
 pub const LATENCY: Duration = Duration::from_micros(20);
@@ -51,7 +51,7 @@ pub struct Recorder {
 pub struct Bench {
     pub guest: Guest,
     pub now: Time,
-    pub dice: Dice,
+    pub rng: Rng,
     pub latency: Duration,
     /// From a READ or WRITE to its answer.
     pub io_latency: Duration,
@@ -87,7 +87,7 @@ impl Bench {
         Self {
             guest: Guest::new(config),
             now: Time(0),
-            dice: Dice::new(seed, 1),
+            rng: Rng::new(seed, Stream::Accidents),
             latency: LATENCY,
             io_latency: LATENCY,
             recorder: None,
@@ -392,7 +392,7 @@ impl Bench {
         let mut out = Vec::new();
         let mut cx = Cx {
             now: self.now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             out: &mut out,
             saw: &mut self.seen,
         };
@@ -429,8 +429,8 @@ impl Bench {
                 } => {
                     self.message(message, need_reply);
                 }
-                FromGuest::Look { vring, .. } if vring.0 >= 2 => self.serve(vring.0),
-                FromGuest::Look { .. } => {}
+                FromGuest::Doorbell { vring, .. } if vring.0 >= 2 => self.serve(vring.0),
+                FromGuest::Doorbell { .. } => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use scenarios::{FioId, Observation, Ticket};
 
 use crate::Guest;
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::FromGuest;
 
 /// The whole of a job's clock when the job itself has no run time.

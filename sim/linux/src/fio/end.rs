@@ -7,7 +7,7 @@ use scenarios::{DiskId, FioId, FioJobEnd, Observation, Place};
 
 use super::clock::CLOCK_DEFAULT;
 use crate::Guest;
-use wire::end::{Cx, When};
+use wire::component::{Cx, When};
 use wire::message::FromGuest;
 
 /// Messages of a job that are kept for the report.

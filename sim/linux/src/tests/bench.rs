@@ -11,7 +11,7 @@ pub use super::super::bench::Bench;
 use super::super::bench::LATENCY;
 use super::super::bench::chain::Sent;
 use super::super::bench::scsi::{Answer, Slot};
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::GuestAct;
 
 impl Bench {
@@ -141,7 +141,7 @@ impl Bench {
             true,
             &mut Cx {
                 now: self.now,
-                dice: &mut self.dice,
+                rng: &mut self.rng,
                 out: &mut out,
                 saw: &mut self.seen,
             },

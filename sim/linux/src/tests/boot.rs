@@ -9,9 +9,9 @@ use super::bench::Bench;
 use crate::bench::scsi::{Reaction, Slot};
 use crate::transfer::Transfers;
 use crate::{Guest, GuestConfig};
-use wire::dice::Dice;
-use wire::end::Cx;
+use wire::component::Cx;
 use wire::message::GuestAct;
+use wire::{Rng, Stream};
 
 const WRITES: &str = "[global]\nioengine=libaio\nrw=randwrite\nbs=4k\niodepth=8\ndirect=1\n\
     verify=crc32c\ndo_verify=1\n";
@@ -103,7 +103,7 @@ fn a_device_that_is_reset_leaves_the_others_their_disks() {
     let (mut out, mut saw) = (Vec::new(), Vec::new());
     let mut cx = Cx {
         now: Time(0),
-        dice: &mut Dice::new(1, 1),
+        rng: &mut Rng::new(1, Stream::Accidents),
         out: &mut out,
         saw: &mut saw,
     };

@@ -17,7 +17,7 @@ use super::store::StoreId;
 use super::{Bdev, BdevHandle, Kind, Latencies};
 use crate::scsi::BdevStatus;
 use crate::task::TaskRef;
-use wire::dice::Dice;
+use wire::Rng;
 
 /// What I/O does to a device, as far as latency and injected errors go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +161,7 @@ impl Engine {
         now: Time,
         request: Request,
         list: &[Option<Bdev>],
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) {
         let block_size = at(list, request.bdev).map_or(512, |bdev| bdev.block_size);
         let index = self.free.pop().unwrap_or(self.flights.len() as u32);
@@ -185,7 +185,7 @@ impl Engine {
         if request.kind == IoKind::Reset {
             self.abort_below(now, request.bdev, list);
         }
-        self.go(now, (index, flight), request.bdev, list, dice);
+        self.go(now, (index, flight), request.bdev, list, rng);
     }
 
     /// Sends a flight down from `bdev` until it ends somewhere.
@@ -195,7 +195,7 @@ impl Engine {
         (index, mut flight): (u32, Flight),
         from: BdevHandle,
         list: &[Option<Bdev>],
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) {
         let mut handle = from;
         let mut extra = Duration::ZERO;
@@ -227,7 +227,7 @@ impl Engine {
                         IoKind::Write => (write, write99),
                         _ => (0, 0),
                     };
-                    let us = if dice.chance(1, 100) { rare } else { usual };
+                    let us = if rng.chance(1, 100) { rare } else { usual };
                     extra += Duration::from_micros(us);
                     remember(&mut flight.aborters, handle);
                     handle = base;
@@ -258,7 +258,7 @@ impl Engine {
                 }
             }
         };
-        let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, dice);
+        let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, rng);
         self.flights[index as usize] = Some(flight);
         self.schedule(index, due);
     }
@@ -270,9 +270,9 @@ impl Engine {
         latency: (u32, u32),
         grouped: bool,
         undelayed: bool,
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) -> Time {
-        let drawn = dice.between(latency.0, latency.1.max(latency.0));
+        let drawn = rng.between(latency.0, latency.1.max(latency.0));
         let due = from + Duration::from_nanos(u64::from(drawn));
         if grouped {
             return Time(due.0.next_multiple_of(self.latencies.nvme_period.into()));
@@ -328,7 +328,7 @@ impl Engine {
         now: Time,
         bdev: BdevHandle,
         list: &[Option<Bdev>],
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) {
         let base = at(list, bdev).and_then(|bdev| bdev.kind.base());
         // What is yet to be held is not, after that (T-C47).
@@ -343,7 +343,7 @@ impl Engine {
                 flight.aborters = [None; 2];
                 let flight = *flight;
                 if let Some(base) = base {
-                    self.go(now, (index as u32, flight), base, list, dice);
+                    self.go(now, (index as u32, flight), base, list, rng);
                 }
             }
         }
@@ -416,22 +416,22 @@ mod tests {
             times: 1,
         };
         bdevs.engine.inject(error, IoKind::Read, Some(rule));
-        let mut dice = Dice::new(1, 0);
+        let mut rng = Rng::new(1, wire::Stream::Directed);
         let mut submit = |bdevs: &mut Bdevs, kind, head| {
             let request = Request {
                 task: task(head),
                 bdev: error,
                 kind,
             };
-            bdevs.submit(Time::ZERO, request, &mut dice);
+            bdevs.submit(Time::ZERO, request, &mut rng);
         };
         submit(&mut bdevs, IoKind::Read, 7);
         let late = Time::ZERO + Duration::from_secs(1);
         assert!(bdevs.engine.pop(late).is_none(), "it is held");
-        let mut dice = Dice::new(2, 0);
-        bdevs.resume(Time::ZERO, error, &mut dice);
+        let mut rng = Rng::new(2, wire::Stream::Directed);
+        bdevs.resume(Time::ZERO, error, &mut rng);
         // Neither a second time nor a reset has anything to do with it any more.
-        bdevs.resume(late, error, &mut dice);
+        bdevs.resume(late, error, &mut rng);
         submit(&mut bdevs, IoKind::Reset, 8);
         let ended: Vec<_> = std::iter::from_fn(|| bdevs.engine.pop(late)).collect();
         let ended: Vec<_> = ended.iter().map(|io| (io.task.head, io.status)).collect();

@@ -388,15 +388,15 @@ impl Bdevs {
     }
 
     /// Begins I/O for a task; see [`io::Engine`].
-    pub fn submit(&mut self, now: Time, request: io::Request, dice: &mut wire::dice::Dice) {
+    pub fn submit(&mut self, now: Time, request: io::Request, rng: &mut wire::Rng) {
         let Self { list, engine, .. } = self;
-        engine.submit(now, request, list, dice);
+        engine.submit(now, request, list, rng);
     }
 
     /// Lets go what an error bdev holds.
-    pub fn resume(&mut self, now: Time, bdev: BdevHandle, dice: &mut wire::dice::Dice) {
+    pub fn resume(&mut self, now: Time, bdev: BdevHandle, rng: &mut wire::Rng) {
         let Self { list, engine, .. } = self;
-        engine.resume(now, bdev, list, dice);
+        engine.resume(now, bdev, list, rng);
     }
 }
 

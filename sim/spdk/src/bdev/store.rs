@@ -344,13 +344,13 @@ mod tests {
 
     #[test]
     fn contents_come_back_as_they_were_marked_however_often() {
-        let mut dice = wire::dice::Dice::new(3, 0);
+        let mut rng = wire::Rng::new(3, wire::Stream::Directed);
         let mut stores = Stores::default();
         let disks = [stores.create(), stores.create()];
-        let scribble = |stores: &mut Stores, dice: &mut wire::dice::Dice| {
-            let disk = disks[dice.below(2) as usize];
-            let (at, len) = (dice.below(12 * PAGE as u32), dice.below(3 * PAGE as u32));
-            match dice.below(5) {
+        let scribble = |stores: &mut Stores, rng: &mut wire::Rng| {
+            let disk = disks[rng.below(2) as usize];
+            let (at, len) = (rng.below(12 * PAGE as u32), rng.below(3 * PAGE as u32));
+            match rng.below(5) {
                 0 => stores.zero(disk, at.into(), len.into()),
                 3 => stores.write(disk, u64::from(at) / PAGE as u64 * PAGE as u64, &fios(at)),
                 1 => stores.write(disk, u64::from(at) / PAGE as u64 * PAGE as u64, &[7; PAGE]),
@@ -366,19 +366,19 @@ mod tests {
             bytes
         };
         for _ in 0..40 {
-            for _ in 0..dice.below(9) {
-                scribble(&mut stores, &mut dice);
+            for _ in 0..rng.below(9) {
+                scribble(&mut stores, &mut rng);
             }
             let marked = all(&mut stores);
             stores.mark();
             let used = stores.bytes();
             for _ in 0..4 {
-                for _ in 0..dice.below(9) {
-                    scribble(&mut stores, &mut dice);
+                for _ in 0..rng.below(9) {
+                    scribble(&mut stores, &mut rng);
                 }
                 let made = stores.create();
                 stores.write(made, 5, &[1, 2, 3]);
-                if dice.chance(1, 2) {
+                if rng.chance(1, 2) {
                     stores.delete(disks[1]);
                 }
                 stores.rewind();

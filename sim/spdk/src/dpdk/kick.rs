@@ -14,15 +14,15 @@ use crate::session::{MANAGE_PERIOD, next_tick};
 use crate::turn::TargetTurn;
 use crate::vring::{Lost, RING_SIZE_MAX};
 use crate::{Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 use wire::message::{ConnId, VringIndex};
 
 impl Target {
     /// A deliberate call for a ring that is live already: the driver may wait for one that was lost.
     pub(super) fn spurious_call(&mut self, now: Time, vdev: usize, index: usize, vring: u16) {
         let (none, stale) = (
-            self.dev.has(Deviation::NoIrqOnRestart),
-            self.dev.has(Deviation::StaleCallfd),
+            self.dev.has(Bug::NoIrqOnRestart),
+            self.dev.has(Bug::StaleCallfd),
         );
         let Some(ctl) = self.ctl[vdev].as_mut() else {
             return;
@@ -63,7 +63,7 @@ impl Target {
         let ctl = self.ctl[vdev].as_mut().expect("found above");
         let session = &mut ctl.sessions[index];
         let live = session.polled && session.has_ring(vring.0);
-        if live && !self.dev.has(Deviation::DuplicateKick) {
+        if live && !self.dev.has(Bug::DuplicateKick) {
             self.ack(cx, conn, ack, true);
             return turn;
         }
@@ -72,7 +72,7 @@ impl Target {
             ring.lost = Some(Lost::Zeroed);
             ring.look = true;
             // The poller runs all the time; whether it comes between the halves is chance.
-            let poll = Duration::from_nanos(u64::from(cx.dice.below(1_000)));
+            let poll = Duration::from_nanos(u64::from(cx.rng.below(1_000)));
             session.manage(cx.now);
             if vring.0 >= 2 {
                 ctl.poll_at = ctl.poll_at.min(cx.now + poll);

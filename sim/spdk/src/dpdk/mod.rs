@@ -20,7 +20,7 @@ use super::session::Session;
 use super::turn::TargetTurn;
 use super::vring::Layout;
 use super::{Out, Target};
-use wire::end::Memory;
+use wire::component::Memory;
 use wire::message::{ConnId, FromTarget, VhostUser, VhostUserReply, VringIndex};
 use wire::ring::USED_IDX;
 use wire::scsi::feature;

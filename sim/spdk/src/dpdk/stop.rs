@@ -10,8 +10,8 @@ use crate::mail::VdevMessage;
 use crate::turn::TargetTurn;
 use crate::vring::Lost;
 use crate::{Out, Target};
-use wire::deviation::Deviation;
-use wire::end::Memory;
+use wire::bugs::Bug;
+use wire::component::Memory;
 use wire::message::{ConnId, FromTarget, VhostUserReply, VringIndex};
 
 impl Target {
@@ -63,7 +63,7 @@ impl Target {
         session: Option<(usize, usize)>,
     ) -> TargetTurn {
         let turn = self.turn_of(conn, "SET_MEM_TABLE", 0);
-        if self.dev.has(Deviation::MemtableNoStop) {
+        if self.dev.has(Bug::MemtableNoStop) {
             self.unmap_rings(cx.now, session);
             self.new_memory(cx, conn, memory, ack, 0);
         } else if self.begin_stop(cx.now, session) {
@@ -261,7 +261,7 @@ impl Target {
         let Some((vdev, index)) = session else {
             return;
         };
-        let leaks = self.dev.has(Deviation::LeakedSession);
+        let leaks = self.dev.has(Bug::LeakedSession);
         let ctl = self.ctl[vdev].as_mut().expect("found above");
         let session = &mut ctl.sessions[index];
         if session.conn != conn {

@@ -21,7 +21,7 @@ use crate::rpc::{
 };
 use crate::turn::TargetTurn;
 use crate::{BDEV, Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 
 /// The metadata sizes that a malloc or null bdev takes.
 const METADATA_SIZES: [u32; 6] = [0, 8, 16, 32, 64, 128];
@@ -81,7 +81,7 @@ impl Target {
                 let Some(bdev) = self.bdevs.error_bdev(&name) else {
                     return Some(Err(RpcError::errno(Errno::NoDev)));
                 };
-                self.bdevs.resume(cx.now, bdev, cx.dice);
+                self.bdevs.resume(cx.now, bdev, cx.rng);
                 self.touched |= 1 << BDEV;
                 return done();
             }
@@ -219,7 +219,7 @@ impl Target {
         };
         let blocks = self.bdevs.get(handle).map_or(0, |bdev| bdev.num_blocks);
         if config.size_mb == 0 && u64::from(count) > blocks {
-            if self.dev.has(Deviation::SplitDivByZero) {
+            if self.dev.has(Bug::SplitDivByZero) {
                 self.die(
                     cx,
                     "SIGFPE",
@@ -234,7 +234,7 @@ impl Target {
                 self.bdevs_appeared();
                 Ok(Value::from(names))
             }
-            Err(Errno::Inval) if self.dev.has(Deviation::FailedSplitStays) => {
+            Err(Errno::Inval) if self.dev.has(Bug::FailedSplitStays) => {
                 self.bdevs.splits.push(config);
                 Ok(json!([]))
             }

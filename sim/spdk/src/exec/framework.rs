@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::rpc::{LogLevel, Method, RpcError, code, render};
 use crate::{Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 
 /// The subsystems of SPDK's vhost application.
 const SUBSYSTEMS: [&str; 13] = [
@@ -142,7 +142,7 @@ impl Target {
             }
             entries.extend(controller.config());
         });
-        if no_lun && self.dev.has(Deviation::SaveConfigNullLun) {
+        if no_lun && self.dev.has(Bug::SaveConfigNullLun) {
             self.die(
                 cx,
                 "SIGSEGV",

@@ -11,7 +11,7 @@ use crate::mail::AppMessage;
 use crate::rpc::Errno;
 use crate::turn::{ForeachOp, TargetTurn};
 use crate::{APP, Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 
 impl Target {
     /// `spdk_bdev_unregister`: tells those who have it open; done when nobody has.
@@ -25,7 +25,7 @@ impl Target {
         handle: BdevHandle,
         waiter: Option<Waiter>,
     ) -> Result<(), Errno> {
-        let alone = self.dev.has(Deviation::SplitIgnoresBaseRemoval);
+        let alone = self.dev.has(Bug::SplitIgnoresBaseRemoval);
         let bdev = self.bdevs.get_mut(handle).ok_or(Errno::NoDev)?;
         if bdev.going {
             return Err(Errno::Busy);

@@ -14,7 +14,7 @@ use crate::mail::AppMessage;
 use crate::rpc::{CallId, Errno, Method, RpcError, render};
 use crate::turn::TargetTurn;
 use crate::{APP, Out, Target};
-use wire::deviation::Deviation;
+use wire::bugs::Bug;
 
 /// Below it, a coalescing threshold is no I/O in the 10 ms that it is looked at.
 const IOPS_THRESHOLD_MIN: u32 = 100;
@@ -105,7 +105,7 @@ impl Target {
         let vdev = self.controller(name).ok_or(RpcError::vhost(Errno::NoDev))?;
         let ctl = self.ctl[vdev].as_mut().expect("found by name");
         if ctl.blk.is_some() {
-            if self.dev.has(Deviation::StartOnBlk) {
+            if self.dev.has(Bug::StartOnBlk) {
                 self.die(
                     cx,
                     "SIGSEGV",
@@ -175,7 +175,7 @@ impl Target {
             return Err(RpcError::vhost(Errno::Exist));
         }
         let path = self.config.socket_dir.len() + 1 + name.len();
-        if path >= PATH_MAX || (path > SUN_PATH_MAX && !self.dev.has(Deviation::NameTruncated)) {
+        if path >= PATH_MAX || (path > SUN_PATH_MAX && !self.dev.has(Bug::NameTruncated)) {
             return Err(RpcError::vhost(Errno::Inval));
         }
         if name.is_empty() || name == "." || name == ".." || name.contains('/') {
@@ -226,8 +226,8 @@ impl Target {
                 return None;
             }
         }
-        let lingers = self.dev.has(Deviation::UnregisterDropped);
-        let frees_early = self.dev.has(Deviation::FreeBeforeRefsZero);
+        let lingers = self.dev.has(Bug::UnregisterDropped);
+        let frees_early = self.dev.has(Bug::FreeBeforeRefsZero);
         let ctl = self.ctl[vdev].as_mut().expect("found by name");
         ctl.registered = false;
         ctl.deleted = true;
@@ -256,7 +256,7 @@ impl Target {
     }
 
     fn delete_waits(&mut self, call: CallId, name: String) -> Answer {
-        if !self.dev.has(Deviation::DeleteSpins) {
+        if !self.dev.has(Bug::DeleteSpins) {
             return Some(Err(RpcError::vhost(Errno::Busy)));
         }
         self.deferred.deletes.push((call, name));
@@ -275,7 +275,7 @@ impl Target {
             .as_ref()
             .is_some_and(|ctl| ctl.number == number);
         let gone = there && self.unregister(cx, place);
-        if there && !gone && !self.dev.has(Deviation::UnregisterDropped) {
+        if there && !gone && !self.dev.has(Bug::UnregisterDropped) {
             self.deferred.unregisters.push((vdev, number));
         }
         TargetTurn::Unregister {
@@ -290,7 +290,7 @@ impl Target {
             return true;
         };
         let used = ctl.pending_ops > 0 || !ctl.sessions.is_empty() || ctl.locked;
-        if used && !self.dev.has(Deviation::FreeBeforeRefsZero) {
+        if used && !self.dev.has(Bug::FreeBeforeRefsZero) {
             return false;
         }
         let path = format!("{}/{}", self.config.socket_dir, ctl.name);
@@ -307,9 +307,9 @@ impl Target {
             self.app_later(at, AppMessage::LunRemove(dev));
         }
         let last = self.ctl.iter().all(Option::is_none);
-        if last && self.dev.has(Deviation::DeleteStalls) {
+        if last && self.dev.has(Bug::DeleteStalls) {
             // DPDK joins its event thread, which sits in an epoll of one second.
-            let stall = Duration::from_millis(u64::from(cx.dice.between(400, 1_000)));
+            let stall = Duration::from_millis(u64::from(cx.rng.between(400, 1_000)));
             self.agenda.stall(cx.now + stall);
             self.touched |= 1 << APP;
         }

@@ -84,7 +84,7 @@ impl Controller<'_> {
     }
 
     /// What `framework_get_config` writes for it: created delayed, filled, then started. A target
-    /// whose LUN is being hot-removed is left out (SPDK crashes there: deviation S9).
+    /// whose LUN is being hot-removed is left out (SPDK crashes there: bug S9).
     #[must_use]
     pub fn config(&self) -> Vec<Value> {
         // The mask is written without "0x" here.

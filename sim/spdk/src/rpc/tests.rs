@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use wire::dice::Dice;
 use wire::message::{ClientId, FromTarget};
+use wire::{Rng, Stream};
 
 const RECORDED: &str = include_str!("recorded.txt");
 const CLIENT: ClientId = ClientId(3);
@@ -311,31 +311,31 @@ fn every_method_can_be_built() {
 /// server goes on for others.
 #[test]
 fn hostile_bytes_panic_nowhere() {
-    let mut dice = Dice::new(5, 0);
+    let mut rng = Rng::new(5, Stream::Directed);
     let lines: Vec<&str> = RECORDED.lines().filter(|l| !l.starts_with('#')).collect();
     let mut server = RpcServer::new(true);
     for round in 0..20_000u16 {
-        let line = lines[dice.below(lines.len() as u32) as usize];
+        let line = lines[rng.below(lines.len() as u32) as usize];
         let request = line.split('\t').nth(1).expect("a request");
         let mut bytes = request.as_bytes().to_vec();
-        for _ in 0..dice.below(4) {
-            let at = dice.below(bytes.len() as u32) as usize;
-            match dice.below(4) {
-                0 => bytes[at] = dice.bits() as u8,
-                1 => bytes[at] = b"{}[]\",:\\u0-.e"[dice.below(13) as usize],
+        for _ in 0..rng.below(4) {
+            let at = rng.below(bytes.len() as u32) as usize;
+            match rng.below(4) {
+                0 => bytes[at] = rng.bits() as u8,
+                1 => bytes[at] = b"{}[]\",:\\u0-.e"[rng.below(13) as usize],
                 2 if bytes.len() > 1 => drop(bytes.remove(at)),
                 _ => bytes.insert(at, bytes[at]),
             }
         }
         let client = ClientId(u32::from(round % 8));
-        let cut = dice.below(bytes.len() as u32) as usize;
+        let cut = rng.below(bytes.len() as u32) as usize;
         for part in [&bytes[..cut], &bytes[cut..]] {
             server.input(client, part);
             while let Some((call, _)) = server.next_call() {
                 server.answer(call, Ok(json!(true)));
             }
         }
-        if dice.chance(1, 4) {
+        if rng.chance(1, 4) {
             server.closed(client);
         }
         server.flush(&mut Vec::new());

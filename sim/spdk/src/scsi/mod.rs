@@ -16,7 +16,7 @@ pub use reservation::Reservation;
 pub use sense::{BdevStatus, Sense, sense_bytes};
 
 use reply::Reply;
-use wire::deviation::{Deviation, Deviations};
+use wire::bugs::{Bug, Bugs};
 use wire::scsi::{CDB_SIZE, status};
 
 /// Operation codes that SPDK knows (SPC-4, SBC-3).
@@ -124,7 +124,7 @@ pub struct Outcome {
     pub status: u8,
     /// Sense data: 18 bytes are written when there is any, none when not.
     pub sense: Option<Sense>,
-    /// `data_transferred`. May be above the buffer's length ([`Deviation::ResidUnderflow`]).
+    /// `data_transferred`. May be above the buffer's length ([`Bug::ResidUnderflow`]).
     pub transferred: u32,
 }
 
@@ -227,7 +227,7 @@ pub fn start(
     data_out: Option<&[u8]>,
     lun: &mut LunView,
     data_in: &mut Vec<u8>,
-    deviations: Deviations,
+    bugs: Bugs,
 ) -> Step {
     data_in.clear();
     let c = command.cdb;
@@ -249,7 +249,7 @@ pub fn start(
         opcode::WRITE_SAME_16 => block::write_same(command, lun, be64(c, 2), be32(c, 10)),
         opcode::COMPARE_AND_WRITE => block::compare_and_write(command, lun),
         _ => {
-            let reply = &mut Reply::new(data_in, command.transfer_len, deviations);
+            let reply = &mut Reply::new(data_in, command.transfer_len, bugs);
             primary(command, data_out, lun, reply)
         }
     }
@@ -319,7 +319,7 @@ pub fn finished(io: &BlockIo, transfer_len: u32, status: BdevStatus) -> Outcome 
 /// The answer for a LUN that is not there (`spdk_scsi_task_process_null_lun`): a target that is
 /// being or has been removed, a LUN other than 0, or one whose bdev is going.
 #[must_use]
-pub fn null_lun(command: &Command, data_in: &mut Vec<u8>, deviations: Deviations) -> Outcome {
+pub fn null_lun(command: &Command, data_in: &mut Vec<u8>, bugs: Bugs) -> Outcome {
     const LEN: u32 = 36;
     data_in.clear();
     if command.cdb[0] != opcode::INQUIRY {
@@ -336,7 +336,7 @@ pub fn null_lun(command: &Command, data_in: &mut Vec<u8>, deviations: Deviations
             *place = byte;
         }
     }
-    if deviations.has(Deviation::ResidUnderflow) {
+    if bugs.has(Bug::ResidUnderflow) {
         Outcome::good(LEN)
     } else {
         Outcome::good(copied)

@@ -2,7 +2,7 @@
 //!
 //! Knows no command: what is in it is its caller's.
 
-use wire::deviation::{Deviation, Deviations};
+use wire::bugs::{Bug, Bugs};
 
 use super::{Outcome, Sense};
 
@@ -10,17 +10,17 @@ use super::{Outcome, Sense};
 pub(super) struct Reply<'a> {
     data: &'a mut Vec<u8>,
     buffer_len: u32,
-    deviations: Deviations,
+    bugs: Bugs,
 }
 
 impl<'a> Reply<'a> {
     /// An empty one, for a buffer of `buffer_len` bytes.
-    pub(super) fn new(data: &'a mut Vec<u8>, buffer_len: u32, deviations: Deviations) -> Self {
+    pub(super) fn new(data: &'a mut Vec<u8>, buffer_len: u32, bugs: Bugs) -> Self {
         data.clear();
         Self {
             data,
             buffer_len,
-            deviations,
+            bugs,
         }
     }
 
@@ -70,7 +70,7 @@ impl<'a> Reply<'a> {
         if reply_len <= self.buffer_len {
             return Outcome::good(reply_len);
         }
-        if self.deviations.has(Deviation::ResidUnderflow) {
+        if self.bugs.has(Bug::ResidUnderflow) {
             self.data.clear();
             return Outcome::good(reply_len);
         }

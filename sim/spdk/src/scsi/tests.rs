@@ -4,7 +4,7 @@ use super::*;
 use wire::scsi::status;
 
 const RECORDED: &str = include_str!("recorded.txt");
-const HEAD: Deviations = Deviations::INTENDED.with(Deviation::ResidUnderflow);
+const HEAD: Bugs = Bugs::INTENDED.with(Bug::ResidUnderflow);
 
 /// IEEE CRC-32, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
@@ -86,12 +86,12 @@ impl Disk {
     }
 
     /// A command from beginning to end; `data` is what the guest's buffer holds.
-    fn run(&mut self, command: &Command, data: &mut [u8], deviations: Deviations) -> Outcome {
+    fn run(&mut self, command: &Command, data: &mut [u8], bugs: Bugs) -> Outcome {
         let mut data_in = Vec::new();
         let lun = &mut self.lun();
-        let mut step = start(command, None, lun, &mut data_in, deviations);
+        let mut step = start(command, None, lun, &mut data_in, bugs);
         if step == Step::NeedData {
-            step = start(command, Some(data), lun, &mut data_in, deviations);
+            step = start(command, Some(data), lun, &mut data_in, bugs);
         }
         assert!(data_in.len() <= command.transfer_len as usize);
         match step {
@@ -212,7 +212,7 @@ fn run(cdb_text: &str, data: &mut [u8], direction: Direction, pieces: usize) -> 
         iov_count: pieces,
     };
     let mut disk = Disk::new("Malloc0", "Malloc disk", 512, 8192);
-    disk.run(&command, data, Deviations::INTENDED)
+    disk.run(&command, data, Bugs::INTENDED)
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_short_buffer_gets_what_fits_where_resid_does_not_underflow() {
         iov_count: 1,
     };
     let mut data_in = Vec::new();
-    let intended = null_lun(&command, &mut data_in, Deviations::INTENDED);
+    let intended = null_lun(&command, &mut data_in, Bugs::INTENDED);
     assert_eq!((intended.resid(5), data_in.len()), (0, 5));
     let head = null_lun(&command, &mut data_in, HEAD);
     assert_eq!(head.resid(5), 5u32.wrapping_sub(36));
@@ -317,52 +317,52 @@ fn flush_goes_to_the_end_when_no_length_is_given() {
 /// Any CDB at all, on buffers of any size: no panic, and never more data-in than fits.
 #[test]
 fn hostile_cdbs_panic_nowhere() {
-    let mut dice = wire::Dice::new(11, 0);
+    let mut rng = wire::Rng::new(11, wire::Stream::Directed);
     let opcodes: Vec<u8> = (0..=255).collect();
     let mut data_in = Vec::new();
     for round in 0..200_000 {
         let mut cdb = [0; CDB_SIZE];
         cdb.fill_with(|| {
-            if dice.chance(1, 2) {
+            if rng.chance(1, 2) {
                 0
             } else {
-                dice.bits() as u8
+                rng.bits() as u8
             }
         });
         cdb[0] = opcodes[round % 256];
-        let data = vec![dice.bits() as u8; dice.below(5000) as usize];
+        let data = vec![rng.bits() as u8; rng.below(5000) as usize];
         let command = Command {
             cdb: &cdb,
-            direction: if dice.chance(1, 2) {
+            direction: if rng.chance(1, 2) {
                 Direction::FromDev
             } else {
                 Direction::ToDev
             },
             transfer_len: data.len() as u32,
-            iov_count: dice.below(4) as usize,
+            iov_count: rng.below(4) as usize,
         };
         let mut reservation = Reservation::default();
-        let block_size = [0, 1, 512, 4096, u32::MAX][dice.below(5) as usize];
+        let block_size = [0, 1, 512, 4096, u32::MAX][rng.below(5) as usize];
         let mut lun = LunView {
             bdev_name: "a name that is longer than a serial number may be",
             product: "",
             block_size,
-            num_blocks: [0, 1, 100, u64::MAX][dice.below(4) as usize],
+            num_blocks: [0, 1, 100, u64::MAX][rng.below(4) as usize],
             physical_block_size: 4096,
-            unmap: dice.chance(1, 2),
+            unmap: rng.chance(1, 2),
             write_cache: false,
             target: "Target 7",
             port: "p",
             reservation: &mut reservation,
         };
-        let deviations = if dice.chance(1, 2) {
+        let bugs = if rng.chance(1, 2) {
             HEAD
         } else {
-            Deviations::INTENDED
+            Bugs::INTENDED
         };
-        let mut step = start(&command, None, &mut lun, &mut data_in, deviations);
+        let mut step = start(&command, None, &mut lun, &mut data_in, bugs);
         if step == Step::NeedData {
-            step = start(&command, Some(&data), &mut lun, &mut data_in, deviations);
+            step = start(&command, Some(&data), &mut lun, &mut data_in, bugs);
         }
         assert!(data_in.len() <= data.len());
         match step {
@@ -373,11 +373,11 @@ fn hostile_cdbs_panic_nowhere() {
             Step::Done(outcome) => {
                 assert!(outcome.status == status::GOOD || data_in.is_empty());
                 let fits = outcome.transferred <= command.transfer_len;
-                assert!(fits || deviations.has(Deviation::ResidUnderflow));
+                assert!(fits || bugs.has(Bug::ResidUnderflow));
             }
             Step::NeedData => panic!("data was given"),
         }
-        let _ = null_lun(&command, &mut data_in, deviations);
+        let _ = null_lun(&command, &mut data_in, bugs);
         assert!(data_in.len() <= data.len());
     }
 }

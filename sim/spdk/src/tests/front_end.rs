@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::rig::{CTRL, EVENT, LINUX, REQ, RING, Rig};
-use wire::end::{End, Memory};
+use wire::component::{Component, Memory};
 use wire::message::{ConnId, ToTarget, VhostUser, VringIndex};
 use wire::ring::{DESC_F_NEXT, DESC_F_WRITE, Desc};
 
@@ -193,7 +193,7 @@ impl FrontEnd {
     }
 
     pub fn look(&self, rig: &mut Rig, vring: u16) {
-        let message = ToTarget::Look {
+        let message = ToTarget::Doorbell {
             conn: ConnId(self.conn),
             vring: VringIndex(vring),
         };

@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 
 use super::front_end::{Answer, Data, FrontEnd, read_10, write_10};
 use super::rig::Rig;
-use wire::deviation::Deviations;
+use wire::bugs::Bugs;
 
 const GONE: Answer = Answer::Check((5, 0x25, 0));
 const RESCAN: (u32, u8, u32) = (1, 0, 1);
 const REMOVED: (u32, u8, u32) = (1, 0, 2);
 
-fn started(deviations: Deviations) -> (Rig, FrontEnd) {
-    let mut rig = Rig::ready(deviations);
+fn started(bugs: Bugs) -> (Rig, FrontEnd) {
+    let mut rig = Rig::ready(bugs);
     let front = FrontEnd::start(&mut rig, 0);
     (rig, front)
 }
 
 #[test]
 fn an_attach_is_told_by_an_event_and_the_target_then_works() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     assert_eq!(front.ready(&mut rig, 0), Answer::BadTarget);
     assert_eq!(rig.attach(0, "Malloc0"), Ok(json!(0)));
     assert_eq!(front.events(), [RESCAN]);
@@ -35,7 +35,7 @@ fn an_attach_is_told_by_an_event_and_the_target_then_works() {
 
 #[test]
 fn what_is_written_is_read_back() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "Malloc0").expect("free slot");
     let bytes: Vec<u8> = (0..2048u32).map(|n| (n % 251) as u8).collect();
     let write = front.command(&mut rig, 0, &write_10(3, 4), Data::Out(&bytes));
@@ -48,7 +48,7 @@ fn what_is_written_is_read_back() {
 
 #[test]
 fn an_attach_is_answered_at_a_later_rpc_tick_than_its_event() {
-    let (mut rig, _front) = started(Deviations::head());
+    let (mut rig, _front) = started(Bugs::head());
     let id = rig.send_attach(0, "Malloc0");
     rig.ms(100);
     let event = rig
@@ -63,7 +63,7 @@ fn an_attach_is_answered_at_a_later_rpc_tick_than_its_event() {
 
 #[test]
 fn detaching_an_idle_target_leaves_a_tombstone_that_a_restart_clears() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "Malloc0").expect("free slot");
     assert_eq!(rig.detach(0), Ok(Value::Bool(true)));
     assert_eq!(front.events(), [RESCAN, REMOVED]);
@@ -77,7 +77,7 @@ fn detaching_an_idle_target_leaves_a_tombstone_that_a_restart_clears() {
 
 #[test]
 fn a_detach_waits_for_io_in_flight_and_refuses_new_io() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "EE_Malloc2").expect("free slot");
     rig.hold(1);
     let held = front.scsi(&mut rig, 0, &read_10(0, 1), Data::In(512));
@@ -96,7 +96,7 @@ fn a_detach_waits_for_io_in_flight_and_refuses_new_io() {
 
 #[test]
 fn busy_and_exists_answers_follow_the_slot() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     let busy = Err("Device or resource busy".to_owned());
     let exists = Err("File exists".to_owned());
     assert_eq!(rig.detach(0), busy);
@@ -130,7 +130,7 @@ fn busy_and_exists_answers_follow_the_slot() {
 
 #[test]
 fn a_remove_in_the_same_read_as_its_attach_is_busy() {
-    let (mut rig, _front) = started(Deviations::head());
+    let (mut rig, _front) = started(Bugs::head());
     let attach = rig.send_attach(0, "Malloc0");
     let detach = rig.send_detach(0);
     rig.ms(50);
@@ -142,7 +142,7 @@ fn a_remove_in_the_same_read_as_its_attach_is_busy() {
 
 #[test]
 fn detaching_without_a_session_is_done_at_once_and_silently() {
-    let mut rig = Rig::ready(Deviations::head());
+    let mut rig = Rig::ready(Bugs::head());
     rig.attach(3, "Malloc0").expect("free slot");
     assert_eq!(rig.detach(3), Ok(Value::Bool(true)));
     assert_eq!(rig.events(), []);
@@ -151,7 +151,7 @@ fn detaching_without_a_session_is_done_at_once_and_silently() {
 
 #[test]
 fn a_target_attached_while_stopped_is_there_after_the_start_without_an_event() {
-    let mut rig = Rig::ready(Deviations::head());
+    let mut rig = Rig::ready(Bugs::head());
     let mut front = FrontEnd::connect(&mut rig, 0);
     rig.attach(2, "Malloc0").expect("free slot");
     front.start_again(&mut rig, super::rig::LINUX, 1);
@@ -162,7 +162,7 @@ fn a_target_attached_while_stopped_is_there_after_the_start_without_an_event() {
 
 #[test]
 fn without_the_hotplug_feature_there_is_no_event() {
-    let mut rig = Rig::ready(Deviations::head());
+    let mut rig = Rig::ready(Bugs::head());
     let mut front = FrontEnd::connect(&mut rig, 0);
     let features = super::rig::LINUX & !wire::scsi::feature::HOTPLUG;
     front.start_again(&mut rig, features, 1);
@@ -180,7 +180,7 @@ fn without_the_hotplug_feature_there_is_no_event() {
 
 #[test]
 fn both_sessions_of_a_controller_are_told_and_waited_for() {
-    let (mut rig, mut a) = started(Deviations::INTENDED);
+    let (mut rig, mut a) = started(Bugs::INTENDED);
     let mut b = FrontEnd::start(&mut rig, 1);
     rig.attach(0, "EE_Malloc2").expect("free slot");
     assert_eq!((a.events(), b.events()), (vec![RESCAN], vec![RESCAN]));
@@ -203,7 +203,7 @@ fn both_sessions_of_a_controller_are_told_and_waited_for() {
 
 #[test]
 fn eight_buffers_hold_eight_events_and_the_ninth_is_dropped() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     for slot in 0..8 {
         rig.attach(slot, "Malloc0").expect("free slot");
     }
@@ -220,7 +220,7 @@ fn eight_buffers_hold_eight_events_and_the_ninth_is_dropped() {
 
 #[test]
 fn a_short_event_buffer_is_consumed_and_the_event_lost() {
-    let mut rig = Rig::ready(Deviations::head());
+    let mut rig = Rig::ready(Bugs::head());
     let mut front = FrontEnd::connect(&mut rig, 0);
     front.start_again(&mut rig, super::rig::LINUX, 1);
     front.post_event(&mut rig, 15);
@@ -231,7 +231,7 @@ fn a_short_event_buffer_is_consumed_and_the_event_lost() {
 
 #[test]
 fn deleting_a_bdev_detaches_its_target_once_its_io_has_ended() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "EE_Malloc2").expect("free slot");
     front.events();
     rig.hold(1);
@@ -255,7 +255,7 @@ fn deleting_a_bdev_detaches_its_target_once_its_io_has_ended() {
 
 #[test]
 fn detaching_nvme_detaches_the_targets_on_its_splits_and_the_data_stay() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     let params = json!({"name": "Nvme0", "trtype": "PCIe", "traddr": "0000:01:00.0"});
     let made = rig.done("bdev_nvme_attach_controller", params.clone());
     assert_eq!(made, json!(["Nvme0n1"]));
@@ -280,7 +280,7 @@ fn detaching_nvme_detaches_the_targets_on_its_splits_and_the_data_stay() {
 
 #[test]
 fn a_slot_takes_another_bdev_after_a_detach() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "Malloc0").expect("free slot");
     front.command(&mut rig, 0, &write_10(0, 1), Data::Out(&[1; 512]));
     rig.detach(0).expect("present");

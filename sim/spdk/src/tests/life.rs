@@ -4,18 +4,18 @@ use serde_json::{Value, json};
 
 use super::front_end::{Answer, Data, FrontEnd, read_10};
 use super::rig::{LINUX, REQ, Rig};
-use wire::deviation::{Deviation, Deviations};
-use wire::end::End;
+use wire::bugs::{Bug, Bugs};
+use wire::component::Component;
 use wire::message::{VhostUser, VringIndex};
 
-fn started(deviations: Deviations) -> (Rig, FrontEnd) {
-    let mut rig = Rig::ready(deviations);
+fn started(bugs: Bugs) -> (Rig, FrontEnd) {
+    let mut rig = Rig::ready(bugs);
     let front = FrontEnd::start(&mut rig, 0);
     (rig, front)
 }
 
-fn holding(deviations: Deviations) -> (Rig, FrontEnd) {
-    let (mut rig, mut front) = started(deviations);
+fn holding(bugs: Bugs) -> (Rig, FrontEnd) {
+    let (mut rig, mut front) = started(bugs);
     rig.attach(0, "EE_Malloc2").expect("free slot");
     rig.hold(1);
     front.scsi(&mut rig, 0, &read_10(0, 1), Data::In(512));
@@ -25,7 +25,7 @@ fn holding(deviations: Deviations) -> (Rig, FrontEnd) {
 
 #[test]
 fn a_stop_waits_for_held_io_and_says_where_the_rings_go_on() {
-    let (mut rig, mut front) = holding(Deviations::head());
+    let (mut rig, mut front) = holding(Bugs::head());
     front.stop(&mut rig);
     rig.ms(500);
     assert_eq!(rig.bases(0), []);
@@ -40,7 +40,7 @@ fn a_stop_waits_for_held_io_and_says_where_the_rings_go_on() {
 
 #[test]
 fn a_stop_finishes_a_removal_that_waited() {
-    let (mut rig, mut front) = holding(Deviations::head());
+    let (mut rig, mut front) = holding(Bugs::head());
     let id = rig.send_detach(0);
     rig.ms(50);
     front.stop(&mut rig);
@@ -56,7 +56,7 @@ fn a_stop_finishes_a_removal_that_waited() {
 
 #[test]
 fn on_head_a_stop_gives_up_after_eight_seconds_and_leaves_a_zombie() {
-    let (mut rig, mut front) = holding(Deviations::head());
+    let (mut rig, mut front) = holding(Bugs::head());
     let vring = VringIndex(REQ);
     rig.vhost_user(0, VhostUser::GetVringBase { vring });
     rig.ms(7_900);
@@ -82,7 +82,7 @@ fn on_head_a_stop_gives_up_after_eight_seconds_and_leaves_a_zombie() {
 
 #[test]
 fn as_intended_a_stop_that_times_out_touches_no_memory_later_and_starts_anew() {
-    let (mut rig, mut front) = holding(Deviations::INTENDED);
+    let (mut rig, mut front) = holding(Bugs::INTENDED);
     front.stop(&mut rig);
     rig.ms(4_100);
     assert_eq!(rig.bases(0), [(0, 0), (1, 1), (2, 1)]);
@@ -96,7 +96,7 @@ fn as_intended_a_stop_that_times_out_touches_no_memory_later_and_starts_anew() {
 
 #[test]
 fn on_head_a_guest_that_dies_with_io_stuck_takes_the_target_with_it_when_the_io_returns() {
-    let (mut rig, mut front) = holding(Deviations::head());
+    let (mut rig, mut front) = holding(Bugs::head());
     front.disconnect(&mut rig);
     rig.ms(8_200);
     assert_eq!(rig.died, None);
@@ -108,7 +108,7 @@ fn on_head_a_guest_that_dies_with_io_stuck_takes_the_target_with_it_when_the_io_
 
 #[test]
 fn on_head_an_attach_after_such_a_death_crashes_too() {
-    let (mut rig, mut front) = holding(Deviations::head());
+    let (mut rig, mut front) = holding(Bugs::head());
     front.disconnect(&mut rig);
     rig.ms(8_200);
     rig.send_attach(1, "Malloc0");
@@ -118,7 +118,7 @@ fn on_head_an_attach_after_such_a_death_crashes_too() {
 
 #[test]
 fn as_intended_a_dead_guests_session_goes_once_its_io_has_returned() {
-    let (mut rig, mut front) = holding(Deviations::INTENDED);
+    let (mut rig, mut front) = holding(Bugs::INTENDED);
     front.disconnect(&mut rig);
     rig.ms(8_200);
     rig.attach(1, "Malloc0").expect("free slot");
@@ -131,7 +131,7 @@ fn as_intended_a_dead_guests_session_goes_once_its_io_has_returned() {
 
 #[test]
 fn a_stuck_stop_holds_up_the_messages_of_other_guests() {
-    let (mut rig, mut front) = holding(Deviations::head());
+    let (mut rig, mut front) = holding(Bugs::head());
     front.stop(&mut rig);
     rig.ms(10);
     let other = rig.replies.len();
@@ -152,7 +152,7 @@ fn a_stuck_stop_holds_up_the_messages_of_other_guests() {
 
 #[test]
 fn a_session_starts_only_with_a_request_queue() {
-    let mut rig = Rig::ready(Deviations::head());
+    let mut rig = Rig::ready(Bugs::head());
     let mut front = FrontEnd::connect(&mut rig, 0);
     front.start_again(&mut rig, LINUX, 0);
     assert_eq!(rig.session(0)["started"], json!(false));
@@ -163,7 +163,7 @@ fn a_session_starts_only_with_a_request_queue() {
 
 #[test]
 fn a_request_posted_while_stopped_is_served_at_the_start() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "Malloc0").expect("free slot");
     front.ready(&mut rig, 0);
     front.stop(&mut rig);
@@ -181,7 +181,7 @@ fn a_request_posted_while_stopped_is_served_at_the_start() {
 
 #[test]
 fn a_new_memory_table_restarts_a_running_session_with_one_call_a_queue() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     rig.attach(0, "Malloc0").expect("free slot");
     rig.attach(1, "Malloc1").expect("free slot");
     rig.detach(1).expect("present");
@@ -203,7 +203,7 @@ fn a_new_memory_table_restarts_a_running_session_with_one_call_a_queue() {
 
 #[test]
 fn features_cannot_change_while_running() {
-    let (mut rig, _front) = started(Deviations::head());
+    let (mut rig, _front) = started(Bugs::head());
     let message = wire::message::ToTarget::VhostUser {
         conn: wire::message::ConnId(0),
         message: VhostUser::SetFeatures(1 << 32),
@@ -217,7 +217,7 @@ fn features_cannot_change_while_running() {
 
 #[test]
 fn on_head_deleting_a_connected_controller_is_answered_when_the_guest_leaves() {
-    let (mut rig, mut front) = started(Deviations::head());
+    let (mut rig, mut front) = started(Bugs::head());
     let id = rig.rpc("vhost_delete_controller", json!({"ctrlr": "vhost.0"}));
     rig.ms(500);
     assert_eq!(rig.answer(id), None);
@@ -229,14 +229,14 @@ fn on_head_deleting_a_connected_controller_is_answered_when_the_guest_leaves() {
 
 #[test]
 fn as_intended_deleting_a_connected_controller_is_refused() {
-    let (mut rig, _front) = started(Deviations::INTENDED);
+    let (mut rig, _front) = started(Bugs::INTENDED);
     let refused = rig.ask("vhost_delete_controller", json!({"ctrlr": "vhost.0"}));
     assert_eq!(refused, Err("Device or resource busy".to_owned()));
 }
 
 #[test]
 fn deleting_a_controller_with_targets_removes_them() {
-    let mut rig = Rig::ready(Deviations::head());
+    let mut rig = Rig::ready(Bugs::head());
     rig.attach(0, "Malloc0").expect("free slot");
     rig.attach(5, "Malloc1").expect("free slot");
     rig.done("vhost_delete_controller", json!({"ctrlr": "vhost.0"}));
@@ -249,8 +249,8 @@ fn deleting_a_controller_with_targets_removes_them() {
 
 #[test]
 fn deleting_the_last_controller_stalls_the_app_thread_on_head_only() {
-    for (deviations, stalls) in [(Deviations::head(), true), (Deviations::INTENDED, false)] {
-        let mut rig = Rig::ready(deviations);
+    for (bugs, stalls) in [(Bugs::head(), true), (Bugs::INTENDED, false)] {
+        let mut rig = Rig::ready(bugs);
         rig.done("vhost_delete_controller", json!({"ctrlr": "vhost.1"}));
         let id = rig.rpc("vhost_delete_controller", json!({"ctrlr": "vhost.0"}));
         rig.ms(300);
@@ -264,14 +264,14 @@ fn deleting_the_last_controller_stalls_the_app_thread_on_head_only() {
 fn a_duplicate_kick_can_crash_head_and_never_the_intended_target() {
     let mut crashes = 0;
     for seed in 0..20 {
-        for deviations in [Deviations::head(), Deviations::INTENDED] {
-            let (mut rig, _front) = started(deviations);
-            rig.dice = wire::dice::Dice::new(seed, 0);
+        for bugs in [Bugs::head(), Bugs::INTENDED] {
+            let (mut rig, _front) = started(bugs);
+            rig.rng = wire::Rng::new(seed, wire::Stream::Directed);
             let vring = VringIndex(REQ);
             rig.vhost_user(0, VhostUser::SetVringKick { vring });
             rig.ms(20);
             if rig.died.is_some() {
-                assert!(deviations.has(Deviation::DuplicateKick));
+                assert!(bugs.has(Bug::DuplicateKick));
                 crashes += 1;
             }
         }

@@ -1,6 +1,6 @@
 //! The target as a front-end and an RPC client see it.
 
-mod deviations;
+mod bugs;
 mod front_end;
 mod hotplug;
 mod life;

@@ -10,11 +10,11 @@ use scenarios::{EventKind, Inside, Observation, Seen, Time};
 use serde_json::{Value, json};
 
 use crate::{NvmeDevice, Target, TargetConfig, TargetTurn};
-use wire::deviation::Deviations;
-use wire::dice::Dice;
-use wire::end::{ActorId, Cx, End, When};
+use wire::bugs::Bugs;
+use wire::component::{ActorId, Component, Cx, When};
 use wire::message::{ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VhostUserReply};
 use wire::scsi::feature;
+use wire::{Rng, Stream};
 
 pub const RING: u16 = 128;
 pub const LINUX: u64 = feature::VERSION_1
@@ -29,7 +29,7 @@ pub const REQ: u16 = 2;
 pub struct Rig {
     pub target: Target,
     pub now: Time,
-    pub dice: Dice,
+    pub rng: Rng,
     pub seen: Vec<Seen>,
     pub turns: Vec<TargetTurn>,
     pub answers: BTreeMap<u64, (Time, Value)>,
@@ -43,9 +43,9 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(deviations: Deviations) -> Self {
+    pub fn new(bugs: Bugs) -> Self {
         Self::with(TargetConfig {
-            deviations,
+            bugs,
             nvme: vec![NvmeDevice {
                 traddr: "0000:01:00.0".to_owned(),
                 namespaces: vec![(8192, 512)],
@@ -58,7 +58,7 @@ impl Rig {
         Self {
             target: Target::new(config),
             now: Time::ZERO,
-            dice: Dice::new(1, 0),
+            rng: Rng::new(1, Stream::Directed),
             seen: Vec::new(),
             turns: Vec::new(),
             answers: BTreeMap::new(),
@@ -73,8 +73,8 @@ impl Rig {
     }
 
     /// A target with a malloc bdev "Malloc0".."Malloc3", an error bdev on Malloc2, and "vhost.0".
-    pub fn ready(deviations: Deviations) -> Self {
-        let mut rig = Self::new(deviations);
+    pub fn ready(bugs: Bugs) -> Self {
+        let mut rig = Self::new(bugs);
         rig.set_up();
         rig
     }
@@ -121,7 +121,7 @@ impl Rig {
         let mut out = Vec::new();
         let mut cx = Cx {
             now: self.now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             out: &mut out,
             saw: &mut self.seen,
         };

@@ -2,15 +2,15 @@
 
 use super::front_end::{Answer, Data, FrontEnd, read_10};
 use super::rig::{CTRL, LINUX, REQ, RING, Rig};
-use wire::deviation::{Deviation, Deviations};
+use wire::bugs::{Bug, Bugs};
 use wire::ring::{DESC_F_NEXT, Desc};
 use wire::scsi::feature;
 
 const LUN_0: [u8; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
 const RESET: u32 = 5;
 
-fn attached(deviations: Deviations) -> (Rig, FrontEnd) {
-    let mut rig = Rig::ready(deviations);
+fn attached(bugs: Bugs) -> (Rig, FrontEnd) {
+    let mut rig = Rig::ready(bugs);
     let mut front = FrontEnd::start(&mut rig, 0);
     rig.attach(0, "EE_Malloc2").expect("free slot");
     front.events();
@@ -50,7 +50,7 @@ fn malformed(at: u64) -> Vec<(&'static str, Chain)> {
 
 #[test]
 fn on_head_a_malformed_request_is_returned_untouched_and_the_ring_goes_on() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     for (what, chain) in malformed(FrontEnd::buffer(100)) {
         let response = vm_memory::GuestAddress(FrontEnd::buffer(100) + 0x100);
         vm_memory::Bytes::write_slice(&*front.memory, &[0xaa; 108], response).expect("in memory");
@@ -67,7 +67,7 @@ fn on_head_a_malformed_request_is_returned_untouched_and_the_ring_goes_on() {
 
 #[test]
 fn as_intended_a_malformed_request_fails_where_a_response_can_be_found() {
-    let (mut rig, mut front) = attached(Deviations::INTENDED);
+    let (mut rig, mut front) = attached(Bugs::INTENDED);
     let at = FrontEnd::buffer(100);
     front.chain(
         &mut rig,
@@ -87,7 +87,7 @@ fn as_intended_a_malformed_request_fails_where_a_response_can_be_found() {
 
 #[test]
 fn the_hundred_and_thirtieth_piece_is_too_much() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     for (pieces, len) in [(124u16, 108 + 124 * 8), (125, 108 + 125 * 8)] {
         let at = FrontEnd::buffer(0);
         let mut chain = vec![(at, 51, false), (at + 0x100, 108, true)];
@@ -130,8 +130,8 @@ fn the_hundred_and_thirtieth_piece_is_too_much() {
 
 #[test]
 fn a_loop_hangs_head_when_dirty_logging_was_negotiated() {
-    for (deviations, hangs) in [(Deviations::head(), true), (Deviations::INTENDED, false)] {
-        let mut rig = Rig::ready(deviations);
+    for (bugs, hangs) in [(Bugs::head(), true), (Bugs::INTENDED, false)] {
+        let mut rig = Rig::ready(bugs);
         let mut front = FrontEnd::connect(&mut rig, 0);
         front.start_again(&mut rig, LINUX | feature::LOG_ALL, 1);
         let at = FrontEnd::buffer(0);
@@ -153,7 +153,7 @@ fn a_loop_hangs_head_when_dirty_logging_was_negotiated() {
 
 #[test]
 fn an_index_too_far_ahead_is_ignored_for_ever() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     for _ in 0..RING {
         front.publish(&mut rig, REQ, 120);
     }
@@ -164,9 +164,9 @@ fn an_index_too_far_ahead_is_ignored_for_ever() {
 
 #[test]
 fn a_full_ring_is_served_unless_it_is_taken_for_empty() {
-    let empty = Deviations::head().with(Deviation::FullRingIsEmpty);
-    for (deviations, served) in [(Deviations::head(), usize::from(RING)), (empty, 0)] {
-        let (mut rig, mut front) = attached(deviations);
+    let empty = Bugs::head().with(Bug::FullRingIsEmpty);
+    for (bugs, served) in [(Bugs::head(), usize::from(RING)), (empty, 0)] {
+        let (mut rig, mut front) = attached(bugs);
         for _ in 0..RING {
             front.publish(&mut rig, REQ, 120);
         }
@@ -177,7 +177,7 @@ fn a_full_ring_is_served_unless_it_is_taken_for_empty() {
 
 #[test]
 fn a_head_beyond_the_ring_is_returned_as_given() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     front.publish(&mut rig, REQ, 500);
     rig.ms(1);
     assert_eq!(front.used(REQ), [(500, 0)]);
@@ -186,7 +186,7 @@ fn a_head_beyond_the_ring_is_returned_as_given() {
 
 #[test]
 fn a_head_that_is_in_flight_already_is_returned_with_nothing() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     rig.hold(1);
     let head = front.scsi(&mut rig, 0, &read_10(0, 1), Data::In(512));
     rig.ms(1);
@@ -200,7 +200,7 @@ fn a_head_that_is_in_flight_already_is_returned_with_nothing() {
 
 #[test]
 fn the_gone_answers_depend_on_what_is_addressed() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     let gone = (5, 0x25, 0);
     for (lun, byte, sense) in [
         ([2, 0, 0, 0, 0, 0, 0, 0], 3, None),
@@ -219,7 +219,7 @@ fn the_gone_answers_depend_on_what_is_addressed() {
 
 #[test]
 fn task_management_other_than_lun_reset_is_aborted_or_a_bad_target() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     for subtype in [0, 1, 2, 3, 4, 6, 7] {
         front.tmf(&mut rig, 0, subtype, LUN_0);
         rig.ms(6);
@@ -235,7 +235,7 @@ fn task_management_other_than_lun_reset_is_aborted_or_a_bad_target() {
 
 #[test]
 fn a_lun_reset_aborts_what_the_bdev_holds_and_is_answered_after_it() {
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     rig.hold(1);
     front.scsi(&mut rig, 0, &read_10(0, 1), Data::In(512));
     rig.ms(1);
@@ -252,12 +252,12 @@ fn a_lun_reset_aborts_what_the_bdev_holds_and_is_answered_after_it() {
 #[test]
 fn a_lun_reset_with_no_lun_kills_head_and_is_answered_as_intended() {
     let lun_1 = [1, 0, 0x40, 1, 0, 0, 0, 0];
-    let (mut rig, mut front) = attached(Deviations::head());
+    let (mut rig, mut front) = attached(Bugs::head());
     front.tmf(&mut rig, 0, RESET, lun_1);
     rig.ms(7);
     assert_eq!(rig.died.map(|crash| crash.signal), Some("SIGSEGV"));
 
-    let (mut rig, mut front) = attached(Deviations::INTENDED);
+    let (mut rig, mut front) = attached(Bugs::INTENDED);
     front.tmf(&mut rig, 0, RESET, lun_1);
     rig.ms(7);
     assert_eq!(front.tmf_response(0), 12);
@@ -272,8 +272,8 @@ fn a_lun_reset_with_no_lun_kills_head_and_is_answered_as_intended() {
 
 #[test]
 fn a_badly_addressed_tmf_is_answered_by_the_head_s_previous_device_on_head_only() {
-    for (deviations, answer) in [(Deviations::head(), 2), (Deviations::INTENDED, 3)] {
-        let (mut rig, mut front) = attached(deviations);
+    for (bugs, answer) in [(Bugs::head(), 2), (Bugs::INTENDED, 3)] {
+        let (mut rig, mut front) = attached(bugs);
         let nowhere = [1, 9, 0, 0, 0, 0, 0, 0];
         let mut said = Vec::new();
         for lun in [nowhere, LUN_0, nowhere, [1, 3, 0, 0, 0, 0, 0, 0], nowhere] {
@@ -287,8 +287,8 @@ fn a_badly_addressed_tmf_is_answered_by_the_head_s_previous_device_on_head_only(
 
 #[test]
 fn calls_wait_for_the_driver_but_on_head_those_of_control_and_event_queue_are_lost() {
-    for (deviations, lost) in [(Deviations::head(), true), (Deviations::INTENDED, false)] {
-        let (mut rig, mut front) = attached(deviations);
+    for (bugs, lost) in [(Bugs::head(), true), (Bugs::INTENDED, false)] {
+        let (mut rig, mut front) = attached(bugs);
         rig.ms(20);
         rig.calls.clear();
         front.no_interrupt(REQ, true);
@@ -309,9 +309,9 @@ fn calls_wait_for_the_driver_but_on_head_those_of_control_and_event_queue_are_lo
 
 #[test]
 fn a_failed_read_says_so_unless_good_was_set_early() {
-    let early = Deviations::INTENDED.with(Deviation::StatusGoodEarly);
-    for (deviations, status) in [(Deviations::INTENDED, 2), (early, 0)] {
-        let (mut rig, mut front) = attached(deviations);
+    let early = Bugs::INTENDED.with(Bug::StatusGoodEarly);
+    for (bugs, status) in [(Bugs::INTENDED, 2), (early, 0)] {
+        let (mut rig, mut front) = attached(bugs);
         let params = serde_json::json!({
             "name": "EE_Malloc2", "io_type": "read", "error_type": "failure", "num": 1,
         });

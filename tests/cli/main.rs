@@ -1,0 +1,10 @@
+//! The command as its users know it: arguments, files, output, exit status; and the rules of the sources.
+
+mod arguments;
+mod commands;
+mod inputs;
+mod other_jobs;
+mod outputs;
+mod readme;
+mod repro;
+mod tidy;

@@ -1,0 +1,118 @@
+//! Options of all kinds: what the model leaves on the medium is what real fio leaves there, and both end alike.
+
+use std::fs;
+use std::path::Path;
+
+use crate::fio::{blank, model_fio, place, real_fio};
+
+/// Bytes of the image.
+const SIZE: usize = 4 << 20;
+/// Every job's own name, and what it says beside `filename`.
+#[rustfmt::skip]
+const JOBS: &[(&str, &str)] = &[
+    ("pace", "rw=randwrite\nbs=4k\nverify=md5\nrate=900m\nthinktime=1\nthinktime_blocks=64"),
+    ("synced", "rw=randwrite\nbs=4k\niodepth=8\nfsync=16\nfdatasync=10\nend_fsync=1\nverify=crc32c"),
+    ("closed", "rw=write\nbs=4k\nfsync_on_close=1\ninvalidate=0\nsync=1\nverify=crc32c\nloops=2"),
+    ("laid_out", "rw=randwrite\nbs=4k\nfallocate=none\noverwrite=1\ncreate_serialize=0\nverify=md5"),
+    ("machine", "rw=randwrite\nbs=4k\nnice=1\nmem=mmap\niomem_align=4k\nverify=md5"),
+    ("content", "rw=randwrite\nbs=4k\nzero_buffers\nscramble_buffers=1\nbuffer_compress_percentage=0\ndedupe_percentage=30\nverify=md5"),
+    ("logged", "rw=randwrite\nbs=4k\nwrite_lat_log=l\nlog_avg_msec=10\nper_job_logs=0\nverify=md5"),
+    ("dumped", "rw=randwrite\nbs=4k\nverify=md5\nverify_dump=1\nverify_fatal=1\nerror_dump=1"),
+    ("checked_beside", "rw=randwrite\nbs=4k\niodepth=8\nverify=md5\nverify_async=2"),
+    ("checked_beside_backlog", "rw=randwrite\nbs=4k\nverify=md5\nverify_async=2\nverify_backlog=16"),
+    ("unsorted", "rw=randwrite\nbs=4k\nnorandommap\nverifysort=0\nverify=crc32c"),
+    ("filesize", "rw=randwrite\nbs=4k\nfilesize=4m\nsize=1m\nverify=crc32c"),
+    ("filesize_backlog", "rw=randwrite\nbs=4k\nfilesize=4m\nsize=1m\nverify=crc32c\nverify_backlog=32"),
+    ("filesize_alone", "rw=write\nbs=64k\nfilesize=2m\nsize=0\nverify=crc32c"),
+    ("aligned", "rw=randwrite\nbs=16k\nba=4k\nverify=crc32c"),
+    ("aligned_deep", "rw=randwrite\nbsrange=8k-32k\nblockalign=2k\niodepth=4\nverify=md5"),
+    ("aligned_in_order", "rw=write\nbs=16k\nba=4k\nverify=crc32c"),
+    ("offset_percent", "rw=randwrite\nbs=4k\noffset=33%\nsize=20%\nverify=crc32c"),
+    ("offset_aligned", "rw=randwrite\nbs=4k\noffset=33%\noffset_align=64k\nsize=1m\nverify=crc32c"),
+    ("offset_increment", "rw=randwrite\nbs=4k\noffset=4k\noffset_increment=1m\nsize=1m\nverify=crc32c"),
+    ("zipf", "rw=randwrite\nbs=4k\nrandom_distribution=zipf:1.2\nverify=crc32c"),
+    ("zipf_less", "rw=randwrite\nbs=4k\nrandom_distribution=zipf:0.4:0.3\nverify=crc32c\niodepth=8"),
+    ("zipf_seeded", "rw=randrw\nbs=4k\nrandom_distribution=zipf\nrandseed=3\nverify=md5\nverify_backlog=64"),
+    ("pareto", "rw=randwrite\nbs=4k\nrandom_distribution=pareto:0.3\nverify=crc32c"),
+    ("pareto_centre", "rw=randwrite\nbs=8k\nrandom_distribution=pareto:0.9:0.1\nverify=crc32c\nloops=2"),
+    ("normal", "rw=randwrite\nbs=4k\nrandom_distribution=normal:10\nverify=crc32c"),
+    ("normal_narrow", "rw=randwrite\nbs=4k\nrandom_distribution=normal\nverify=crc32c"),
+    ("normal_centre", "rw=randwrite\nbs=4k\nrandom_distribution=normal:30:0.8\nverify=crc32c\nloops=2"),
+    ("lfsr", "rw=randwrite\nbs=4k\nrandom_generator=lfsr\nverify=crc32c"),
+    ("lfsr_loops", "rw=randwrite\nbs=8k\nrandom_generator=lfsr\nloops=3\nverify=crc32c\nverify_backlog=32"),
+    ("lfsr_seeded", "rw=randwrite\nbs=4k\nsize=3m\nrandom_generator=lfsr\nrandseed=77\nverify=md5\nnorandommap"),
+    ("every_eighth", "rw=randwrite:8\nbs=4k\nverify=crc32c"),
+    ("every_third_again", "rw=randwrite:3\nrw_sequencer=identical\nbs=4k\nnorandommap\nverify=crc32c"),
+    ("every_fourth_mixed", "rw=randrw:4\nbs=4k\nverify=crc32c"),
+    ("holes", "rw=write:4k\nbs=4k\nsize=2m\nverify=crc32c"),
+    ("holes_odd", "rw=write:12k\nbs=8k\nsize=1m\noffset=1m\nverify=crc32c"),
+    ("by_order", "rw=randwrite:4\nbs=4k,16k\nbs_is_seq_rand=1\nnorandommap\nverify=crc32c"),
+    ("drawn_again", "rw=randwrite\nbs=4k\nexperimental_verify=1\nverify=crc32c"),
+    ("drawn_again_in_order", "rw=write\nbs=4k\nexperimental_verify=1\nverify=md5\nloops=2"),
+    ("drawn_again_mixed", "rw=randrw\nbs=4k\nexperimental_verify=1\nverify=crc32c"),
+    ("drawn_again_deep", "rw=randwrite\nbs=4k\niodepth=8\nexperimental_verify=1\nverify=crc32c"),
+    ("serialized", "rw=randwrite\nbs=4k\nsize=1m\nio_size=4m\nnorandommap\niodepth=32\nserialize_overlap=1\nverify=crc32c"),
+    ("serialized_zipf", "rw=randwrite\nbs=4k\nrandom_distribution=zipf:1.2\niodepth=16\nserialize_overlap=1\nverify=md5\nverify_backlog=64"),
+    ("serialized_map", "rw=randwrite\nbs=4k\niodepth=16\nserialize_overlap=1\nverify=md5"),
+    ("enough", "rw=randwrite\nbs=4k\nnumber_ios=100\nverify=crc32c"),
+    ("enough_backlog", "rw=randwrite\nbs=4k\nnumber_ios=300\niodepth=4\nverify=crc32c\nverify_backlog=16"),
+    ("enough_loops", "rw=randwrite\nbs=4k\nnumber_ios=100\nloops=2\nverify=crc32c"),
+    ("io_size_without_map", "rw=randwrite\nbs=4k\nnorandommap\nsize=2m\nio_size=6m\nverify=crc32c"),
+    ("io_size_less_without_map", "rw=randwrite\nbs=4k\nnorandommap\nio_size=1m\nverify=crc32c"),
+    ("io_size_without_map_backlog", "rw=randwrite\nbs=4k\nnorandommap\nsize=1m\nio_size=3m\nverify=crc32c\nverify_backlog=16"),
+    ("posixaio", "rw=randwrite\nbs=4k\nioengine=posixaio\nverify=crc32c"),
+    ("io_uring", "rw=randwrite\nbs=4k\nioengine=io_uring\niodepth=4\nverify=crc32c"),
+    ("pvsync2", "rw=randwrite\nbs=4k\nioengine=pvsync2\nverify=crc32c"),
+    ("vsync", "rw=write\nbs=4k\nioengine=vsync\nverify=crc32c"),
+    ("mmap", "rw=randwrite\nbs=4k\nioengine=mmap\nverify=crc32c"),
+    ("pattern_unused", "rw=randwrite\nbs=4k\nverify=md5\nverify_pattern=0xab\nverify_async=1\ndo_verify=0"),
+    ("ignoring", "rw=randwrite\nbs=4k\nverify=md5\nignore_error=EIO,ENOSPC:EIO\ncontinue_on_error=all"),
+    ("spelled_out", "readwrite=randwrite\nblocksize=4k\nzonemode=none\nverify=md5\nunlink=0\nnrfiles=1\nramp_time=0s"),
+    ("exits", "rw=randwrite\nbs=4k\nexitall\nexitall_on_error=1\nnew_group\nstonewall\nverify=md5"),
+];
+
+fn job_text(file: &Path, more: &str) -> String {
+    let sized = more.lines().any(|line| line.starts_with("size="));
+    let size = if sized { "" } else { "size=4m\n" };
+    let path = file.display();
+    format!(
+        "[global]\nioengine=libaio\nthread\nverify_state_save=0\n[image]\nfilename={path}\n{size}{more}\n"
+    )
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn every_option_leaves_what_fio_leaves() {
+    let mut wrong = Vec::new();
+    for (name, more) in JOBS {
+        let (directory, file) = place(&format!("option-{name}"));
+        fs::write(&file, vec![0; SIZE]).expect("an empty image");
+        let text = job_text(&file, more);
+        let output = real_fio(&directory, &text);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut models = vec![0; SIZE];
+        let result = model_fio(&text, &file, &mut models);
+        if output.status.success() != result.passed() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let errors = errors.lines().next().unwrap_or_default();
+            wrong.push(format!("{name}: fio: {errors}; the model: {:?}", result.messages));
+            continue;
+        }
+        let (reads, writes) = (result.counts.reads, result.counts.writes);
+        let issued = format!("issued rwts: total={reads},{writes},");
+        if !said.contains(&issued) {
+            let fios = said.lines().find(|line| line.contains("issued rwts"));
+            wrong.push(format!("{name}: not {issued} but {fios:?}"));
+        }
+        let mut fios = fs::read(&file).expect("fio's image");
+        let differ = blank(&mut fios) == 0;
+        if differ && !more.contains("pattern") {
+            wrong.push(format!("{name}: fio wrote no header"));
+        }
+        blank(&mut models);
+        if let Some(at) = fios.iter().zip(&models).position(|(a, b)| a != b) {
+            wrong.push(format!("{name}: byte {at} differs"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,6 @@
+//! Over sockets: `serve`, recordings, plans and replays on a target that runs.
+
+mod conform_serve;
+mod replay_on_target;
+mod serve;
+mod spdk;
