@@ -340,7 +340,7 @@ fn doubts(plan: &Plan, jobs: &BTreeMap<String, JobText>) -> BTreeMap<String, Str
     let doubts = named.filter_map(|name| {
         let job = jobs.get(name)?;
         let file = JobFile::parse(&job.file, &job.text).ok()?;
-        let doubt = file.template().can_spoil_itself()?;
+        let doubt = file.can_spoil_itself()?;
         Some((name.to_owned(), doubt))
     });
     doubts.collect()

@@ -27,11 +27,11 @@ pub struct JobFile {
     template: Job,
     globals: Settings,
     /// Of each of `jobs`, what was set for it, in [global] or by itself.
-    pub(crate) own: Vec<Settings>,
+    own: Vec<Settings>,
 }
 
 /// Options as they are set last, in that order.
-pub(crate) type Settings = Vec<(String, Option<String>)>;
+type Settings = Vec<(String, Option<String>)>;
 
 /// What earlier `[global]` sections have left: a draft, where each option was set, and how it is written.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +102,19 @@ impl JobFile {
         write_settings(&self.globals, &mut text);
         for (name, filename) in sections {
             text += &format!("[{name}]\nfilename={filename}\n");
+        }
+        text
+    }
+
+    /// This file again: `[global]`, or its own sections with all that holds for each.
+    pub fn to_own_text(&self) -> String {
+        if self.jobs.is_empty() {
+            return self.to_text([]);
+        }
+        let mut text = String::new();
+        for (job, own) in self.jobs.iter().zip(&self.own) {
+            text += &format!("[{}]\n", job.name);
+            write_settings(own, &mut text);
         }
         text
     }
@@ -206,7 +219,7 @@ impl JobFile {
 }
 
 /// Appends a line for each option.
-pub(crate) fn write_settings(settings: &Settings, text: &mut String) {
+fn write_settings(settings: &Settings, text: &mut String) {
     for (name, value) in settings {
         text.push_str(name);
         if let Some(value) = value {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::job::{Job, Part};
-use crate::job_file::{JobFile, write_settings};
+use crate::job_file::JobFile;
 
 /// A disk that is given to a fio.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,20 @@ impl JobFile {
         }
     }
 
+    /// The longest run time of its jobs, in nanoseconds; 0 is none.
+    pub fn runtime_ns(&self) -> u64 {
+        let jobs = self.jobs.iter().map(|job| job.runtime_ns).max();
+        jobs.unwrap_or(self.template().runtime_ns)
+    }
+
+    /// Whether none of its jobs goes through the page cache.
+    pub fn is_direct(&self) -> bool {
+        match &self.jobs[..] {
+            [] => self.template().direct,
+            jobs => jobs.iter().all(|job| job.direct),
+        }
+    }
+
     /// The threads of a fio on these disks, in fio's order.
     pub fn place(&self, disks: &[GivenDisk]) -> Vec<Placed> {
         let mut placed: Vec<Placed> = Vec::new();
@@ -70,36 +84,6 @@ impl JobFile {
             }
         }
         placed
-    }
-
-    /// A job file for real fio on these disks, or why there is none that does the same.
-    ///
-    /// # Errors
-    ///
-    /// Several of its files have to share a disk.
-    pub fn to_text_on(&self, disks: &[GivenDisk]) -> Result<String, String> {
-        if self.jobs.is_empty() {
-            let sections = disks.iter();
-            return Ok(self.to_text(sections.map(|disk| (&disk.label[..], &disk.node[..]))));
-        }
-        let mut text = String::new();
-        for (index, disk, part, job) in self.sections_on(disks) {
-            if part != Part::WHOLE {
-                let names = self.files().len();
-                return Err(format!("it names {names} files, and there are {} disks", disks.len()));
-            }
-            text += &format!("[{}]\n", job.name);
-            let own = self.own[index].iter().filter(|(name, _)| {
-                let placed = ["filename", "directory", "name", "stonewall", "wait_for_previous"];
-                !placed.contains(&&name[..])
-            });
-            write_settings(&own.cloned().collect(), &mut text);
-            text += &format!("filename={}\n", disks[disk].node);
-            if job.stonewall {
-                text += "stonewall\n";
-            }
-        }
-        Ok(text)
     }
 
     /// What the names of files stand for, in words, if the file has any.
@@ -156,22 +140,29 @@ impl JobFile {
     /// Each job on each of its disks, with the part of it that it has.
     fn on_disks(&self, disks: &[GivenDisk]) -> Vec<(usize, Part, Job)> {
         if self.jobs.is_empty() {
+            // It is one section, whatever the number of its disks: they do not wait for each other.
             let disks = disks.iter().enumerate();
             let jobs = disks.map(|(index, disk)| {
-                (index, Part::WHOLE, self.job_for(&disk.label, &disk.node))
+                let job = self.job_for(&disk.label, &disk.node);
+                let (stonewall, new_group) = (false, false);
+                let job = Job {
+                    stonewall,
+                    new_group,
+                    ..job
+                };
+                (index, Part::WHOLE, job)
             });
             return jobs.collect();
         }
-        let sections = self.sections_on(disks).into_iter();
-        sections.map(|(_, disk, part, job)| (disk, part, job)).collect()
+        self.sections_on(disks)
     }
 
     /// Each section on each of its disks: only the first of its disks waits for the sections before.
-    fn sections_on(&self, disks: &[GivenDisk]) -> Vec<(usize, usize, Part, Job)> {
+    fn sections_on(&self, disks: &[GivenDisk]) -> Vec<(usize, Part, Job)> {
         let files = self.files();
         let mut placed = Vec::new();
         let mut seen = BTreeMap::new();
-        for (index, section) in self.jobs.iter().enumerate() {
+        for section in &self.jobs {
             let file = section.filename.as_ref();
             let file = file.and_then(|file| files.iter().position(|known| known == &file));
             let (file, of) = file.map_or((0, 1), |file| (file, files.len()));
@@ -189,7 +180,7 @@ impl JobFile {
                     new_group: section.new_group && first == 0,
                     ..section.clone()
                 };
-                placed.push((index, disk, part, job));
+                placed.push((disk, part, job));
             }
         }
         placed

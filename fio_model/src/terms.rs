@@ -96,6 +96,7 @@ pub(crate) struct Terms {
     pub serialize_overlap: bool,
     /// `ENOSPC` ends the job well.
     pub fill_device: bool,
+    pub exitall_on_error: bool,
     /// I/Os of all passes; 0 is any number.
     pub number_ios: u64,
     /// The time before counts begin.
@@ -190,6 +191,7 @@ impl Terms {
             experimental_verify: job.experimental_verify && writes,
             serialize_overlap: job.serialize_overlap && writes && depth > 1,
             fill_device: job.fill_device,
+            exitall_on_error: job.exitall_on_error,
             number_ios: job.number_ios.saturating_mul(u64::from(job.loops)),
             ramp_ns: if runtime_ns > 0 { job.ramp_ns } else { 0 },
             state_depth: state_depth(job, volume.map(|_| depth)),

@@ -431,6 +431,11 @@ impl FioThread {
         self.terminated = true;
     }
 
+    /// Whether it has ended with an error that is to end other threads, too (`exitall_on_error`).
+    pub fn exits_all_on_error(&self) -> bool {
+        self.terms.exitall_on_error && !self.result.error.is_ok()
+    }
+
     /// How far it has come, as of the last call of [`FioThread::next`].
     pub fn progress(&self) -> Progress {
         let size = self.terms.region.size;

@@ -29,22 +29,28 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
         let mut ends = ended.iter().filter(mine).peekable();
         let mut wrongs = Vec::new();
         let passed = |end: &FioJobEnd| end.error == 0 && !end.hung && end.strict.is_empty();
+        // A section may have ended before the detach that another one met.
+        let met = job.must == JobMust::FailGone
+            && (ended.iter().filter(mine)).any(|end| end.error != 0 && wrong(job.must, end).is_none());
+        // By the wall clock there is no volume: a fio that was starved accuses nobody. Nor does a
+        // job that verifies nothing, whoever asked for it.
+        let mut none = ended.iter().filter(mine).peekable();
+        let is_asked = job.must == JobMust::Pass && none.peek().is_some();
+        if is_asked && none.all(|end| end.volume == 0 && end.verified == 0) {
+            unverified.push(job.disk);
+        }
         if ends.peek().is_none() {
             excused = false;
             wrongs.push(("did not run".to_owned(), None));
         }
         for end in ends {
             match wrong(job.must, end) {
+                Some(_) if met && passed(end) => fine.push(end),
                 Some(wrong) => {
                     excused &= job.must == JobMust::FailGone && passed(end);
                     wrongs.push(wrong);
                 }
                 None => fine.push(end),
-            }
-            // By the wall clock there is no volume: a fio that was starved accuses nobody. Nor does a
-            // job that verifies nothing, whoever asked for it.
-            if job.must == JobMust::Pass && end.volume == 0 && end.verified == 0 {
-                unverified.push(job.disk);
             }
         }
         let disk = job.disk;

@@ -10,8 +10,8 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fio_model::{
-    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
-    fingerprint,
+    Completion, Device, DigestCache, Errno, FioThread, GivenDisk, JobFile, JobResult, Next, Op,
+    Placed, Request, fingerprint,
 };
 use scenarios::{DiskId, FioId, Io, Observation, Place, Time};
 use vm_memory::GuestAddress;
@@ -48,6 +48,8 @@ enum Sleep {
 #[derive(Clone)]
 pub struct Thread {
     fio: FioId,
+    /// Threads that end together (`exitall`).
+    group: u32,
     /// The disk that was opened.
     pub disk: usize,
     /// The CPU that it runs on.
@@ -73,7 +75,8 @@ impl Thread {
 }
 
 impl Guest {
-    /// Starts a fio: one section a disk, each with its clones.
+    /// Starts a fio: the threads that its job file has on these disks, those of a `stonewall` as the ones
+    /// before have ended.
     pub(super) fn start_fio(
         &mut self,
         fio: FioId,
@@ -81,39 +84,61 @@ impl Guest {
         on: &[(DiskId, Place)],
         cx: &mut Cx<'_, FromGuest>,
     ) {
-        let runtime = Duration::from_nanos(file.template().runtime_ns);
-        self.fios.push(FioRun::new(fio, runtime));
-        let mut number = 0;
-        for (id, place) in on {
-            let disk = self
-                .hbas
-                .iter()
-                .position(|hba| hba.controller == place.controller);
-            let disk = disk.and_then(|hba| self.disk_at(hba, place.target.0));
-            // Node names move: it is the disk's serial number that says which one it is.
-            let usable = |disk: &Disk| disk.visible && !disk.dead && disk.id == Some(*id);
-            let runs = self.power == Power::Running;
-            let disk = disk.filter(|disk| runs && usable(&self.disks[*disk]));
-            let node = disk.map_or("/dev/none".to_owned(), |disk| self.disks[disk].node());
-            let job = file.job_for(&format!("disk{}", id.0), &node);
-            for _ in 0..job.numjobs.max(1) {
-                number += 1;
-                self.start_thread(fio, &job, number, (*id, *place), disk, cx.now);
-            }
-        }
+        let disks: Vec<GivenDisk> = on
+            .iter()
+            .map(|(id, place)| GivenDisk {
+                label: format!("disk{}", id.0),
+                node: self.node(self.usable_disk(*id, *place)),
+            })
+            .collect();
+        let runtime = Duration::from_nanos(file.runtime_ns());
+        let placed = file.place(&disks).into_iter();
+        let placed = placed.map(|placed| (on[placed.disk], placed)).collect();
+        self.fios.push(FioRun::new(fio, runtime, placed));
+        self.start_ready(fio, cx.now);
         self.end_fio_if_over(fio, cx);
     }
 
-    fn start_thread(
-        &mut self,
-        fio: FioId,
-        job: &Job,
-        number: u32,
-        (id, place): (DiskId, Place),
-        disk: Option<usize>,
-        now: Time,
-    ) {
-        let node = job.filename.clone().unwrap_or_default();
+    /// Starts those threads of a fio that wait for no other one, as far as there is room for them.
+    ///
+    /// # Divergence from fio
+    ///
+    /// At most `THREADS_MAX` threads of a guest run at once; more begin as others end.
+    pub(super) fn start_ready(&mut self, fio: FioId, now: Time) {
+        loop {
+            let has_room = self.free_slot().is_some();
+            let run = self.fios.iter_mut().find(|run| run.fio == fio);
+            let Some((at, placed)) = run.and_then(|run| run.next_ready(has_room)) else {
+                return;
+            };
+            self.start_thread(fio, placed, at, now);
+        }
+    }
+
+    /// The disk with this serial number, if it is there: node names move.
+    fn usable_disk(&self, id: DiskId, place: Place) -> Option<usize> {
+        let mut hbas = self.hbas.iter();
+        let hba = hbas.position(|hba| hba.controller == place.controller)?;
+        let disk = self.disk_at(hba, place.target.0)?;
+        let usable = |disk: &Disk| disk.visible && !disk.dead && disk.id == Some(id);
+        let runs = self.power == Power::Running;
+        (runs && usable(&self.disks[disk])).then_some(disk)
+    }
+
+    fn node(&self, disk: Option<usize>) -> String {
+        disk.map_or("/dev/none".to_owned(), |disk| self.disks[disk].node())
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        let mut slots = 0..self.threads.len();
+        slots.find(|slot| self.threads[*slot].is_none() && !self.has_ios(*slot))
+    }
+
+    fn start_thread(&mut self, fio: FioId, placed: Placed, (id, place): (DiskId, Place), now: Time) {
+        let disk = self.usable_disk(id, place);
+        let node = self.node(disk);
+        let (mut job, number, group) = (placed.job, placed.thread_number, placed.group);
+        job.filename = Some(node.clone());
         let fails = |guest: &mut Self, errno: Errno, text: String| {
             let mut result = JobResult::new(&job.name, number, &node);
             result.error = errno;
@@ -129,14 +154,12 @@ impl Guest {
             size_bytes: self.disks[disk].capacity,
         };
         let (volume, state) = (self.config.volume, self.state_file(&job.name, number));
-        let mut file = match FioThread::resume(job, number, &device, volume, state) {
+        let mut file = match FioThread::resume(&job, number, &device, volume, state) {
             Ok(file) => file,
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
         let bytes = u64::from(file.depth()) * u64::from(file.buffer_len());
-        let mut slots = 0..self.threads.len();
-        let slot = slots.find(|slot| self.threads[*slot].is_none() && !self.has_ios(*slot));
-        let slot = slot.filter(|_| bytes <= THREAD_BYTES);
+        let slot = self.free_slot().filter(|_| bytes <= THREAD_BYTES);
         let Some(slot) = slot else {
             return fails(
                 self,
@@ -152,6 +175,7 @@ impl Guest {
         let (cpu, sleep) = (slot % CPUS, Sleep::No);
         self.threads[slot] = Some(Thread {
             fio,
+            group,
             disk,
             cpu,
             id,
@@ -254,7 +278,9 @@ impl Guest {
             let (fio, volume) = (thread.fio, thread.file.progress().volume);
             let result = thread.file.result().clone();
             self.keep_state(&thread.file);
+            self.end_others(&thread);
             self.thread_stopped(fio, (thread.id, thread.place), volume, result);
+            self.start_ready(fio, cx.now);
             self.end_fio_if_over(fio, cx);
         } else if self.threads[slot]
             .as_ref()
@@ -265,6 +291,18 @@ impl Guest {
         }
         if !self.waits.is_empty() {
             self.answer_clocks(cx);
+        }
+    }
+
+    /// `exitall`: the end of a thread ends those of its group.
+    fn end_others(&mut self, ended: &Thread) {
+        let any = self.fios.iter().find(|run| run.fio == ended.fio);
+        if !any.is_some_and(|run| run.exits_all) && !ended.file.exits_all_on_error() {
+            return;
+        }
+        let others = self.threads.iter_mut().flatten();
+        for other in others.filter(|other| (other.fio, other.group) == (ended.fio, ended.group)) {
+            other.file.terminate();
         }
     }
 

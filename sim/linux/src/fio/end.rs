@@ -1,8 +1,9 @@
 //! How fios end in the guest. Knows results; what a thread does until then stands in `fio`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use fio_model::{Errno, JobResult, StrictKind, exit_status};
+use fio_model::{Errno, JobResult, Placed, StrictKind, exit_status};
 use scenarios::{DiskId, FioId, FioJobEnd, Observation, Place};
 
 use super::clock::CLOCK_DEFAULT;
@@ -22,14 +23,24 @@ pub struct FioRun {
     pub whole: Duration,
     /// Threads that have not ended.
     pub running: usize,
+    /// Whether the end of any thread ends those of its group (`exitall`).
+    pub exits_all: bool,
+    /// Threads that have not begun, with their disks, in the order in which they do.
+    waiting: VecDeque<((DiskId, Place), Placed)>,
+    /// Those that run wait for the end of others (`Placed::after`) so often.
+    wave: u32,
     results: Vec<JobResult>,
     ends: Vec<FioJobEnd>,
 }
 
 impl FioRun {
-    /// A fio that starts; its job has this run time.
+    /// A fio that starts; its jobs have this run time, and these threads.
     #[must_use]
-    pub fn new(fio: FioId, runtime: Duration) -> Self {
+    pub fn new(
+        fio: FioId,
+        runtime: Duration,
+        waiting: VecDeque<((DiskId, Place), Placed)>,
+    ) -> Self {
         let whole = if runtime.is_zero() {
             CLOCK_DEFAULT
         } else {
@@ -39,9 +50,24 @@ impl FioRun {
             fio,
             whole,
             running: 0,
+            exits_all: waiting.iter().any(|(_, placed)| placed.job.exitall),
+            waiting,
+            wave: 0,
             results: Vec::new(),
             ends: Vec::new(),
         }
+    }
+
+    /// The next thread that waits for nobody; `has_room` for it, or, if none runs that could make some, for
+    /// none.
+    pub(super) fn next_ready(&mut self, has_room: bool) -> Option<((DiskId, Place), Placed)> {
+        let after = self.waiting.front()?.1.after;
+        let waits = self.running > 0 && (after > self.wave || !has_room);
+        if waits {
+            return None;
+        }
+        self.wave = after;
+        self.waiting.pop_front()
     }
 }
 
@@ -95,7 +121,7 @@ impl Guest {
         let over = self
             .fios
             .iter()
-            .position(|run| run.fio == fio && run.running == 0);
+            .position(|run| run.fio == fio && run.running == 0 && run.waiting.is_empty());
         let Some(over) = over else { return };
         let mut run = self.fios.remove(over);
         run.ends.sort_by_key(|end| end.disk);
@@ -135,6 +161,9 @@ impl Guest {
             let volume = thread.file.progress().volume;
             let result = end(thread.file.result().clone());
             self.thread_stopped(thread.fio, (thread.id, thread.place), volume, result);
+        }
+        for run in &mut self.fios {
+            run.waiting.clear();
         }
         for fio in self.fios.iter().map(|run| run.fio).collect::<Vec<_>>() {
             self.end_fio_if_over(fio, cx);
