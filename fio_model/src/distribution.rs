@@ -36,7 +36,8 @@ impl Distribution {
                 Some(number) => number.ok().filter(finite).map(Some).ok_or(()),
             }
         };
-        let expected = || "random, zipf:1.1, pareto:0.2 or normal:10, with a centre from 0 to 1 behind";
+        let expected =
+            || "random, zipf:1.1, pareto:0.2 or normal:10, with a centre from 0 to 1 behind";
         let [value, centre] = [number(), number()];
         let value = value.map_err(|()| expected())?;
         let centre = centre.map_err(|()| expected())?;
@@ -82,9 +83,18 @@ pub(crate) struct Preference {
 
 #[derive(Clone, Copy, Debug)]
 enum Shape {
-    Zipf { theta: f64, alpha: f64, eta: f64, sum: f64 },
-    Pareto { power: f64 },
-    Normal { deviation: u32 },
+    Zipf {
+        theta: f64,
+        alpha: f64,
+        eta: f64,
+        sum: f64,
+    },
+    Pareto {
+        power: f64,
+    },
+    Normal {
+        deviation: u32,
+    },
 }
 
 impl Preference {
@@ -100,7 +110,15 @@ impl Preference {
                 let two = 1.0 + libm::pow(0.5, theta);
                 let eta = (1.0 - libm::pow(2.0 / n, 1.0 - theta)) / (1.0 - two / sum);
                 let alpha = 1.0 / (1.0 - theta);
-                (Shape::Zipf { theta, alpha, eta, sum }, centre.map(|centre| n * centre))
+                (
+                    Shape::Zipf {
+                        theta,
+                        alpha,
+                        eta,
+                        sum,
+                    },
+                    centre.map(|centre| n * centre),
+                )
             }
             Distribution::Pareto(input, centre) => {
                 let power = libm::log(input) / libm::log(1.0 - input);
@@ -111,12 +129,22 @@ impl Preference {
                 let shift = centre.map_or(0.0, |centre| n * (centre - 0.5));
                 let shift = u64::from(shift as i64 as u32);
                 let shape = Shape::Normal { deviation };
-                return Some(Preference { draws, blocks, shift, shape });
+                return Some(Preference {
+                    draws,
+                    blocks,
+                    shift,
+                    shape,
+                });
             }
         };
         let drawn = u64::from(draws.draw());
         let shift = shift.map_or(drawn, |shift| shift as u64);
-        Some(Preference { draws, blocks, shift, shape })
+        Some(Preference {
+            draws,
+            blocks,
+            shift,
+            shape,
+        })
     }
 
     /// The next block.
@@ -124,7 +152,12 @@ impl Preference {
         let n = self.blocks as f64;
         let mut unit = || f64::from(self.draws.draw()) / f64::from(u32::MAX);
         let place = match self.shape {
-            Shape::Zipf { theta, alpha, eta, sum } => {
+            Shape::Zipf {
+                theta,
+                alpha,
+                eta,
+                sum,
+            } => {
                 let unit = unit();
                 if unit * sum < 1.0 {
                     0
@@ -208,14 +241,28 @@ mod tests {
         assert_eq!(read("zipf:1.2:0.5"), Ok(Distribution::Zipf(1.2, Some(0.5))));
         assert_eq!(read("pareto:0.9"), Ok(Distribution::Pareto(0.9, None)));
         assert_eq!(read("normal:10"), Ok(Distribution::Normal(10.0, None)));
-        for text in ["zipf:1", "pareto:1", "normal:100", "zipf:2:2", "zipf:x", "even", "zipf:nan"] {
+        for text in [
+            "zipf:1",
+            "pareto:1",
+            "normal:100",
+            "zipf:2:2",
+            "zipf:x",
+            "even",
+            "zipf:nan",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn blocks_are_on_the_disk_and_some_are_preferred() {
-        for text in ["zipf:1.2", "pareto:0.1", "normal:5", "normal:0:0.2", "zipf:0.4"] {
+        for text in [
+            "zipf:1.2",
+            "pareto:0.1",
+            "normal:5",
+            "normal:0:0.2",
+            "zipf:0.4",
+        ] {
             let distribution = Distribution::parse(text).expect(text);
             let mut preference = Preference::new(distribution, 1000, 7).expect("not even");
             let mut hits = vec![0; 1000];

@@ -7,6 +7,7 @@ use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::distribution::Distribution;
 use crate::pattern::Pattern;
+use crate::span::{Part, Span};
 
 /// Which directions a job moves data in, and in which order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,51 +129,6 @@ impl IoEngine {
     /// Whether it does one request at a time, whatever `iodepth` says.
     pub fn is_sync(self) -> bool {
         matches!(self, IoEngine::Psync | IoEngine::Sync)
-    }
-}
-
-/// A length or place on a device: in bytes, or as a share of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// Bytes.
-    Bytes(u64),
-    /// Percent of the device.
-    Percent(u32),
-}
-
-impl Span {
-    /// In bytes, on a device of `device` bytes.
-    pub fn of(self, device: u64) -> u64 {
-        match self {
-            Span::Bytes(bytes) => bytes,
-            Span::Percent(percent) => (u128::from(device) * u128::from(percent) / 100) as u64,
-        }
-    }
-}
-
-/// One of several equal parts of a disk, each of which stands for a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Which one, from 0.
-    pub index: u32,
-    /// Of how many.
-    pub of: u32,
-}
-
-impl Part {
-    /// The whole disk.
-    pub const WHOLE: Part = Part { index: 0, of: 1 };
-
-    /// Where it begins on a disk of `device` bytes, and where it ends: at whole MiB, if there are.
-    pub fn bytes(self, device: u64) -> (u64, u64) {
-        if self == Part::WHOLE {
-            return (0, device);
-        }
-        let even = device / u64::from(self.of);
-        let unit = if even >= 1 << 20 { 1 << 20 } else { 4096 };
-        let len = even / unit * unit;
-        let start = len * u64::from(self.index);
-        (start, start + len)
     }
 }
 
@@ -390,7 +346,10 @@ impl Job {
     pub fn grain(&self) -> u32 {
         let mut grain = gcd(self.read_len.0, self.write_len.0);
         if self.rw.is_random() {
-            grain = self.align.iter().fold(grain, |grain, align| gcd(grain, *align));
+            grain = self
+                .align
+                .iter()
+                .fold(grain, |grain, align| gcd(grain, *align));
         }
         match self.step {
             Step::Skip(skip) if skip != 0 => {

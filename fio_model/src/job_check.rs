@@ -3,8 +3,9 @@
 //! Knows nothing of how options are read.
 
 use crate::digest::VerifyType;
-use crate::job::{Job, Span};
+use crate::job::Job;
 use crate::job_error::JobErrorKind;
+use crate::span::Span;
 
 /// An option, and what is wrong with it.
 pub(crate) type Found = (&'static str, JobErrorKind);

@@ -76,7 +76,10 @@ pub enum JobErrorKind {
         since: &'static str,
     },
     /// fio knows the option, or its value; the model does not do what it asks for.
-    #[error("unsupported \"{option}{}\": fio knows it, the model {expected}", given(value))]
+    #[error(
+        "unsupported \"{option}{}\": fio knows it, the model {expected}",
+        given(value)
+    )]
     Unsupported {
         /// As written.
         option: String,

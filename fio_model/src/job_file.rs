@@ -200,7 +200,9 @@ impl JobFile {
         if let Some((_, neutral)) = NEUTRAL.iter().find(|row| row.0 == setting.name) {
             // `0`, `0s` and `0,0` are one.
             let given = setting.value.map_or("1", str::trim);
-            let mut parts = given.split(',').map(|part| part.trim_end_matches(char::is_alphabetic));
+            let mut parts = given
+                .split(',')
+                .map(|part| part.trim_end_matches(char::is_alphabetic));
             if given == *neutral || parts.all(|part| part == *neutral) {
                 self.without_effect.insert(option, NoEffect::Default);
                 return Ok(());

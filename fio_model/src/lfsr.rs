@@ -51,7 +51,11 @@ impl Lfsr {
     }
 
     fn step(&mut self) {
-        let feedback = if self.value & 1 == 0 { self.feedback } else { 0 };
+        let feedback = if self.value & 1 == 0 {
+            self.feedback
+        } else {
+            0
+        };
         self.value = ((self.value >> 1) | self.top) ^ feedback;
     }
 
@@ -86,7 +90,10 @@ mod tests {
                 while let Some(block) = lfsr.next() {
                     assert!(!std::mem::replace(&mut seen[block as usize], true));
                 }
-                assert!(seen.iter().all(|seen| *seen), "{blocks} blocks, round {round}");
+                assert!(
+                    seen.iter().all(|seen| *seen),
+                    "{blocks} blocks, round {round}"
+                );
                 lfsr.reset();
             }
         }

@@ -17,6 +17,7 @@ mod numbers;
 mod options;
 mod placing;
 mod source;
+mod span;
 
 mod distribution;
 mod lfsr;
@@ -45,11 +46,11 @@ mod write_log;
 pub use continue_on_error::ContinueOnError;
 pub use digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
 pub use digest_cache::DigestCache;
+pub use distribution::Distribution;
 pub use errno::Errno;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use header::{HEADER_LEN, Header, MAGIC};
-pub use distribution::Distribution;
-pub use job::{Generator, IoEngine, Job, Part, ReadWrite, Sequencer, Span, Step};
+pub use job::{Generator, IoEngine, Job, ReadWrite, Sequencer, Step};
 pub use job_error::{JobError, JobErrorKind, JobErrors};
 pub use job_file::JobFile;
 pub use known_options::NoEffect;
@@ -63,6 +64,7 @@ pub use result::{
     exit_status,
 };
 pub use source::{Surroundings, expand};
+pub use span::{Part, Span};
 pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
 pub use terms::{SetupError, Volume};
 pub use thread::{FioThread, Progress};

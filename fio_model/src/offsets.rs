@@ -104,7 +104,9 @@ impl Offsets {
         let places = match (preferred, job.generator) {
             _ if !job.rw.is_random() => Places::Any,
             (Some(preference), _) => Places::Preferred(preference),
-            (None, Generator::Lfsr) => Places::Register(Lfsr::new(region.size / unit, seeds.offsets())),
+            (None, Generator::Lfsr) => {
+                Places::Register(Lfsr::new(region.size / unit, seeds.offsets()))
+            }
             (None, _) if job.has_map() => Places::Mapped(RandomMap::new(region.size / unit)),
             (None, _) => Places::Any,
         };
@@ -284,7 +286,10 @@ impl Offsets {
 
     fn random(&mut self, op: Op) -> Option<u64> {
         let index = op as usize;
-        let (unit, len) = (u64::from(self.align[index]), u64::from(self.lengths[index].0));
+        let (unit, len) = (
+            u64::from(self.align[index]),
+            u64::from(self.lengths[index].0),
+        );
         // The last places have room for the shortest block.
         let blocks = (self.region.size - len.saturating_sub(unit).min(self.region.size)) / unit;
         let block = match self.random_block(blocks) {

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::job::{Job, Part};
+use crate::job::Job;
 use crate::job_file::JobFile;
+use crate::span::Part;
 
 /// A disk that is given to a fio.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,3 +217,7 @@ fn on_disks(index: usize, files: usize, disks: usize) -> impl Iterator<Item = (u
     };
     (first..disks).step_by(step).map(move |disk| (disk, part))
 }
+
+#[cfg(test)]
+#[path = "placing_tests.rs"]
+mod tests;

@@ -70,12 +70,16 @@ fn include(
             continue;
         };
         let path = path.trim();
-        let beside = file.rfind('/').map(|end| format!("{}{path}", &file[..=end]));
+        let beside = file
+            .rfind('/')
+            .map(|end| format!("{}{path}", &file[..=end]));
         let mut paths = std::iter::once(path.to_owned()).chain(beside);
         let inner = paths.find_map(|path| Some((around.file(&path)?, path)));
         match inner {
             None => syntax("a file that can be read behind \"include\""),
-            Some(_) if depth == DEPTH_MAX => syntax("no more than 16 files that include each other"),
+            Some(_) if depth == DEPTH_MAX => {
+                syntax("no more than 16 files that include each other")
+            }
             Some((inner, path)) => {
                 *into += &format!("# 1 \"{path}\"\n");
                 include(&path, &inner, around, depth + 1, into, found);
@@ -192,7 +196,15 @@ pub(crate) fn split<'a>(
                     place: here,
                     settings: Vec::new(),
                 }),
-                _ => syntax("a section such as [global] or [job0]"),
+                _ => {
+                    syntax("a section such as [global] or [job0]");
+                    // What follows belongs to it, and is no error more.
+                    sections.push(Section {
+                        name: "?",
+                        place: here,
+                        settings: Vec::new(),
+                    });
+                }
             }
             continue;
         }
@@ -255,7 +267,14 @@ mod tests {
         assert!(found.is_empty());
         let settings = sections[0].settings.iter();
         let settings: Vec<_> = settings
-            .map(|it| (it.place.file, it.place.line, it.name, it.value.unwrap_or_default()))
+            .map(|it| {
+                (
+                    it.place.file,
+                    it.place.line,
+                    it.name,
+                    it.value.unwrap_or_default(),
+                )
+            })
             .collect();
         let expected = [
             ("jobs/common.fio", 1, "bs", "8k"),
@@ -272,7 +291,11 @@ mod tests {
         for (text, place, words) in [
             ("[a]\ninclude nothing.fio\n", "a.fio:2: ", "can be read"),
             ("[a]\ninclude round.fio\n", "round.fio:1: ", "16 files"),
-            ("[a]\ninclude section.fio\n", "section.fio:2: ", "no section"),
+            (
+                "[a]\ninclude section.fio\n",
+                "section.fio:2: ",
+                "no section",
+            ),
         ] {
             let said = expand("a.fio", text, &Beside).expect_err(text).to_string();
             assert!(said.starts_with(place) && said.contains(words), "{said}");

@@ -5,10 +5,11 @@
 
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
-use crate::job::{Job, Span};
+use crate::job::Job;
 use crate::offsets::Region;
 use crate::pattern::Pattern;
 use crate::result::Origin;
+use crate::span::Span;
 use crate::verify_state::VerifyStateError;
 
 /// How much of a disk a job covers in the simulator, in place of its run time.

@@ -216,11 +216,10 @@ impl FioThread {
         };
         // It knows whole intervals only.
         let in_intervals = job.grain().is_multiple_of(terms.interval);
-        let oracle = (job.writes_blocks() && terms.verify.is_some() && in_intervals)
-            .then(|| {
-                let reach = region.size + u64::from(terms.len_max);
-                StrictOracle::new(region.start, reach, terms.interval)
-            });
+        let oracle = (job.writes_blocks() && terms.verify.is_some() && in_intervals).then(|| {
+            let reach = region.size + u64::from(terms.len_max);
+            StrictOracle::new(region.start, reach, terms.interval)
+        });
         Ok(FioThread {
             file: Arc::from(device.name.as_str()),
             device_bytes: device.size_bytes,

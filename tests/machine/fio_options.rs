@@ -95,7 +95,10 @@ fn every_option_leaves_what_fio_leaves() {
         if output.status.success() != result.passed() {
             let errors = String::from_utf8_lossy(&output.stderr);
             let errors = errors.lines().next().unwrap_or_default();
-            wrong.push(format!("{name}: fio: {errors}; the model: {:?}", result.messages));
+            wrong.push(format!(
+                "{name}: fio: {errors}; the model: {:?}",
+                result.messages
+            ));
             continue;
         }
         let (reads, writes) = (result.counts.reads, result.counts.writes);
@@ -115,4 +118,92 @@ fn every_option_leaves_what_fio_leaves() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The job, only looking at what is there.
+fn reading(text: &str) -> String {
+    let text = text.replace("rw=randwrite", "rw=randread");
+    text.replace("rw=write", "rw=read")
+}
+
+/// The lines about the verification, without what fio prints beside them.
+fn complaints(text: &str) -> Vec<&str> {
+    let words = ["verify", "pattern", " CRC: ", "dumped"];
+    let ours = |line: &&str| words.iter().any(|word| line.contains(word));
+    text.lines().filter(ours).collect()
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn what_is_only_verified_is_read_as_fio_reads_it() {
+    for (number, more) in [
+        "rw=randwrite\nbs=4k\nverify=md5",
+        "rw=randwrite\nbs=4k\nverify=md5\niodepth=8\nloops=2",
+        "rw=write\nbs=16k\nverify=crc32c",
+        "rw=randwrite\nbsrange=4k-32k\nverify=crc32c\nio_size=1m",
+        "rw=randwrite\nbs=4k\nnorandommap\nverify=crc32c",
+        "rw=randwrite\nbs=4k\nverify=crc32c\nverify_backlog=64",
+        "rw=randwrite\nbs=4k\nverify=md5\nrandom_generator=lfsr\nverify_async=2",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (directory, file) = place(&format!("only-{number}"));
+        let mut image = vec![0; SIZE];
+        let writing = job_text(&file, more);
+        assert!(
+            model_fio(&writing, &file, &mut image).strictly_passed(),
+            "{more}"
+        );
+        let text = format!("{writing}verify_only=1\n");
+        for flipped in [false, true] {
+            if flipped {
+                image[77 * 4096 + 1000] ^= 1;
+            }
+            fs::write(&file, &image).expect("the image");
+            let output = real_fio(&directory, &text);
+            let said = String::from_utf8_lossy(&output.stdout);
+            let before = image.clone();
+            let result = model_fio(&text, &file, &mut image);
+            assert!(image == before, "{more}: it writes nothing");
+            assert_eq!(output.status.success(), result.passed(), "{more}: {said}");
+            let issued = format!("issued rwts: total={},", result.counts.reads);
+            assert!(said.contains(&issued), "{more}: {issued} {said}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn what_would_be_dumped_is_named_as_fio_names_it() {
+    for (number, more) in [
+        "rw=randwrite\nbs=4k\nverify=md5",
+        "rw=randwrite\nbs=16k\nverify_interval=4k\nverify=crc32c",
+        "rw=write\nbs=4k\nverify=pattern\nverify_pattern=0xab",
+        "rw=randwrite\nbs=4k\nverify=meta\nverify_pattern=0xab",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (directory, file) = place(&format!("dumped-{number}"));
+        let mut image = vec![0; SIZE];
+        let more = format!("{more}\nverify_dump=1");
+        assert!(model_fio(&job_text(&file, &more), &file, &mut image).strictly_passed());
+        for byte in [5 * 4096 + 2, 5 * 4096 + 3000] {
+            image[byte] ^= 1;
+            fs::write(&file, &image).expect("the image");
+            let text = reading(&job_text(&file, &more));
+            let output = real_fio(&directory, &text);
+            let said = String::from_utf8_lossy(&output.stderr);
+            let result = model_fio(&text, &file, &mut image);
+            let models = result.messages.join("\n");
+            assert_eq!(
+                complaints(&models),
+                complaints(&said),
+                "{more}, byte {byte}"
+            );
+            assert!(models.contains("dumped as image."), "{more}, byte {byte}");
+            image[byte] ^= 1;
+        }
+    }
 }

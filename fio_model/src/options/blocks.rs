@@ -114,4 +114,3 @@ fn split(text: &str, base: u32) -> Option<Vec<(u32, u32)>> {
     split.sort_by_key(|(_, share)| *share);
     Some(split)
 }
-

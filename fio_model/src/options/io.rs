@@ -8,12 +8,18 @@ use crate::numbers;
 pub(super) static SETTERS: &[Setter] = &[
     setter("filename", "filename", filename),
     setter("directory", "directory", |d, v| {
-        put(&mut d.directory, v.text("a directory").map(|it| Some(it.to_owned())))
+        put(
+            &mut d.directory,
+            v.text("a directory").map(|it| Some(it.to_owned())),
+        )
     }),
     setter("ioengine", "ioengine", ioengine),
     setter("rw", "readwrite", readwrite),
     setter("rw_sequencer", "rw_sequencer", |d, v| {
-        let names = [("sequential", Sequencer::Sequential), ("identical", Sequencer::Identical)];
+        let names = [
+            ("sequential", Sequencer::Sequential),
+            ("identical", Sequencer::Identical),
+        ];
         put(&mut d.job.sequencer, v.named(&names))
     }),
     setter("rwmixread", "rwmixread", |d, mut v| {
@@ -77,7 +83,9 @@ fn ioengine(draft: &mut Draft, value: Value<'_>) -> Taken {
     let name = value.text.unwrap_or_default();
     let other = name.split(':').next().unwrap_or_default();
     if OTHER_ENGINES.contains(&other) || name.starts_with('/') {
-        return Err(Refusal::Unsupported("has libaio, io_uring, posixaio, mmap and the synchronous ones"));
+        return Err(Refusal::Unsupported(
+            "has libaio, io_uring, posixaio, mmap and the synchronous ones",
+        ));
     }
     put(&mut draft.job.ioengine, value.named(&IoEngine::NAMES))
 }
@@ -91,7 +99,10 @@ fn readwrite(draft: &mut Draft, value: Value<'_>) -> Taken {
     if name.contains("trim") {
         return Err(Refusal::Unsupported("has no trims"));
     }
-    let name = Value { text: Some(name), ignored: value.ignored };
+    let name = Value {
+        text: Some(name),
+        ignored: value.ignored,
+    };
     draft.job.rw = name.named(&ReadWrite::NAMES)?;
     draft.job.step = match step {
         None => Step::Each,
@@ -135,4 +146,3 @@ fn batch_complete(draft: &mut Draft, mut value: Value<'_>) -> Taken {
         value.number(1024, 1, DEPTH_MAX),
     )
 }
-

@@ -10,8 +10,9 @@ mod run;
 mod verify;
 
 use crate::digest::VerifyType;
-use crate::job::{Job, Span};
+use crate::job::Job;
 use crate::numbers;
+use crate::span::Span;
 
 /// Longest block: what the model's buffers and tables are made for.
 const BLOCK_MAX: u64 = 64 << 20;

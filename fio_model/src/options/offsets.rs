@@ -47,6 +47,9 @@ fn generator(draft: &mut Draft, value: Value<'_>) -> Taken {
     if value.text == Some("tausworthe64") {
         return Err(Refusal::Unsupported("draws 32 bits: tausworthe or lfsr"));
     }
-    let names = [("tausworthe", Generator::Tausworthe), ("lfsr", Generator::Lfsr)];
+    let names = [
+        ("tausworthe", Generator::Tausworthe),
+        ("lfsr", Generator::Lfsr),
+    ];
     put(&mut draft.job.generator, value.named(&names))
 }

@@ -30,8 +30,12 @@ pub(super) static SETTERS: &[Setter] = &[
     setter("time_based", "time_based", |d, v| {
         put(&mut d.job.time_based, v.flag())
     }),
-    setter("runtime", "timeout", |d, v| put(&mut d.job.runtime_ns, time(&v))),
-    setter("ramp_time", "ramp_time", |d, v| put(&mut d.job.ramp_ns, time(&v))),
+    setter("runtime", "timeout", |d, v| {
+        put(&mut d.job.runtime_ns, time(&v))
+    }),
+    setter("ramp_time", "ramp_time", |d, v| {
+        put(&mut d.job.ramp_ns, time(&v))
+    }),
     setter("loops", "loops", |d, mut v| {
         set_u32(&mut d.job.loops, v.number(1024, 1, u64::from(u32::MAX)))
     }),

@@ -1,6 +1,8 @@
 //! What is verified, when, and against what.
 
-use super::{BLOCK_MAX, DEPTH_MAX, Draft, Refusal, Setter, Taken, Value, bad, put, set_u32, setter};
+use super::{
+    BLOCK_MAX, DEPTH_MAX, Draft, Refusal, Setter, Taken, Value, bad, put, set_u32, setter,
+};
 use crate::digest::VerifyType;
 use crate::pattern::Pattern;
 

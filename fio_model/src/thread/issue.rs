@@ -63,6 +63,10 @@ impl FioThread {
             && let Head::Taken(logged) = self.log.take()
         {
             self.burst -= 1;
+            if self.terms.verify_only {
+                self.units.give_back(unit);
+                return self.pass_over(logged);
+            }
             return self.queue_logged(unit, logged);
         }
         let [reads, writes] = self.tally.issued;
@@ -133,6 +137,20 @@ impl FioThread {
         Step::Issue
     }
 
+    /// `verify_only` and `verify_backlog`: fio takes what is due from the log, counts it as read, and never
+    /// verifies it.
+    fn pass_over(&mut self, logged: Logged) -> Step {
+        if self.terms.pattern.is_none() {
+            self.payload_seeds.draw_seed();
+        }
+        self.result.counts.reads += 1;
+        self.tally.issued[Op::Read as usize] += 1;
+        self.tally.done += u64::from(logged.len);
+        self.tally.only_read += u64::from(logged.len);
+        self.last_op = Some(Op::Read);
+        Step::Issue
+    }
+
     /// A write that had to wait for one that it overlaps (`serialize_overlap`) is filled and logged anew, as
     /// fio does.
     fn begin_again(&mut self, id: UnitId) {
@@ -142,12 +160,19 @@ impl FioThread {
             return;
         }
         let is_random = self.terms.pattern.is_none();
-        if is_random && self.terms.verify.is_some_and(|verify| verify != VerifyType::Null) {
+        if is_random
+            && self
+                .terms
+                .verify
+                .is_some_and(|verify| verify != VerifyType::Null)
+        {
             unit.seed = self.payload_seeds.draw_seed();
         }
         unit.numberio = self.tally.issued[Op::Write as usize] as u16;
         if unit.ticket.is_some() {
-            let ticket = self.log.push(unit.offset, unit.len, unit.numberio, unit.seed);
+            let ticket = self
+                .log
+                .push(unit.offset, unit.len, unit.numberio, unit.seed);
             unit.ticket = Some(ticket);
         }
     }

@@ -31,7 +31,8 @@ pub(super) fn compare(jobs: &[Job], ended: &[FioJobEnd], late: bool) -> StepResu
         let passed = |end: &FioJobEnd| end.error == 0 && !end.hung && end.strict.is_empty();
         // A section may have ended before the detach that another one met.
         let met = job.must == JobMust::FailGone
-            && (ended.iter().filter(mine)).any(|end| end.error != 0 && wrong(job.must, end).is_none());
+            && (ended.iter().filter(mine))
+                .any(|end| end.error != 0 && wrong(job.must, end).is_none());
         // By the wall clock there is no volume: a fio that was starved accuses nobody. Nor does a
         // job that verifies nothing, whoever asked for it.
         let mut none = ended.iter().filter(mine).peekable();

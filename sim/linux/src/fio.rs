@@ -134,7 +134,13 @@ impl Guest {
         slots.find(|slot| self.threads[*slot].is_none() && !self.has_ios(*slot))
     }
 
-    fn start_thread(&mut self, fio: FioId, placed: Placed, (id, place): (DiskId, Place), now: Time) {
+    fn start_thread(
+        &mut self,
+        fio: FioId,
+        placed: Placed,
+        (id, place): (DiskId, Place),
+        now: Time,
+    ) {
         let disk = self.usable_disk(id, place);
         let node = self.node(disk);
         let (mut job, number, group) = (placed.job, placed.thread_number, placed.group);

@@ -1,0 +1,112 @@
+//! Job files on disks.
+
+use super::*;
+
+fn disks(number: usize) -> Vec<GivenDisk> {
+    let disk = |n: usize| GivenDisk {
+        label: format!("disk{n}"),
+        node: format!("/dev/sd{n}"),
+    };
+    (1..=number).map(disk).collect()
+}
+
+fn file(text: &str) -> JobFile {
+    JobFile::parse("x.fio", text).expect("a job file")
+}
+
+/// Name, disk and wave of each thread.
+fn placed(text: &str, number: usize) -> Vec<(String, usize, u32)> {
+    let placed = file(text).place(&disks(number)).into_iter();
+    placed.map(|it| (it.job.name, it.disk, it.after)).collect()
+}
+
+fn row(name: &str, disk: usize, after: u32) -> (String, usize, u32) {
+    (name.to_owned(), disk, after)
+}
+
+#[test]
+fn a_template_is_a_section_a_disk_and_its_stonewall_waits_for_nothing() {
+    let rows = placed("[global]\nbs=4k\nstonewall\nnumjobs=2\n", 2);
+    let expected = [
+        row("disk1", 0, 0),
+        row("disk1", 0, 0),
+        row("disk2", 1, 0),
+        row("disk2", 1, 0),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn each_section_works_on_each_disk_and_a_stonewall_waits_for_all_before() {
+    let text = "[a]\nrw=write\n[b]\nstonewall\nrw=read\n";
+    let expected = [
+        row("a-disk1", 0, 0),
+        row("a-disk2", 1, 0),
+        row("b-disk1", 0, 1),
+        row("b-disk2", 1, 1),
+    ];
+    assert_eq!(placed(text, 2), expected);
+}
+
+#[test]
+fn one_name_stands_for_every_disk_and_several_for_the_disks_in_order() {
+    let text = "[global]\ndirectory=/mnt\n[a]\nfilename=x\n[b]\nfilename=y\n[c]\nfilename=x\n[d]\n";
+    let expected = [
+        row("a-disk1", 0, 0),
+        row("b-disk2", 1, 0),
+        row("c-disk1", 0, 0),
+        row("d-disk1", 0, 0),
+        row("d-disk2", 1, 0),
+    ];
+    assert_eq!(placed(text, 2), expected);
+    let said = file(text).mapping(&disks(2)).expect("there are names");
+    assert_eq!(said, "/mnt/x is disk1; /mnt/y is disk2");
+    let text = "[a]\nfilename=/dev/sda\n";
+    assert_eq!(
+        placed(text, 2),
+        [row("a-disk1", 0, 0), row("a-disk2", 1, 0)]
+    );
+}
+
+#[test]
+fn more_names_than_disks_share_them_in_parts() {
+    let text = "[a]\nfilename=x\n[b]\nfilename=y\n[c]\nfilename=z\n";
+    let file = file(text);
+    let parts: Vec<_> = file
+        .place(&disks(2))
+        .iter()
+        .map(|it| (it.disk, it.job.part))
+        .collect();
+    let part = |index, of| Part { index, of };
+    assert_eq!(parts, [(0, part(0, 2)), (1, part(0, 1)), (0, part(1, 2))]);
+    assert_eq!(part(1, 3).bytes(10 << 20), (3 << 20, 6 << 20));
+    let said = file.mapping(&disks(2)).expect("there are names");
+    assert_eq!(
+        said,
+        "x is part 1 of 2 of disk1; y is disk2; z is part 2 of 2 of disk1"
+    );
+}
+
+#[test]
+fn sections_that_run_at_once_on_the_same_blocks_can_spoil_themselves() {
+    let globals = "[global]\nverify=md5\n";
+    for (sections, spoils) in [
+        ("[a]\nrw=write\n[b]\nrw=write\n", true),
+        ("[a]\nrw=write\n[b]\nrw=read\n", true),
+        ("[a]\nrw=write\n[b]\nstonewall\nrw=write\n", false),
+        ("[a]\nrw=write\nsize=8m\n[b]\nrw=write\noffset=8m\n", false),
+        (
+            "[a]\nrw=write\nfilename=x\n[b]\nrw=write\nfilename=y\n",
+            false,
+        ),
+        ("[a]\nrw=read\n[b]\nrw=read\n", false),
+        ("[a]\nrw=write\nnumjobs=2\n", true),
+        (
+            "[a]\nrw=write\nnumjobs=2\nsize=1m\noffset_increment=1m\n",
+            false,
+        ),
+    ] {
+        let file = file(&format!("{globals}{sections}"));
+        assert_eq!(file.can_spoil_itself().is_some(), spoils, "{sections}");
+    }
+}
