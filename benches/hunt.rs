@@ -39,7 +39,7 @@ fn main() {
         return clean(limit);
     }
     let mut found = [0; 3];
-    println!("deviation                        schedules  found in, by");
+    println!("bug                              schedules  found in, by");
     for bug in Bug::ALL {
         let (id, name) = (bug.id(), bug.name());
         let ways = [by_story, by_malformed, by_episode];

@@ -52,7 +52,9 @@ mod guest_conform_command;
 pub mod input;
 #[doc(hidden)]
 pub mod interrupt;
+mod job_files;
 mod on_sockets;
+mod options;
 mod ordered;
 #[doc(hidden)]
 pub mod preset;
@@ -72,14 +74,17 @@ mod testbed;
 pub use conform_command::{ConformOptions, conform_command};
 #[doc(hidden)]
 pub use guest_conform_command::guest_conform_command;
+#[doc(hidden)]
+pub use options::bugs;
+pub use options::{
+    Behaviour, GuestKind, JobText, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
+    TargetKind, Volume,
+};
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;
-pub use run::{
-    Behaviour, GuestKind, JobText, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
-    TargetKind, Volume, run,
-};
+pub use run::run;
 #[doc(hidden)]
-pub use run::{Outputs, bugs, check, run_with};
+pub use run::{Outputs, check, run_with};
 pub use scenarios::CheckId;
 pub use scenarios::plan::{Plan, PlanError, parse};
 pub use scenarios::report::{Report, Verdict, render};

@@ -9,23 +9,22 @@ use std::time::Duration;
 use real::hardware::Machine;
 use real::huge_pages::Pages;
 use real::model::ModelGuests;
-use real::qemu::{
-    Accelerator, Image, ImageOptions, QemuGuests, Serials, Shared, accelerator, image,
-};
+use real::qemu::{Accelerator, Image, ImageOptions, QemuGuests, Shared, accelerator, image};
 use real::serve::ServeOptions;
-use real::testbed::disks::{Disks, GivenDisks, ModelledDisks};
+use real::testbed::disks::GivenDisks;
 use real::testbed::erase::{NotErased, erased};
-use real::testbed::guests::{Guests, Tell};
+use real::testbed::guests::{Guests, Serials, Tell};
 use real::testbed::run_dir::RunDir;
 use real::testbed::target::Target;
-use real::testbed::{ALIVE_MAX, Parts, RealOptions, RealTestbed};
+use real::testbed::{ALIVE_MAX, Closing, Parts, RealOptions, RealTestbed};
 use real::vhost_user::cut;
+use scenarios::driver::Disks;
 use scenarios::testbed::Testbed;
-use sim::calls::nvme_devices;
 use sim::spdk::TargetConfig;
+use sim::{ModelledDisks, nvme_devices};
 
-use crate::run::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
-use crate::testbed::{bugs, parse_jobs, volume};
+use crate::job_files::parse_jobs;
+use crate::options::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
 
 /// The testbed that `options` name.
 ///
@@ -33,26 +32,29 @@ use crate::testbed::{bugs, parse_jobs, volume};
 ///
 /// A job file is wrong, or the testbed does not come up.
 pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
-    let volume = volume(options.volume).filter(|_| options.runtime_s.is_none());
-    let made = testbed(options, volume, false);
-    Ok(Box::new(made.map_err(|unmade| unmade.error)?))
+    let volume = options
+        .volume
+        .of_a_job()
+        .filter(|_| options.runtime_s.is_none());
+    let made = testbed(options, volume, Closing::SaysNothing);
+    Ok(Box::new(made.map_err(|start| start.error)?))
 }
 
 /// Why there is no testbed.
-pub struct Unmade {
+pub struct StartError {
     pub error: RunError,
     /// Whether there may be one later, without anybody changing what was asked for.
     pub passes: bool,
 }
 
-impl From<RunError> for Unmade {
+impl From<RunError> for StartError {
     fn from(error: RunError) -> Self {
         let passes = true;
         Self { error, passes }
     }
 }
 
-/// The same with another volume. `closing_is_death`: see [`RealOptions`].
+/// The same with another volume. `closing`: see [`RealOptions`].
 ///
 /// # Errors
 ///
@@ -60,8 +62,8 @@ impl From<RunError> for Unmade {
 pub fn testbed(
     options: &RunOptions,
     volume: Option<fio_model::Volume>,
-    closing_is_death: bool,
-) -> Result<RealTestbed, Unmade> {
+    closing: Closing,
+) -> Result<RealTestbed, StartError> {
     let jobs = parse_jobs(&options.jobs, &options.guests)?;
     // First, for it removes what killed runs left, and lets go what they had claimed.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
@@ -110,7 +112,7 @@ pub fn testbed(
         runtime,
         alive_max: ALIVE_MAX,
         asked_to_end: crate::interrupt::asked,
-        closing_is_death,
+        closing,
     };
     Ok(RealTestbed::new(parts, more))
 }
@@ -125,7 +127,7 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
         rpc_socket: dir.path().join("rpc"),
         vhost_sockets: dir.path().to_owned(),
         target: TargetConfig {
-            bugs: bugs(options),
+            bugs: options.all_bugs(),
             nvme: nvme_devices(),
             ..TargetConfig::default()
         },
@@ -136,15 +138,15 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
 }
 
 /// Says what the run erases.
-fn announce(spdk: &SpdkOptions) -> Result<(), Unmade> {
+fn announce(spdk: &SpdkOptions) -> Result<(), StartError> {
     if spdk.bdevs.erased().is_empty() {
         return Ok(());
     }
     let machine = Machine::this().map_err(broken)?;
     let erased = erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
-        NotErased::NoTarget(error) => Unmade::from(nobody(&spdk.rpc_socket, &error)),
-        NotErased::Unsaid(_) => Unmade::from(broken(why)),
-        NotErased::Refused(refused) => Unmade {
+        NotErased::NoTarget(error) => StartError::from(nobody(&spdk.rpc_socket, &error)),
+        NotErased::Unsaid(_) => StartError::from(broken(why)),
+        NotErased::Refused(refused) => StartError {
             error: broken(refused),
             passes: false,
         },
@@ -197,12 +199,12 @@ fn in_qemu(
 
 #[cfg(test)]
 mod tests {
+    use scenarios::check::{Facts, Judge};
     use scenarios::story::{self, Beat, Story, StoryVm, VERIFY_JOB};
     use scenarios::testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
     use scenarios::{
         ControllerId, DiskId, DiskKind, FioId, Observation, Place, Seen, TargetId, Time, VmId,
     };
-    use sim::Bugs;
 
     use real::rpc::client::RpcClient;
     use real::serve::{Ended, Server};
@@ -370,11 +372,15 @@ mod tests {
             target: TargetKind::Spdk(spdk),
             ..RunOptions::default()
         };
-        let made = testbed(&options, None, false);
-        let mut testbed = made.map_err(|unmade| unmade.error).expect("it comes up");
+        let made = testbed(&options, None, Closing::SaysNothing);
+        let mut testbed = made.map_err(|start| start.error).expect("it comes up");
         let evidence = testbed.evidence();
         let vms = vec![(vm, vec![controller])];
-        let mut judge = crate::testbed::judge(evidence, vms, Bugs::INTENDED);
+        let mut judge = Judge::new(Facts {
+            evidence,
+            events_may_drop: false,
+            vms,
+        });
         let rpc = || RpcClient::connect(&dir.path().join("rpc"), PATIENCE).expect("it listens");
         let mut breaking = Breaking {
             inner: &mut testbed,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use real::rpc::client::RpcClient;
-use real::testbed::RealTestbed;
+use real::testbed::{Closing, RealTestbed};
 use scenarios::CheckId;
 use scenarios::report::Report;
 use scenarios::story;
@@ -143,12 +143,12 @@ fn came_back(
             thread::sleep(LOOK);
             continue;
         }
-        match on_sockets::testbed(options, volume, true) {
+        match on_sockets::testbed(options, volume, Closing::IsDeath) {
             Err(unmade) if unmade.passes && !crate::interrupt::asked() => thread::sleep(LOOK),
             made => return made.map_err(|unmade| unmade.error),
         }
     }
-    on_sockets::testbed(options, volume, true).map_err(|unmade| unmade.error)
+    on_sockets::testbed(options, volume, Closing::IsDeath).map_err(|unmade| unmade.error)
 }
 
 /// Whether the target answers. One that dies may take connections for a while.

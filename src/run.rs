@@ -3,251 +3,23 @@
 //! Knows nothing of arguments and files; of testbeds only that `testbed` makes them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Write;
-use std::path::PathBuf;
 
 use fio_model::JobFile;
 use scenarios::concretise::{Concrete, Options, concretise};
 use scenarios::plan::{NamedJob, Plan, nearest};
 use scenarios::report::{Report, RunHeader, shell_quoted};
 use scenarios::run::Progress;
-use scenarios::shipped::JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
-use sim::{Bug, Bugs};
 
 use crate::interrupt::Interruptible;
+use crate::job_files::parse_jobs;
+pub use crate::options::{
+    Behaviour, GuestKind, JobText, RunError, RunOptions, Schedule, SpdkOptions, TargetKind, Volume,
+    bugs,
+};
 use crate::testbed::{self, Turns};
-use real::testbed::disks::{Bdevs, MALLOC_MIB};
-
-/// What a run is made from, besides the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunOptions {
-    /// Decides everything that is left to chance.
-    pub seed: u64,
-    /// The one case to judge; those before it are set-up. `None`: all.
-    pub only: Option<String>,
-    /// How much each fio writes and verifies.
-    pub volume: Volume,
-    /// How the model target behaves.
-    pub behaviour: Behaviour,
-    /// Bugs beside those of `behaviour`.
-    pub bugs: Vec<Bug>,
-    /// Who goes next in the simulator.
-    pub schedule: Schedule,
-    /// Draw once more from the world's rng at this turn: to show that a difference is found.
-    pub disturb_at: Option<u64>,
-    /// Who the guests are.
-    pub guests: GuestKind,
-    /// What the target is.
-    pub target: TargetKind,
-    /// On sockets: seconds that a time-based job runs, and its clock with it; as it is written, if not given.
-    /// Model guests then go by time, and not by the volume.
-    pub runtime_s: Option<u32>,
-    /// The job files, by the names that plans use.
-    pub jobs: BTreeMap<String, JobText>,
-    /// What names the plan on a command line, if not its name.
-    pub plan_argument: Option<String>,
-    /// What else a command line must say to repeat the run: " --job mine.fio".
-    pub repeat_more: String,
-}
-
-impl Default for RunOptions {
-    /// Seed 0, every case, the default volume, SPDK as it is, the jobs that ship.
-    fn default() -> Self {
-        let shipped = JOBS.iter().map(|job| {
-            let text = JobText {
-                file: job.file.to_owned(),
-                text: job.text.to_owned(),
-            };
-            (job.name.to_owned(), text)
-        });
-        Self {
-            seed: 0,
-            only: None,
-            volume: Volume::Default,
-            behaviour: Behaviour::Head,
-            bugs: Vec::new(),
-            schedule: Schedule::Timed,
-            disturb_at: None,
-            guests: GuestKind::Model,
-            target: TargetKind::Model,
-            runtime_s: None,
-            jobs: shipped.collect(),
-            plan_argument: None,
-            repeat_more: String::new(),
-        }
-    }
-}
-
-/// Who the guests of a run are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuestKind {
-    /// The model, in the simulator.
-    Model,
-    /// Linux in QEMU, on the model target behind real sockets. Volume, schedule and disturbance are the
-    /// simulator's, and mean nothing here.
-    Qemu(QemuOptions),
-}
-
-/// What the target of a run is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetKind {
-    /// The model, in this process: in the simulator, or behind sockets for real guests.
-    Model,
-    /// One that runs, on sockets. Model guests are then on sockets too, and go by the wall clock.
-    Spdk(SpdkOptions),
-}
-
-/// Where a target is that runs, and what the disks are made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpdkOptions {
-    /// Where it listens for JSON-RPC.
-    pub rpc_socket: PathBuf,
-    /// Where its controllers' vhost-user sockets appear.
-    pub vhost_sockets: PathBuf,
-    /// What the plan's disks are.
-    pub bdevs: Bdevs,
-}
-
-impl Default for SpdkOptions {
-    /// SPDK's own places, and disks in its memory.
-    fn default() -> Self {
-        Self {
-            rpc_socket: "/var/tmp/spdk.sock".into(),
-            vhost_sockets: "/var/tmp".into(),
-            bdevs: Bdevs::Malloc(MALLOC_MIB),
-        }
-    }
-}
-
-impl SpdkOptions {
-    /// As a command line says them, with a space before each.
-    pub(crate) fn arguments(&self) -> String {
-        let quoted = |path: &PathBuf| shell_quoted(&path.display().to_string()).into_owned();
-        let mut text = " --target spdk".to_owned();
-        let default = Self::default();
-        if self.rpc_socket != default.rpc_socket {
-            text += &format!(" --rpc-socket {}", quoted(&self.rpc_socket));
-        }
-        if self.vhost_sockets != default.vhost_sockets {
-            text += &format!(" --vhost-sockets {}", quoted(&self.vhost_sockets));
-        }
-        if self.bdevs != default.bdevs {
-            text += &format!(" --bdevs {}", shell_quoted(&self.bdevs.to_string()));
-        }
-        if !self.bdevs.erased().is_empty() {
-            let erased = self.bdevs.erased().join(",");
-            text += &format!(" --erase {}", shell_quoted(&erased));
-        }
-        text
-    }
-}
-
-/// What real guests are to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QemuOptions {
-    /// A directory that `plugfest guest build --output` filled; the user's cache, if not given.
-    pub image: Option<PathBuf>,
-    /// Emulate even where the CPU could run guests.
-    pub emulate: bool,
-}
-
-/// A fio job file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobText {
-    /// Its name in errors.
-    pub file: String,
-    /// Its text.
-    pub text: String,
-}
-
-/// How much each fio writes and verifies on each disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Volume {
-    /// 256 blocks, with depth, batch and backlog divided by eight.
-    Quick,
-    /// 4096 blocks.
-    Default,
-    /// As the job says, in virtual time.
-    Full,
-}
-
-impl Volume {
-    /// "quick".
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Default => "default",
-            Self::Full => "full",
-        }
-    }
-}
-
-/// Who goes next in the simulator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// Whoever is ready first, by the latencies of devices and threads.
-    Timed,
-    /// Anybody who is ready soon, drawn from the seed.
-    Random,
-}
-
-impl Schedule {
-    /// "timed".
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Timed => "timed",
-            Self::Random => "random",
-        }
-    }
-}
-
-/// How the model target behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behaviour {
-    /// As SPDK 3230130e6a does, its bugs included.
-    Head,
-    /// As it should: no bug.
-    Intended,
-}
-
-impl Behaviour {
-    /// "head".
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Intended => "intended",
-        }
-    }
-}
-
-/// How a target that behaves so, with `more` bugs, is wrong.
-#[must_use]
-pub fn bugs(behaviour: Behaviour, more: &[Bug]) -> Bugs {
-    let preset = match behaviour {
-        Behaviour::Head => Bugs::head(),
-        Behaviour::Intended => Bugs::INTENDED,
-    };
-    more.iter().fold(preset, |all, one| all.with(*one))
-}
-
-/// Why a run said nothing at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunError(pub String);
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RunError {}
-
 /// What a run writes down besides its report.
 #[derive(Default)]
 pub struct Outputs<'a> {
@@ -309,7 +81,7 @@ pub fn run_with(
 /// The first thing that is wrong, with its place.
 pub fn check(plan: &Plan, options: &RunOptions) -> Result<(), RunError> {
     concrete(plan, options)?;
-    testbed::parse_jobs(&options.jobs, &options.guests).map(|_| ())
+    parse_jobs(&options.jobs, &options.guests).map(|_| ())
 }
 
 pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {
@@ -353,11 +125,7 @@ fn carry_out(
     testbed: &mut dyn Testbed,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
-    let mut judge = testbed::judge(
-        testbed.evidence(),
-        testbed::vms(plan),
-        testbed::bugs(options),
-    );
+    let mut judge = testbed::judge(testbed.evidence(), testbed::vms(plan), options.all_bugs());
     let mut testbed = Interruptible(testbed);
     let outcome = scenarios::run::run(concrete, &mut testbed, &mut judge, progress)
         .map_err(|error| RunError(error.to_string()))?;
@@ -386,13 +154,13 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         repeat_options += &spdk.arguments();
     }
     if options.volume != Volume::Default {
-        repeat_options += &format!(" --volume {}", options.volume.word());
+        repeat_options += &format!(" --io-count {}", options.volume.word());
     }
     if options.behaviour != Behaviour::Head {
         repeat_options += &format!(" --target-behaviour {}", options.behaviour.word());
     }
     for bug in &options.bugs {
-        repeat_options += &format!(" --deviation {}", bug.name());
+        repeat_options += &format!(" --bug {}", bug.name());
     }
     if options.schedule != Schedule::Timed {
         repeat_options += &format!(" --schedule {}", options.schedule.word());

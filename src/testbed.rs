@@ -1,10 +1,8 @@
 //! Makes the testbed and the judge of a run: the one place that knows which there are.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fio_model::JobFile;
 use scenarios::check::{Facts, Judge};
 use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
@@ -14,8 +12,9 @@ use sim::world::{Strategy, TurnRecord};
 use sim::{Bug, Bugs};
 use sim::{Sim, SimOptions};
 
+pub use crate::job_files::parse_jobs;
 use crate::on_sockets;
-use crate::run::{GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume};
+use crate::options::{GuestKind, RunError, RunOptions, Schedule, TargetKind, Volume};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -74,8 +73,8 @@ fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testb
     let jobs = parse_jobs(&options.jobs, &options.guests)?;
     let mut sim = Sim::new(SimOptions {
         seed: options.seed,
-        bugs: bugs(options),
-        volume: volume(options.volume),
+        bugs: options.all_bugs(),
+        volume: options.volume.of_a_job(),
         jobs,
         strategy: strategy(options),
         per_io: true,
@@ -100,17 +99,12 @@ pub fn digests() -> Digests {
 
 /// How the target of `options` is wrong.
 pub fn bugs(options: &RunOptions) -> Bugs {
-    crate::run::bugs(options.behaviour, &options.bugs)
+    options.all_bugs()
 }
 
 /// What each disk of a job writes and verifies.
 pub fn volume(volume: Volume) -> Option<fio_model::Volume> {
-    let (blocks, scale) = match volume {
-        Volume::Quick => (256, 8),
-        Volume::Default => (4096, 1),
-        Volume::Full => return None,
-    };
-    Some(fio_model::Volume { blocks, scale })
+    volume.of_a_job()
 }
 
 /// Who goes next.
@@ -118,44 +112,6 @@ pub fn strategy(options: &RunOptions) -> Strategy {
     match options.schedule {
         Schedule::Timed => Strategy::Timed,
         Schedule::Random => Strategy::random(options.seed),
-    }
-}
-
-/// The job files, parsed.
-///
-/// # Errors
-///
-/// One is wrong.
-pub fn parse_jobs(
-    jobs: &BTreeMap<String, JobText>,
-    guests: &GuestKind,
-) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
-    let parsed = jobs.iter().map(|(name, job)| {
-        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
-        let is_model = matches!(guests, GuestKind::Model);
-        // To a real guest's job a section a disk is added; what others say would be lost.
-        if let Some(own) = file.jobs.first().filter(|_| !is_model) {
-            return Err(RunError(format!(
-                "{}: it has a section [{}] of its own\n  = expected [global] only: in a real guest a section is added for each disk",
-                place(job, &[&format!("[{}]", own.name)]),
-                own.name
-            )));
-        }
-        Ok((name.clone(), Arc::new(file)))
-    });
-    parsed.collect()
-}
-
-/// The job file, with its last line that gives one of these, if one does.
-fn place(job: &JobText, given: &[&str]) -> String {
-    let gives = |line: &str| {
-        let key = line.split('=').next().unwrap_or_default();
-        given.contains(&key.trim())
-    };
-    let lines = job.text.lines().zip(1..);
-    match lines.filter(|(line, _)| gives(line)).last() {
-        Some((_, number)) => format!("{}:{number}", job.file),
-        None => job.file.clone(),
     }
 }
 

@@ -3,8 +3,8 @@
 //! Trace hash, observations and all checks are on. Bounds are printed, not asserted: machines differ,
 //! and ratios are read by people. Each row is warmed up by a run that does not count, and is the median
 //! of several, with their spread. `cargo bench --bench budget -- schedule` takes the rows whose name
-//! holds that word; `-- profile one 60` runs one workload 60 times, for a
-//! profiler to look at.
+//! holds that word; `-- profile one 60` runs one workload 60 times, for a profiler to look at
+//! (`benches/instructions.sh`).
 
 mod process;
 mod rig;
@@ -28,6 +28,8 @@ const TIMES: u32 = 4;
 const SCHEDULES: u64 = 200;
 /// Schedules over which page faults are counted.
 const MANY: u64 = 10_000;
+/// A page that is one block of fio's is kept as its head; one with two headers is kept whole.
+const TWO_HEADERS: &str = "crc32c\nverify_interval=2048";
 /// The documented plan's volume.
 const DEFAULT: Volume = Volume {
     blocks: 4096,
@@ -190,36 +192,29 @@ fn ended(worker: thread::ScopedJoinHandle<'_, f64>) -> f64 {
     worker.join().expect("it ends")
 }
 
-/// Runs one workload again and again.
-fn profile(what: &str, times: u32) {
+/// What one run of a workload is, of those of the rows that are measured in CPU time.
+fn workload(what: &str) -> Box<dyn FnMut()> {
+    let fio = |vms: u8, disks: u8, verify: &str| -> Box<dyn FnMut()> {
+        let on = places(vms, disks);
+        let mut rig = Rig::booted(vms, vms * disks, &on, verify, DEFAULT);
+        Box::new(move || assert!(rig.fio(&on) > 0))
+    };
+    let schedule = |mut from: Schedules, run: fn(&mut Schedules)| -> Box<dyn FnMut()> {
+        Box::new(move || run(&mut from))
+    };
     match what {
-        "one" => {
-            let on = places(1, 1);
-            let mut one = Rig::booted(1, 1, &on, "crc32c", DEFAULT);
-            (0..times).for_each(|_| assert!(one.fio(&on) > 0));
-        }
-        "many" => {
-            let on = places(4, 4);
-            let mut many = Rig::booted(4, 16, &on, "crc32c", DEFAULT);
-            (0..times).for_each(|_| assert!(many.fio(&on) > 0));
-        }
-        "full" => {
-            let mut booted = Schedules::booted();
-            (0..times).for_each(|_| booted.full());
-        }
-        "short" => {
-            let mut booted = Schedules::booted();
-            (0..times).for_each(|_| booted.short());
-        }
-        "empty" => {
-            let mut booted = Schedules::booted();
-            (0..times).for_each(|_| booted.empty());
-        }
-        "boots" => {
-            let mut off = Schedules::off();
-            (0..times).for_each(|_| off.boots());
-        }
-        other => panic!("no workload is called {other:?}: one, many, full, short, empty, boots"),
+        "one" => fio(1, 1, "crc32c"),
+        "many" => fio(4, 4, "crc32c"),
+        "many-md5" => fio(4, 4, "md5"),
+        "two-headers" => fio(1, 1, TWO_HEADERS),
+        "plan" => Box::new(|| assert!(plan() > 0.0)),
+        "full" => schedule(Schedules::booted(), Schedules::full),
+        "hotplugs" => schedule(Schedules::booted(), Schedules::hotplugs),
+        "ios" => schedule(Schedules::booted(), Schedules::ios),
+        "short" => schedule(Schedules::booted(), Schedules::short),
+        "empty" => schedule(Schedules::booted(), Schedules::empty),
+        "boots" => schedule(Schedules::off(), Schedules::boots),
+        other => panic!("no workload is called {other:?}: benches/instructions.sh has them all"),
     }
 }
 
@@ -228,7 +223,9 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let words: Vec<&str> = words.into_iter().filter(|w| !w.starts_with("--")).collect();
     if let ["profile", what, times] = words[..] {
-        return profile(what, times.parse().expect("a number of times"));
+        let mut run = workload(what);
+        let times: u32 = times.parse().expect("a number of times");
+        return (0..times).for_each(|_| run());
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     if wanted("memory") {
@@ -240,8 +237,7 @@ fn main() {
         (1, 1, "crc32c", 2.3, 1.6),
         (4, 4, "crc32c", 4.5, 3.0),
         (4, 4, "md5", 6.0, 4.0),
-        // A page that is one block of fio's is kept as its head; one with two headers is kept whole.
-        (1, 1, "crc32c\nverify_interval=2048", f64::INFINITY, 0.0),
+        (1, 1, TWO_HEADERS, f64::INFINITY, 0.0),
     ] {
         let on = places(vms, disks);
         let words = verify.replace('\n', ", ");

@@ -47,8 +47,8 @@ pub enum NoEffect {
 }
 
 impl NoEffect {
-    /// Why, in words.
-    pub fn why(self) -> &'static str {
+    /// What the option is about, in words.
+    pub fn what(self) -> &'static str {
         match self {
             NoEffect::Report => "fio's own report",
             NoEffect::Machine => "the machine that fio runs on",

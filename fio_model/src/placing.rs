@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::job::Job;
 use crate::job_file::JobFile;
+use crate::known_options::NoEffect;
 use crate::span::Part;
 
 /// A disk that is given to a fio.
@@ -52,14 +53,6 @@ impl JobFile {
         jobs.unwrap_or(self.template().runtime_ns)
     }
 
-    /// Whether none of its jobs goes through the page cache.
-    pub fn is_direct(&self) -> bool {
-        match &self.jobs[..] {
-            [] => self.template().direct,
-            jobs => jobs.iter().all(|job| job.direct),
-        }
-    }
-
     /// The threads of a fio on these disks, in fio's order.
     pub fn place(&self, disks: &[GivenDisk]) -> Vec<Placed> {
         let mut placed: Vec<Placed> = Vec::new();
@@ -87,22 +80,41 @@ impl JobFile {
         placed
     }
 
-    /// What the names of files stand for, in words, if the file has any.
-    pub fn mapping(&self, disks: &[GivenDisk]) -> Option<String> {
-        let files = self.files();
-        let names = files.iter().enumerate().map(|(index, file)| {
-            let on = on_disks(index, files.len(), disks.len());
-            let labels: Vec<&str> = on.map(|(disk, _)| &disks[disk].label[..]).collect();
-            let part = match on_disks(index, files.len(), disks.len()).next() {
-                Some((_, part)) if part != Part::WHOLE => {
-                    format!("part {} of {} of ", part.index + 1, part.of)
-                }
-                _ => String::new(),
-            };
-            format!("{file} is {part}{}", labels.join(", "))
+    /// What to know of a run of this file, a line each: fio's own warnings, which disks stand for its files,
+    /// and what has no effect here, with why.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.warnings.clone();
+        match &self.files()[..] {
+            [] => {}
+            [file] => remarks.push(format!("{file} is each disk of a fio")),
+            files => {
+                let names: Vec<&str> = files.iter().map(|file| &file[..]).collect();
+                remarks.push(format!(
+                    "{} are the disks of a fio, in order",
+                    names.join(", ")
+                ));
+            }
+        }
+        let jobs = match &self.jobs[..] {
+            [] => std::slice::from_ref(self.template()),
+            jobs => jobs,
+        };
+        if jobs.iter().any(|job| !job.direct) {
+            remarks.push("buffered I/O goes to the disk at once: there is no page cache".into());
+        }
+        let mut idle: BTreeMap<NoEffect, Vec<&str>> = BTreeMap::new();
+        for (option, why) in &self.without_effect {
+            idle.entry(*why).or_default().push(option);
+        }
+        let idle = idle.iter().map(|(why, options)| {
+            format!(
+                "without effect, as about {}: {}",
+                why.what(),
+                options.join(", ")
+            )
         });
-        let names: Vec<String> = names.collect();
-        (!names.is_empty()).then(|| names.join("; "))
+        remarks.extend(idle);
+        remarks
     }
 
     /// Why fio may find blocks wrong on a disk that does nothing wrong, if it may.

@@ -59,8 +59,8 @@ fn one_name_stands_for_every_disk_and_several_for_the_disks_in_order() {
         row("d-disk2", 1, 0),
     ];
     assert_eq!(placed(text, 2), expected);
-    let said = file(text).mapping(&disks(2)).expect("there are names");
-    assert_eq!(said, "/mnt/x is disk1; /mnt/y is disk2");
+    let said = file(text).remarks();
+    assert!(said.contains(&"/mnt/x, /mnt/y are the disks of a fio, in order".to_owned()));
     let text = "[a]\nfilename=/dev/sda\n";
     assert_eq!(
         placed(text, 2),
@@ -80,11 +80,6 @@ fn more_names_than_disks_share_them_in_parts() {
     let part = |index, of| Part { index, of };
     assert_eq!(parts, [(0, part(0, 2)), (1, part(0, 1)), (0, part(1, 2))]);
     assert_eq!(part(1, 3).bytes(10 << 20), (3 << 20, 6 << 20));
-    let said = file.mapping(&disks(2)).expect("there are names");
-    assert_eq!(
-        said,
-        "x is part 1 of 2 of disk1; y is disk2; z is part 2 of 2 of disk1"
-    );
 }
 
 #[test]
@@ -109,4 +104,21 @@ fn sections_that_run_at_once_on_the_same_blocks_can_spoil_themselves() {
         let file = file(&format!("{globals}{sections}"));
         assert_eq!(file.can_spoil_itself().is_some(), spoils, "{sections}");
     }
+}
+
+#[test]
+fn what_to_know_of_a_file_is_a_line_each() {
+    let text = "[a]\nfilename=x\nnice=1\nfsync=1\ndirect=1\ntime_based\nmem=mmap\n";
+    let expected = [
+        "a: time_based requires a runtime/timeout setting",
+        "x is each disk of a fio",
+        "without effect, as about the machine that fio runs on: mem, nice",
+        "without effect, as about the page cache, which the model has not: fsync",
+    ];
+    assert_eq!(file(text).remarks(), expected);
+    let said = file("[global]\nbs=4k\n").remarks();
+    assert_eq!(
+        said,
+        ["buffered I/O goes to the disk at once: there is no page cache"]
+    );
 }

@@ -7,21 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fio_model::JobFile;
-use real::qemu::Serials;
 use real::serve::{News, ServeOptions};
-use real::testbed::disks::ModelledDisks;
-use real::testbed::guests::{Ask, Guests, Tell, Told};
+use real::testbed::guests::{Ask, Guests, Serials, Tell, Told};
 use real::testbed::run_dir::RunDir;
 use real::testbed::target::Target;
-use real::testbed::{Parts, RealOptions, RealTestbed};
+use real::testbed::{Closing, Parts, RealOptions, RealTestbed};
+use scenarios::driver::{self, NotHere, Refusal};
 use scenarios::shipped::JOBS;
 use scenarios::{
     Action, CheckId, ControllerId, DiskId, Evidence, FioId, FioJobEnd, Observation, Performed,
     Place, TargetId, TaskFunction, Testbed, TestbedError, Ticket, VmId,
 };
-use sim::Bugs;
-use sim::calls::nvme_devices;
 use sim::spdk::TargetConfig;
+use sim::{Bugs, ModelledDisks, nvme_devices};
 
 /// What is due comes within this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,13 +42,13 @@ impl Guests for Notes {
         Evidence::FIO_REPORT
     }
 
-    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
-        if matches!(ask, Ask::Manage(..)) {
-            return Ok(Some("these guests reset nothing".into()));
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {
+        if matches!(ask, Ask::Do(driver::Ask::Manage(..))) {
+            return Err(NotHere("these guests reset nothing".into()).into());
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.push((vm, ask));
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -105,7 +103,7 @@ impl Rig {
                 runtime,
                 alive_max: ALIVE_MAX,
                 asked_to_end,
-                closing_is_death: false,
+                closing: Closing::SaysNothing,
             },
         );
         Self {

@@ -10,6 +10,7 @@
 mod action_words;
 pub mod check;
 pub mod concretise;
+pub mod driver;
 pub mod names;
 pub mod observation;
 pub mod plan;
@@ -25,7 +26,7 @@ pub mod trace;
 pub use check::CheckId;
 pub use concretise::{Concrete, concretise};
 pub use names::{
-    ControllerId, DiskId, FioId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, Ticket, VmId,
+    ControllerId, DiskId, FioId, IoId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, Ticket, VmId,
 };
 pub use observation::{EventKind, FioJobEnd, GuestDisk, Inside, Io, Observation, Seen, SlotState};
 pub use plan::{Plan, PlanError};

@@ -52,6 +52,35 @@ id!(
     Ticket(u32), "ticket {}"
 );
 
+id!(
+    /// A request of an application: which of its VM's requests it is, in the order in which they were
+    /// submitted. One number, so that a trace has one.
+    IoId(u64), "{}"
+);
+
+impl IoId {
+    /// Bits of the number within its VM; the VM's own number stands above them.
+    const NUMBER_BITS: u32 = 48;
+
+    /// Request `number` of `vm`.
+    #[must_use]
+    pub fn new(vm: VmId, number: u64) -> Self {
+        Self(u64::from(vm.0) << Self::NUMBER_BITS | number)
+    }
+
+    /// Whose request it is.
+    #[must_use]
+    pub fn vm(self) -> VmId {
+        VmId((self.0 >> Self::NUMBER_BITS) as u8)
+    }
+
+    /// Its number within its VM: they rise.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+    }
+}
+
 /// Where a disk hangs: what `H:C:T:L` says in a guest, without the names that move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {

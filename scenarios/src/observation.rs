@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::check::CheckId;
-use crate::names::{ControllerId, DiskId, FioId, Place, TargetId, Ticket, VmId};
+use crate::names::{ControllerId, DiskId, FioId, IoId, Place, TargetId, Ticket, VmId};
 use crate::time::Time;
 
 /// An observation and when it was made.
@@ -145,8 +145,8 @@ pub struct GuestDisk {
 /// An application's request on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Io {
-    /// Number of the request, unique in the run, rising.
-    pub id: u64,
+    /// Unique in the run.
+    pub id: IoId,
     /// The fio that issued it.
     pub fio: FioId,
     /// The disk the guest believes in.

@@ -9,7 +9,7 @@ use plugfest::repro::Repro;
 use plugfest::{Behaviour, RunOptions, Volume};
 use sim::Bug;
 
-const QUICK: [&str; 4] = ["run", "hotattach/1", "--volume", "quick"];
+const QUICK: [&str; 4] = ["run", "hotattach/1", "--io-count", "quick"];
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plugfest"));
@@ -69,11 +69,14 @@ fn output_that_cannot_be_written_is_an_error() {
 #[test]
 fn jobs_are_of_many_seeds() {
     for jobs in ["1", "2"] {
-        let (exit, out, err) = plugfest(&[&QUICK[..], &["--jobs", jobs]].concat());
+        let (exit, out, err) = plugfest(&[&QUICK[..], &["--workers", jobs]].concat());
         assert_eq!((exit, out.as_str()), (Some(2), ""));
-        assert_eq!(err, "plugfest: --jobs means something with --seeds only\n");
+        assert_eq!(
+            err,
+            "plugfest: --workers means something with --seeds only\n"
+        );
     }
-    let many = ["--jobs", "2", "--seeds", "0..2"];
+    let many = ["--workers", "2", "--seeds", "0..2"];
     let (exit, out, err) = plugfest(&[&QUICK[..], &many].concat());
     assert_eq!(exit, Some(0), "{out}{err}");
 }
@@ -92,7 +95,7 @@ fn a_number_that_is_none_is_told_its_range() {
             "expected two numbers, as in 0..1000",
         ),
         (
-            &["run", "--seeds", "0..2", "--jobs", "-1"],
+            &["run", "--seeds", "0..2", "--workers", "-1"],
             "-1 is not in 1..=256",
         ),
         (
@@ -115,15 +118,9 @@ fn a_number_that_is_none_is_told_its_range() {
 }
 
 #[test]
-fn a_deviation_that_the_behaviour_has_already_is_noted() {
-    let note =
-        "note: --deviation early_finish adds nothing: --target-behaviour head does it already\n";
-    let twice = [
-        "--deviation",
-        "early_finish",
-        "--deviation",
-        "shared_cursor",
-    ];
+fn a_bug_that_the_behaviour_has_already_is_noted() {
+    let note = "note: --bug early_finish adds nothing: --target-behaviour head does it already\n";
+    let twice = ["--bug", "early_finish", "--bug", "shared_cursor"];
     let (_, _, err) = plugfest(&[&QUICK[..], &twice].concat());
     assert_eq!(err, note);
     let intended = ["--target-behaviour", "intended"];
@@ -180,7 +177,7 @@ fn a_slot_that_a_plan_names_is_in_the_report() {
         }
     }"#;
     let path = file("slots.kdl", plan);
-    let run = ["run", path.to_str().unwrap(), "--volume", "quick"];
+    let run = ["run", path.to_str().unwrap(), "--io-count", "quick"];
     let (exit, out, err) = plugfest(&run);
     assert_eq!(exit, Some(0), "{out}{err}");
     assert!(
@@ -188,4 +185,28 @@ fn a_slot_that_a_plan_names_is_in_the_report() {
         "{out}"
     );
     assert!(out.contains("  attach disk 2 to controller 1\n"), "{out}");
+}
+
+#[test]
+fn options_under_their_earlier_names_mean_the_same() {
+    let run = ["run", "hotattach/1", "--seeds", "0..2"];
+    let earlier = [
+        "--volume",
+        "quick",
+        "--jobs",
+        "2",
+        "--deviation",
+        "early_finish",
+    ];
+    let now = [
+        "--io-count",
+        "quick",
+        "--workers",
+        "2",
+        "--bug",
+        "early_finish",
+    ];
+    let [earlier, now] = [earlier, now].map(|options| plugfest(&[&run[..], &options].concat()));
+    assert_eq!(earlier, now);
+    assert_eq!(now.0, Some(0), "{}{}", now.1, now.2);
 }

@@ -29,7 +29,7 @@ fn list_names_every_plan_and_case() {
 
 #[test]
 fn a_full_disk_is_an_error_and_not_a_verdict() {
-    let quick = ["run", "hotattach/1", "--volume", "quick"];
+    let quick = ["run", "hotattach/1", "--io-count", "quick"];
     for output in ["--trace", "--turns"] {
         let said = plugfest(&[&quick[..], &[output, "/dev/full"]].concat());
         assert!(said.ends_with("exit 2\n"), "{said}");
@@ -56,7 +56,7 @@ fn the_command_that_repeats_a_run_can_be_pasted() {
     let said = plugfest(&[
         "run",
         &case,
-        "--volume",
+        "--io-count",
         "quick",
         "--job",
         job.to_str().unwrap(),
@@ -80,7 +80,7 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "hotatach"],
         &["run", "hotattach/5"],
         &["run", "nowhere.kdl"],
-        &["run", "--target", "spdk", "--deviation", "early_finish"],
+        &["run", "--target", "spdk", "--bug", "early_finish"],
         &["run", "tests/plans/malformed.kdl"],
         &["run", "tests/plans/impossible.kdl/1"],
         &["run", "tests/plans/unknown_job.kdl"],
@@ -113,16 +113,13 @@ fn wrong_arguments_are_one_clear_error_each() {
         &["run", "--job", "tests/jobs/contradictory.fio"],
         &["run", "--job", "tests/jobs/value.fio"],
         &["run", "--job", "tests/jobs/outside.fio"],
-        &["run", "--job", "tests/jobs/section.fio"],
-        &["run", "--job", "tests/jobs/buffered.fio"],
-        &["run", "--job", "tests/jobs/named.fio"],
         &["conform", "nowhere.jsonl"],
         &["run", "--seed", "minus"],
         &["run", "--seeds", "5..5"],
         &["run", "--seeds", "5"],
         &["run", "--seed", "1", "--seeds", "1..2"],
-        &["run", "--jobs", "0"],
-        &["run", "--volume", "huge"],
+        &["run", "--workers", "0"],
+        &["run", "--io-count", "huge"],
         &["run", "--target-behaviour", "worse"],
         &["run", "--format", "xml"],
         &["run", "--trace", "/nonexistent/trace.jsonl", "hotattach"],
@@ -229,12 +226,12 @@ fn interrupted(arguments: &[&str], sign: &str) -> (Option<i32>, String, String) 
 
 #[test]
 fn ctrl_c_leaves_a_partial_report() {
-    let full = ["run", "hotattach", "--volume", "full"];
+    let full = ["run", "hotattach", "--io-count", "full"];
     let (exit, out, _) = interrupted(&full, "start fio");
     assert_eq!(exit, Some(3), "{out}");
     assert!(out.contains("stopped early: interrupted"), "{out}");
     assert!(out.contains("verdict"), "the table is there: {out}");
-    let (exit, out, err) = interrupted(&["run", "--volume", "full"], "start fio");
+    let (exit, out, err) = interrupted(&["run", "--io-count", "full"], "start fio");
     assert_eq!(exit, Some(3), "{out}{err}");
     assert!(
         out.contains("\n0 of 9 cases passed, 1 inconclusive, 8 did not begin\n"),
@@ -248,7 +245,7 @@ fn ctrl_c_leaves_a_partial_report() {
     let seeds = [
         "run",
         "hotattach/1",
-        "--volume",
+        "--io-count",
         "quick",
         "--seeds",
         "0..1000000",
@@ -299,7 +296,7 @@ fn conform_can_be_interrupted() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_known_before_the_work() {
-    let run = ["run", "hotattach", "--volume", "full"];
+    let run = ["run", "hotattach", "--io-count", "full"];
     let fuzz = ["fuzz", "--target-behaviour", "head"];
     for (command, option) in [
         (&run[..], "--junit"),
@@ -360,11 +357,11 @@ fn fuzz_says_how_far_it_is() {
 #[test]
 fn nobody_who_reads_is_no_crash() {
     for arguments in [
-        &["run", "hotattach/1", "--volume", "quick"][..],
+        &["run", "hotattach/1", "--io-count", "quick"][..],
         &[
             "run",
             "hotattach/1",
-            "--volume",
+            "--io-count",
             "quick",
             "--seeds",
             "0..20",
@@ -393,9 +390,9 @@ fn junit_has_a_case_a_case_and_seed_and_says_what_failed() {
     let wrong = [
         "run",
         "hotdetach/1",
-        "--volume",
+        "--io-count",
         "quick",
-        "--deviation",
+        "--bug",
         "used_len_zero_on_read",
     ];
     let said = plugfest(&[&wrong[..], &["--junit", file]].concat());
@@ -407,7 +404,7 @@ fn junit_has_a_case_a_case_and_seed_and_says_what_failed() {
     let said = plugfest(&[
         "run",
         "hotattach/1",
-        "--volume",
+        "--io-count",
         "quick",
         "--junit",
         "/dev/full",

@@ -14,7 +14,7 @@ fn run_case(case: &str, name: &str, options: &str) -> (Option<i32>, String) {
     let text = format!("[global]\nioengine=libaio\ndirect=1\nbs=4k\n{options}\n");
     std::fs::write(&job, text).expect("a job file");
     let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["run", case, "--volume", "quick", "--job"])
+        .args(["run", case, "--io-count", "quick", "--job"])
         .arg(&job)
         .output()
         .expect("plugfest starts");
@@ -134,7 +134,7 @@ fn errors_that_are_equal_are_said_once() {
             .args([
                 "run",
                 "hotdetach/1",
-                "--volume",
+                "--io-count",
                 "quick",
                 "--format",
                 format,
@@ -160,4 +160,62 @@ fn errors_that_are_equal_are_said_once() {
         let message = job["messages"][0].as_str().expect("what fio said");
         assert!(message.contains("Invalid argument"), "{message}");
     }
+}
+
+#[test]
+fn sections_of_their_own_run_each_on_its_part() {
+    for (name, options) in [
+        (
+            "two_regions",
+            "filename=/dev/sda\nverify=crc32c\nverify_backlog=128\n\
+             [small]\nrw=randwrite\niodepth=16\nsize=8m\n[stripes]\nrw=write\nbs=64k\noffset=8m\nsize=8m",
+        ),
+        (
+            "then_read",
+            "verify=md5\n[write]\nrw=randwrite\ndo_verify=0\niodepth=8\n[read]\nstonewall\nrw=randread",
+        ),
+        (
+            "named_apart",
+            "verify=md5\nrw=randwrite\ndirectory=/mnt\n[a]\nfilename=x\n[b]\nfilename=y\n[c]\nfilename=z",
+        ),
+        (
+            "many",
+            "verify=md5\nrw=randwrite\nsize=1m\noffset_increment=1m\n[a]\nnumjobs=12",
+        ),
+        (
+            "cached",
+            "direct=0\nfsync=32\nend_fsync=1\nrw=randwrite\nverify=sha1\n[a]",
+        ),
+        (
+            "asked_for_nothing",
+            "rw=randwrite\nverify=crc32c\nrefill_buffers\nramp_time=0s\nzonemode=none\nnice=3\nrate=1g",
+        ),
+        (
+            "unlike",
+            "rw=randwrite\nrandom_distribution=zipf:1.2\niodepth=32\nserialize_overlap=1\nverify=md5",
+        ),
+        (
+            "once_each",
+            "rw=randwrite\nrandom_generator=lfsr\nverify=md5\nverify_async=2",
+        ),
+    ] {
+        let (status, said) = run(name, options);
+        assert_eq!(status, Some(0), "{name}: {said}");
+    }
+}
+
+#[test]
+fn sections_meet_a_detach_or_have_ended_before() {
+    let options =
+        "verify=md5\nrw=randwrite\niodepth=8\nsize=8m\n[a]\n[b]\noffset=8m\n[c]\nstonewall";
+    let (status, said) = run_case("hotdetach/1", "detached_sections", options);
+    assert_eq!(status, Some(0), "{said}");
+}
+
+#[test]
+fn a_section_that_verifies_what_another_one_writes_says_so() {
+    let options = "verify=md5\niodepth=16\n[a]\nrw=randwrite\n[b]\nrw=write\nbs=8k";
+    let (status, said) = run("meeting", options);
+    let hint = "by itself ([a] and [b] run at once on the same blocks)";
+    assert!(status == Some(0) || said.contains(hint), "{said}");
 }

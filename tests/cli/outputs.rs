@@ -20,8 +20,8 @@ fn failing(files: &[(&str, &Path)], stdout: Stdio) -> Output {
         .iter()
         .flat_map(|(option, path)| [option.as_ref(), path.as_os_str()]);
     Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["run", "hotattach/1", "--volume", "quick"])
-        .args(["--deviation", "answered_twice"])
+        .args(["run", "hotattach/1", "--io-count", "quick"])
+        .args(["--bug", "answered_twice"])
         .args(files)
         .stdout(stdout)
         .output()
@@ -67,7 +67,7 @@ fn files_are_written_though_the_output_cannot_be() {
 fn what_is_found_is_written_down_though_nobody_reads() {
     let repro = place("unseen_story.json");
     let fuzz = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["fuzz", "--deviation", "answered_twice", "--repro"])
+        .args(["fuzz", "--bug", "answered_twice", "--repro"])
         .arg(&repro)
         .stdout(Stdio::piped())
         .spawn();

@@ -56,13 +56,7 @@ fn a_story_fails_the_same_way_in_another_process() {
 fn fuzz_finds_shrinks_and_writes_what_replay_reads() {
     let path = directory("repro-fuzz").join("found.json");
     let file = path.to_str().expect("a path");
-    let wrong = [
-        "fuzz",
-        "--deviation",
-        "remove_while_adding",
-        "--repro",
-        file,
-    ];
+    let wrong = ["fuzz", "--bug", "remove_while_adding", "--repro", file];
     let output = plugfest(&wrong);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let text = std::fs::read_to_string(&path).expect("a repro");

@@ -30,7 +30,7 @@ fn violations(results: Vec<CheckResult>) -> Vec<String> {
 }
 
 #[test]
-fn each_deviation_is_caught_by_its_check() {
+fn each_bug_is_caught_by_its_check() {
     let mut wrong = Vec::new();
     for row in ROWS {
         for seed in SEEDS {
@@ -70,7 +70,7 @@ fn a_right_target_violates_nothing() {
 }
 
 #[test]
-fn every_deviation_and_every_check_has_a_row() {
+fn every_bug_and_every_check_has_a_row() {
     for bug in Bug::ALL {
         let caught = ROWS.iter().any(|row| row.bug == *bug);
         assert!(caught, "{} {}", bug.id(), bug.name());

@@ -90,7 +90,7 @@ fn the_intended_target_differs_exactly_where_head_is_wrong() {
 /// The list does not only name cases: with just the listed bugs the recording holds, and
 /// without any one of them it does not.
 #[test]
-fn each_listed_deviation_is_what_its_recording_shows() {
+fn each_listed_bug_is_what_its_recording_shows() {
     let with = |shows: &[Bug]| {
         let all = shows.iter();
         all.fold(Bugs::INTENDED, |all, one| all.with(*one))

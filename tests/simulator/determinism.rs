@@ -8,10 +8,10 @@ use std::process::Command;
 
 use sim::world::first_difference;
 
-/// Runs `plugfest run --volume quick` with `args` and returns what it printed.
+/// Runs `plugfest run --io-count quick` with `args` and returns what it printed.
 fn run(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["run", "--volume", "quick", "--format", "json"])
+        .args(["run", "--io-count", "quick", "--format", "json"])
         .args(args)
         .output()
         .expect("plugfest starts");
@@ -63,8 +63,8 @@ fn a_planted_difference_is_named() {
 
 #[test]
 fn workers_do_not_matter() {
-    let one = run(&["--seeds", "0..4", "--jobs", "1"]);
-    let two = run(&["--seeds", "0..4", "--jobs", "2"]);
+    let one = run(&["--seeds", "0..4", "--workers", "1"]);
+    let two = run(&["--seeds", "0..4", "--workers", "2"]);
     assert!(one.contains("trace_hash"), "{one}");
     assert_eq!(one, two);
 }

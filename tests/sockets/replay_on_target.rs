@@ -110,7 +110,7 @@ fn found(dir: &Path, bug: &str, seed: &str) -> PathBuf {
     let repro = dir.join(format!("{bug}.json"));
     let fuzz = Command::new(PLUGFEST)
         .args(["fuzz", "--schedule", "timed", "--stories", "1"])
-        .args(["--deviation", bug, "--seed", seed, "--repro"])
+        .args(["--bug", bug, "--seed", seed, "--repro"])
         .arg(&repro)
         .output()
         .expect("it is built");

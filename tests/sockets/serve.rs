@@ -356,12 +356,7 @@ fn sigterm_removes_the_sockets_and_a_modelled_crash_ends_the_process() {
     assert_eq!(process.end(), (Some(0), None));
     assert!(process.files().is_empty(), "{:?}", process.files());
 
-    let mut process = Process::start(&[
-        "--target-behaviour",
-        "intended",
-        "--deviation",
-        "tmf_null_lun",
-    ]);
+    let mut process = Process::start(&["--target-behaviour", "intended", "--bug", "tmf_null_lun"]);
     process.disk("vhost.0", "Malloc0");
     let mut driver = Driver::start(&process.socket("vhost.0"));
     driver.reset_lun(0, 1);
@@ -407,12 +402,12 @@ fn a_paused_target_reads_nothing_and_then_everything_at_once() {
     assert_eq!(pause("plugfest_resume", None), json!(true));
     // Both were read in one poll: the second finds the first at work.
     let (id, said) = rig.rpc.receive().expect("an answer");
-    assert_eq!(id, Some(second));
+    assert_eq!(id, second);
     assert!(
         matches!(said, Err(RpcError::Refused { message, .. }) if message == "Device or resource busy")
     );
     let (id, said) = rig.rpc.receive().expect("an answer");
-    assert_eq!((id, said.expect("detached")), (Some(first), json!(true)));
+    assert_eq!((id, said.expect("detached")), (first, json!(true)));
     assert_eq!(driver.wait(posted).response, 0);
     rig.stop();
 }

@@ -79,7 +79,7 @@ fn text(output: &Output) -> String {
 #[test]
 fn disks_come_to_model_guests_on_sockets_and_nothing_stays_behind() {
     let served = Served::start();
-    let output = served.run(&["hotattach/2", "--volume", "quick"]).output();
+    let output = served.run(&["hotattach/2", "--io-count", "quick"]).output();
     let output = output.expect("it runs");
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -172,7 +172,7 @@ fn a_run_that_is_killed_at_any_moment_leaves_nothing_that_stays() {
         thread::sleep(moment);
         run.kill().expect("it runs");
         run.wait().expect("it ends");
-        let next = served.run(&["hotattach/1", "--volume", "quick"]).output();
+        let next = served.run(&["hotattach/1", "--io-count", "quick"]).output();
         let next = next.expect("it runs");
         let at = format!("kill {kill} after {moment:?}");
         println!("{at}: the next passes: {:?}", next.status.code());
@@ -218,7 +218,7 @@ fn a_plan_is_reported_though_the_next_one_finds_no_target() {
 fn seeds_are_reported_though_the_next_one_finds_no_target() {
     let mut served = Served::start();
     let junit = served.dir.join("junit.xml");
-    let seeds = ["hotattach/1", "--seeds", "0..9", "--volume", "quick"];
+    let seeds = ["hotattach/1", "--seeds", "0..9", "--io-count", "quick"];
     let mut run = served.run(&seeds);
     let mut run = run
         .args(["--format", "json", "--junit"])
@@ -278,7 +278,7 @@ fn what_a_killed_run_leaves_is_listed_until_the_next_one_starts() {
     assert!(left.contains("vhost_delete_controller vhost.1"), "{left}");
     let nothing = serde_json::json!([]);
     assert_ne!(served.has(), [nothing.clone(), nothing.clone()]);
-    let output = served.run(&["hotattach/1", "--volume", "quick"]).output();
+    let output = served.run(&["hotattach/1", "--io-count", "quick"]).output();
     let output = output.expect("it runs");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert_eq!(listed(), (Some(0), "nothing is left\n".to_owned()));
@@ -293,7 +293,7 @@ fn what_somebody_else_has_made_is_neither_used_nor_taken_away() {
     let theirs = serde_json::json!({"ctrlr": "vhost.1"});
     let made = rpc.call("vhost_create_scsi_controller", Some(theirs));
     made.expect("it is made");
-    let run = served.run(&["hotattach/1", "--volume", "quick"]).output();
+    let run = served.run(&["hotattach/1", "--io-count", "quick"]).output();
     let output = run.expect("it runs");
     let said = text(&output);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -327,7 +327,7 @@ fn what_cannot_be_meant_is_one_error_before_anything_is_touched() {
             "--schedule means something with --target model only",
         ),
         (
-            &["hotattach/1", "--jobs", "2", "--seeds", "0..2"],
+            &["hotattach/1", "--workers", "2", "--seeds", "0..2"],
             "one run at a time",
         ),
     ] {
@@ -362,7 +362,7 @@ impl Served {
     /// A run of one case on these bdevs: exit status, and what it says.
     fn erases(&self, bdevs: &str, erase: &str) -> (Option<i32>, String) {
         let more = ["--bdevs", bdevs, "--erase", erase];
-        let mut run = self.run(&["hotattach/1", "--volume", "quick"]);
+        let mut run = self.run(&["hotattach/1", "--io-count", "quick"]);
         let output = run.args(more).output().expect("it runs");
         (output.status.code(), text(&output))
     }

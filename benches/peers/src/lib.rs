@@ -141,7 +141,7 @@ impl Component for Producers {
         self.all[usize::from(actor.0)].when
     }
 
-    fn actors(&self) -> u8 {
+    fn actors(&self) -> u16 {
         self.all.len() as u8
     }
 
@@ -204,7 +204,7 @@ impl Component for Server {
         self.when
     }
 
-    fn actors(&self) -> u8 {
+    fn actors(&self) -> u16 {
         1
     }
 
@@ -281,7 +281,7 @@ fn ends(seed: u64, sleeps: Sleeps) -> (Producers, Server) {
 fn refresh(end: &mut impl Component, first: usize, schedule: &mut Schedule) {
     let mut changed = end.changed();
     while changed != 0 {
-        let actor = changed.trailing_zeros() as u8;
+        let actor = changed.trailing_zeros() as u16;
         changed &= changed - 1;
         schedule.set(first + usize::from(actor), end.when(ActorId(actor)));
     }
@@ -297,7 +297,7 @@ fn turn<E: Component<Turn = ToyTurn>>(
     (out, saw): (&mut Vec<E::Out>, &mut Vec<Seen>),
 ) -> [u64; 3] {
     let mut cx = Cx { now, rng, out, saw };
-    end.turn(ActorId(actor as u8), &mut cx).words()
+    end.turn(ActorId(actor as u16), &mut cx).words()
 }
 
 /// What came of a turn goes straight to the other end, as in the world.

@@ -17,6 +17,7 @@ use fio_model::JobFile;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
+use scenarios::driver::{self, Boots};
 use scenarios::{Observation, Seen, Ticket, Time, VmId};
 use sim::linux::{Guest, GuestConfig, RINGS};
 use sim::wire::message::{FromGuest, GuestAct, HbaId, ToGuest, VringIndex};
@@ -78,8 +79,8 @@ struct Seat {
     main_loop: Sender<Order>,
     sockets: Vec<PathBuf>,
     links: Vec<Option<Link>>,
-    /// For each listing that was asked for, whether it is but a sign of life.
-    listings: VecDeque<bool>,
+    /// What each listing was asked for.
+    listings: VecDeque<driver::Ask>,
 }
 
 /// A device's connection.
@@ -182,7 +183,9 @@ impl Machines {
         let seat = &mut self.seats[n];
         for Seen { what, .. } in self.saw.drain(..) {
             let told = match what {
-                Observation::DisksListed { .. } if seat.listings.pop_front() == Some(true) => {
+                Observation::DisksListed { .. }
+                    if seat.listings.pop_front() == Some(driver::Ask::Ping) =>
+                {
                     Told::Alive(seat.vm)
                 }
                 // How much a job does in its time is the machine's, and nobody asked for so much.
@@ -358,18 +361,9 @@ impl Machines {
 
     fn asked(&mut self, vm: VmId, ask: Ask) -> Result<(), String> {
         let act = match ask {
-            Ask::Boot(hbas) => {
-                self.power_on(vm, &hbas, true)?;
+            Ask::Boot(hbas, boots) => {
+                self.power_on(vm, &hbas, boots)?;
                 GuestAct::Boot
-            }
-            Ask::BootFirmware(hbas) => {
-                self.power_on(vm, &hbas, false)?;
-                GuestAct::Boot
-            }
-            Ask::ListDisks | Ask::Ping => {
-                let alive = matches!(ask, Ask::Ping);
-                self.seat(vm)?.listings.push_back(alive);
-                GuestAct::ListDisks
             }
             Ask::StartFio(FioStart {
                 fio, globals, on, ..
@@ -381,6 +375,19 @@ impl Machines {
             // These guests wait for nobody.
             Ask::Go(_) => return Ok(()),
             Ask::WaitJobClock { ticket, fio, at } => GuestAct::WaitJobClock { ticket, fio, at },
+            Ask::Do(ask) => return self.does(vm, ask),
+        };
+        self.act(vm, act)
+    }
+
+    fn does(&mut self, vm: VmId, ask: driver::Ask) -> Result<(), String> {
+        use driver::Ask;
+        let act = match ask {
+            Ask::Reboot => GuestAct::Boot,
+            Ask::ListDisks | Ask::Ping => {
+                self.seat(vm)?.listings.push_back(ask);
+                GuestAct::ListDisks
+            }
             Ask::Pause(ticket) => return self.at_once(vm, GuestAct::Pause, ticket),
             Ask::Continue(ticket) => return self.at_once(vm, GuestAct::Continue, ticket),
             Ask::AddMemory(ticket) => return self.at_once(vm, GuestAct::AddMemory, ticket),
@@ -392,6 +399,10 @@ impl Machines {
                 function,
             },
         };
+        self.act(vm, act)
+    }
+
+    fn act(&mut self, vm: VmId, act: GuestAct) -> Result<(), String> {
         let now = self.now();
         self.seat(vm)?.guest.input(now, ToGuest::Do(act));
         Ok(())
@@ -399,8 +410,7 @@ impl Machines {
 
     /// Does what QEMU's monitor answers at once.
     fn at_once(&mut self, vm: VmId, act: GuestAct, ticket: Ticket) -> Result<(), String> {
-        let now = self.now();
-        self.seat(vm)?.guest.input(now, ToGuest::Do(act));
+        self.act(vm, act)?;
         let result = Ok(0);
         let answered = Told::Saw(vm, Observation::Answered { ticket, result });
         // The run is over if nobody hears it.
@@ -409,7 +419,7 @@ impl Machines {
     }
 
     /// Powers a machine on that is not known yet.
-    fn power_on(&mut self, vm: VmId, hbas: &[Hba], bootable: bool) -> Result<(), String> {
+    fn power_on(&mut self, vm: VmId, hbas: &[Hba], boots: Boots) -> Result<(), String> {
         if self.seat(vm).is_ok() {
             return Ok(());
         }
@@ -417,7 +427,7 @@ impl Machines {
         let disks = serials.unwrap_or_else(PoisonError::into_inner).clone();
         let controllers = hbas.iter().map(|hba| hba.controller).collect();
         let config = GuestConfig {
-            bootable,
+            bootable: boots == Boots::System,
             ..GuestConfig::new(vm, controllers, disks, self.shared.volume)
         };
         let range = (GuestAddress(0), Guest::memory_bytes(&config));

@@ -21,12 +21,12 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 
 use fio_model::Volume;
+use scenarios::driver::Refusal;
 use scenarios::{Evidence, TestbedError, VmId};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::huge_pages::Pages;
-use crate::qemu::Serials;
-use crate::testbed::guests::{Ask, Guests, LastWords, Tell};
+use crate::testbed::guests::{Ask, Guests, LastWords, Serials, Tell};
 use machines::{Machines, Mail};
 
 /// What all model guests of a run share.
@@ -99,11 +99,11 @@ impl Guests for ModelGuests {
         seen.and(Evidence::PER_IO)
     }
 
-    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {
         if self.post.send(Mail::Ask(vm, ask)) {
-            return Ok(None);
+            return Ok(());
         }
-        Err(TestbedError("the guests' thread has ended".to_owned()))
+        Err(TestbedError("the guests' thread has ended".to_owned()).into())
     }
 }
 

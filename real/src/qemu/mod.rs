@@ -16,6 +16,7 @@ mod fio_end;
 pub mod image;
 pub mod kernel;
 mod listing;
+mod order;
 mod process;
 mod qmp;
 mod vm;
@@ -23,22 +24,21 @@ mod vm;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 
-use scenarios::{DiskId, Evidence, TestbedError, VmId};
+use scenarios::driver::Refusal;
+use scenarios::{Evidence, TestbedError, VmId};
 
 pub use image::{Image, ImageOptions};
 pub use process::{Accelerator, accelerator};
 
 use crate::huge_pages::Pages;
-use crate::testbed::guests::{Ask, Guests, LastWords, Tell};
+use crate::testbed::guests::{Ask, Guests, LastWords, Serials, Tell};
 use crate::testbed::run_dir::RunDir;
+use order::order;
 use vm::{Mail, Vm};
-
-/// Which disk says that it has which serial number.
-pub type Serials = Arc<RwLock<BTreeMap<String, DiskId>>>;
 
 /// What all machines of a run share.
 #[derive(Clone, Debug)]
@@ -112,24 +112,11 @@ impl Guests for QemuGuests {
         Evidence::GUEST_DISKS.and(Evidence::FIO_REPORT)
     }
 
-    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError> {
-        if let Ask::Manage(_, _, function) = ask {
-            let none = format!("nothing in the guest's image sends {function}");
-            return Ok(Some(none));
-        }
-        if let Ask::Reconnect(..) = ask {
-            return Ok(Some(
-                "QEMU's vhost-user-scsi connects anew from 8.2 on".into(),
-            ));
-        }
-        if let Ask::BootFirmware(_) = ask {
-            return Ok(Some(
-                "a guest without a system cannot say when its firmware is done".into(),
-            ));
-        }
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {
+        let order = order(ask)?;
         let lost = |_| TestbedError(format!("the thread of {vm} has ended"));
-        self.machine(vm)?.mail.send(Mail::Ask(ask)).map_err(lost)?;
-        Ok(None)
+        let sent = self.machine(vm)?.mail.send(Mail::Order(order));
+        Ok(sent.map_err(lost)?)
     }
 }
 

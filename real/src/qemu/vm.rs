@@ -16,10 +16,11 @@ use super::agent::{self, Said};
 use super::command::Asker;
 use super::console::{Trouble, trouble};
 use super::fio_end;
+use super::order::Order;
 use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
 use super::qmp::{self, Qmp};
 use crate::huge_pages::{HUGE_PAGE, Pages};
-use crate::testbed::guests::{Ask, FioStart, Hba, Told};
+use crate::testbed::guests::{FioStart, Hba, Told};
 
 /// Nothing is due before then.
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -31,8 +32,8 @@ const ERRORS_KEPT: usize = 4;
 /// What a machine's thread waits for.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// It is asked something.
-    Ask(Ask),
+    /// It is told to do something.
+    Order(Order),
     /// Its process, the one of this generation, says something.
     Line(u32, Line),
     /// The run is over.
@@ -113,7 +114,7 @@ impl Vm {
             let due = self.clocks.iter().filter_map(|clock| self.due(clock)).min();
             let patience = due.map_or(FOREVER, |due| due.saturating_duration_since(now));
             let done = match mail.recv_timeout(patience) {
-                Ok(Mail::Ask(ask)) => self.ask(ask),
+                Ok(Mail::Order(order)) => self.obey(order),
                 Ok(Mail::Line(of, line)) if of == self.generation => self.line(line),
                 Ok(Mail::Line(..)) | Err(RecvTimeoutError::Timeout) => Ok(()),
                 Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -137,22 +138,24 @@ impl Vm {
         self.tell(Told::Saw(self.vm, what));
     }
 
-    fn ask(&mut self, ask: Ask) -> io::Result<()> {
-        match ask {
-            Ask::Boot(hbas) => self.boot(hbas),
-            Ask::ListDisks => {
+    fn obey(&mut self, order: Order) -> io::Result<()> {
+        match order {
+            Order::Boot(hbas) => self.boot(hbas),
+            Order::ListDisks => {
                 let number = self.number();
                 self.say(&format!("disks {number}\n"))
             }
             // Its agent is not there yet: QEMU is.
-            Ask::Ping if self.booting => self.command("query-status", json!({}), Some(Asker::Ping)),
-            Ask::Ping => {
+            Order::Ping if self.booting => {
+                self.command("query-status", json!({}), Some(Asker::Ping))
+            }
+            Order::Ping => {
                 let number = self.number();
                 self.say(&format!("ping {number}\n"))
             }
-            Ask::StartFio(start) => self.start_fio(start),
-            Ask::Go(fio) => self.say(&format!("go {}\n", fio.0)),
-            Ask::WaitJobClock { ticket, fio, at } => {
+            Order::StartFio(start) => self.start_fio(start),
+            Order::Go(fio) => self.say(&format!("go {}\n", fio.0)),
+            Order::WaitJobClock { ticket, fio, at } => {
                 self.clocks.push(Clock {
                     ticket,
                     fio,
@@ -162,29 +165,30 @@ impl Vm {
                 self.answer_clocks_of_ended();
                 Ok(())
             }
-            Ask::Pause(ticket) => self.command("stop", json!({}), Some(Asker::Action(ticket))),
-            Ask::Continue(ticket) => self.command("cont", json!({}), Some(Asker::Action(ticket))),
-            Ask::AddMemory(ticket) => {
-                let id = format!("dimm{ticket}").replace(' ', "");
-                let mut memory = json!({"qom-type": "memory-backend-memfd", "id": id, "size": 128 << 20, "share": true});
-                if self.shared.pages == Pages::Huge {
-                    memory["hugetlb"] = json!(true);
-                    memory["hugetlbsize"] = json!(HUGE_PAGE);
-                    memory["prealloc"] = json!(true);
-                }
-                self.command("object-add", memory, None)?;
-                let dimm = json!({"driver": "pc-dimm", "memdev": id, "id": format!("d-{id}")});
-                self.command("device_add", dimm, Some(Asker::Action(ticket)))
+            Order::Monitor(command, ticket) => {
+                self.command(command, json!({}), Some(Asker::Action(ticket)))
             }
-            Ask::Kill(ticket) => {
+            Order::AddMemory(ticket) => self.add_memory(ticket),
+            Order::Kill(ticket) => {
                 self.kill()?;
                 self.answer(ticket, Ok(0));
                 Ok(())
             }
-            Ask::BootFirmware(_) | Ask::Reconnect(..) | Ask::Manage(..) => {
-                unreachable!("`Guests::ask` says no to it")
-            }
         }
+    }
+
+    fn add_memory(&mut self, ticket: Ticket) -> io::Result<()> {
+        let id = format!("dimm{ticket}").replace(' ', "");
+        let mut memory =
+            json!({"qom-type": "memory-backend-memfd", "id": id, "size": 128 << 20, "share": true});
+        if self.shared.pages == Pages::Huge {
+            memory["hugetlb"] = json!(true);
+            memory["hugetlbsize"] = json!(HUGE_PAGE);
+            memory["prealloc"] = json!(true);
+        }
+        self.command("object-add", memory, None)?;
+        let dimm = json!({"driver": "pc-dimm", "memdev": id, "id": format!("d-{id}")});
+        self.command("device_add", dimm, Some(Asker::Action(ticket)))
     }
 
     fn number(&mut self) -> u32 {

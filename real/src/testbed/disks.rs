@@ -1,84 +1,18 @@
-//! How the disks of a plan are made on a target.
+//! The disks of a plan on a target that was there before: what they are made of there.
 //!
-//! Knows the methods and names of bdevs; sends nothing.
+//! Sends nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use scenarios::{DiskId, DiskKind};
+use scenarios::driver::calls::{self, Call};
+use scenarios::driver::disks::BLOCK_BYTES;
+use scenarios::driver::{Disks, NotHere};
+use scenarios::{DiskId, DiskKind, TestbedError};
 use serde_json::json;
-use sim::DISK_BYTES;
-use sim::calls::{self, BLOCK_BYTES, Call};
 
 use crate::hardware::PciAddress;
-
-/// How the disks of a plan are made on a target, and what they are called there.
-pub trait Disks {
-    /// What makes all disks of a plan.
-    ///
-    /// # Errors
-    ///
-    /// The target has no such disk.
-    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String>;
-
-    /// What takes away what [`Disks::prepare`] has made, on a target that goes on without us.
-    fn undo(&self) -> Vec<Call>;
-
-    /// The bdevs that [`Disks::prepare`] makes, on a target that goes on without us.
-    fn made(&self) -> Vec<String>;
-
-    /// What brings a disk back that was removed.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be brought back.
-    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String>;
-
-    /// What takes a disk away, in use or not.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be taken away.
-    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String>;
-
-    /// The name of its bdev, which is the serial number that guests see (SPDK's `bdev_scsi_inquiry`).
-    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String;
-}
-
-/// The modelled NVMe devices, named as in *sim*.
-#[derive(Clone, Copy, Debug)]
-pub struct ModelledDisks;
-
-impl Disks for ModelledDisks {
-    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String> {
-        let all = disks.iter();
-        Ok(all
-            .flat_map(|(disk, kind)| calls::prepare(*disk, *kind, DISK_BYTES))
-            .collect())
-    }
-
-    fn undo(&self) -> Vec<Call> {
-        // The target ends with the run.
-        Vec::new()
-    }
-
-    fn made(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
-        Ok(calls::insert(disk, kind, DISK_BYTES))
-    }
-
-    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String> {
-        Ok(calls::remove(disk, kind))
-    }
-
-    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String {
-        calls::bdev(disk, kind)
-    }
-}
 
 /// What the disks of a plan are made of on a target that was there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,8 +112,13 @@ impl GivenDisks {
         match &self.of {
             Bdevs::Malloc(_) => format!("Plugfest{number}"),
             Bdevs::Names(names) => names[number].clone(),
-            Bdevs::Nvme(_) => format!("Plugfest{number}n1"),
+            Bdevs::Nvme(_) => format!("{}n1", Self::controller(number)),
         }
+    }
+
+    /// The NVMe controller of this number.
+    fn controller(number: usize) -> String {
+        format!("Plugfest{number}")
     }
 
     fn is_split(&self) -> bool {
@@ -198,15 +137,6 @@ impl GivenDisks {
         ("bdev_split_delete", Some(params))
     }
 
-    /// The bdev of a disk, but for what is on top of it.
-    fn base(&self, disk: DiskId) -> String {
-        let place = self.places.get(&disk).copied().unwrap_or_default();
-        if !self.is_split() {
-            return self.whole(place);
-        }
-        format!("{}p{}", self.whole(place / self.parts), place % self.parts)
-    }
-
     /// What makes the whole bdev of this number.
     fn make(&self, number: usize) -> Vec<Call> {
         match &self.of {
@@ -218,9 +148,8 @@ impl GivenDisks {
             }
             Bdevs::Names(_) => Vec::new(),
             Bdevs::Nvme(addresses) => {
-                let (name, traddr) = (format!("Plugfest{number}"), addresses[number].to_string());
-                let params = json!({"name": name, "trtype": "PCIe", "traddr": traddr});
-                vec![("bdev_nvme_attach_controller", Some(params))]
+                let traddr = addresses[number].to_string();
+                vec![calls::attach_nvme(&Self::controller(number), &traddr)]
             }
         }
     }
@@ -233,50 +162,25 @@ impl GivenDisks {
                 Some(("bdev_malloc_delete", Some(params)))
             }
             Bdevs::Names(_) => None,
-            Bdevs::Nvme(_) => {
-                let params = json!({"name": format!("Plugfest{number}")});
-                Some(("bdev_nvme_detach_controller", Some(params)))
-            }
+            Bdevs::Nvme(_) => Some(calls::detach_nvme(&Self::controller(number))),
         }
     }
 
     /// The number of a disk's whole bdev, if it is one of its own that we can take away.
-    fn removable(&self, disk: DiskId) -> Result<usize, String> {
+    fn removable(&self, disk: DiskId) -> Result<usize, NotHere> {
         if self.parts > 1 {
-            return Err(format!("{disk} is a part of a split bdev"));
+            return Err(NotHere(format!("{disk} is a part of a split bdev")));
         }
         let place = self.places.get(&disk).copied().unwrap_or_default();
         match self.of {
-            Bdevs::Names(_) => Err(format!("{} was there before", self.whole(place))),
+            Bdevs::Names(_) => Err(NotHere(format!("{} was there before", self.whole(place)))),
             Bdevs::Malloc(_) | Bdevs::Nvme(_) => Ok(place),
-        }
-    }
-
-    fn null(disk: DiskId) -> String {
-        format!("PlugfestNull{}", disk.0)
-    }
-
-    /// What stands beside or on top of a disk's base.
-    fn more(&self, disk: DiskId, kind: DiskKind) -> Option<Call> {
-        match kind {
-            DiskKind::Nvme => None,
-            DiskKind::Faulty => {
-                let params = json!({"base_name": self.base(disk)});
-                Some(("bdev_error_create", Some(params)))
-            }
-            DiskKind::Null => {
-                let blocks = DISK_BYTES / u64::from(BLOCK_BYTES);
-                let name = Self::null(disk);
-                let params = json!({"name": name, "num_blocks": blocks, "block_size": BLOCK_BYTES});
-                Some(("bdev_null_create", Some(params)))
-            }
-            DiskKind::Delayed => Some(calls::delay(&self.base(disk))),
         }
     }
 }
 
 impl Disks for GivenDisks {
-    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, String> {
+    fn prepare(&mut self, disks: &[(DiskId, DiskKind)]) -> Result<Vec<Call>, TestbedError> {
         let kept = disks.iter().filter(|(_, kind)| *kind != DiskKind::Null);
         self.places = kept.map(|(disk, _)| *disk).zip(0..).collect();
         self.kinds = disks.iter().copied().collect();
@@ -291,8 +195,8 @@ impl Disks for GivenDisks {
         if self.is_split() {
             calls.extend((0..wholes).map(|number| self.split(number)));
         }
-        let more = disks.iter();
-        calls.extend(more.filter_map(|(disk, kind)| self.more(*disk, *kind)));
+        let tops = disks.iter();
+        calls.extend(tops.filter_map(|(disk, kind)| self.top(*disk, *kind)));
         Ok(calls)
     }
 
@@ -303,7 +207,7 @@ impl Disks for GivenDisks {
             match kind {
                 DiskKind::Nvme => {}
                 DiskKind::Faulty => calls.push(("bdev_error_delete", Some(json!({"name": name})))),
-                DiskKind::Null => calls.push(("bdev_null_delete", Some(json!({"name": name})))),
+                DiskKind::Null => calls.push(calls::delete_null(&name)),
                 DiskKind::Delayed => calls.push(calls::undelay(&name)),
             }
         }
@@ -328,39 +232,33 @@ impl Disks for GivenDisks {
             .collect()
     }
 
-    fn insert(&self, disk: DiskId, kind: DiskKind) -> Result<Vec<Call>, String> {
-        let mut calls = match (kind, &self.of) {
-            // Its base is still there.
-            (DiskKind::Null | DiskKind::Delayed, _) => Vec::new(),
-            (_, Bdevs::Malloc(_)) => vec![self.split(self.removable(disk)?)],
-            _ => self.make(self.removable(disk)?),
-        };
-        calls.extend(self.more(disk, kind));
-        Ok(calls)
+    fn base(&self, disk: DiskId) -> String {
+        let place = self.places.get(&disk).copied().unwrap_or_default();
+        if !self.is_split() {
+            return self.whole(place);
+        }
+        format!("{}p{}", self.whole(place / self.parts), place % self.parts)
     }
 
-    fn remove(&self, disk: DiskId, kind: DiskKind) -> Result<Call, String> {
-        if kind == DiskKind::Null {
-            let params = json!({"name": Self::null(disk)});
-            return Ok(("bdev_null_delete", Some(params)));
-        }
-        if kind == DiskKind::Delayed {
-            return Ok(calls::undelay(&self.bdev(disk, kind)));
-        }
+    fn null(&self, disk: DiskId) -> String {
+        format!("PlugfestNull{}", disk.0)
+    }
+
+    fn insert_base(&self, disk: DiskId) -> Result<Vec<Call>, NotHere> {
         let number = self.removable(disk)?;
-        if matches!(self.of, Bdevs::Malloc(_)) {
-            return Ok(self.unsplit(number));
+        match self.of {
+            Bdevs::Malloc(_) => Ok(vec![self.split(number)]),
+            Bdevs::Names(_) | Bdevs::Nvme(_) => Ok(self.make(number)),
         }
-        self.unmake(number)
-            .ok_or_else(|| format!("{disk} was there before"))
     }
 
-    fn bdev(&self, disk: DiskId, kind: DiskKind) -> String {
-        match kind {
-            DiskKind::Nvme => self.base(disk),
-            DiskKind::Faulty => format!("EE_{}", self.base(disk)),
-            DiskKind::Null => Self::null(disk),
-            DiskKind::Delayed => calls::delayed(&self.base(disk)),
+    fn remove_base(&self, disk: DiskId) -> Result<Call, NotHere> {
+        let number = self.removable(disk)?;
+        match self.of {
+            Bdevs::Malloc(_) => Ok(self.unsplit(number)),
+            Bdevs::Names(_) | Bdevs::Nvme(_) => self
+                .unmake(number)
+                .ok_or_else(|| NotHere(format!("{disk} was there before"))),
         }
     }
 }
@@ -411,7 +309,7 @@ mod tests {
         assert_eq!(given.bdev(DiskId(2), DiskKind::Nvme), "B");
         assert!(given.undo().is_empty());
         let why = given.remove(DiskId(2), DiskKind::Nvme);
-        assert_eq!(why, Err("B was there before".to_owned()));
+        assert_eq!(why, Err(NotHere("B was there before".to_owned())));
     }
 
     #[test]

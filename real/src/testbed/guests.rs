@@ -4,40 +4,36 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use scenarios::{
-    ControllerId, DiskId, Evidence, FioId, Observation, Place, TaskFunction, TestbedError, Ticket,
-    VmId,
-};
+use scenarios::driver::{self, Boots, Refusal};
+use scenarios::{ControllerId, DiskId, Evidence, FioId, Observation, Place, Ticket, VmId};
 
 use crate::serve::News;
+
+/// Which disk says that it has which serial number; filled when the disks are prepared.
+pub type Serials = Arc<RwLock<driver::Serials>>;
 
 /// Guests of one kind. What they see they send through the [`Sender`] that they were made with.
 pub trait Guests {
     /// What they can show.
     fn evidence(&self) -> Evidence;
 
-    /// Asks one of them. Returns at once; the reason, if guests of this kind cannot do that.
+    /// Asks one of them. Returns at once.
     ///
     /// # Errors
     ///
-    /// The machine refuses.
-    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<Option<String>, TestbedError>;
+    /// Guests of this kind cannot do that, or the machine refuses.
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal>;
 }
 
 /// What a guest is asked to do.
 #[derive(Clone, Debug)]
 pub enum Ask {
-    /// Power on; when running, `reboot -f`. Observed: `VmDown` if it ran, `VmReady`.
-    Boot(Vec<Hba>),
-    /// Power on with nothing to boot from.
-    BootFirmware(Vec<Hba>),
-    /// Say which disks there are. Observed: `DisksListed`.
-    ListDisks,
-    /// Give a sign of life: [`Told::Alive`]. One that boots because it was asked to needs no more than run.
-    Ping,
+    /// Power on; as [`driver::Ask::Reboot`], if it runs.
+    Boot(Vec<Hba>, Boots),
     /// Run a fio. Observed: `FioEnded`, with this guest's jobs.
     StartFio(FioStart),
     /// Let a fio begin its I/O that waits for that ([`Told::Armed`]).
@@ -52,18 +48,9 @@ pub enum Ask {
         /// By the wall clock.
         at: Duration,
     },
-    /// Stop vCPUs and devices. Answers the ticket.
-    Pause(Ticket),
-    /// Go on. Answers the ticket.
-    Continue(Ticket),
-    /// Plug memory in. Answers the ticket.
-    AddMemory(Ticket),
-    /// Connect to a controller anew. Answers the ticket.
-    Reconnect(Ticket, ControllerId),
-    /// A task management request. Answers the ticket.
-    Manage(Ticket, Place, TaskFunction),
-    /// Kill the process. Answers the ticket. Observed: `VmDown`.
-    Kill(Ticket),
+    /// What is asked of the guests of any testbed. A ping is answered with [`Told::Alive`]; a guest that boots
+    /// because it was asked to needs no more than run.
+    Do(driver::Ask),
 }
 
 /// A virtio-scsi device of a guest.
@@ -98,7 +85,7 @@ pub enum Told {
     /// A fio is about to begin its I/O, and waits until it has come so far in all guests: how long a fio
     /// takes to start differs from guest to guest by more than some jobs last.
     Armed(VmId, FioId),
-    /// The answer to [`Ask::Ping`].
+    /// The answer to a [ping](driver::Ask::Ping).
     Alive(VmId),
     /// The machine failed.
     Lost(String),

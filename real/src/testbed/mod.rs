@@ -1,51 +1,50 @@
 //! The testbed on this machine: a target and guests that are processes or threads, and the wall clock.
 //!
 //! ```text
-//!  Action ─▶ RealTestbed ─▶ JSON-RPC ─▶ target        (target; disks: how disks are made)
-//!                  └──────▶ Ask ──────▶ guests        (guests)
+//!  Action ─▶ driver ─▶ JSON-RPC ─▶ target        (target; disks: how disks are made)
+//!              └─────▶ Ask ──────▶ guests        (guests)
 //!  Observation ◀── one channel ◀── what both say
 //! ```
 //!
-//! Translates actions into RPCs and into what guests are asked, and answers into observations. Knows no plan
-//! and no check, and not what kind of target and guests it holds.
+//! Waits for what both say. Knows no plan and no check; what actions and answers mean is the driver's to know.
 
-mod act;
 pub mod disks;
+mod ends;
 pub mod erase;
 pub mod guests;
 mod jobs;
-mod rest;
+mod process_id;
 pub mod run_dir;
 pub mod target;
 pub mod undo;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fio_model::JobFile;
+use scenarios::driver::{Disks, Driver, Ends as _, Idle, Limits, Refusal, Share};
 use scenarios::{
-    Action, CheckId, ControllerId, DiskId, DiskKind, Ending, Evidence, FioId, Observation,
-    Performed, Seen, Testbed, TestbedError, Ticket, Time, VmId,
+    Action, CheckId, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time,
+    VmId,
 };
-use serde_json::Value;
-use sim::rpc_client::RpcClient;
-use sim::together::Together;
 
-use crate::qemu::Serials;
 use crate::serve::{Ended, News};
-use disks::Disks;
-use guests::{Ask, Guests, Told};
-use jobs::{GuestJob, Written};
-pub use rest::ALIVE_MAX;
-use rest::{Alive, Settling};
+use ends::RealEnds;
+use guests::{Guests, Serials, Told};
 use target::Target;
 
 /// How often it is looked whether somebody wants the run to end.
 const ASK_PERIOD: Duration = Duration::from_millis(100);
 /// A target that has closed its connection says how it died within this.
 const DEATH_MAX: Duration = Duration::from_secs(2);
+/// How long a busy guest may take to give a sign of life.
+pub const ALIVE_MAX: Duration = Duration::from_secs(20);
+/// Everything comes to rest within this.
+const SETTLE_MAX: Duration = Duration::from_secs(50);
+/// Between two questions what is in flight.
+const IN_FLIGHT_PERIOD: Duration = Duration::from_millis(50);
 
 /// What a testbed is made of.
 pub struct Parts {
@@ -71,241 +70,109 @@ pub struct RealOptions {
     pub alive_max: Duration,
     /// Whether somebody wants the run to end.
     pub asked_to_end: fn() -> bool,
-    /// A target that is not ours and closes its JSON-RPC socket has died: for runs that are to show just
-    /// that. Otherwise nothing is learned, since somebody may have stopped it.
-    pub closing_is_death: bool,
+    /// What it means that a target which is not ours closes its JSON-RPC socket.
+    pub closing: Closing,
 }
 
-/// What waits for an answer of the target.
-#[derive(Clone, Debug)]
-enum Pending {
-    /// One of several calls of an action, the last of which answers the ticket: with 0, or with the first
-    /// error of any.
-    Done { ticket: Ticket, last: bool },
-    /// An attach: a slot.
-    Attach { ticket: Ticket },
-    /// A detach: `true`.
-    Detach { ticket: Ticket },
-    /// A sign of life.
-    Alive,
-    /// Whether anything is in flight.
-    Rest,
-}
-
-/// A fio that runs.
-struct Run {
-    job: GuestJob,
-    /// The guests in which it was started.
-    vms: Vec<VmId>,
+/// What it means that a target which is not ours closes its JSON-RPC socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Nothing is learned, since somebody may have stopped it.
+    SaysNothing,
+    /// It has died: for runs that are to show just that.
+    IsDeath,
 }
 
 /// A target and guests on this machine.
 pub struct RealTestbed {
-    // Guests go first: a target that ends under them would be a fault.
-    guests: Box<dyn Guests>,
-    target: Target,
-    disks: Box<dyn Disks>,
-    told: Receiver<Told>,
-    serials: Serials,
-    options: RealOptions,
-    began: Instant,
-    rpc: RpcClient<Pending>,
-    /// Calls of actions that are not answered yet.
-    unanswered: u32,
-    tickets: u32,
-    failed: BTreeMap<Ticket, String>,
-    kinds: BTreeMap<DiskId, DiskKind>,
-    vms: BTreeMap<VmId, Vec<ControllerId>>,
-    together: Together,
-    runs: BTreeMap<FioId, Run>,
-    /// The guests in which a fio waits to begin its I/O.
-    armed: BTreeMap<FioId, BTreeSet<VmId>>,
-    written: BTreeMap<DiskId, Written>,
-    alive: Option<Alive>,
-    settling: Option<Settling>,
-    target_died: bool,
+    ends: RealEnds,
+    driver: Driver,
 }
 
 impl RealTestbed {
     /// A testbed in which nothing was done yet.
     #[must_use]
     pub fn new(parts: Parts, options: RealOptions) -> Self {
+        let limits = Limits {
+            alive: options.alive_max,
+            settle: SETTLE_MAX,
+            idle: Idle::Asked {
+                every: IN_FLIGHT_PERIOD,
+            },
+        };
         Self {
-            guests: parts.guests,
-            target: parts.target,
-            disks: parts.disks,
-            told: parts.told,
-            serials: parts.serials,
-            options,
-            began: Instant::now(),
-            rpc: RpcClient::default(),
-            unanswered: 0,
-            tickets: 0,
-            failed: BTreeMap::new(),
-            kinds: BTreeMap::new(),
-            vms: BTreeMap::new(),
-            together: Together::default(),
-            runs: BTreeMap::new(),
-            armed: BTreeMap::new(),
-            written: BTreeMap::new(),
-            alive: None,
-            settling: None,
-            target_died: false,
+            ends: RealEnds::new(parts, options),
+            driver: Driver::new(limits),
         }
     }
 
-    fn see(&self, seen: &mut Vec<Seen>, what: Observation) {
-        seen.push(Seen {
-            at: self.now(),
-            what,
-        });
-    }
-
-    fn take(&mut self, told: Told, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
+    fn take(&mut self, told: Told) -> Result<(), TestbedError> {
         match told {
-            Told::Saw(vm, what) => self.saw(vm, what, seen)?,
-            Told::Alive(vm) => {
-                if let Some(alive) = &mut self.alive {
-                    alive.vms.retain(|waiting| *waiting != vm);
-                }
-            }
+            Told::Saw(vm, what) => self.saw(vm, what)?,
+            Told::Alive(vm) => self.driver.lives(vm),
             Told::Armed(vm, fio) => {
-                self.armed.entry(fio).or_default().insert(vm);
-                self.let_go(fio)?;
+                self.ends.arm(fio, vm);
+                let running = self.driver.running(fio);
+                self.ends.let_go(fio, running).map_err(broke)?;
             }
             Told::Lost(why) => return Err(TestbedError(why)),
-            Told::Rpc(bytes) if bytes.is_empty() => return self.closed(seen),
-            Told::Rpc(bytes) => {
-                for (pending, result) in self.rpc.read(&bytes).map_err(TestbedError)? {
-                    self.answered(pending, result, seen);
-                }
-            }
+            Told::Rpc(bytes) if bytes.is_empty() => return self.closed(),
+            Told::Rpc(bytes) => self.driver.read(&mut self.ends, &bytes)?,
             Told::Target(News::Broken(text)) => {
                 let (check, text) = check_of(&text);
-                self.see(seen, Observation::Broken { check, text });
+                self.ends.see(Observation::Broken { check, text });
             }
             Told::Target(News::Listening { .. } | News::Log(_)) => {}
         }
         Ok(())
     }
 
-    /// Hands on what a guest saw: what several answer together becomes one.
-    fn saw(
-        &mut self,
-        vm: VmId,
-        what: Observation,
-        seen: &mut Vec<Seen>,
-    ) -> Result<(), TestbedError> {
-        match what {
-            Observation::FioEnded { fio, exit, jobs } => {
-                let whole = self.together.ended(fio, Some(vm), exit, jobs);
-                if let Some((exit, jobs)) = whole {
-                    if let Some(run) = self.runs.remove(&fio) {
-                        jobs::note(&mut self.written, &run.job, &jobs);
-                    }
-                    self.armed.remove(&fio);
-                    self.see(seen, Observation::FioEnded { fio, exit, jobs });
-                } else {
-                    self.let_go(fio)?;
+    /// Hands on what a guest saw: what several answer becomes one answer.
+    fn saw(&mut self, vm: VmId, mut what: Observation) -> Result<(), TestbedError> {
+        let share = self.driver.complete(Some(vm), &mut what);
+        if let Observation::FioEnded { fio, jobs, .. } = &what {
+            match share {
+                Share::Whole => self.ends.ended(*fio, jobs),
+                Share::Part => {
+                    let running = self.driver.running(*fio);
+                    self.ends.let_go(*fio, running).map_err(broke)?;
                 }
-            }
-            Observation::Answered { ticket, result } => {
-                if let Err(text) = &result {
-                    self.failed.entry(ticket).or_insert(text.clone());
-                }
-                if self.together.answered(ticket) {
-                    let result = self.failed.remove(&ticket).map_or(result, Err);
-                    self.see(seen, Observation::Answered { ticket, result });
-                }
-            }
-            other => self.see(seen, other),
-        }
-        Ok(())
-    }
-
-    /// Lets a fio begin its I/O, once it can in all guests in which it still runs.
-    fn let_go(&mut self, fio: FioId) -> Result<(), TestbedError> {
-        let running = self.together.running(fio);
-        let armed = self.armed.get(&fio);
-        let all = armed.is_some_and(|armed| running.iter().all(|vm| armed.contains(vm)));
-        if all {
-            self.armed.remove(&fio);
-            for vm in running {
-                // Guests that say `Armed` can be told to go.
-                let _ = self.guests.ask(vm, Ask::Go(fio))?;
             }
         }
+        if share == Share::Whole {
+            self.ends.see(what);
+        }
         Ok(())
-    }
-
-    fn answered(&mut self, pending: Pending, result: Result<Value, String>, seen: &mut Vec<Seen>) {
-        let (ticket, result) = match pending {
-            Pending::Done { ticket, last } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
-                if let Err(text) = result {
-                    self.failed.entry(ticket).or_insert(text);
-                }
-                if !last {
-                    return;
-                }
-                (ticket, self.failed.remove(&ticket).map_or(Ok(0), Err))
-            }
-            Pending::Attach { ticket } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
-                let slot = |value: Value| {
-                    let slot = value.as_u64().and_then(|slot| u8::try_from(slot).ok());
-                    slot.ok_or_else(|| format!("{value} in place of a slot"))
-                };
-                (ticket, result.and_then(slot))
-            }
-            Pending::Detach { ticket } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
-                let done = |value| match value {
-                    Value::Bool(true) => Ok(0),
-                    other => Err(format!("{other} in place of true")),
-                };
-                (ticket, result.and_then(done))
-            }
-            Pending::Alive => {
-                if let Some(alive) = &mut self.alive {
-                    alive.target = false;
-                }
-                return;
-            }
-            Pending::Rest => return self.looked(result, seen),
-        };
-        self.see(seen, Observation::Answered { ticket, result });
     }
 
     /// The target has closed its connection: one of ours says whether it died. Another one may have been
     /// killed, and that says nothing of it.
-    fn closed(&mut self, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
-        let how = match self.target.why_closed(DEATH_MAX) {
-            Some(Ended::Died(crash)) => format!("{} in {}", crash.signal, crash.place),
-            Some(Ended::Failed(why)) => return Err(TestbedError(why)),
-            None if self.options.closing_is_death => "it has closed its JSON-RPC socket".to_owned(),
-            Some(Ended::Stopped) | None => {
+    fn closed(&mut self) -> Result<(), TestbedError> {
+        let how = match (
+            self.ends.target.why_closed(DEATH_MAX),
+            self.ends.options.closing,
+        ) {
+            (Some(Ended::Died(crash)), _) => format!("{} in {}", crash.signal, crash.place),
+            (Some(Ended::Failed(why)), _) => return Err(TestbedError(why)),
+            (None, Closing::IsDeath) => "it has closed its JSON-RPC socket".to_owned(),
+            (Some(Ended::Stopped), _) | (None, Closing::SaysNothing) => {
                 let closed = "the target has closed its JSON-RPC socket";
                 return Err(TestbedError(closed.to_owned()));
             }
         };
-        if !std::mem::replace(&mut self.target_died, true) {
-            self.see(
-                seen,
-                Observation::Crashed {
-                    who: "target".into(),
-                    how,
-                },
-            );
+        if !std::mem::replace(&mut self.ends.target_died, true) {
+            let who = "target".into();
+            self.ends.see(Observation::Crashed { who, how });
         }
         Ok(())
     }
+}
 
-    /// The next moment at which there is something to do without being told.
-    fn due(&self) -> Option<Time> {
-        let alive = self.alive.as_ref().map(|alive| alive.deadline);
-        let settling = self.settling.as_ref().map(|settling| settling.due);
-        alive.into_iter().chain(settling).min()
+/// What guests that were started cannot refuse has broken.
+fn broke(refusal: Refusal) -> TestbedError {
+    match refusal {
+        Refusal::Broke(error) => error,
+        Refusal::NotHere(why) => TestbedError(why.0),
     }
 }
 
@@ -323,41 +190,38 @@ fn check_of(text: &str) -> (CheckId, String) {
 
 impl Testbed for RealTestbed {
     fn evidence(&self) -> Evidence {
-        self.guests.evidence()
+        self.ends.guests.evidence()
     }
 
     fn now(&self) -> Time {
-        Time::ZERO + self.began.elapsed()
+        self.ends.now()
     }
 
     fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        let refused = self.act(ticket, action)?;
-        Ok(refused.map_or(Performed::Asked(ticket), Performed::NotHere))
+        self.driver.perform(&mut self.ends, action)
     }
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
-        let before = seen.len();
         loop {
-            if (self.options.asked_to_end)() {
+            if (self.ends.options.asked_to_end)() {
                 return Err(TestbedError("interrupted".into()));
             }
-            self.pass(seen)?;
-            if seen.len() > before || self.now() >= deadline {
+            self.driver.pass(&mut self.ends)?;
+            if !self.ends.fresh.is_empty() || self.now() >= deadline {
+                seen.append(&mut self.ends.fresh);
                 return Ok(());
             }
-            let until = self.due().map_or(deadline, |due| due.min(deadline));
+            let until = self.driver.due().map_or(deadline, |due| due.min(deadline));
             let patience = until.since(self.now()).min(ASK_PERIOD);
-            match self.told.recv_timeout(patience) {
-                Ok(told) => self.take(told, seen)?,
+            match self.ends.told.recv_timeout(patience) {
+                Ok(told) => self.take(told)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(TestbedError("nobody is left who could say anything".into()));
+                    return Err(TestbedError("target and guests have all ended".into()));
                 }
             }
-            while let Ok(told) = self.told.try_recv() {
-                self.take(told, seen)?;
+            while let Ok(told) = self.ends.told.try_recv() {
+                self.take(told)?;
             }
         }
     }

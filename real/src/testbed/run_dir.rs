@@ -1,7 +1,7 @@
 //! The directory of a run: its sockets, and a record of the processes that it started, so that what a killed
 //! run left behind can be found, and ended.
 //!
-//! Knows processes by id and time of start, which no later process shares. Knows not what they are.
+//! Knows not what the processes are.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 
+use super::process_id::ProcessId;
 use super::undo::Undo;
 
 /// The record of who owns a directory.
@@ -31,21 +32,13 @@ pub struct RunDir {
     path: PathBuf,
 }
 
-/// A process, by id and by when it started (field 22 of `/proc/PID/stat`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Its id.
-    pub id: u32,
-    pub(super) started: u64,
-}
-
 /// What a killed run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// Its directory.
     pub dir: PathBuf,
     /// Its processes that still run.
-    pub processes: Vec<Process>,
+    pub processes: Vec<ProcessId>,
     /// What it has made on a target.
     pub undo: Option<Undo>,
 }
@@ -106,7 +99,7 @@ impl RunDir {
     }
 
     fn record_as(&self, file: &str, id: u32) -> io::Result<()> {
-        let process = Process::running(id).ok_or(io::ErrorKind::NotFound)?;
+        let process = ProcessId::running(id).ok_or(io::ErrorKind::NotFound)?;
         fs::write(
             self.path.join(file),
             format!("{} {}\n", process.id, process.started),
@@ -118,31 +111,6 @@ impl Drop for RunDir {
     fn drop(&mut self) {
         // What cannot be removed is a leftover, and found as such.
         let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-impl Process {
-    pub(super) fn running(id: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The second field is a name in parentheses, which may hold anything.
-        let rest = stat.rsplit_once(')')?.1;
-        let mut fields = rest.split_whitespace();
-        let state = fields.next()?;
-        let started = fields.nth(18)?.parse().ok()?;
-        (state != "Z").then_some(Self { id, started })
-    }
-
-    fn read(file: &Path) -> Option<Self> {
-        let text = fs::read_to_string(file).ok()?;
-        let (id, started) = text.trim().split_once(' ')?;
-        Some(Self {
-            id: id.parse().ok()?,
-            started: started.parse().ok()?,
-        })
-    }
-
-    fn is_alive(self) -> bool {
-        Self::running(self.id) == Some(self)
     }
 }
 
@@ -184,7 +152,7 @@ fn leftovers_in(base: &Path) -> Vec<Leftover> {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let dir = entry.path();
         // No owner yet: it is being made, at this moment.
-        let dead = Process::read(&dir.join(OWNER)).is_some_and(|owner| !owner.is_alive());
+        let dead = ProcessId::read(&dir.join(OWNER)).is_some_and(|owner| !owner.is_alive());
         if dead {
             let processes = recorded(&dir)
                 .into_iter()
@@ -201,11 +169,11 @@ fn leftovers_in(base: &Path) -> Vec<Leftover> {
     found
 }
 
-fn recorded(dir: &Path) -> Vec<Process> {
+fn recorded(dir: &Path) -> Vec<ProcessId> {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     let files = files.map(|entry| entry.path());
     let records = files.filter(|file| file.to_string_lossy().ends_with(RECORD));
-    records.filter_map(|file| Process::read(&file)).collect()
+    records.filter_map(|file| ProcessId::read(&file)).collect()
 }
 
 #[cfg(test)]
@@ -274,10 +242,10 @@ mod tests {
 
     #[test]
     fn a_process_that_shares_only_the_id_is_left_alone() {
-        let own = Process::running(process::id()).expect("we run");
+        let own = ProcessId::running(process::id()).expect("we run");
         assert!(own.is_alive());
         assert!(
-            !Process {
+            !ProcessId {
                 started: own.started + 1,
                 ..own
             }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use scenarios::ControllerId;
-use sim::calls::{self, Call};
+use scenarios::driver::calls::{self, Call};
 
 use super::guests::{Tell, Told};
 use super::run_dir::RunDir;

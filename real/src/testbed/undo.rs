@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt};
 use serde_json::{Value, json};
 
-use super::run_dir::Process;
+use super::process_id::ProcessId;
 use crate::rpc::client::{RpcClient, RpcError};
 
 /// An answer of the target takes less.
@@ -29,7 +29,7 @@ pub struct Undo {
     /// Where the target listens.
     pub rpc_socket: PathBuf,
     /// The process that listened there: another one has nothing of it.
-    target: Option<Process>,
+    target: Option<ProcessId>,
     calls: Vec<(String, Option<Value>)>,
 }
 
@@ -69,7 +69,7 @@ impl Undo {
         let target: Option<(u32, u64)> = serde_json::from_value(file["target"].clone()).ok()?;
         Some(Self {
             rpc_socket: file["rpc_socket"].as_str()?.into(),
-            target: target.map(|(id, started)| Process { id, started }),
+            target: target.map(|(id, started)| ProcessId { id, started }),
             calls: serde_json::from_value(file["calls"].clone()).ok()?,
         })
     }
@@ -105,10 +105,10 @@ impl Undo {
 }
 
 /// The process that listens at a socket, if that can be seen from here.
-fn listener(rpc_socket: &Path) -> Option<Process> {
+fn listener(rpc_socket: &Path) -> Option<ProcessId> {
     let stream = UnixStream::connect(rpc_socket).ok()?;
     let peer = getsockopt(&stream, sockopt::PeerCredentials).ok()?;
-    Process::running(u32::try_from(peer.pid()).ok()?)
+    ProcessId::running(u32::try_from(peer.pid()).ok()?)
 }
 
 impl fmt::Display for Undo {
@@ -154,7 +154,7 @@ mod tests {
             undo.target.map(|process| process.id),
             Some(std::process::id())
         );
-        let another = undo.target.map(|process| Process {
+        let another = undo.target.map(|process| ProcessId {
             started: process.started + 1,
             ..process
         });

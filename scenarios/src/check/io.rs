@@ -37,14 +37,11 @@ pub struct Io {
     /// The disk in each slot, if it keeps data, and the slots that have had several.
     places: BTreeMap<Place, Option<DiskId>>,
     exchanged: BTreeSet<Place>,
-    /// With the upper bits of the request's number, which name the guest; a few.
-    flights: Vec<(u64, Flight)>,
+    /// Requests in flight, by guest; a few.
+    flights: Vec<(VmId, Flight)>,
     /// The target or a guest died: what is in flight may never come back.
     died: bool,
 }
-
-/// The bits of a request's number that count within its guest.
-const NUMBER: u64 = (1 << 48) - 1;
 
 impl Io {
     /// Takes an observation.
@@ -86,14 +83,14 @@ impl Io {
     }
 
     fn submitted(&mut self, io: &Request, at: Time) {
-        let guest = io.id & !NUMBER;
+        let guest = io.id.vm();
         let known = self.flights.iter().position(|(of, _)| *of == guest);
         let known = known.unwrap_or_else(|| {
             self.flights.push((guest, Flight::default()));
             self.flights.len() - 1
         });
         let flight = &mut self.flights[known].1;
-        let number = io.id & NUMBER;
+        let number = io.id.number();
         if flight.requests.is_empty() {
             flight.first = number;
         }
@@ -144,9 +141,9 @@ impl Io {
 
     /// Takes a request out of those in flight: when it was submitted.
     fn take(&mut self, io: &Request) -> Option<Time> {
-        let guest = io.id & !NUMBER;
+        let guest = io.id.vm();
         let (_, flight) = self.flights.iter_mut().find(|(of, _)| *of == guest)?;
-        let place = (io.id & NUMBER).checked_sub(flight.first)? as usize;
+        let place = io.id.number().checked_sub(flight.first)? as usize;
         let at = flight.requests.get_mut(place)?.take()?;
         flight.count -= 1;
         while flight.requests.front().is_some_and(Option::is_none) {
@@ -240,8 +237,7 @@ impl Io {
     /// A guest went away: nobody waits for its requests, and its writes in flight may land at any time,
     /// since the target may be a while with what it has fetched.
     fn vm_down(&mut self, vm: VmId) {
-        let guest = u64::from(vm.0) << NUMBER.count_ones();
-        self.flights.retain(|(of, _)| *of != guest);
+        self.flights.retain(|(of, _)| *of != vm);
     }
 
     fn quiet(&mut self, at: Time, tally: &mut Tally) {

@@ -2,7 +2,7 @@
 
 mod reconnect;
 use super::*;
-use crate::names::{DiskId, FioId, Place, TargetId, Ticket};
+use crate::names::{DiskId, FioId, IoId, Place, TargetId, Ticket};
 use crate::observation::{EventKind, GuestDisk, Inside, Io, Observation, SlotState};
 use crate::run::{CheckOutcome, Judge as _};
 use crate::time::Time;
@@ -126,7 +126,7 @@ fn disk(appears: bool) -> Observation {
 fn io(id: u64, disk: u8, write: bool, wrote: u64) -> Io {
     let (fio, disk) = (FioId(0), DiskId(disk));
     Io {
-        id,
+        id: IoId(id),
         fio,
         disk,
         place: HERE,

@@ -31,7 +31,7 @@ pub struct RunHeader {
     pub behaviour: String,
     /// How much each fio writes: "default".
     pub volume: String,
-    /// What follows `plugfest run PLAN/CASE --seed N` to repeat it exactly: " --volume quick".
+    /// What follows `plugfest run PLAN/CASE --seed N` to repeat it exactly: " --io-count quick".
     pub repeat_options: String,
 }
 

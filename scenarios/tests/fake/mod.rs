@@ -206,7 +206,7 @@ impl Fake {
         let (disk, place) = of.on[0];
         for block in 0..VOLUME {
             let io = scenarios::Io {
-                id: block,
+                id: scenarios::IoId(block),
                 fio,
                 disk,
                 place,

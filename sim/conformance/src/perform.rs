@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
+use scenarios::driver::json_rpc::request;
 use serde_json::{Value, json};
 
 use super::front_end::Step;
 use super::names::feature_bits;
 use super::player::{Awaited, LATE_MAX, PlayError, Player};
-use super::posted::{Chain, Scsi, Tmf};
+use super::posted::{Chain, PostEvents, Scsi, Tmf};
 use super::request::Draft;
-use super::rpc;
-use super::stimulus::{Kick, Rpc, RpcRaw, RpcUntil, ScsiPace, Start, Stimulus};
+use super::stimulus::{
+    Kick, QueueOnly, QueueSwitch, Rpc, RpcRaw, RpcUntil, ScsiPace, Start, Stimulus, Stop,
+};
 use super::transcript::{BdevSetup, ControllerSetup, Setup};
 use wire::message::{ConnId, VhostUser, VringIndex};
 use wire::scsi::EVENT_SIZE;
@@ -36,7 +38,7 @@ impl Player<'_> {
             .restart(setup.core_mask.as_deref())
             .map_err(|e| e.to_string())?;
         for (id, (method, params)) in (SETUP_ID..).zip(setup_requests(setup)) {
-            let text = rpc::request(Some(&id.into()), method, Some(&params));
+            let text = request(id, method, Some(&params));
             self.seen.clear();
             self.clients.send(0, &text, self.peer);
             let until = self.peer.now() + SETUP_LIMIT;
@@ -102,90 +104,107 @@ impl Player<'_> {
                 let number = self.start(start)?;
                 Ok(vec![Awaited::Message(n, number)])
             }
+            Stimulus::Stop(stop) => self.stop(stop),
             Stimulus::Scsi(pace, scsi) => self.scsi(*pace, scsi),
             Stimulus::Tmf(tmf) => self.tmf(tmf),
             Stimulus::Chain(chain) => self.chain(chain),
+            Stimulus::PostEvents(post) => self.post_events(post),
+            Stimulus::Kick(kick) => self.kick(kick),
+            Stimulus::SetCall(QueueOnly { frontend, queue }) => {
+                self.ring_message(frontend, *queue, |vring| VhostUser::SetVringCall { vring })
+            }
+            Stimulus::VringEnable(QueueSwitch {
+                frontend,
+                queue,
+                on,
+            }) => {
+                let on = on.is_on();
+                let enable = |vring| VhostUser::SetVringEnable { vring, on };
+                self.ring_message(frontend, *queue, enable)
+            }
+            Stimulus::SetMemTable(set) => {
+                let n = self.front_end(&set.frontend)?;
+                let memory = self.front_ends[n].memory.table(set.regions.unwrap_or(2))?;
+                Ok(self.enqueue(n, vec![Step::Send(VhostUser::SetMemTable(memory))]))
+            }
+            Stimulus::SetFeatures(set) => {
+                let n = self.front_end(&set.frontend)?;
+                let bits = feature_bits(&set.features)?;
+                Ok(self.enqueue(n, vec![Step::Send(VhostUser::SetFeatures(bits))]))
+            }
+            Stimulus::NoInterrupt(switch) => self.no_interrupt(switch),
+            Stimulus::UsedFlags(which) => self.used_flags(which),
+            Stimulus::WatchCalls(switch) => {
+                self.watch_calls = switch.on.is_on();
+                Ok(Vec::new())
+            }
+            Stimulus::Freeze(thread) => self.freeze(&thread.thread, true),
+            Stimulus::Thaw(thread) => self.freeze(&thread.thread, false),
             Stimulus::PeerRestart => {
                 self.forget_connections();
                 self.start_peer()?;
                 Ok(Vec::new())
             }
-            Stimulus::Freeze(thread) => self.freeze(&thread.thread, true),
-            Stimulus::Thaw(thread) => self.freeze(&thread.thread, false),
             Stimulus::Settle(settle) => {
                 let until = self.peer.now() + Duration::from_millis(settle.ms);
                 self.run_until(until, |_| false)?;
                 Ok(Vec::new())
             }
-            Stimulus::WatchCalls(switch) => {
-                self.watch_calls = switch.on.is_on();
-                Ok(Vec::new())
-            }
-            ring_or_message => self.ring_or_message(ring_or_message),
         }
     }
 
-    /// The stimuli that touch a ring's memory, or send a message of their own.
-    fn ring_or_message(&mut self, stimulus: &Stimulus) -> Result<Vec<Awaited>, PlayError> {
-        let (n, steps) = match stimulus {
-            Stimulus::PostEvents(post) => {
-                let n = self.front_end(&post.frontend)?;
-                let len = post.len.unwrap_or(EVENT_SIZE);
-                self.front_ends[n].post_events(post.count, len)?;
-                self.front_ends[n].publish(1, self.peer);
-                return Ok(Vec::new());
-            }
-            Stimulus::NoInterrupt(switch) => {
-                let n = self.queue_of(&switch.frontend, switch.queue)?;
-                let front_end = &self.front_ends[n];
-                let ring = front_end.ring(switch.queue);
-                ring.set_no_interrupt(&front_end.memory, switch.on.is_on());
-                front_end.publish(switch.queue, self.peer);
-                return Ok(Vec::new());
-            }
-            Stimulus::UsedFlags(which) => {
-                let n = self.queue_of(&which.frontend, which.queue)?;
-                let front_end = &self.front_ends[n];
-                let value = front_end.ring(which.queue).used_flags(&front_end.memory);
-                self.seen.push(json!({"used_flags":
-                    {"frontend": which.frontend, "queue": which.queue, "value": value}}));
-                return Ok(Vec::new());
-            }
-            Stimulus::Stop(stop) => {
-                let n = self.front_end(&stop.frontend)?;
-                let queues = self.queues(n, stop.queues.as_deref())?;
-                let get = |queue: &u16| {
-                    Step::Send(VhostUser::GetVringBase {
-                        vring: VringIndex(*queue),
-                    })
-                };
-                (n, queues.iter().map(get).collect())
-            }
-            Stimulus::Kick(kick) => self.kick(kick)?,
-            Stimulus::SetCall(which) => {
-                let n = self.queue_of(&which.frontend, which.queue)?;
-                let vring = VringIndex(which.queue);
-                (n, vec![Step::Send(VhostUser::SetVringCall { vring })])
-            }
-            Stimulus::VringEnable(switch) => {
-                let n = self.queue_of(&switch.frontend, switch.queue)?;
-                let (vring, on) = (VringIndex(switch.queue), switch.on.is_on());
-                (n, vec![Step::Send(VhostUser::SetVringEnable { vring, on })])
-            }
-            Stimulus::SetMemTable(set) => {
-                let n = self.front_end(&set.frontend)?;
-                let memory = self.front_ends[n].memory.table(set.regions.unwrap_or(2))?;
-                (n, vec![Step::Send(VhostUser::SetMemTable(memory))])
-            }
-            Stimulus::SetFeatures(set) => {
-                let n = self.front_end(&set.frontend)?;
-                let bits = feature_bits(&set.features)?;
-                (n, vec![Step::Send(VhostUser::SetFeatures(bits))])
-            }
-            other => return Err(format!("{other:?} is not played")),
-        };
+    /// Lets a front-end send what the steps say, one after the other.
+    fn enqueue(&mut self, n: usize, steps: Vec<Step>) -> Vec<Awaited> {
         let number = self.front_ends[n].enqueue(steps);
-        Ok(vec![Awaited::Message(n, number)])
+        vec![Awaited::Message(n, number)]
+    }
+
+    /// Lets a front-end send a message about one of its rings.
+    fn ring_message(
+        &mut self,
+        frontend: &str,
+        queue: u16,
+        message: impl Fn(VringIndex) -> VhostUser,
+    ) -> Result<Vec<Awaited>, PlayError> {
+        let n = self.queue_of(frontend, queue)?;
+        let message = message(VringIndex(queue));
+        Ok(self.enqueue(n, vec![Step::Send(message)]))
+    }
+
+    fn stop(&mut self, stop: &Stop) -> Result<Vec<Awaited>, PlayError> {
+        let n = self.front_end(&stop.frontend)?;
+        let queues = self.queues(n, stop.queues.as_deref())?;
+        let get = |queue: &u16| {
+            let vring = VringIndex(*queue);
+            Step::Send(VhostUser::GetVringBase { vring })
+        };
+        Ok(self.enqueue(n, queues.iter().map(get).collect()))
+    }
+
+    fn post_events(&mut self, post: &PostEvents) -> Result<Vec<Awaited>, PlayError> {
+        let n = self.front_end(&post.frontend)?;
+        let len = post.len.unwrap_or(EVENT_SIZE);
+        self.front_ends[n].post_events(post.count, len)?;
+        self.front_ends[n].publish(1, self.peer);
+        Ok(Vec::new())
+    }
+
+    fn no_interrupt(&mut self, switch: &QueueSwitch) -> Result<Vec<Awaited>, PlayError> {
+        let n = self.queue_of(&switch.frontend, switch.queue)?;
+        let front_end = &self.front_ends[n];
+        let ring = front_end.ring(switch.queue);
+        ring.set_no_interrupt(&front_end.memory, switch.on.is_on());
+        front_end.publish(switch.queue, self.peer);
+        Ok(Vec::new())
+    }
+
+    fn used_flags(&mut self, which: &QueueOnly) -> Result<Vec<Awaited>, PlayError> {
+        let n = self.queue_of(&which.frontend, which.queue)?;
+        let front_end = &self.front_ends[n];
+        let value = front_end.ring(which.queue).used_flags(&front_end.memory);
+        self.seen.push(json!({"used_flags":
+            {"frontend": which.frontend, "queue": which.queue, "value": value}}));
+        Ok(Vec::new())
     }
 
     fn front_end(&self, name: &str) -> Result<usize, PlayError> {
@@ -252,7 +271,7 @@ impl Player<'_> {
         Ok(front_end.enqueue(steps))
     }
 
-    fn kick(&mut self, kick: &Kick) -> Result<(usize, Vec<Step>), PlayError> {
+    fn kick(&mut self, kick: &Kick) -> Result<Vec<Awaited>, PlayError> {
         let n = self.queue_of(&kick.frontend, kick.queue)?;
         let vring = VringIndex(kick.queue);
         let mut steps = Vec::new();
@@ -260,11 +279,11 @@ impl Player<'_> {
             steps.extend(self.front_ends[n].ring_messages(kick.queue));
         }
         steps.push(Step::Send(VhostUser::SetVringKick { vring }));
-        Ok((n, steps))
+        Ok(self.enqueue(n, steps))
     }
 
     fn rpc(&mut self, rpc: &Rpc) -> Vec<Awaited> {
-        let text = rpc::request(Some(&rpc.id), &rpc.method, rpc.params.as_ref());
+        let text = request(&rpc.id, &rpc.method, rpc.params.as_ref());
         self.clients.send(rpc.conn, &text, self.peer);
         vec![Awaited::Rpc(rpc.id.clone())]
     }
@@ -277,7 +296,7 @@ impl Player<'_> {
     /// Sends a request until it is answered without an error; only the last answer is reported.
     fn rpc_until(&mut self, until: &RpcUntil) -> Result<Vec<Awaited>, PlayError> {
         let id = until.id.clone().unwrap_or_else(|| SETUP_ID.into());
-        let text = rpc::request(Some(&id), &until.method, until.params.as_ref());
+        let text = request(&id, &until.method, until.params.as_ref());
         let deadline = self.peer.now() + UNTIL_LIMIT;
         let is_answer = |seen: &Value| seen.get("rpc").is_some_and(|rpc| rpc["id"] == id);
         loop {

@@ -1,11 +1,12 @@
-//! The JSON-RPC client's side: connections, and answers cut out of a stream of bytes.
+//! The JSON-RPC client's side: connections, and what is reported of answers.
 //!
 //! Knows no method.
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, Bytes, BytesMut};
-use serde_json::{Deserializer, Map, Value, json};
+use bytes::Bytes;
+use scenarios::driver::json_rpc::Stream;
+use serde_json::{Map, Value, json};
 
 use super::peer::Peer;
 use wire::message::{ClientId, ToTarget};
@@ -20,7 +21,7 @@ pub struct Clients {
 #[derive(Debug)]
 struct Client {
     id: ClientId,
-    unread: BytesMut,
+    stream: Stream,
 }
 
 impl Clients {
@@ -31,7 +32,7 @@ impl Clients {
             *next += 1;
             Client {
                 id: ClientId(*next),
-                unread: BytesMut::new(),
+                stream: Stream::default(),
             }
         });
         peer.send(ToTarget::Rpc {
@@ -57,14 +58,10 @@ impl Clients {
         let Some(client) = self.open.values_mut().find(|client| client.id == id) else {
             return;
         };
-        client.unread.extend_from_slice(bytes);
-        let mut values = Deserializer::from_slice(&client.unread).into_iter::<Value>();
-        let mut read = 0;
-        while let Some(Ok(value)) = values.next() {
-            read = values.byte_offset();
-            seen.push(see_answer(value));
-        }
-        client.unread.advance(read);
+        let mut values = Vec::new();
+        // What is no JSON is no answer: who waits for one waits on.
+        let _ = client.stream.read(bytes, &mut values);
+        seen.extend(values.into_iter().map(see_answer));
     }
 
     /// The target closed a connection.
@@ -75,21 +72,6 @@ impl Clients {
             seen.push(json!({"rpc_closed": {"conn": conn}}));
         }
     }
-}
-
-/// The text of a request.
-#[must_use]
-pub fn request(id: Option<&Value>, method: &str, params: Option<&Value>) -> String {
-    let mut request = Map::new();
-    request.insert("jsonrpc".into(), "2.0".into());
-    if let Some(id) = id {
-        request.insert("id".into(), id.clone());
-    }
-    request.insert("method".into(), method.into());
-    if let Some(params) = params {
-        request.insert("params".into(), params.clone());
-    }
-    Value::Object(request).to_string()
 }
 
 /// What is reported of an answer.
@@ -119,7 +101,7 @@ mod tests {
             0,
             Client {
                 id: ClientId(1),
-                unread: BytesMut::new(),
+                stream: Stream::default(),
             },
         );
         let mut seen = Vec::new();

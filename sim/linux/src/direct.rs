@@ -8,7 +8,7 @@
 //! LUNS, and does not look at the disk once more at its end (`SCSI_SCAN_MANUAL`).
 
 use fio_model::{Completion, Op, Request, UnitId};
-use scenarios::{FioId, Io, Time};
+use scenarios::{FioId, Io, IoId, Time};
 
 use super::Guest;
 use super::events::{NO_BUFFER, Work};
@@ -72,7 +72,7 @@ impl Guest {
         }
         let disk = &self.disks[io.disk];
         let seen = Io {
-            id: io.tag,
+            id: IoId(io.tag),
             fio: FioId(u16::MAX),
             disk: disk.id.unwrap_or(scenarios::DiskId(0)),
             place: self.place(disk),

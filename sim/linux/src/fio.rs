@@ -13,7 +13,7 @@ use fio_model::{
     Completion, Device, DigestCache, Errno, FioThread, GivenDisk, JobFile, JobResult, Next, Op,
     Placed, Request, fingerprint,
 };
-use scenarios::{DiskId, FioId, Io, Observation, Place, Time};
+use scenarios::{DiskId, FioId, Io, IoId, Observation, Place, Time};
 use vm_memory::GuestAddress;
 
 pub use clock::ClockWait;
@@ -345,7 +345,7 @@ impl Guest {
                     .expect("buffers lie in guest memory");
             }
         }
-        let id = u64::from(self.config.vm.0) << 48 | self.io_count;
+        let id = IoId::new(self.config.vm, self.io_count);
         let io = Io {
             id,
             fio: thread.fio,

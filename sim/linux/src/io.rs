@@ -362,7 +362,7 @@ impl Guest {
     /// Tells whoever asked how a request ended: its thread will reap it.
     pub(super) fn hand_back(&mut self, n: usize, completion: Completion, now: Time) {
         let io = self.ios[n].as_ref().expect("a request ends once");
-        let (thread, tag) = (io.thread, io.io.id);
+        let (thread, tag) = (io.thread, io.io.id.0);
         let hba = usize::from(self.disks[io.disk].hba);
         if thread == DIRECT {
             self.direct.finished.push(Finished { tag, completion });

@@ -32,6 +32,7 @@ mod flow;
 mod hba;
 mod head;
 mod host_scan;
+mod inside;
 mod io;
 pub mod layout;
 mod midlayer;
@@ -477,8 +478,8 @@ impl Component for Guest {
         }
     }
 
-    fn actors(&self) -> u8 {
-        self.ready.len() as u8
+    fn actors(&self) -> u16 {
+        self.ready.len() as u16
     }
 
     fn changed(&mut self) -> u64 {

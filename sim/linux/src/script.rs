@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use scenarios::{CheckId, Time};
+use scenarios::{CheckId, IoId, Time};
 use vm_memory::GuestAddress;
 
 use super::Guest;
@@ -61,7 +61,7 @@ struct Management {
     sent: Time,
     /// Requests that were in flight on the LUN: place and number. None behind an earlier reset: SPDK
     /// holds what comes then back until all resets are over.
-    before: Vec<(usize, u64)>,
+    before: Vec<(usize, IoId)>,
 }
 
 fn buffers(step: usize) -> u64 {

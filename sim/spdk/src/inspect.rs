@@ -1,9 +1,11 @@
 //! What can be seen of a target from outside without changing it: what is left when all is quiet.
 
+use scenarios::SlotState;
+
 use super::Target;
-use super::controller::{Controller, Slot};
-use super::lun::Device;
-use super::mail::{APP, BDEV, DPDK};
+use crate::agenda::{APP, BDEV, DPDK};
+use crate::devices::Device;
+use crate::vdev::controller::{Controller, Slot};
 use wire::component::ActorId;
 
 /// What runs an actor.
@@ -24,74 +26,66 @@ impl Target {
     #[must_use]
     pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
-        let mut note = |what: &str, count: usize| {
+        let mut note = |what: String, count: usize| {
             if count > 0 {
                 left.push(format!("{what}: {count}"));
             }
         };
-        if self.dead {
+        if self.is_dead() {
             return left;
         }
-        for ctl in self.ctl.iter().flatten() {
+        for ctl in self.vdevs.iter() {
+            let name = &ctl.name;
             note(
-                &format!("{} foreach operations", ctl.name),
+                format!("{name} foreach operations"),
                 ctl.pending_ops as usize,
             );
-            note(
-                &format!("{} things waiting for the lock", ctl.name),
-                ctl.waiting.len(),
-            );
-            for session in &ctl.sessions {
-                let name = format!("{}s{}", ctl.name, session.vid);
-                note(&format!("{name} tasks"), session.task_cnt as usize);
-                let removing = session
-                    .slots
-                    .iter()
-                    .filter(|slot| slot.state == scenarios::SlotState::Removing);
-                note(&format!("{name} slots REMOVING"), removing.count());
+            let waiting = ctl.waiting.len();
+            note(format!("{name} things waiting for the lock"), waiting);
+            for (index, session) in ctl.sessions.iter().enumerate() {
+                let name = ctl.session_name(index);
+                note(format!("{name} tasks"), session.task_cnt as usize);
+                let removing = session.slots.iter();
+                let removing = removing.filter(|slot| slot.state == SlotState::Removing);
+                note(format!("{name} slots REMOVING"), removing.count());
             }
-            let unsettled = ctl.slots.iter().filter(|slot| {
-                matches!(
-                    slot.state,
-                    scenarios::SlotState::Adding | scenarios::SlotState::Removing
-                )
-            });
+            let moves =
+                |slot: &&Slot| matches!(slot.state, SlotState::Adding | SlotState::Removing);
+            let unsettled = ctl.slots.iter().filter(moves);
             note(
-                &format!("{} slots ADDING or REMOVING", ctl.name),
+                format!("{name} slots ADDING or REMOVING"),
                 unsettled.count(),
             );
-            let hollow = format!("{} slots PRESENT without a LUN", ctl.name);
-            note(&hollow, self.hollow(ctl));
+            let hollow = format!("{name} slots PRESENT without a LUN");
+            note(hollow, self.hollow(ctl));
         }
-        for (id, device) in self.devs.all() {
-            let holders = self.ctl.iter().flatten().flat_map(|ctl| &ctl.sessions);
-            let slots = holders.flat_map(|session| &session.slots);
-            let held = slots.filter(|slot| slot.device == device.number && slot.dev.is_some());
-            let held = held.count() as u32;
+        for (id, device) in self.shared.devs.all() {
             if let Some(lun) = &device.lun {
-                let surplus = lun.references.abs_diff(held);
+                let surplus = lun.references.abs_diff(self.holders(device));
+                let what = format!("SCSI device {id} references not held");
+                note(what, surplus as usize);
                 note(
-                    &format!("SCSI device {id} references not held"),
-                    surplus as usize,
-                );
-                note(
-                    &format!("SCSI device {id} outstanding"),
+                    format!("SCSI device {id} outstanding"),
                     lun.outstanding as usize,
                 );
-                note(&format!("SCSI device {id} pending"), lun.pending.len());
+                note(format!("SCSI device {id} pending"), lun.pending.len());
             }
             let owned = self.is_owned(device);
             note(
-                &format!("SCSI device {id} without a slot"),
+                format!("SCSI device {id} without a slot"),
                 usize::from(!owned),
             );
         }
-        note("sockets of no controller", self.stray_sockets());
-        note("splits without parts", self.empty_splits());
-        note("I/O in flight in bdevs", self.bdevs.engine.in_flight());
-        note("deletes waiting", self.deferred.deletes.len());
-        note("unregistrations waiting", self.deferred.unregisters.len());
-        note("DPDK thread waiting", usize::from(self.dpdk.waits()));
+        let sockets = self.app.stray_sockets(&self.vdevs);
+        note("sockets of no controller".to_owned(), sockets);
+        note("splits without parts".to_owned(), self.empty_splits());
+        let in_flight = self.shared.bdevs.engine.in_flight();
+        note("I/O in flight in bdevs".to_owned(), in_flight);
+        let (deletes, unregistrations) = self.app.retrying();
+        note("deletes waiting".to_owned(), deletes);
+        note("unregistrations waiting".to_owned(), unregistrations);
+        let waits = usize::from(self.dpdk.waits());
+        note("DPDK thread waiting".to_owned(), waits);
         left
     }
 
@@ -108,43 +102,39 @@ impl Target {
 
     /// The sockets that are bound: each one's path, as far as it fits an address, and its controller.
     pub fn sockets(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.ctl.iter().flatten().filter_map(|ctl| {
-            let path = self.socket_path(&ctl.name);
-            let bound = self.sockets.iter().find(|bound| **bound == path)?;
-            Some((bound.as_str(), ctl.name.as_str()))
-        })
-    }
-
-    /// Sockets whose controller is gone, or has them under another path.
-    fn stray_sockets(&self) -> usize {
-        let dir = &self.config.socket_dir;
-        let bound = self.ctl.iter().flatten().filter(|ctl| ctl.registered);
-        let paths: Vec<String> = bound.map(|ctl| format!("{dir}/{}", ctl.name)).collect();
-        let stray = self.sockets.iter().filter(|socket| !paths.contains(socket));
-        stray.count()
+        self.app.sockets(&self.vdevs)
     }
 
     /// Splits whose base is there, and which have no part.
     fn empty_splits(&self) -> usize {
-        let empty = self.bdevs.splits.iter().filter(|split| {
-            let base = self.bdevs.find(&split.base);
-            let base = base.and_then(|base| self.bdevs.get(base));
+        let bdevs = &self.shared.bdevs;
+        let empty = bdevs.splits.iter().filter(|split| {
+            let base = bdevs.find(&split.base);
+            let base = base.and_then(|base| bdevs.get(base));
             base.is_some_and(|base| base.tops.is_empty())
         });
         empty.count()
     }
 
+    /// How many sessions hold a device.
+    fn holders(&self, device: &Device) -> u32 {
+        let sessions = self.vdevs.iter().flat_map(|ctl| &ctl.sessions);
+        let slots = sessions.flat_map(|session| &session.slots);
+        let held = slots.filter(|slot| slot.device == device.number && slot.dev.is_some());
+        held.count() as u32
+    }
+
     /// Whether some controller has the device in a slot.
     fn is_owned(&self, device: &Device) -> bool {
-        let mut slots = self.ctl.iter().flatten().flat_map(|ctl| &ctl.slots);
+        let mut slots = self.vdevs.iter().flat_map(|ctl| &ctl.slots);
         slots.any(|slot| slot.device == device.number && slot.dev.is_some())
     }
 
     /// PRESENT slots of a controller whose LUN was closed: their removal was lost.
     fn hollow(&self, ctl: &Controller) -> usize {
         let hollow = |slot: &&Slot| {
-            let dev = slot.dev.and_then(|dev| self.devs.get(dev));
-            slot.state == scenarios::SlotState::Present && dev.is_none_or(|dev| dev.lun.is_none())
+            let dev = slot.dev.and_then(|dev| self.shared.devs.get(dev));
+            slot.state == SlotState::Present && dev.is_none_or(|dev| dev.lun.is_none())
         };
         ctl.slots.iter().filter(hollow).count()
     }
@@ -152,13 +142,13 @@ impl Target {
     /// Requests that a front-end can never learn the fate of (S7 off): no response could be found.
     #[must_use]
     pub const fn unanswerable(&self) -> u64 {
-        self.unanswerable
+        self.shared.unanswerable
     }
 
     /// Whether the modelled process has died.
     #[must_use]
     pub const fn is_dead(&self) -> bool {
-        self.dead
+        self.shared.is_dead
     }
 
     /// vhost-user connections that are open.

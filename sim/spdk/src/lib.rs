@@ -9,144 +9,62 @@
 //!   DPDK ──▶ a thread a controller: sessions, rings, tasks, LUNs ──▶ bdevs
 //! ```
 //!
+//! State belongs to the thread that owns it in SPDK: `app`, `vdev`, `dpdk`; what SPDK guards with locks is in
+//! `shared`. Threads write to each other by `mail`.
+//!
 //! An actor is a thread, or all devices under the bdevs together. A turn is one message of its inbox
 //! or one run of one poller. Pollers that would find nothing are not run, and what spins in SPDK (a
 //! try-lock that re-sends itself, an RPC that queues itself again) waits to be woken here.
 #![forbid(unsafe_code)]
 
-mod audit;
+mod agenda;
+mod app;
 mod bdev;
-mod chain;
-mod controller;
-mod controlq;
-mod datapath;
+mod config;
+mod devices;
 mod dpdk;
-mod eventq;
-mod exec;
-mod execute;
-mod foreach;
-mod inflight;
+mod handles;
+mod inside;
 mod inspect;
 mod lun;
 mod mail;
-mod parse;
-mod requestq;
 pub mod rpc;
 pub mod scsi;
-mod session;
-mod slot;
-mod start_stop;
-mod task;
+mod shared;
 #[cfg(test)]
 mod tests;
-mod threads;
 mod turn;
-mod vring;
+mod vdev;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
 use scenarios::{CheckId, Time};
 
+use agenda::{APP, Agenda, BDEV, DPDK, VDEV};
+pub use app::RPC_PERIOD;
+use app::{App, AppThread};
 use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
-use controller::Controller;
-use dpdk::{Dpdk, Incoming};
-use exec::{Deferred, Logging};
-use inflight::Inflights;
+pub use config::TargetConfig;
+use dpdk::{Ack, Dpdk, DpdkThread, Incoming};
+use handles::{SessionAt, VdevId};
 pub use inspect::Thread;
-use lun::Devices;
-use mail::{APP, Agenda, AppMessage, BDEV, DPDK, HOP, Inbox, NO_MESSAGE, Stamp, VDEV, VdevMessage};
-use rpc::RpcServer;
-use session::{Session, next_tick};
-use task::TaskRef;
+use mail::NO_MESSAGE;
+use shared::{Out, Shared, reborrow};
 pub use turn::{ForeachOp, LunStep, TargetTurn};
-use wire::bugs::{Bug, Bugs};
+use vdev::controller::Vdevs;
+use vdev::thread::VdevThread;
 use wire::component::{ActorId, Component, Cx, Memory, When};
-use wire::message::{ClientId, ConnId, Crash, FromTarget, REQUESTQ, ToTarget};
-
-/// Requests are read, and answers leave, at this poller's ticks (recordings §3: 4 ms).
-pub const RPC_PERIOD: Duration = Duration::from_millis(4);
-
-/// What a turn of the target is told.
-type Out<'a> = Cx<'a, FromTarget>;
-
-/// What a target is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetConfig {
-    /// How it is wrong.
-    pub bugs: Bugs,
-    /// Reactors, 1 or 2. With one, the app thread and the controllers' threads take turns on it, which
-    /// keeps the order of their messages; with two, each controller's thread is on its own.
-    pub cores: u8,
-    /// Where the vhost-user sockets are said to be.
-    pub socket_dir: String,
-    /// Controllers that can exist at a time.
-    ///
-    /// # Divergence from SPDK
-    ///
-    /// SPDK has no limit; one more is "Cannot allocate memory" here.
-    pub controllers_max: u8,
-    /// How long devices take.
-    pub latencies: Latencies,
-    /// NVMe devices that can be attached.
-    pub nvme: Vec<NvmeDevice>,
-}
-
-impl Default for TargetConfig {
-    fn default() -> Self {
-        Self {
-            bugs: Bugs::head(),
-            cores: 1,
-            socket_dir: "/var/tmp".to_owned(),
-            controllers_max: 16,
-            latencies: Latencies::default(),
-            nvme: Vec::new(),
-        }
-    }
-}
+use wire::message::{ConnId, FromTarget, REQUESTQ, ToTarget};
 
 /// The target.
 #[derive(Clone, Debug)]
 pub struct Target {
-    config: Arc<TargetConfig>,
-    dev: Bugs,
-    dead: bool,
-    now: Time,
-    /// The actor whose turn it is.
-    running: usize,
-    agenda: Agenda,
-    touched: u64,
-    sent: u64,
-
-    rpc: RpcServer,
-    rpc_at: Time,
-    input: Vec<(ClientId, Option<Bytes>)>,
-    /// When the first of `input` came.
-    input_since: Time,
-    inbox: Inbox<AppMessage>,
-    timers: Vec<(Time, AppMessage)>,
-    deferred: Deferred,
-    logging: Logging,
-
+    app: App,
     dpdk: Dpdk,
-    inflight: Inflights,
-    ctl: Vec<Option<Box<Controller>>>,
-    controllers_made: u8,
-    device_numbers: u32,
-    devs: Devices,
-    bdevs: Bdevs,
-
-    unanswerable: u64,
-    /// The paths that sockets are bound to.
-    sockets: Vec<String>,
-    /// The controller and the place in it of the session that was asked for last.
-    looked: (usize, usize),
-    /// Where the last read went (X3).
-    cursor: Option<bdev::store::StoreId>,
-    data_in: Vec<u8>,
-    data_out: Vec<u8>,
+    vdevs: Vdevs,
+    shared: Shared,
+    agenda: Agenda,
+    /// The session that was asked for last.
+    looked: SessionAt,
 }
 
 /// What a target was, but for the contents of its devices.
@@ -161,212 +79,205 @@ impl Target {
     /// If `controllers_max` makes more actors than an end can have.
     #[must_use]
     pub fn new(config: TargetConfig) -> Self {
+        let bdevs = Bdevs::new(&config.nvme, config.latencies);
+        Self::with(config, bdevs)
+    }
+
+    fn with(config: TargetConfig, bdevs: Bdevs) -> Self {
         let actors = VDEV + usize::from(config.controllers_max);
         assert!(
             actors <= wire::component::COMPONENT_ACTORS_MAX,
             "{actors} actors are too many"
         );
         Self {
-            dev: config.bugs,
-            dead: false,
-            now: Time::ZERO,
-            running: APP,
-            agenda: Agenda::new(actors, config.cores < 2),
-            touched: 0,
-            sent: 0,
-            rpc: RpcServer::new(true).answering_twice(config.bugs.has(Bug::AnsweredTwice)),
-            rpc_at: Time::NEVER,
-            input: Vec::new(),
-            input_since: Time::NEVER,
-            inbox: Inbox::default(),
-            timers: Vec::new(),
-            deferred: Deferred::default(),
-            logging: Logging::default(),
             dpdk: Dpdk::default(),
-            inflight: Inflights::default(),
-            ctl: std::iter::repeat_with(|| None)
-                .take(usize::from(config.controllers_max))
-                .collect(),
-            controllers_made: 0,
-            device_numbers: 0,
-            devs: Devices::default(),
-            bdevs: Bdevs::new(&config.nvme, config.latencies),
-            unanswerable: 0,
-            sockets: Vec::new(),
-            looked: (0, 0),
-            cursor: None,
-            data_in: Vec::new(),
-            data_out: Vec::new(),
-            config: Arc::new(config),
+            vdevs: Vdevs::new(config.controllers_max),
+            shared: Shared::new(config.bugs, bdevs),
+            agenda: Agenda::new(actors, config.cores < 2),
+            looked: SessionAt::default(),
+            app: App::new(config),
         }
     }
 
     /// As [`Target::new`], but keeps the memory of the devices' pages for reuse.
     pub fn renew(&mut self, config: TargetConfig) {
-        let mut bdevs = std::mem::take(&mut self.bdevs);
+        let mut bdevs = std::mem::take(&mut self.shared.bdevs);
         bdevs.reset(&config.nvme, config.latencies);
-        *self = Self::new(config);
-        self.bdevs = bdevs;
+        *self = Self::with(config, bdevs);
     }
 
     /// Marks the contents of its devices, and copies everything else.
     pub fn mark(&mut self) -> TargetMark {
-        let mut stores = std::mem::take(&mut self.bdevs.stores);
+        let mut stores = std::mem::take(&mut self.shared.bdevs.stores);
         stores.mark();
         let copy = self.clone();
-        self.bdevs.stores = stores;
+        self.shared.bdevs.stores = stores;
         TargetMark(copy)
     }
 
     /// Becomes what it was at its last mark.
     pub fn rewind(&mut self, to: &TargetMark) {
-        let mut stores = std::mem::take(&mut self.bdevs.stores);
+        let mut stores = std::mem::take(&mut self.shared.bdevs.stores);
         stores.rewind();
         self.clone_from(&to.0);
-        self.bdevs.stores = stores;
+        self.shared.bdevs.stores = stores;
     }
 
     /// Bytes of its devices' contents.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
-        self.bdevs.stores.bytes()
+        self.shared.bdevs.stores.bytes()
     }
 
     /// Bytes that its devices' contents take.
     #[must_use]
     pub fn kept_bytes(&self) -> u64 {
-        self.bdevs.stores.kept_bytes()
+        self.shared.bdevs.stores.kept_bytes()
     }
 
     /// Hands over the inflight buffers that it knows.
     pub fn memories(&self, mut f: impl FnMut(&Memory)) {
-        self.inflight.memories(&mut f);
+        self.shared.inflight.memories(&mut f);
         self.dpdk.buffers(f);
     }
 
-    fn stamp(&mut self, due: Time) -> Stamp {
-        self.sent += 1;
-        (due, self.sent)
-    }
-
-    fn send_app(&mut self, now: Time, message: AppMessage) {
-        let stamp = self.stamp(now + HOP);
-        self.inbox.push(stamp, message);
-        self.touched |= 1 << APP;
-    }
-
-    /// A message of the app thread to itself, at a poller's tick.
-    fn app_later(&mut self, at: Time, message: AppMessage) {
-        self.timers.push((at, message));
-        self.touched |= 1 << APP;
-    }
-
-    fn send_vdev(&mut self, now: Time, vdev: usize, message: VdevMessage) {
-        let stamp = self.stamp(now + HOP);
-        if let Some(ctl) = self.ctl[vdev].as_mut() {
-            ctl.inbox.push(stamp, message);
-            self.touch_vdev(vdev);
-        }
-    }
-
-    fn touch_vdev(&mut self, vdev: usize) {
-        self.touched |= 1 << (VDEV + vdev);
-    }
-
-    fn log(&mut self, cx: &mut Out<'_>, text: String) {
-        cx.out.push(FromTarget::Log(text));
-    }
-
-    /// The modelled process dies; nothing of it acts any more.
-    fn die(&mut self, cx: &mut Out<'_>, signal: &'static str, place: &'static str) {
-        if !self.dead {
-            self.dead = true;
-            cx.out.push(FromTarget::Died(Crash { signal, place }));
-        }
-    }
-
-    /// Guest memory was used that is not there, or not there any more.
-    fn memory_gone(&mut self, cx: &mut Out<'_>, place: &'static str) {
-        cx.broken(CheckId::G4, place.to_owned());
-        self.die(cx, "SIGSEGV", place);
-    }
-
-    fn session(&mut self, of: TaskRef) -> Option<&mut Session> {
-        self.ctl[usize::from(of.vdev)].as_mut()?.session(of.session)
-    }
-
-    fn session_index(&self, of: TaskRef) -> Option<usize> {
-        let ctl = self.ctl[usize::from(of.vdev)].as_ref()?;
-        ctl.sessions
-            .iter()
-            .position(|session| session.id == of.session)
-    }
-
-    /// The controller and the place in it of the session that a connection made. Most are asked for many
-    /// times in a row.
-    fn place_of(&mut self, conn: ConnId) -> Option<(usize, usize)> {
-        let is = |ctl: &Option<Box<Controller>>, index: usize| {
-            let session = ctl.as_ref().and_then(|ctl| ctl.sessions.get(index));
-            session.is_some_and(|session| session.conn == conn)
+    /// The session that a connection made. Most are asked for many times in a row.
+    fn session_of(&mut self, conn: ConnId) -> Option<SessionAt> {
+        let is = |at: SessionAt| {
+            let ctl = self.vdevs.get(at.vdev)?;
+            let session = ctl.sessions.get(at.index)?;
+            (session.conn == conn).then_some(at)
         };
-        let (vdev, index) = self.looked;
-        if is(&self.ctl[vdev], index) {
-            return Some(self.looked);
+        if let Some(at) = is(self.looked) {
+            return Some(at);
         }
-        let found = self.ctl.iter().enumerate().find_map(|(vdev, ctl)| {
-            let mut sessions = 0..ctl.as_ref()?.sessions.len();
-            Some((vdev, sessions.find(|index| is(ctl, *index))?))
+        let found = self.vdevs.iter().find_map(|ctl| {
+            let vdev = ctl.vdev;
+            (0..ctl.sessions.len()).find_map(|index| is(SessionAt { vdev, index }))
         });
         self.looked = found.unwrap_or_default();
         found
     }
 
-    fn rpc_input(&mut self, now: Time, client: ClientId, bytes: Option<Bytes>) {
-        if self.input.is_empty() {
-            self.input_since = now;
-        }
-        self.input.push((client, bytes));
-        self.touched |= 1 << APP;
-    }
-
     /// Notes when the actors are due whose state has changed.
     fn refresh(&mut self) {
-        if std::mem::take(&mut self.dpdk.touched) {
-            self.touched |= 1 << DPDK;
+        let mail = &mut self.shared.mail;
+        if let Some(until) = mail.take_stall() {
+            self.agenda.stall(until);
         }
-        let mut touched = std::mem::take(&mut self.touched);
-        let due = self.bdevs.engine.due();
-        if !self.dead && due != self.agenda.due(BDEV) {
+        let mut touched = mail.take_touched();
+        let due = self.shared.bdevs.engine.due();
+        if !self.shared.is_dead && due != self.agenda.due(BDEV) {
             self.agenda.set(BDEV, due, NO_MESSAGE);
         }
         while touched != 0 {
             let actor = touched.trailing_zeros() as usize;
             touched &= touched - 1;
             let (due, message) = match actor {
-                _ if self.dead => (Time::NEVER, NO_MESSAGE),
-                APP => self.app_due(),
-                DPDK => (self.dpdk.due(), NO_MESSAGE),
+                _ if self.shared.is_dead => (Time::NEVER, NO_MESSAGE),
+                APP => {
+                    let (message, timer, retry) = self.shared.mail.app_due();
+                    let poll = self.app.due(self.shared.now);
+                    (message.0.min(poll).min(timer).min(retry), message)
+                }
+                DPDK => (self.dpdk.due(&self.shared.mail), NO_MESSAGE),
                 BDEV => continue,
-                vdev => match self.ctl.get(vdev - VDEV) {
-                    Some(Some(ctl)) => {
-                        let message = ctl.inbox.first();
+                vdev => match self.vdevs.get(VdevId((vdev - VDEV) as u8)) {
+                    Some(ctl) => {
+                        let message = ctl.inbox().first();
                         (ctl.due().min(message.0), message)
                     }
-                    _ => (Time::NEVER, NO_MESSAGE),
+                    None => (Time::NEVER, NO_MESSAGE),
                 },
             };
             self.agenda.set(actor, due, message);
         }
     }
 
-    fn app_due(&mut self) -> (Time, Stamp) {
-        if self.rpc_at == Time::NEVER && (self.rpc.has_work() || !self.input.is_empty()) {
-            self.rpc_at = next_tick(Time::ZERO, RPC_PERIOD, self.now);
+    fn app_thread<'t>(&'t mut self, cx: &'t mut Out<'_>) -> AppThread<'t> {
+        AppThread {
+            own: &mut self.app,
+            vdevs: &mut self.vdevs,
+            shared: &mut self.shared,
+            cx: reborrow(cx),
         }
-        let message = self.inbox.first();
-        let timers = self.timers.iter().map(|(at, _)| *at);
-        let due = timers.fold(message.0.min(self.rpc_at), Time::min);
-        (due.min(self.deferred.retry_at), message)
+    }
+
+    fn vdev_thread<'t>(&'t mut self, cx: &'t mut Out<'_>, vdev: VdevId) -> Option<VdevThread<'t>> {
+        Some(VdevThread {
+            own: self.vdevs.get_mut(vdev)?,
+            shared: &mut self.shared,
+            cx: reborrow(cx),
+        })
+    }
+
+    fn dpdk_turn(&mut self, cx: &mut Out<'_>) -> TargetTurn {
+        dpdk::turn(&mut DpdkThread {
+            own: &mut self.dpdk,
+            vdevs: &mut self.vdevs,
+            shared: &mut self.shared,
+            cx: reborrow(cx),
+        })
+    }
+
+    /// Everything that the devices have finished by now: the data move, the tasks end, the driver is
+    /// called.
+    ///
+    /// # Divergence from SPDK
+    ///
+    /// There, each controller's thread polls the devices for itself, and calls the driver in the run of
+    /// its poller after that.
+    fn bdev_turn(&mut self, cx: &mut Out<'_>) -> TargetTurn {
+        let mut ios = 0;
+        let mut vdevs = 0_u64;
+        let mut held = None;
+        while let Some(ended) = self.shared.pop_ended(cx.now) {
+            ios += 1;
+            vdevs |= 1 << ended.task.vdev.0;
+            match self.vdev_thread(cx, ended.task.vdev) {
+                Some(mut vdev) => vdev::end_io(&mut vdev, &ended, &mut held),
+                None => {
+                    let text = "an I/O ended on a controller that is gone";
+                    cx.broken(CheckId::I3, text.to_owned());
+                }
+            }
+            if self.shared.is_dead {
+                return TargetTurn::BdevDone { ios };
+            }
+        }
+        while vdevs != 0 {
+            let vdev = VdevId(vdevs.trailing_zeros() as u8);
+            vdevs &= vdevs - 1;
+            if let Some(mut vdev) = self.vdev_thread(cx, vdev)
+                && vdev::signal_all(&mut vdev)
+            {
+                // The driver wants no call now: the poller looks once more.
+                vdev.own.poll_at = vdev.own.poll_at.min(vdev.cx.now);
+            }
+            self.shared.mail.touch_vdev(vdev);
+        }
+        TargetTurn::BdevDone { ios }
+    }
+
+    fn vdev_turn(&mut self, cx: &mut Out<'_>, vdev: VdevId) -> TargetTurn {
+        let thread = self.vdev_thread(cx, vdev);
+        let turn = thread.map_or(TargetTurn::Idle, |mut vdev| vdev::turn(&mut vdev));
+        app::heed(&mut self.app_thread(cx));
+        turn
+    }
+
+    /// Notes what should not be, now that nobody can take a turn: RPCs that were never answered (I5),
+    /// threads that wait for each other (I13), deleted controllers that nobody holds (I16).
+    pub fn audit(&self, cx: &mut Out<'_>) {
+        if self.is_dead() {
+            return;
+        }
+        self.app.audit_calls(cx);
+        if self.dpdk.waits() {
+            let text = "DPDK's thread waits for a stop that nobody can end";
+            cx.broken(CheckId::I13, text.to_owned());
+        }
+        self.app.audit_controllers(&self.vdevs, cx);
     }
 }
 
@@ -376,55 +287,68 @@ impl Component for Target {
     type Turn = TargetTurn;
 
     fn input(&mut self, now: Time, message: ToTarget) {
-        if self.dead {
+        if self.shared.is_dead {
             return;
         }
-        self.now = self.now.max(now);
-        match message {
-            ToTarget::Connect { conn, controller } => {
-                self.dpdk.push(now, Incoming::Connect(conn, controller));
-            }
-            ToTarget::Disconnect { conn } => self.dpdk.push(now, Incoming::Disconnect(conn)),
+        self.shared.now = self.shared.now.max(now);
+        let incoming = match message {
+            ToTarget::Connect { conn, controller } => Incoming::Connect(conn, controller),
+            ToTarget::Disconnect { conn } => Incoming::Disconnect(conn),
             ToTarget::VhostUser {
                 conn,
                 message,
                 need_reply,
-            } => self
-                .dpdk
-                .push(now, Incoming::Message(conn, message, need_reply)),
+            } => {
+                let ack = if need_reply {
+                    Ack::Wanted
+                } else {
+                    Ack::NotWanted
+                };
+                Incoming::Message(conn, message, ack)
+            }
             ToTarget::Doorbell { conn, vring } => {
-                if let Some((vdev, index)) = self.place_of(conn)
-                    && let Some(ctl) = self.ctl[vdev].as_mut()
+                if let Some(at) = self.session_of(conn)
+                    && let Some(ctl) = self.vdevs.get_mut(at.vdev)
                 {
-                    ctl.look(now, index, vring);
+                    ctl.doorbell(now, at.index, vring);
                     if vring >= REQUESTQ {
                         // Of all that `refresh` looks at, only the next poll can have moved.
-                        self.agenda.sooner(VDEV + vdev, ctl.poll_at);
+                        self.agenda.sooner(VDEV + at.vdev.index(), ctl.poll_at);
                         return;
                     }
-                    self.touch_vdev(vdev);
+                    self.shared.mail.touch_vdev(at.vdev);
                 }
+                self.refresh();
+                return;
             }
             ToTarget::Rpc { client, bytes } => {
-                self.rpc_input(now, client, Some(bytes));
+                self.app.rpc_input(now, client, Some(bytes));
+                self.shared.mail.touch(APP);
+                self.refresh();
+                return;
             }
             ToTarget::RpcClosed { client } => {
-                self.rpc_input(now, client, None);
+                self.app.rpc_input(now, client, None);
+                self.shared.mail.touch(APP);
+                self.refresh();
+                return;
             }
-        }
+        };
+        self.dpdk.push(now, incoming);
+        self.shared.mail.touch(DPDK);
         self.refresh();
     }
 
     #[inline]
     fn when(&self, actor: ActorId) -> When {
-        if self.dead {
+        if self.shared.is_dead {
             return When::Blocked;
         }
         self.agenda.when(usize::from(actor.0))
     }
 
-    fn actors(&self) -> u8 {
-        (VDEV + self.ctl.len()) as u8
+    fn actors(&self) -> u16 {
+        (VDEV + self.vdevs.places()) as u16
     }
 
     #[inline]
@@ -437,18 +361,21 @@ impl Component for Target {
             self.when(actor) != When::Blocked,
             "{actor:?} of the target is blocked"
         );
-        self.now = self.now.max(cx.now);
+        let shared = &mut self.shared;
+        shared.now = shared.now.max(cx.now);
         let actor = usize::from(actor.0);
-        self.running = actor;
-        self.touched |= 1 << actor;
+        shared.running = actor;
+        shared.mail.touch(actor);
         let turn = match actor {
-            APP => self.app_turn(cx),
+            APP => app::turn(&mut self.app_thread(cx)),
             DPDK => self.dpdk_turn(cx),
             BDEV => self.bdev_turn(cx),
-            vdev => self.vdev_turn(cx, vdev - VDEV),
+            vdev => self.vdev_turn(cx, VdevId((vdev - VDEV) as u8)),
         };
-        if self.dead {
-            self.touched = u64::MAX >> (64 - (VDEV + self.ctl.len()));
+        if self.shared.is_dead {
+            for actor in 0..VDEV + self.vdevs.places() {
+                self.shared.mail.touch(actor);
+            }
         }
         self.refresh();
         turn

@@ -1,4 +1,4 @@
-//! Messages between the target's own threads, and when each thread is next due.
+//! What one thread of the target tells another: messages, timers, the semaphore of a stop.
 //!
 //! Knows no message's meaning. A thread's inbox is first in, first out, as `spdk_thread`'s ring is.
 
@@ -7,21 +7,12 @@ use std::time::Duration;
 
 use scenarios::Time;
 
-use super::foreach::Foreach;
-use super::lun::DevHandle;
-use wire::component::When;
+use crate::agenda::{APP, DPDK, VDEV};
+use crate::handles::{BdevHandle, DevHandle, Foreach, SessionId, VdevId};
+use crate::rpc::CallId;
 
 /// What a message between two threads of one process costs: a reactor's round.
 pub const HOP: Duration = Duration::from_nanos(500);
-
-/// The app thread: RPC, bdev management, completions of foreach operations.
-pub const APP: usize = 0;
-/// DPDK's `vhost-events` thread.
-pub const DPDK: usize = 1;
-/// The devices under the bdevs.
-pub const BDEV: usize = 2;
-/// The first controller's thread.
-pub const VDEV: usize = 3;
 
 /// To the app thread.
 #[derive(Clone, Copy, Debug)]
@@ -29,49 +20,23 @@ pub enum AppMessage {
     /// Every session was visited.
     ForeachDone(Foreach),
     /// A bdev tells a user of a LUN that it goes.
-    BdevGoes {
-        /// The bdev's index.
-        bdev: u16,
-        /// The device that has it open.
-        dev: DevHandle,
-    },
+    BdevGoes { bdev: BdevHandle, dev: DevHandle },
     /// A bdev tells the vbdevs on top of it that it goes.
-    BaseGoes {
-        /// The bdev.
-        base: super::bdev::BdevHandle,
-        /// The one on top.
-        top: super::bdev::BdevHandle,
-    },
+    BaseGoes { base: BdevHandle, top: BdevHandle },
     /// The LUN has no io channel any more: close it.
     LunClose(DevHandle),
     /// Go on with a hot-remove whose io channel is gone, or never was.
     LunRemove(DevHandle),
-    /// A bdev did not appear in time.
-    BdevTimeout {
-        /// The call that waits for it.
-        call: super::rpc::CallId,
-    },
+    /// A bdev did not appear in time for the call that waits for it.
+    BdevTimeout { call: CallId },
     /// A bdev that was to go is gone (`spdk_bdev_unregister`'s callback is a message later).
-    BdevGone {
-        /// Its index.
-        bdev: u16,
-        /// The call that waits for it.
-        call: super::rpc::CallId,
-    },
+    BdevGone { bdev: BdevHandle, call: CallId },
     /// A bdev tells a LUN that it has another size.
     Resized(DevHandle),
     /// An NVMe controller does not go away.
-    NvmeTimeout {
-        /// The call that waits for it.
-        call: super::rpc::CallId,
-    },
+    NvmeTimeout { call: CallId },
     /// The last target of a deleted controller is gone.
-    Unregister {
-        /// The controller's place among the actors.
-        vdev: u8,
-        /// Its creation number.
-        number: u8,
-    },
+    Unregister { vdev: VdevId, number: u8 },
 }
 
 /// To a controller's thread.
@@ -79,31 +44,29 @@ pub enum AppMessage {
 pub enum VdevMessage {
     /// Visit every session.
     Foreach(Foreach),
-    /// Start a session.
-    Start {
-        /// SPDK's session id.
-        session: u32,
-    },
-    /// Stop a session.
-    Stop {
-        /// SPDK's session id.
-        session: u32,
-    },
+    Start(SessionId),
+    Stop(SessionId),
     /// A LUN of the controller is being hot-removed.
     LunRemove(DevHandle),
 }
+
+/// What may be waiting for a controller's lock, and on which thread.
+#[derive(Clone, Copy, Debug)]
+pub enum Waiting {
+    Vdev(VdevMessage),
+    App(AppMessage),
+}
+
+/// When a message is due, and its number among all messages: their order on one reactor.
+pub type Stamp = (Time, u64);
+
+pub const NO_MESSAGE: Stamp = (Time::NEVER, u64::MAX);
 
 /// A thread's inbox.
 #[derive(Clone, Debug)]
 pub struct Inbox<M> {
     queue: VecDeque<(Stamp, M)>,
 }
-
-/// When a message is due, and its number among all messages: their order on one reactor.
-pub type Stamp = (Time, u64);
-
-/// No message.
-pub const NO_MESSAGE: Stamp = (Time::NEVER, u64::MAX);
 
 impl<M> Default for Inbox<M> {
     fn default() -> Self {
@@ -114,159 +77,198 @@ impl<M> Default for Inbox<M> {
 }
 
 impl<M> Inbox<M> {
-    /// Puts a message last.
     pub fn push(&mut self, stamp: Stamp, message: M) {
         self.queue.push_back((stamp, message));
     }
 
-    /// When the first message is due.
     pub fn first(&self) -> Stamp {
         self.queue.front().map_or(NO_MESSAGE, |(stamp, _)| *stamp)
     }
 
-    /// Takes the first message.
     pub fn pop(&mut self) -> Option<M> {
         self.queue.pop_front().map(|(_, message)| message)
     }
+
+    pub fn all(&self) -> impl Iterator<Item = &(Stamp, M)> {
+        self.queue.iter()
+    }
 }
 
-/// When each actor is due.
+/// How a stop of a session ended, as the thread that waits for it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopResult {
+    Stopped,
+    TimedOut,
+}
+
+/// The semaphore on which DPDK's thread waits while a session stops.
+#[derive(Clone, Copy, Debug, Default)]
+struct Semaphore {
+    is_awaited: bool,
+    posted: Option<(Time, StopResult)>,
+}
+
+/// RPCs that try again once something has changed. They are the app thread's; others only wake them.
+#[derive(Clone, Copy, Debug)]
+struct Retries {
+    /// How many wait: nobody is woken for none.
+    waiting: usize,
+    at: Time,
+}
+
+/// The mail of all threads, but for the inboxes of the controllers' threads, which stand with them.
 #[derive(Clone, Debug)]
-pub struct Agenda {
-    due: Vec<Time>,
-    messages: Vec<Stamp>,
-    /// The actors that have a message.
-    mail: u64,
-    /// The actors that are due at all.
-    active: u64,
-    changed: u64,
-    one_reactor: bool,
-    stalled: Time,
+pub struct Mail {
+    sent: u64,
+    touched: u64,
+    app: Inbox<AppMessage>,
+    timers: Vec<(Time, AppMessage)>,
+    retries: Retries,
+    stop: Semaphore,
+    /// Until when the app thread's reactor stands still.
+    stall: Option<Time>,
+    /// NVMe controllers one of whose bdevs is gone, for the app thread to look at before it does anything else.
+    nvme_gone: Vec<String>,
 }
 
-impl Agenda {
-    /// Nobody is due. With `one_reactor`, the app thread and the controllers' threads share a core.
-    pub fn new(actors: usize, one_reactor: bool) -> Self {
+impl Default for Mail {
+    fn default() -> Self {
         Self {
-            due: vec![Time::NEVER; actors],
-            messages: vec![NO_MESSAGE; actors],
-            mail: 0,
-            active: 0,
-            changed: 0,
-            one_reactor,
-            stalled: Time::ZERO,
+            sent: 0,
+            touched: 0,
+            app: Inbox::default(),
+            timers: Vec::new(),
+            retries: Retries {
+                waiting: 0,
+                at: Time::NEVER,
+            },
+            stop: Semaphore::default(),
+            stall: None,
+            nvme_gone: Vec::new(),
+        }
+    }
+}
+
+impl Mail {
+    /// The stamp of a message that is sent at `now`.
+    pub fn stamp(&mut self, now: Time) -> Stamp {
+        self.sent += 1;
+        (now + HOP, self.sent)
+    }
+
+    pub fn send_app(&mut self, now: Time, message: AppMessage) {
+        let stamp = self.stamp(now);
+        self.app.push(stamp, message);
+        self.touch(APP);
+    }
+
+    /// A message of the app thread to itself, at a poller's tick.
+    pub fn app_later(&mut self, at: Time, message: AppMessage) {
+        self.timers.push((at, message));
+        self.touch(APP);
+    }
+
+    /// Takes back what [`Mail::app_later`] was told, where it `is` that.
+    pub fn cancel(&mut self, is: impl Fn(&AppMessage) -> bool) {
+        self.timers.retain(|(_, timer)| !is(timer));
+    }
+
+    /// When the app thread's first message, its first timer and its waiting RPCs are due.
+    pub fn app_due(&self) -> (Stamp, Time, Time) {
+        let timers = self.timers.iter().map(|(at, _)| *at);
+        let timer = timers.min().unwrap_or(Time::NEVER);
+        (self.app.first(), timer, self.retries.at)
+    }
+
+    pub fn take_app(&mut self) -> Option<AppMessage> {
+        self.app.pop()
+    }
+
+    /// Takes the first timer that is due `at` this time.
+    pub fn take_timer(&mut self, at: Time) -> Option<AppMessage> {
+        let index = self.timers.iter().position(|(due, _)| *due == at)?;
+        Some(self.timers.remove(index).1)
+    }
+
+    /// Something changed that RPCs may wait for: they try again soon.
+    pub fn wake_rpcs(&mut self, now: Time) {
+        if self.retries.waiting > 0 {
+            self.retries.at = self.retries.at.min(now + HOP);
+            self.touch(APP);
         }
     }
 
-    /// When `actor` was last said to be due.
-    #[inline]
-    pub fn due(&self, actor: usize) -> Time {
-        self.due[actor]
+    /// How many RPCs wait for [`Mail::wake_rpcs`].
+    pub fn rpcs_wait(&mut self, waiting: usize) {
+        self.retries.waiting = waiting;
     }
 
-    /// Notes when `actor` is due: at all, and for a message.
-    #[inline]
-    pub fn set(&mut self, actor: usize, due: Time, message: Stamp) {
-        if self.due[actor] == due && self.messages[actor] == message {
-            return;
-        }
-        self.due[actor] = due;
-        self.active &= !(1 << actor);
-        self.active |= u64::from(due != Time::NEVER) << actor;
-        if self.messages[actor] != message {
-            self.changed |= if self.one_reactor {
-                self.active
-            } else {
-                1 << BDEV
-            };
-            self.mail &= !(1 << actor);
-            self.mail |= u64::from(message != NO_MESSAGE) << actor;
-            self.messages[actor] = message;
-        }
-        self.changed |= 1 << actor;
+    /// The RPCs that wait try again now.
+    pub fn rpcs_retry(&mut self) {
+        self.retries.at = Time::NEVER;
+        self.retries.waiting = 0;
     }
 
-    /// Notes that `actor` is due at `due`, if it was not due sooner; its messages are those that they were.
-    #[inline]
-    pub fn sooner(&mut self, actor: usize, due: Time) {
-        if due < self.due[actor] {
-            self.due[actor] = due;
-            self.active |= 1 << actor;
-            self.changed |= 1 << actor;
+    /// DPDK's thread waits for a stop from now on.
+    pub fn await_stop(&mut self) {
+        self.stop = Semaphore {
+            is_awaited: true,
+            posted: None,
+        };
+    }
+
+    /// The stop that DPDK's thread waits for has ended.
+    pub fn post_stop(&mut self, now: Time, result: StopResult) {
+        if self.stop.is_awaited {
+            self.stop.posted = Some((now, result));
+            self.touch(DPDK);
         }
+    }
+
+    /// When the semaphore was posted, if it was.
+    pub fn stop_posted(&self) -> Option<Time> {
+        self.stop.posted.map(|(at, _)| at)
+    }
+
+    pub fn take_stop(&mut self) -> Option<StopResult> {
+        let (_, result) = self.stop.posted.take()?;
+        self.stop.is_awaited = false;
+        Some(result)
     }
 
     /// The reactor of the app thread stands still until `until`.
     pub fn stall(&mut self, until: Time) {
-        self.stalled = self.stalled.max(until);
-        self.changed |= self.active;
+        self.stall = Some(until);
+        self.touch(APP);
     }
 
-    /// When `actor` can take a turn.
-    ///
-    /// On one reactor, threads take turns: no thread acts while another has an older message. The devices end
-    /// tasks on the controllers' threads, which take their messages before they poll.
-    #[inline]
-    pub fn when(&self, actor: usize) -> When {
-        let mut due = self.due[actor];
-        if due == Time::NEVER {
-            return When::Blocked;
-        }
-        if actor == APP || (actor >= VDEV && self.one_reactor) {
-            due = due.max(self.stalled);
-        }
-        let mut others = match actor {
-            DPDK => 0,
-            _ if self.one_reactor => self.mail & !(1 << actor),
-            BDEV => self.mail & !(1 << APP),
-            _ => 0,
-        };
-        if others != 0 {
-            let mine = self.messages[actor].min((self.due[actor], u64::MAX));
-            while others != 0 {
-                if self.messages[others.trailing_zeros() as usize] < mine {
-                    return When::Blocked;
-                }
-                others &= others - 1;
-            }
-        }
-        When::At(due)
+    pub fn take_stall(&mut self) -> Option<Time> {
+        self.stall.take()
     }
 
-    /// The actors whose time may have changed since the last call.
-    #[inline]
-    pub fn take_changed(&mut self) -> u64 {
-        std::mem::take(&mut self.changed)
+    /// A bdev of this NVMe controller is gone.
+    pub fn nvme_gone(&mut self, controller: String) {
+        self.nvme_gone.push(controller);
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    pub fn take_nvme_gone(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.nvme_gone)
+    }
 
-    #[test]
-    fn devices_wait_for_the_older_messages_of_a_controllers_thread() {
-        for one_reactor in [true, false] {
-            let mut agenda = Agenda::new(VDEV + 2, one_reactor);
-            agenda.set(BDEV, Time(10), NO_MESSAGE);
-            let message = |agenda: &mut Agenda, actor, at| {
-                agenda.take_changed();
-                agenda.set(actor, at, (at, 1));
-                assert!(agenda.take_changed() & 1 << BDEV != 0, "it is asked again");
-                let when = agenda.when(BDEV);
-                agenda.set(actor, Time::NEVER, NO_MESSAGE);
-                when
-            };
-            assert_eq!(message(&mut agenda, VDEV, Time(9)), When::Blocked);
-            assert_eq!(message(&mut agenda, VDEV, Time(11)), When::At(Time(10)));
-            // The app thread's do not matter to a controller's thread on a reactor of its own.
-            let app = if one_reactor {
-                When::Blocked
-            } else {
-                When::At(Time(10))
-            };
-            assert_eq!(message(&mut agenda, APP, Time(9)), app);
-            assert_eq!(agenda.when(BDEV), When::At(Time(10)));
-        }
+    pub fn has_nvme_gone(&self) -> bool {
+        !self.nvme_gone.is_empty()
+    }
+
+    /// The state of an actor has changed: when it is due is asked for anew.
+    pub fn touch(&mut self, actor: usize) {
+        self.touched |= 1 << actor;
+    }
+
+    pub fn touch_vdev(&mut self, vdev: VdevId) {
+        self.touch(VDEV + vdev.index());
+    }
+
+    pub fn take_touched(&mut self) -> u64 {
+        std::mem::take(&mut self.touched)
     }
 }

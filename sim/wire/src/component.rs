@@ -24,7 +24,7 @@ pub const ACTORS_MAX: usize = 128;
 
 /// What can run in an end: a thread, a device, a work item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ActorId(pub u8);
+pub struct ActorId(pub u16);
 
 /// When an actor can take its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub trait Component {
 
     /// How many actors there are, up to [`COMPONENT_ACTORS_MAX`]: `ActorId(0)` up to this, exclusively. Constant
     /// over a run.
-    fn actors(&self) -> u8;
+    fn actors(&self) -> u16;
 
     /// The actors whose `when` may have changed since this was last called, as a bit set.
     fn changed(&mut self) -> u64;

@@ -8,10 +8,14 @@ pub mod access;
 pub mod bugs;
 pub mod component;
 pub mod dirty;
+pub mod inside;
+pub mod invariant;
 pub mod message;
 pub mod ring;
 pub mod scsi;
 
 pub use bugs::{Bug, Bugs};
 pub use component::{ActorId, Component, Cx, Memory, TurnInfo, When};
+pub use inside::{BackEnd, FrontEnd, Inside};
+pub use invariant::Invariant;
 pub use scenarios::rng::{Rng, Stream};

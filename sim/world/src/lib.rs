@@ -1,7 +1,7 @@
 //! The world: one target, its guests, virtual time, a seed, and who goes next.
 //!
 //! One loop takes turns; each message goes straight into the other end's queue. Knows what connects
-//! to what; knows nothing of plans, checks, or what a turn does inside an end.
+//! to what; knows neither end, but what [`wire::inside`] asks of both, and nothing of plans or checks.
 #![forbid(unsafe_code)]
 
 mod frozen;
@@ -15,20 +15,18 @@ mod turn_log;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use scenarios::{Observation, Seen, Time, VmId};
+use scenarios::{ControllerId, Observation, Seen, Time, VmId};
 
 pub use hash::RunHash;
 pub use schedule::Schedule;
 pub use snapshot::Snapshot;
-pub use strategy::{Choices, Strategy};
+pub use strategy::{Choice, Choices, Strategy};
 pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
-use linux::Guest;
-use spdk::Target;
 use strategy::Pick;
-use wire::Rng;
-use wire::component::{ActorId, Component, Cx, TurnInfo, When};
+use wire::component::{ActorId, Cx, TurnInfo, When};
 use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
+use wire::{BackEnd, FrontEnd, Rng};
 
 /// Log lines of the target that are kept for a report; older ones are forgotten.
 const LOG_LINES_MAX: usize = 200;
@@ -47,21 +45,39 @@ pub enum Step {
     AtRest,
 }
 
-/// A guest and where it sits.
-#[derive(Clone)]
-struct Seat {
-    vm: VmId,
-    guest: Guest,
+/// A device of a guest: the controller that it is on, and the name of that controller's socket.
+#[derive(Clone, Debug)]
+pub struct Device {
+    controller: ControllerId,
+    socket: Box<str>,
+    /// Its connection, while that is open.
+    conn: Option<ConnId>,
+}
+
+impl Device {
+    /// A device that is not connected.
+    #[must_use]
+    pub fn new(controller: ControllerId, socket: impl Into<Box<str>>) -> Self {
+        let socket = socket.into();
+        Self {
+            controller,
+            socket,
+            conn: None,
+        }
+    }
+}
+
+/// A guest, and what the world knows of it.
+struct Vm<G> {
+    id: VmId,
+    guest: G,
     /// Its first actor in the schedule.
     first: usize,
-    /// The socket of each of its devices, by name of the controller.
-    sockets: Vec<Box<str>>,
-    /// The connection of each of its devices.
-    conns: Vec<Option<ConnId>>,
+    devices: Vec<Device>,
 }
 
 /// One target and its guests.
-pub struct World {
+pub struct World<T, G> {
     now: Time,
     schedule: Schedule,
     strategy: Strategy,
@@ -72,9 +88,9 @@ pub struct World {
     /// Which end an actor belongs to, by number of the actor.
     owner: Vec<usize>,
     rng: Rng,
-    target: Target,
+    target: T,
     died: bool,
-    seats: Vec<Seat>,
+    vms: Vec<Vm<G>>,
     /// Who is at the other end of each connection.
     conns: Vec<(usize, HbaId)>,
     from_target: Vec<FromTarget>,
@@ -92,10 +108,10 @@ pub struct World {
     pages: Vec<usize>,
 }
 
-impl World {
+impl<T: BackEnd, G: FrontEnd> World<T, G> {
     /// A world with `target` and no guest yet; `rng` are its accidents.
     #[must_use]
-    pub fn new(target: Target, rng: Rng) -> Self {
+    pub fn new(target: T, rng: Rng) -> Self {
         let mut schedule = Schedule::default();
         schedule.add(usize::from(target.actors()));
         let owner = vec![TARGET; usize::from(target.actors())];
@@ -109,7 +125,7 @@ impl World {
             rng,
             target,
             died: false,
-            seats: Vec::new(),
+            vms: Vec::new(),
             conns: Vec::new(),
             from_target: Vec::new(),
             from_guest: Vec::new(),
@@ -125,18 +141,16 @@ impl World {
         }
     }
 
-    /// Adds a guest, powered off, whose devices connect to the controllers named `sockets`.
-    pub fn add_guest(&mut self, vm: VmId, guest: Guest, sockets: Vec<Box<str>>) {
+    /// Adds a guest, powered off, with its devices in their order.
+    pub fn add_guest(&mut self, id: VmId, guest: G, devices: Vec<Device>) {
         let first = self.schedule.add(usize::from(guest.actors()));
         self.owner
-            .resize(first + usize::from(guest.actors()), self.seats.len() + 1);
-        let conns = vec![None; sockets.len()];
-        self.seats.push(Seat {
-            vm,
+            .resize(first + usize::from(guest.actors()), self.vms.len() + 1);
+        self.vms.push(Vm {
+            id,
             guest,
             first,
-            sockets,
-            conns,
+            devices,
         });
     }
 
@@ -252,37 +266,50 @@ impl World {
 
     /// Asks the guest of `vm` to do something; false if there is none.
     pub fn tell_guest(&mut self, vm: VmId, message: ToGuest) -> bool {
-        let Some(seat) = self.seats.iter().position(|seat| seat.vm == vm) else {
+        let Some(vm) = self.vms.iter().position(|known| known.id == vm) else {
             return false;
         };
-        self.put_guest(seat, message);
+        self.put_guest(vm, message);
         true
     }
 
     /// The guests, in the order in which they were added.
-    pub fn guests(&mut self) -> impl Iterator<Item = (VmId, &mut Guest)> {
-        self.seats.iter_mut().map(|seat| (seat.vm, &mut seat.guest))
+    pub fn guests(&mut self) -> impl Iterator<Item = (VmId, &mut G)> {
+        self.vms.iter_mut().map(|vm| (vm.id, &mut vm.guest))
     }
 
     /// Lets the ends look for what no request shows: responses written after they were given back, and,
     /// if everything is at rest, what will never happen though somebody waits for it.
     pub fn audit(&mut self, at_rest: bool) {
         let now = self.now;
-        for seat in &mut self.seats {
+        for vm in &mut self.vms {
             let (rng, saw) = (&mut self.rng, &mut self.saw);
             let out = &mut self.from_guest;
-            seat.guest.audit(at_rest, &mut Cx { now, rng, out, saw });
+            vm.guest.audit(at_rest, &mut Cx { now, rng, out, saw });
         }
-        if at_rest {
-            let (rng, saw) = (&mut self.rng, &mut self.saw);
-            let out = &mut self.from_target;
-            self.target.audit(&mut Cx { now, rng, out, saw });
+        let (rng, saw) = (&mut self.rng, &mut self.saw);
+        let out = &mut self.from_target;
+        self.target.audit(at_rest, &mut Cx { now, rng, out, saw });
+    }
+
+    /// What should be nothing when nothing is going on, as "what: count", of all ends that show it. A target that
+    /// has died has nothing.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if !self.died {
+            left.extend(self.target.left().into_iter().flatten());
         }
+        for vm in &self.vms {
+            let of_guest = vm.guest.left().into_iter().flatten();
+            left.extend(of_guest.map(|what| format!("{}: {what}", vm.id)));
+        }
+        left
     }
 
     /// The target.
     #[must_use]
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &T {
         &self.target
     }
 
@@ -315,13 +342,24 @@ impl World {
             self.now = self.now.max(limit);
             return Step::Limit;
         };
+        let point = if T::PREEMPTIBLE {
+            self.strategy.preemption()
+        } else {
+            None
+        };
         if let Some(choices) = &mut self.choices {
-            choices.push(actor as u8);
+            let actor = ActorId(actor as u16);
+            choices.push(Choice { actor, point });
         }
         self.now = self.now.max(ready);
         self.schedule.went(actor);
         let end = self.owner[actor];
         let (words, hotplug) = if end == TARGET {
+            if T::PREEMPTIBLE
+                && let Some(point) = point
+            {
+                self.target.preempt_at(point);
+            }
             self.target_turn(actor)
         } else {
             self.guest_turn(end - 1, actor)
@@ -338,7 +376,7 @@ impl World {
             out: &mut self.from_target,
             saw: &mut self.saw,
         };
-        let turn = self.target.turn(ActorId(actor as u8), &mut cx);
+        let turn = self.target.turn(ActorId(actor as u16), &mut cx);
         self.refresh_target();
         if !self.from_target.is_empty() {
             self.deliver_from_target();
@@ -347,18 +385,18 @@ impl World {
     }
 
     #[inline]
-    fn guest_turn(&mut self, seat: usize, actor: usize) -> ([u64; 3], bool) {
+    fn guest_turn(&mut self, vm: usize, actor: usize) -> ([u64; 3], bool) {
         let mut cx = Cx {
             now: self.now,
             rng: &mut self.rng,
             out: &mut self.from_guest,
             saw: &mut self.saw,
         };
-        let local = ActorId((actor - self.seats[seat].first) as u8);
-        let turn = self.seats[seat].guest.turn(local, &mut cx);
-        self.refresh_guest(seat);
+        let local = ActorId((actor - self.vms[vm].first) as u16);
+        let turn = self.vms[vm].guest.turn(local, &mut cx);
+        self.refresh_guest(vm);
         if !self.from_guest.is_empty() {
-            self.deliver_from_guest(seat);
+            self.deliver_from_guest(vm);
         }
         (turn.words(), turn.is_hotplug())
     }
@@ -367,16 +405,16 @@ impl World {
     fn note_turn(&mut self, actor: usize, end: usize, words: [u64; 3], hotplug: bool) {
         self.turns += 1;
         self.trace
-            .fold_turn((actor as u64) << 56 ^ self.now.0, words);
+            .fold_turn((actor as u64).rotate_left(56) ^ self.now.0, words);
         if hotplug {
-            self.order.fold((end as u64) << 56 ^ words[0]);
+            self.order.fold((end as u64).rotate_left(56) ^ words[0]);
         }
         if let Some(record) = &mut self.record {
             let hash = self.trace.value();
             record(&TurnRecord {
                 turn: self.turns,
                 at: self.now,
-                actor: actor as u8,
+                actor: ActorId(actor as u16),
                 words,
                 hash,
             });
@@ -395,22 +433,20 @@ impl World {
             let when = if self.died {
                 When::Blocked
             } else {
-                self.target.when(ActorId(actor as u8))
+                self.target.when(ActorId(actor as u16))
             };
             self.schedule.set(actor as usize, when);
         }
     }
 
-    fn refresh_guest(&mut self, seat: usize) {
-        let seat = &mut self.seats[seat];
-        let mut changed = seat.guest.changed();
+    fn refresh_guest(&mut self, vm: usize) {
+        let vm = &mut self.vms[vm];
+        let mut changed = vm.guest.changed();
         while changed != 0 {
             let actor = changed.trailing_zeros();
             changed &= changed - 1;
-            self.schedule.set(
-                seat.first + actor as usize,
-                seat.guest.when(ActorId(actor as u8)),
-            );
+            let when = vm.guest.when(ActorId(actor as u16));
+            self.schedule.set(vm.first + actor as usize, when);
         }
     }
 }

@@ -4,11 +4,11 @@
 
 use scenarios::Observation;
 
-use super::{LOG_LINES_MAX, World};
-use wire::component::Component as _;
+use super::{Device, LOG_LINES_MAX, World};
 use wire::message::{ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
+use wire::{BackEnd, FrontEnd};
 
-impl World {
+impl<T: BackEnd, G: FrontEnd> World<T, G> {
     /// Delivers what a turn of the target has sent.
     pub(super) fn deliver_from_target(&mut self) {
         let mut out = std::mem::take(&mut self.from_target);
@@ -19,10 +19,10 @@ impl World {
     }
 
     /// Delivers what a turn of a guest has sent.
-    pub(super) fn deliver_from_guest(&mut self, seat: usize) {
+    pub(super) fn deliver_from_guest(&mut self, vm: usize) {
         let mut out = std::mem::take(&mut self.from_guest);
         for message in out.drain(..) {
-            self.route_from_guest(seat, message);
+            self.route_from_guest(vm, message);
         }
         self.from_guest = out;
     }
@@ -30,13 +30,13 @@ impl World {
     fn route_from_target(&mut self, message: FromTarget) {
         match message {
             FromTarget::Answer { conn, reply } => {
-                if let Some((seat, hba)) = self.peer(conn) {
-                    self.put_guest(seat, ToGuest::Answer { hba, reply });
+                if let Some((vm, hba)) = self.peer(conn) {
+                    self.put_guest(vm, ToGuest::Answer { hba, reply });
                 }
             }
             FromTarget::Call { conn, vring } => {
-                if let Some((seat, hba)) = self.peer(conn) {
-                    self.put_guest(seat, ToGuest::Call { hba, vring });
+                if let Some((vm, hba)) = self.peer(conn) {
+                    self.put_guest(vm, ToGuest::Call { hba, vring });
                 }
             }
             FromTarget::Closed { conn } => self.close(conn),
@@ -63,30 +63,29 @@ impl World {
         }
     }
 
-    fn route_from_guest(&mut self, seat: usize, message: FromGuest) {
+    fn route_from_guest(&mut self, vm: usize, message: FromGuest) {
         match message {
             FromGuest::Connect { hba } => {
                 let conn = ConnId(self.conns.len() as u32);
-                self.conns.push((seat, hba));
-                let (vm, guest) = (self.seats[seat].vm, &self.seats[seat].guest);
-                if let Some(controller) = guest.controller(hba) {
-                    let conn = conn.0;
-                    self.see(Observation::Connected {
-                        vm,
-                        controller,
-                        conn,
-                    });
-                }
-                self.seats[seat].conns[usize::from(hba.0)] = Some(conn);
+                self.conns.push((vm, hba));
+                let of = self.vms[vm].id;
+                let device = self.device(vm, hba);
+                device.conn = Some(conn);
+                let (controller, socket) = (device.controller, device.socket.clone());
+                self.see(Observation::Connected {
+                    vm: of,
+                    controller,
+                    conn: conn.0,
+                });
                 if self.died {
                     self.close(conn);
                 } else {
-                    let controller = self.seats[seat].sockets[usize::from(hba.0)].clone();
+                    let controller = socket;
                     self.put_target(ToTarget::Connect { conn, controller });
                 }
             }
             FromGuest::Disconnect { hba } => {
-                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)].take() {
+                if let Some(conn) = self.device(vm, hba).conn.take() {
                     self.put_target(ToTarget::Disconnect { conn });
                 }
             }
@@ -95,7 +94,7 @@ impl World {
                 message,
                 need_reply,
             } => {
-                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
+                if let Some(conn) = self.device(vm, hba).conn {
                     self.put_target(ToTarget::VhostUser {
                         conn,
                         message,
@@ -104,7 +103,7 @@ impl World {
                 }
             }
             FromGuest::Doorbell { hba, vring } => {
-                if let Some(conn) = self.seats[seat].conns[usize::from(hba.0)] {
+                if let Some(conn) = self.device(vm, hba).conn {
                     self.put_target(ToTarget::Doorbell { conn, vring });
                 }
             }
@@ -113,14 +112,19 @@ impl World {
 
     /// The guest and device at the other end of `conn`, while it is open.
     fn peer(&self, conn: ConnId) -> Option<(usize, HbaId)> {
-        let (seat, hba) = self.conns[conn.0 as usize];
-        (self.seats[seat].conns[usize::from(hba.0)] == Some(conn)).then_some((seat, hba))
+        let (vm, hba) = self.conns[conn.0 as usize];
+        let device = &self.vms[vm].devices[usize::from(hba.0)];
+        (device.conn == Some(conn)).then_some((vm, hba))
+    }
+
+    fn device(&mut self, vm: usize, hba: HbaId) -> &mut Device {
+        &mut self.vms[vm].devices[usize::from(hba.0)]
     }
 
     fn close(&mut self, conn: ConnId) {
-        if let Some((seat, hba)) = self.peer(conn) {
-            self.seats[seat].conns[usize::from(hba.0)] = None;
-            self.put_guest(seat, ToGuest::Closed { hba });
+        if let Some((vm, hba)) = self.peer(conn) {
+            self.device(vm, hba).conn = None;
+            self.put_guest(vm, ToGuest::Closed { hba });
         }
     }
 
@@ -131,8 +135,8 @@ impl World {
         }
     }
 
-    pub(super) fn put_guest(&mut self, seat: usize, message: ToGuest) {
-        self.seats[seat].guest.input(self.now, message);
-        self.refresh_guest(seat);
+    pub(super) fn put_guest(&mut self, vm: usize, message: ToGuest) {
+        self.vms[vm].guest.input(self.now, message);
+        self.refresh_guest(vm);
     }
 }

@@ -4,7 +4,7 @@
 //! is written afterwards is undone, so going back costs what the schedule touched, not what there is.
 //!
 //! ```text
-//! let booted = world.snapshot();
+//! let booted = world.snapshot().expect("both ends make marks");
 //! for seed in seeds {
 //!     world.restore(&booted);
 //!     world.reseed(Rng::new(seed, …));
@@ -19,14 +19,13 @@ use bytes::Bytes;
 use scenarios::{Seen, Time};
 
 use super::frozen::Frozen;
-use super::{Choices, RunHash, Schedule, Seat, Strategy, World};
-use spdk::TargetMark;
-use wire::Rng;
+use super::{Choices, RunHash, Schedule, Strategy, World};
 use wire::component::Memory;
-use wire::message::{ClientId, HbaId};
+use wire::message::{ClientId, ConnId, HbaId};
+use wire::{BackEnd, FrontEnd, Inside, Rng};
 
 /// A world as it was. Only the last one that was taken of a world can be gone back to.
-pub struct Snapshot {
+pub struct Snapshot<T: Inside, G: Inside> {
     number: u64,
     now: Time,
     schedule: Schedule,
@@ -35,9 +34,10 @@ pub struct Snapshot {
     strayed: Option<u64>,
     owner: Vec<usize>,
     rng: Rng,
-    target: TargetMark,
+    target: T::Mark,
     died: bool,
-    seats: Vec<Seat>,
+    /// The guests, and the connections of their devices.
+    vms: Vec<(G::Mark, Vec<Option<ConnId>>)>,
     conns: Vec<(usize, HbaId)>,
     saw: Vec<Seen>,
     rpc: Vec<(ClientId, Bytes)>,
@@ -48,17 +48,24 @@ pub struct Snapshot {
     memories: Vec<Frozen>,
 }
 
-impl World {
-    /// The world as it is now; one that was taken before cannot be gone back to any more.
-    pub fn snapshot(&mut self) -> Snapshot {
+impl<T: BackEnd, G: FrontEnd> World<T, G> {
+    /// The world as it is now; one that was taken before cannot be gone back to any more. `None` if one of the ends
+    /// makes no marks.
+    pub fn snapshot(&mut self) -> Option<Snapshot<T, G>> {
+        let target = self.target.mark()?;
+        let vms = self.vms.iter_mut().map(|vm| {
+            let conns = vm.devices.iter().map(|device| device.conn);
+            Some((vm.guest.mark()?, conns.collect()))
+        });
+        let vms = vms.collect::<Option<_>>()?;
         self.snapshots += 1;
         let mut memories: Vec<Frozen> = Vec::new();
-        self.memories(|memory| {
+        self.memories(&mut |memory| {
             if !memories.iter().any(|frozen| frozen.is_of(memory)) {
                 memories.push(Frozen::new(memory));
             }
         });
-        Snapshot {
+        Some(Snapshot {
             number: self.snapshots,
             now: self.now,
             schedule: self.schedule.clone(),
@@ -67,9 +74,9 @@ impl World {
             strayed: self.strayed,
             owner: self.owner.clone(),
             rng: self.rng.clone(),
-            target: self.target.mark(),
+            target,
             died: self.died,
-            seats: self.seats.clone(),
+            vms,
             conns: self.conns.clone(),
             saw: self.saw.clone(),
             rpc: self.rpc.clone(),
@@ -78,7 +85,7 @@ impl World {
             order: self.order,
             turns: self.turns,
             memories,
-        }
+        })
     }
 
     /// Becomes what it was, strategy, rng and hashes included; who records its turns stays.
@@ -88,7 +95,7 @@ impl World {
     /// # Panics
     ///
     /// If `to` is not the last snapshot of this world.
-    pub fn restore(&mut self, to: &Snapshot) {
+    pub fn restore(&mut self, to: &Snapshot<T, G>) {
         assert_eq!(self.snapshots, to.number, "a later snapshot was taken");
         for frozen in &to.memories {
             frozen.put_back(&mut self.pages);
@@ -102,7 +109,13 @@ impl World {
         self.rng.clone_from(&to.rng);
         self.target.rewind(&to.target);
         self.died = to.died;
-        self.seats.clone_from(&to.seats);
+        self.vms.truncate(to.vms.len());
+        for (vm, (guest, conns)) in self.vms.iter_mut().zip(&to.vms) {
+            vm.guest.rewind(guest);
+            for (device, conn) in vm.devices.iter_mut().zip(conns) {
+                device.conn = *conn;
+            }
+        }
         self.conns.clone_from(&to.conns);
         self.from_target.clear();
         self.from_guest.clear();
@@ -117,11 +130,11 @@ impl World {
         self.rng = rng;
     }
 
-    /// Bytes of guest memory that were ever written, and of the devices' contents.
+    /// Bytes of guest memory that were ever written, and of the devices' contents, if those are seen.
     #[must_use]
-    pub fn bytes_touched(&self) -> (u64, u64) {
+    pub fn bytes_touched(&self) -> (u64, Option<u64>) {
         let (mut pages, mut counted) = (0, Vec::<Memory>::new());
-        self.memories(|memory| {
+        self.memories(&mut |memory| {
             // Both ends know an inflight buffer.
             if !counted.iter().any(|of| std::sync::Arc::ptr_eq(of, memory)) {
                 pages += super::frozen::pages_touched(memory);
@@ -132,9 +145,9 @@ impl World {
         (pages * page, self.target.stored_bytes())
     }
 
-    fn memories(&self, mut f: impl FnMut(&Memory)) {
-        for seat in &self.seats {
-            seat.guest.memories(&mut f);
+    fn memories(&self, f: &mut dyn FnMut(&Memory)) {
+        for vm in &self.vms {
+            vm.guest.memories(f);
         }
         self.target.memories(f);
     }

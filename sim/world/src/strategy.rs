@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use scenarios::Time;
 
 use super::Schedule;
 use wire::component::ACTORS_MAX;
-use wire::{Rng, Stream};
+use wire::{ActorId, Rng, Stream};
 
 /// How far from now a random schedule may go on; one is drawn for each schedule.
 /// The longest stays far below SPDK's time-out of a stop (4 s), which no schedule should invent.
@@ -21,6 +22,11 @@ const SLACKS: [Duration; 4] = [
     Duration::from_millis(5),
     Duration::from_millis(100),
 ];
+
+/// Of a target whose turns can be stopped, a random schedule stops one turn in so many.
+const PREEMPT_ONE_IN: u32 = 2;
+/// The last preemption point of a turn that a random schedule stops at.
+const PREEMPT_POINT_MAX: u32 = 16;
 
 /// Who goes next.
 #[derive(Clone, Debug, Default)]
@@ -106,27 +112,52 @@ impl Strategy {
             }
             Self::Replay(choices) => match choices.next() {
                 None => timed(),
-                Some(actor) => match schedule.ready(usize::from(actor)) {
-                    Some(since) => Pick::Goes(usize::from(actor), since),
+                Some(actor) => match schedule.ready(usize::from(actor.0)) {
+                    Some(since) => Pick::Goes(usize::from(actor.0), since),
                     None => Pick::Strayed,
                 },
             },
         }
     }
+
+    /// At which of its preemption points the turn of the actor that was picked last is to end; `None`: at none.
+    /// Asked only of a target that has such points, so that the others' schedules draw nothing for it.
+    pub(super) fn preemption(&mut self) -> Option<NonZeroU32> {
+        match self {
+            Self::Timed => None,
+            Self::Random { rng, .. } => {
+                let stops = rng.chance(1, PREEMPT_ONE_IN);
+                let point = stops.then(|| 1 + rng.below(PREEMPT_POINT_MAX));
+                point.and_then(NonZeroU32::new)
+            }
+            Self::Replay(choices) => choices.point,
+        }
+    }
 }
 
-/// The actors that went, in order, as runs of the same one.
+/// Who went, and how far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Who went.
+    pub actor: ActorId,
+    /// The preemption point at which the turn was to end, if at one.
+    pub point: Option<NonZeroU32>,
+}
+
+/// The choices of a schedule, in order, as runs of the same one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choices {
-    runs: VecDeque<(u8, u32)>,
+    runs: VecDeque<(Choice, u32)>,
+    /// The preemption point of the choice that was taken last.
+    point: Option<NonZeroU32>,
 }
 
 impl Choices {
-    /// Notes that `actor` went.
-    pub fn push(&mut self, actor: u8) {
+    /// Notes a choice.
+    pub fn push(&mut self, choice: Choice) {
         match self.runs.back_mut() {
-            Some((last, count)) if *last == actor && *count < u32::MAX => *count += 1,
-            _ => self.runs.push_back((actor, 1)),
+            Some((last, count)) if *last == choice && *count < u32::MAX => *count += 1,
+            _ => self.runs.push_back((choice, 1)),
         }
     }
 
@@ -136,14 +167,16 @@ impl Choices {
         self.runs.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    fn next(&mut self) -> Option<u8> {
-        let (actor, count) = self.runs.front_mut()?;
-        let actor = *actor;
+    fn next(&mut self) -> Option<ActorId> {
+        self.point = None;
+        let (choice, count) = self.runs.front_mut()?;
+        let choice = *choice;
         *count -= 1;
         if *count == 0 {
             self.runs.pop_front();
         }
-        Some(actor)
+        self.point = choice.point;
+        Some(choice.actor)
     }
 
     /// Reads what [`Display`](fmt::Display) writes.
@@ -153,30 +186,39 @@ impl Choices {
     /// Which word is no choice, and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let run = |word: &str| {
-            let (actor, count) = word.split_once('*').unwrap_or((word, "1"));
-            let actor = actor
-                .parse()
-                .ok()
-                .filter(|actor| usize::from(*actor) < ACTORS_MAX);
-            let count = count.parse().ok().filter(|count| *count > 0);
-            actor.zip(count).ok_or_else(|| {
-                let expected = format!("ACTOR or ACTOR*TURNS, ACTOR below {ACTORS_MAX}");
-                format!("expected {expected} in place of {word:?}")
+            let (choice, count) = word.split_once('*').unwrap_or((word, "1"));
+            let (actor, point) = match choice.split_once('/') {
+                Some((actor, point)) => (actor, Some(point.parse().ok()?)),
+                None => (choice, None),
+            };
+            let actor = actor.parse().ok().map(ActorId);
+            let actor = actor.filter(|actor| usize::from(actor.0) < ACTORS_MAX)?;
+            let count = count.parse().ok().filter(|count| *count > 0)?;
+            Some((Choice { actor, point }, count))
+        };
+        let read = |word: &str| {
+            let expected = "ACTOR, ACTOR/POINT, or one of them and *TURNS";
+            run(word).ok_or_else(|| {
+                format!("expected {expected}, ACTOR below {ACTORS_MAX}, in place of {word:?}")
             })
         };
-        let runs: Result<_, String> = text.split_ascii_whitespace().map(run).collect();
-        Ok(Self { runs: runs? })
+        let runs: Result<_, String> = text.split_ascii_whitespace().map(read).collect();
+        let (runs, point) = (runs?, None);
+        Ok(Self { runs, point })
     }
 }
 
 impl fmt::Display for Choices {
-    /// "3 0*2 7": actor 3 once, actor 0 twice, actor 7 once.
+    /// "3 0*2 7/4": actor 3 once, actor 0 twice, actor 7 up to its turn's fourth preemption point.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (actor, count)) in self.runs.iter().enumerate() {
+        for (n, (choice, count)) in self.runs.iter().enumerate() {
             let gap = if n == 0 { "" } else { " " };
-            match count {
-                1 => write!(f, "{gap}{actor}")?,
-                _ => write!(f, "{gap}{actor}*{count}")?,
+            write!(f, "{gap}{}", choice.actor.0)?;
+            if let Some(point) = choice.point {
+                write!(f, "/{point}")?;
+            }
+            if *count > 1 {
+                write!(f, "*{count}")?;
             }
         }
         Ok(())
@@ -243,15 +285,43 @@ mod tests {
     }
 
     #[test]
+    fn where_a_turn_was_stopped_is_followed_too() {
+        let mut schedule = schedule(&[100, 130]);
+        let choices = Choices::parse("1/3*2 0").expect("well formed");
+        let mut strategy = Strategy::Replay(choices);
+        let points = [3, 3, 0, 0].map(|point| {
+            strategy.pick(&mut schedule, Time(0), Time(1000));
+            assert_eq!(strategy.preemption(), NonZeroU32::new(point));
+            strategy.preemption().map(NonZeroU32::get)
+        });
+        assert_eq!(points, [Some(3), Some(3), None, None]);
+    }
+
+    #[test]
+    fn a_random_schedule_stops_turns_at_each_of_their_first_points_and_a_timed_one_at_none() {
+        let mut random = Strategy::random(3);
+        let mut stops = [0; PREEMPT_POINT_MAX as usize + 1];
+        for _ in 0..10_000 {
+            stops[random.preemption().map_or(0, |point| point.get() as usize)] += 1;
+        }
+        assert!((4500..5500).contains(&stops[0]), "{stops:?}");
+        assert!(stops.iter().all(|stops| *stops > 200), "{stops:?}");
+        assert_eq!(Strategy::Timed.preemption(), None);
+    }
+
+    #[test]
     fn choices_are_written_and_read() {
         let mut choices = Choices::default();
-        for actor in [3, 0, 0, 7] {
-            choices.push(actor);
+        for (actor, point) in [(3, 0), (0, 0), (0, 0), (0, 2), (0, 2), (7, 4)] {
+            let (actor, point) = (ActorId(actor), NonZeroU32::new(point));
+            choices.push(Choice { actor, point });
         }
-        assert_eq!(choices.to_string(), "3 0*2 7");
-        assert_eq!(Choices::parse("3 0*2 7"), Ok(choices));
+        assert_eq!(choices.to_string(), "3 0*2 0/2*2 7/4");
+        assert_eq!(Choices::parse("3 0*2 0/2*2 7/4"), Ok(choices));
         assert_eq!(Choices::parse(""), Ok(Choices::default()));
-        for wrong in ["128", "x", "3*0", "3*", "*3", "3**2", "-1"] {
+        for wrong in [
+            "128", "x", "3*0", "3*", "*3", "3**2", "-1", "3/0", "3/", "/3", "3*2/1",
+        ] {
             let error = Choices::parse(&format!("1 {wrong}")).expect_err(wrong);
             assert!(error.contains(wrong), "{error}");
         }

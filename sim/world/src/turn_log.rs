@@ -5,6 +5,7 @@
 use std::fmt;
 
 use scenarios::Time;
+use wire::ActorId;
 
 /// One turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct TurnRecord {
     /// When it was taken.
     pub at: Time,
     /// Who took it: the number in the schedule.
-    pub actor: u8,
+    pub actor: ActorId,
     /// What it was: kind and fields.
     pub words: [u64; 3],
     /// The trace hash after it.
@@ -25,7 +26,7 @@ impl fmt::Display for TurnRecord {
     /// One line: `turn 17 at 0.000123 actor 4: 3 0 1 (hash 0123456789abcdef)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [kind, a, b] = self.words;
-        let (turn, at, actor, hash) = (self.turn, self.at, self.actor, self.hash);
+        let (turn, at, actor, hash) = (self.turn, self.at, self.actor.0, self.hash);
         write!(
             f,
             "turn {turn} at {at} actor {actor}: {kind:x} {a:x} {b:x} (hash {hash:016x})"
@@ -91,7 +92,7 @@ mod tests {
             let record = TurnRecord {
                 turn,
                 at: Time(turn),
-                actor: 1,
+                actor: ActorId(1),
                 words: [1, 2, 3],
                 hash: *hash,
             };

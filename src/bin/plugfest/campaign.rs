@@ -70,7 +70,7 @@ pub fn run(
     let stop = AtomicBool::new(false);
     let (send, receive) = mpsc::channel();
     let mut sum = thread::scope(|scope| {
-        for _ in 0..arguments.jobs.unwrap_or(1) {
+        for _ in 0..arguments.workers.unwrap_or(1) {
             let (send, next, stop, end) = (send.clone(), &next, &stop, seeds.end);
             scope.spawn(move || {
                 let take = |seed: u64| (seed < end).then(|| seed + 1);

@@ -73,7 +73,7 @@ Examples:
   plugfest run hotattach/3                       one case; those before it are set-up
   plugfest run mine.kdl                          a plan of your own
   plugfest run --guest qemu --runtime 3          with real guests
-  plugfest run --seeds 0..1000 --volume quick    a thousand seeds; prints what failed
+  plugfest run --seeds 0..1000 --io-count quick    a thousand seeds; prints what failed
   plugfest run hotplug --format json             one JSON object a case
 
 Exit status: 0 all cases passed, 1 one failed, 2 bad arguments or files, 3 inconclusive, or interrupted (Ctrl-C
@@ -115,9 +115,9 @@ pub struct RunArguments {
     pub seeds: Option<Range<u64>>,
 
     /// How many of --seeds run at a time, 1 to 256; output and verdicts do not depend on it [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
+    #[arg(long, alias = "jobs", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256),
           allow_negative_numbers = true)]
-    pub jobs: Option<u16>,
+    pub workers: Option<u16>,
 
     /// A fio job file to run instead of each plan's own: its [global] section, to which one section a disk
     /// is added
@@ -145,15 +145,21 @@ pub struct RunArguments {
     pub emulate: bool,
 
     /// How many blocks each fio writes and verifies on each disk, of the job's smallest block size
-    #[arg(long, value_name = "HOW_MUCH", value_enum, default_value = "default")]
-    pub volume: VolumeWord,
+    #[arg(
+        long,
+        alias = "volume",
+        value_name = "HOW_MUCH",
+        value_enum,
+        default_value = "default"
+    )]
+    pub io_count: IoCountWord,
 
     /// How the model target behaves
     #[arg(long, value_name = "HOW", value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
-    /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = bug)]
+    /// A known bug, switched on beside those, by its name or number in `plugfest list`; can be given several times
+    #[arg(long, alias = "deviation", value_name = "NAME", value_parser = bug)]
     pub bug: Vec<Bug>,
 
     /// Who goes next in the simulator
@@ -192,7 +198,7 @@ A story attaches, detaches, writes, removes, resets, pauses, kills; no check may
 
 Examples:
   plugfest fuzz                                  2000 stories on a target as it should be
-  plugfest fuzz --deviation early_finish         one that is wrong in one way
+  plugfest fuzz --bug early_finish         one that is wrong in one way
   plugfest fuzz --target-behaviour head          SPDK as it is
   plugfest replay plugfest-I6-12.json            what was found, again
 
@@ -214,8 +220,8 @@ pub struct FuzzArguments {
     #[arg(long, value_name = "HOW", value_enum, default_value = "intended")]
     pub target_behaviour: BehaviourWord,
 
-    /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = bug)]
+    /// A known bug, switched on beside those, by its name or number in `plugfest list`; can be given several times
+    #[arg(long, alias = "deviation", value_name = "NAME", value_parser = bug)]
     pub bug: Vec<Bug>,
 
     /// Who goes next in the simulator
@@ -324,8 +330,8 @@ pub struct ServeArguments {
     #[arg(long, value_name = "HOW", value_enum, default_value = "head")]
     pub target_behaviour: BehaviourWord,
 
-    /// A wrong behaviour beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, value_name = "NAME", value_parser = bug)]
+    /// A known bug, switched on beside those, by its name or number in `plugfest list`; can be given several times
+    #[arg(long, alias = "deviation", value_name = "NAME", value_parser = bug)]
     pub bug: Vec<Bug>,
 
     /// Reactors, 1 or 2: with two, the controllers' threads have one of their own
@@ -345,7 +351,7 @@ pub struct ServeArguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VolumeWord {
+pub enum IoCountWord {
     /// 256, with depth, batch and backlog divided by eight
     Quick,
     /// 4096
@@ -354,12 +360,12 @@ pub enum VolumeWord {
     Full,
 }
 
-impl From<VolumeWord> for Volume {
-    fn from(word: VolumeWord) -> Self {
+impl From<IoCountWord> for Volume {
+    fn from(word: IoCountWord) -> Self {
         match word {
-            VolumeWord::Quick => Self::Quick,
-            VolumeWord::Default => Self::Default,
-            VolumeWord::Full => Self::Full,
+            IoCountWord::Quick => Self::Quick,
+            IoCountWord::Default => Self::Default,
+            IoCountWord::Full => Self::Full,
         }
     }
 }
@@ -427,8 +433,8 @@ fn bug(text: &str) -> Result<Bug, String> {
     Bug::named(text).ok_or_else(|| {
         let names: Vec<&str> = Bug::ALL.iter().map(|known| known.name()).collect();
         match nearest(text, &names) {
-            Some(near) => format!("no such deviation; is {near} meant? (plugfest list names them)"),
-            None => "no such deviation (plugfest list names them)".to_owned(),
+            Some(near) => format!("no such bug; is {near} meant? (plugfest list names them)"),
+            None => "no such bug (plugfest list names them)".to_owned(),
         }
     })
 }

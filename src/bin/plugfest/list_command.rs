@@ -33,7 +33,7 @@ pub fn list() -> Result<u8, Stop> {
     for job in JOBS {
         let _ = writeln!(text, "    {:<22} {}", job.name, job.file);
     }
-    text.push_str("\ndeviations, as --deviation takes them (head: SPDK 3230130e6a does this):\n");
+    text.push_str("\nknown bugs, as --bug takes them (head: SPDK 3230130e6a does this):\n");
     for bug in Bug::ALL {
         let head = if bug.in_head() { "  head" } else { "" };
         let (id, name) = (bug.id(), bug.name());

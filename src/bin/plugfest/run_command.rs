@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fio_model::JobFile;
 use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, run_with};
 use scenarios::report::{case_json, progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
@@ -13,7 +14,7 @@ use plugfest::interrupt::asked;
 use plugfest::repro::Repro;
 
 use crate::campaign;
-use crate::cli::{BehaviourWord, Format, GuestWord, RunArguments, ScheduleWord, VolumeWord};
+use crate::cli::{BehaviourWord, Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
 use crate::output::{
@@ -28,11 +29,20 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let kind = arguments.target.kind()?;
     apart(arguments, &targets)?;
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
+    // A job file that cannot be read is an error of the run.
+    let read = job
+        .as_ref()
+        .and_then(|job| JobFile::parse(&job.file, &job.text).ok());
+    for file in &read {
+        for remark in file.remarks() {
+            tell(&format!("plugfest: {}: {remark}", file.name));
+        }
+    }
     let options = |target: &Target, seed: u64| {
         let mut options = RunOptions {
             seed,
             only: target.only.clone(),
-            volume: arguments.volume.into(),
+            volume: arguments.io_count.into(),
             behaviour: arguments.target_behaviour.into(),
             bugs: arguments.bug.clone(),
             schedule: arguments.schedule.into(),
@@ -158,7 +168,7 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         ("--emulate", arguments.emulate),
     ];
     let simulated = [
-        ("--volume", arguments.volume != VolumeWord::Default),
+        ("--io-count", arguments.io_count != IoCountWord::Default),
         ("--schedule", arguments.schedule != ScheduleWord::Timed),
         ("--turns", arguments.turns.is_some()),
         ("--repro", arguments.repro.is_some()),
@@ -169,7 +179,7 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
             "--target-behaviour",
             arguments.target_behaviour != BehaviourWord::Head,
         ),
-        ("--deviation", !arguments.bug.is_empty()),
+        ("--bug", !arguments.bug.is_empty()),
     ];
     let sockets = arguments.target.target == TargetWord::Spdk;
     let mut strange = simulated[1..].iter().chain(&modelled);
@@ -178,12 +188,12 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
             "{option} means something with --target model only"
         )));
     }
-    if arguments.jobs.is_some() && arguments.seeds.is_none() {
-        let alone = "--jobs means something with --seeds only";
+    if arguments.workers.is_some() && arguments.seeds.is_none() {
+        let alone = "--workers means something with --seeds only";
         return Err(Stop::Error(alone.to_owned()));
     }
-    if sockets && arguments.jobs.is_some_and(|jobs| jobs > 1) {
-        let one = "--jobs: one run at a time on a target that runs";
+    if sockets && arguments.workers.is_some_and(|workers| workers > 1) {
+        let one = "--workers: one run at a time on a target that runs";
         return Err(Stop::Error(one.to_owned()));
     }
     let (guests, strange, other) = match arguments.guest {

@@ -9,8 +9,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use real::serve::{Ended, News, ServeOptions, Server};
 use real::vhost_user::cut;
-use sim::DISK_BYTES;
-use sim::spdk::{NvmeDevice, TargetConfig};
+use sim::nvme_devices;
+use sim::spdk::TargetConfig;
 use sim::wire::message::Crash;
 
 use plugfest::interrupt::asked;
@@ -23,26 +23,17 @@ use crate::target_arguments::note_repeated;
 const EXIT_STOPPED: u8 = 0;
 /// How often somebody is asked whether it shall end.
 const ASK_PERIOD: Duration = Duration::from_millis(20);
-/// NVMe devices that are there to be attached: at 0000:01:00.0 and so on.
-const NVME_DEVICES: u8 = 128;
-/// Bytes of a block.
-const BLOCK_BYTES: u32 = 512;
 
 /// Serves until somebody ends it.
 pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
     let (behaviour, more) = (arguments.target_behaviour, &arguments.bug);
     note_repeated(behaviour, more);
-    let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
-    let nvme = (1..=NVME_DEVICES).map(|number| NvmeDevice {
-        traddr: format!("0000:{number:02x}:00.0"),
-        namespaces: vec![namespace],
-    });
     let options = ServeOptions {
         rpc_socket: arguments.rpc_socket.clone(),
         vhost_sockets: arguments.vhost_sockets.clone(),
         target: TargetConfig {
             bugs: plugfest::bugs(behaviour.into(), more),
-            nvme: nvme.collect(),
+            nvme: nvme_devices(),
             cores: arguments.cores,
             ..TargetConfig::default()
         },

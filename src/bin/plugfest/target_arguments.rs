@@ -47,7 +47,7 @@ pub fn note_repeated(behaviour: BehaviourWord, more: &[Bug]) {
     for one in more.iter().filter(|one| preset.has(**one)) {
         let (one, word) = (one.name(), Behaviour::from(behaviour).word());
         tell(&format!(
-            "note: --deviation {one} adds nothing: --target-behaviour {word} does it already\n"
+            "note: --bug {one} adds nothing: --target-behaviour {word} does it already\n"
         ));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fio_model::JobFile;
 use scenarios::check::{CheckId, Facts, Judge};
+use scenarios::driver::json_rpc::{Client, Refused};
 use scenarios::run::{CheckResult, Judge as _};
 use scenarios::{
     ControllerId, DiskId, Evidence, FioId, Inside, Observation, Place, Seen, SlotState, TargetId,
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 use sim::linux::{Guest, GuestConfig};
 use sim::spdk::{Latencies, NvmeDevice, Target, TargetConfig};
 use sim::wire::message::{ClientId, GuestAct, Script, ToGuest};
-use sim::world::{Step, World};
-use sim::{Bugs, Rng};
+use sim::world::{Device, Step};
+use sim::{Bugs, ModelWorld, Rng};
 
 /// The controller of every episode.
 pub const CONTROLLER: ControllerId = ControllerId(1);
@@ -51,12 +52,12 @@ pub type Call = (&'static str, Value);
 
 /// A world under a judge.
 pub struct Lab {
-    world: World,
+    world: ModelWorld,
     judge: Judge,
     calls: u32,
     fios: u16,
-    answers: BTreeMap<u64, Value>,
-    unread: Vec<u8>,
+    rpc: Client<u32>,
+    answers: BTreeMap<u32, Result<Value, Refused>>,
 }
 
 /// A slot of the controller.
@@ -168,12 +169,12 @@ impl Lab {
             vms: vec![(VM_A, vec![CONTROLLER]), (VM_B, vec![CONTROLLER])],
         });
         let mut lab = Self {
-            world: World::new(Target::new(config), Rng::new(seed, sim::Stream::Accidents)),
+            world: ModelWorld::new(Target::new(config), Rng::new(seed, sim::Stream::Accidents)),
             judge: judge.only(only),
             calls: 0,
             fios: 0,
+            rpc: Client::default(),
             answers: BTreeMap::new(),
-            unread: Vec::new(),
         };
         lab.set_up();
         let begins = Rng::new(seed, sim::Stream::Test).below(20_000);
@@ -208,9 +209,8 @@ impl Lab {
         let mut bytes: Vec<u8> = Vec::new();
         for (method, params) in calls {
             self.calls += 1;
-            let id = self.calls;
-            let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-            bytes.extend_from_slice(call.to_string().as_bytes());
+            let text = self.rpc.call(method, Some(&params), self.calls);
+            bytes.extend_from_slice(text.as_bytes());
         }
         self.world.send_rpc(ClientId(0), bytes.into());
         self.calls
@@ -222,8 +222,8 @@ impl Lab {
         let id = self.send([call]);
         let answered = |seen: &Seen| matches!(&seen.what, Observation::Answered { ticket, .. } if *ticket == Ticket(id));
         self.wait(&asked, answered);
-        let answer = &self.answers[&u64::from(id)];
-        assert!(answer.get("error").is_none(), "{asked}: {answer}");
+        let answer = &self.answers[&id];
+        assert!(answer.is_ok(), "{asked}: {answer:?}");
     }
 
     /// Switches a guest on; `change` says what is unusual about it.
@@ -232,8 +232,8 @@ impl Lab {
         let disks = numbers.chain((MORE..MORE + 8).map(DiskId));
         let disks = disks.map(|disk| (bdev(disk), disk)).collect();
         let config = change(GuestConfig::new(vm, vec![CONTROLLER], disks, None));
-        self.world
-            .add_guest(vm, Guest::new(config), vec!["vhost.1".into()]);
+        let device = Device::new(CONTROLLER, "vhost.1");
+        self.world.add_guest(vm, Guest::new(config), vec![device]);
         self.tell(vm, GuestAct::Boot);
     }
 
@@ -355,14 +355,7 @@ impl Lab {
             }
         };
         self.world.audit(settled);
-        let mut left = if self.world.target_died() {
-            Vec::new()
-        } else {
-            self.world.target().left()
-        };
-        for (vm, guest) in self.world.guests() {
-            left.extend(guest.left().into_iter().map(|what| format!("{vm}: {what}")));
-        }
+        let left = self.world.left();
         self.world.see(Observation::Quiet { settled, left });
         self.show(&mut |_| false);
     }
@@ -401,21 +394,13 @@ impl Lab {
     }
 
     fn read(&mut self, bytes: &[u8]) {
-        self.unread.extend_from_slice(bytes);
-        let mut stream = serde_json::Deserializer::from_slice(&self.unread).into_iter::<Value>();
-        let mut read = 0;
-        while let Some(Ok(answer)) = stream.next() {
-            read = stream.byte_offset();
-            let id = answer["id"].as_u64().expect("an answer has its call's id");
-            let error = answer
-                .get("error")
-                .map(|error| error["message"].to_string());
+        for (call, answer) in self.rpc.read(bytes).expect("answers to calls") {
+            let result = answer.clone().map(|_| 0);
             self.world.see(Observation::Answered {
-                ticket: Ticket(id as u32),
-                result: error.map_or(Ok(0), Err),
+                ticket: Ticket(call),
+                result: result.map_err(|refused| refused.message),
             });
-            self.answers.insert(id, answer);
+            self.answers.insert(call, answer);
         }
-        self.unread.drain(..read);
     }
 }

@@ -14,9 +14,9 @@ use std::time::Duration;
 use scenarios::Time;
 
 use super::store::StoreId;
-use super::{Bdev, BdevHandle, Kind, Latencies};
+use super::{Bdev, Kind, Latencies};
+use crate::handles::{BdevHandle, TaskRef};
 use crate::scsi::BdevStatus;
-use crate::task::TaskRef;
 use wire::Rng;
 
 /// What I/O does to a device, as far as latency and injected errors go.
@@ -383,13 +383,14 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
 mod tests {
     use super::*;
     use crate::bdev::{Bdevs, NewBdev};
+    use crate::handles::{SessionId, VdevId};
 
     fn task(head: u16) -> TaskRef {
         TaskRef {
-            vdev: 3,
+            vdev: VdevId(3),
             vring: 2,
             head,
-            session: 0,
+            session: SessionId(0),
             life: 0,
         }
     }

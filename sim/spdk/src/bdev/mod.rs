@@ -13,18 +13,10 @@ use std::sync::Arc;
 
 use scenarios::Time;
 
-use super::lun::DevHandle;
-use super::rpc::{CallId, Errno};
+use crate::handles::{BdevHandle, DevHandle};
+use crate::rpc::{CallId, Errno};
 use io::Engine;
 use store::{StoreId, Stores};
-
-/// Names a bdev.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BdevHandle {
-    /// Its place.
-    pub index: u16,
-    generation: u32,
-}
 
 /// How long devices take, in nanoseconds, from and to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 
 use fio_model::{Header, fill_from, is_pristine};
 
-use super::store::PAGE;
+/// Bytes in a page.
+pub const PAGE: usize = 4096;
 
 /// Bytes of a page that are kept in any case: a header, and a checksum of up to 24 bytes. Pages with a
 /// longer one are kept whole.

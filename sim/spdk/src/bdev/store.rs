@@ -3,10 +3,9 @@
 //! Knows bytes and offsets, no blocks, no bdevs; how pages are kept stands in `pages`. They are kept when
 //! a store goes, and used again.
 
+pub use super::pages::PAGE;
 use super::pages::{Kept, Pages};
 
-/// Bytes in a page.
-pub const PAGE: usize = 4096;
 /// Pages a chunk of the directory covers.
 const CHUNK: usize = 512;
 /// Largest device: beyond it, the directory would outgrow what it points to.

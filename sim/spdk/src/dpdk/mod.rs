@@ -5,6 +5,7 @@
 //! `new_connection`, `stop_device`, `destroy_connection`) and DPDK's vhost_user.c; fact sheet §4,
 //! recordings §2a. The thread blocks while a session stops, and with it the messages of all VMs.
 
+pub mod inflight;
 mod kick;
 mod stop;
 
@@ -15,11 +16,14 @@ use std::time::Duration;
 use scenarios::Time;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::inflight;
-use super::session::Session;
-use super::turn::TargetTurn;
-use super::vring::Layout;
-use super::{Out, Target};
+use crate::handles::{SessionAt, SessionId, VdevId};
+use crate::mail::Mail;
+use crate::shared::{self, Out, Shared};
+use crate::turn::TargetTurn;
+use crate::vdev::chain::contiguous;
+use crate::vdev::controller::Vdevs;
+use crate::vdev::session::Session;
+use crate::vdev::vring::Layout;
 use wire::component::Memory;
 use wire::message::{ConnId, FromTarget, VhostUser, VhostUserReply, VringIndex};
 use wire::ring::USED_IDX;
@@ -49,15 +53,33 @@ const HALF: Duration = Duration::from_nanos(600);
 /// SPDK logs that a stop takes long.
 const STOP_WARNING: Duration = Duration::from_secs(3);
 
+/// Whether a message asks to be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    Wanted,
+    NotWanted,
+}
+
+/// How a message was handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handled {
+    Well,
+    /// "vhost message handling failed".
+    Badly,
+}
+
+impl Handled {
+    fn well(is_well: bool) -> Self {
+        if is_well { Self::Well } else { Self::Badly }
+    }
+}
+
 /// Something for the thread.
 #[derive(Clone, Debug)]
 pub enum Incoming {
-    /// A new connection.
     Connect(ConnId, Box<str>),
-    /// A closed one.
     Disconnect(ConnId),
-    /// A message; whether it wants an acknowledgement.
-    Message(ConnId, VhostUser, bool),
+    Message(ConnId, VhostUser, Ack),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +93,8 @@ struct Ring {
 #[derive(Clone, Debug)]
 struct Device {
     conn: ConnId,
-    vdev: u8,
+    vdev: VdevId,
+    /// The controller's creation number: its place may be another's by now.
     number: u8,
     vid: u32,
     features: u64,
@@ -93,14 +116,73 @@ impl Device {
         }
         self.rings.get_mut(index)
     }
+
+    // Each of these says whether DPDK takes it.
+
+    fn set_features(&mut self, features: u64) -> bool {
+        let known = features & !FEATURES == 0;
+        let changed = (features ^ self.features) & !feature::LOG_ALL != 0;
+        let ok = known && !(self.running && changed);
+        if ok {
+            self.features = features;
+        }
+        ok
+    }
+
+    fn set_ring_size(&mut self, vring: VringIndex, size: u32) -> bool {
+        let fits = size.is_power_of_two() && size <= DPDK_RING_SIZE_MAX;
+        let ring = self.ring(vring);
+        ring.is_some_and(|ring| {
+            ring.layout.size = size;
+            fits
+        })
+    }
+
+    fn set_ring_base(&mut self, vring: VringIndex, base: u16) -> bool {
+        let ring = self.ring(vring);
+        ring.is_some_and(|ring| {
+            (ring.layout.last_avail, ring.layout.last_used) = (base, base);
+            true
+        })
+    }
+
+    fn set_ring_addresses(&mut self, vring: VringIndex, [desc, avail, used]: [u64; 3]) -> bool {
+        let memory = self.memory.clone();
+        let ring = self.ring(vring).zip(memory);
+        ring.is_some_and(|(ring, memory)| {
+            (ring.layout.desc, ring.layout.avail, ring.layout.used) = (desc, avail, used);
+            ring.mapped = mapped(&memory, &ring.layout);
+            if ring.mapped {
+                trust_used_index(&memory, &mut ring.layout);
+            }
+            true
+        })
+    }
 }
 
 /// What a stop is for.
 #[derive(Clone, Debug)]
 enum Then {
     VringBase(ConnId, VringIndex),
-    Memory(ConnId, Memory, bool),
+    Memory(ConnId, Memory, Ack),
     Closed(ConnId),
+}
+
+impl Then {
+    const fn conn(&self) -> ConnId {
+        match self {
+            Self::VringBase(conn, _) | Self::Memory(conn, ..) | Self::Closed(conn) => *conn,
+        }
+    }
+}
+
+/// Who stops a session: the one after the other, if the first did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StoppedBy {
+    /// SPDK's hook, before DPDK handles the message.
+    Hook,
+    /// DPDK's own `destroy_device`.
+    Handler,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -108,11 +190,11 @@ enum Doing {
     #[default]
     Nothing,
     /// The controller was found; the session is yet to be made (H3).
-    Admitting(ConnId, Box<str>, u8, u8),
+    Admitting(ConnId, Box<str>, VdevId, u8),
     /// The lock is held; the ring may be zeroed.
-    Kicking(ConnId, VringIndex, bool),
-    /// The semaphore of a session: `second` is DPDK's own `destroy_device`.
-    Stopping { then: Then, second: bool },
+    Kicking(ConnId, VringIndex, Ack),
+    /// The semaphore of a session.
+    Stopping(Then, StoppedBy),
 }
 
 /// The thread.
@@ -123,11 +205,7 @@ pub struct Dpdk {
     doing: Doing,
     /// When the thread goes on, if it does not wait for a message or a semaphore.
     next: Time,
-    /// A stop has ended: when, and whether cleanly.
-    result: Option<(Time, bool)>,
     warn_at: Time,
-    /// Its due time has changed.
-    pub touched: bool,
 }
 
 impl Dpdk {
@@ -140,41 +218,28 @@ impl Dpdk {
         }
     }
 
-    /// Queues something.
     pub fn push(&mut self, now: Time, incoming: Incoming) {
         self.inbox.push_back((now, incoming));
-        self.touched = true;
-    }
-
-    /// The stop that the thread waits for has ended.
-    pub fn stop_ended(&mut self, now: Time, ok: bool) {
-        if matches!(self.doing, Doing::Stopping { .. }) {
-            self.result = Some((now, ok));
-            self.touched = true;
-        }
     }
 
     /// When the thread goes on.
-    #[must_use]
-    pub fn due(&self) -> Time {
+    pub fn due(&self, mail: &Mail) -> Time {
         match self.doing {
             Doing::Nothing => self
                 .inbox
                 .front()
                 .map_or(Time::NEVER, |(at, _)| (*at).max(self.next)),
             Doing::Admitting(..) | Doing::Kicking(..) => self.next,
-            Doing::Stopping { .. } => self.result.map_or(self.warn_at, |(at, _)| at),
+            Doing::Stopping(..) => mail.stop_posted().unwrap_or(self.warn_at),
         }
     }
 
     /// Whether it waits for a session to stop.
-    #[must_use]
     pub const fn waits(&self) -> bool {
-        matches!(self.doing, Doing::Stopping { .. })
+        matches!(self.doing, Doing::Stopping(..))
     }
 
     /// Connections that are open.
-    #[must_use]
     pub fn connections(&self) -> usize {
         self.devices.len()
     }
@@ -182,257 +247,241 @@ impl Dpdk {
     fn device(&mut self, conn: ConnId) -> Option<&mut Device> {
         self.devices.iter_mut().find(|device| device.conn == conn)
     }
-}
-
-impl Target {
-    /// A turn of the thread.
-    pub fn dpdk_turn(&mut self, cx: &mut Out<'_>) -> TargetTurn {
-        let turn = match std::mem::take(&mut self.dpdk.doing) {
-            Doing::Nothing => match self.dpdk.inbox.pop_front() {
-                Some((_, Incoming::Connect(conn, name))) => self.find_controller(cx, conn, name),
-                Some((_, Incoming::Disconnect(conn))) => self.connection_closed(cx, conn),
-                Some((_, Incoming::Message(conn, message, ack))) => {
-                    self.message(cx, conn, message, ack)
-                }
-                None => TargetTurn::Idle,
-            },
-            Doing::Admitting(conn, name, vdev, number) => self.admit(cx, conn, &name, vdev, number),
-            Doing::Kicking(conn, vring, ack) => self.kicked(cx, conn, vring, ack),
-            Doing::Stopping { then, second } => match self.dpdk.result.take() {
-                Some((_, ok)) => self.stop_returned(cx, then, second, ok),
-                None => {
-                    self.dpdk.doing = Doing::Stopping { then, second };
-                    self.dpdk.warn_at = Time::NEVER;
-                    self.log(cx, "Timeout waiting for event: stop session.".to_owned());
-                    TargetTurn::Idle
-                }
-            },
-        };
-        if matches!(self.dpdk.doing, Doing::Nothing) {
-            self.dpdk.next = cx.now + MESSAGE;
-        }
-        turn
-    }
 
     fn turn_of(&self, conn: ConnId, request: &'static str, vring: u16) -> TargetTurn {
-        let device = self.dpdk.devices.iter().find(|device| device.conn == conn);
+        let device = self.devices.iter().find(|device| device.conn == conn);
         TargetTurn::VhostUser {
             request,
             controller: device.map_or(0, |device| device.number),
             vring,
         }
     }
+}
 
-    fn find_controller(&mut self, cx: &mut Out<'_>, conn: ConnId, name: Box<str>) -> TargetTurn {
-        let found = self.ctl.iter().position(|ctl| {
-            ctl.as_ref()
-                .is_some_and(|ctl| *ctl.name == *name && ctl.accepts && ctl.blk.is_none())
-        });
-        if let Some(vdev) = found {
-            let number = self.ctl[vdev].as_ref().map_or(0, |ctl| ctl.number);
-            self.dpdk.doing = Doing::Admitting(conn, name, vdev as u8, number);
-            self.dpdk.next = cx.now + HALF;
-        } else {
-            cx.out.push(FromTarget::Closed { conn });
-        }
-        self.turn_of(conn, "CONNECT", 0)
-    }
+/// The thread while it takes a turn. It touches controllers under their locks.
+pub struct DpdkThread<'t> {
+    pub own: &'t mut Dpdk,
+    pub vdevs: &'t mut Vdevs,
+    pub shared: &'t mut Shared,
+    pub cx: Out<'t>,
+}
 
-    /// `new_connection`: makes a session, unless the controller went meanwhile.
-    fn admit(
-        &mut self,
-        cx: &mut Out<'_>,
-        conn: ConnId,
-        name: &str,
-        vdev: u8,
-        number: u8,
-    ) -> TargetTurn {
-        let used = |vid: &u32| self.dpdk.devices.iter().any(|device| device.vid == *vid);
-        let vid = (0..).find(|vid| !used(vid)).unwrap_or(0);
-        let ctl = self.ctl[usize::from(vdev)]
-            .as_mut()
-            .filter(|ctl| ctl.number == number && ctl.accepts && ctl.name == name);
-        let Some(ctl) = ctl else {
-            cx.out.push(FromTarget::Closed { conn });
-            return self.turn_of(conn, "CONNECT", 0);
-        };
-        let id = ctl.next_session;
-        ctl.next_session += 1;
-        ctl.sessions.push(Session::new(id, vid, conn));
-        self.dpdk.devices.push(Device {
-            conn,
-            vdev,
-            number,
-            vid,
-            features: 0,
-            memory: None,
-            running: false,
-            status: 0,
-            rings: Vec::new(),
-        });
-        self.retry_soon(cx.now);
-        self.turn_of(conn, "CONNECT", 0)
-    }
-
+impl DpdkThread<'_> {
     /// The session that SPDK finds for a connection: the first with its vid, which may be a leaked
     /// one (N1).
-    fn session_of(&mut self, conn: ConnId) -> Option<(usize, usize)> {
-        let device = self.dpdk.device(conn)?;
-        let (vdev, number, vid) = (usize::from(device.vdev), device.number, device.vid);
-        let ctl = self.ctl[vdev].as_ref().filter(|ctl| ctl.number == number)?;
-        let index = ctl
-            .sessions
-            .iter()
-            .position(|session| session.vid == vid && !session.gone)?;
-        Some((vdev, index))
+    fn session_of(&mut self, conn: ConnId) -> Option<SessionAt> {
+        let device = self.own.device(conn)?;
+        let (vdev, number, vid) = (device.vdev, device.number, device.vid);
+        let ctl = self.vdevs.get(vdev).filter(|ctl| ctl.number == number)?;
+        let found = |session: &Session| session.vid == vid && !session.gone;
+        let index = ctl.sessions.iter().position(found)?;
+        Some(SessionAt { vdev, index })
     }
 
-    fn ack(&mut self, cx: &mut Out<'_>, conn: ConnId, wanted: bool, ok: bool) {
-        if wanted {
-            let reply = VhostUserReply::Ack { ok };
-            cx.out.push(FromTarget::Answer { conn, reply });
+    fn session(&mut self, at: SessionAt) -> &mut Session {
+        let ctl = self.vdevs.get_mut(at.vdev).expect("it was just found");
+        &mut ctl.sessions[at.index]
+    }
+
+    fn answer(&mut self, conn: ConnId, reply: VhostUserReply) {
+        self.cx.out.push(FromTarget::Answer { conn, reply });
+    }
+
+    fn ack(&mut self, conn: ConnId, ack: Ack, handled: Handled) {
+        let ok = handled == Handled::Well;
+        if ack == Ack::Wanted {
+            self.answer(conn, VhostUserReply::Ack { ok });
         } else if !ok {
-            // DPDK: "vhost message handling failed", and the connection is closed.
-            cx.out.push(FromTarget::Closed { conn });
-            self.dpdk.push(cx.now, Incoming::Disconnect(conn));
+            // DPDK closes the connection.
+            self.cx.out.push(FromTarget::Closed { conn });
+            self.own.push(self.cx.now, Incoming::Disconnect(conn));
         }
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one arm a message, as in DPDK's table of handlers"
-    )]
-    fn message(
-        &mut self,
-        cx: &mut Out<'_>,
-        conn: ConnId,
-        message: VhostUser,
-        ack: bool,
-    ) -> TargetTurn {
-        let session = self.session_of(conn);
-        let Some(device) = self.dpdk.device(conn) else {
-            return TargetTurn::Idle;
-        };
-        let answer = |reply| FromTarget::Answer { conn, reply };
-        let (request, vring, ok) = match message {
-            VhostUser::GetFeatures => {
-                cx.out.push(answer(VhostUserReply::Features(FEATURES)));
-                return self.turn_of(conn, "GET_FEATURES", 0);
-            }
-            VhostUser::GetProtocolFeatures => {
-                let reply = VhostUserReply::ProtocolFeatures(PROTOCOL_FEATURES);
-                cx.out.push(answer(reply));
-                return self.turn_of(conn, "GET_PROTOCOL_FEATURES", 0);
-            }
-            VhostUser::GetQueueNum => {
-                cx.out.push(answer(VhostUserReply::QueueNum(QUEUE_NUM)));
-                return self.turn_of(conn, "GET_QUEUE_NUM", 0);
-            }
-            VhostUser::GetStatus => {
-                cx.out.push(answer(VhostUserReply::Status(device.status)));
-                return self.turn_of(conn, "GET_STATUS", 0);
-            }
-            VhostUser::GetInflightFd { queues, size } => {
-                match inflight::buffer(queues, size) {
-                    Some(buffer) => cx.out.push(answer(VhostUserReply::Inflight { buffer })),
-                    None => self.ack(cx, conn, ack, false),
-                }
-                return self.turn_of(conn, "GET_INFLIGHT_FD", 0);
-            }
-            VhostUser::GetVringBase { vring } => {
-                return self.get_vring_base(cx, conn, vring, session);
-            }
-            VhostUser::SetMemTable(memory) => {
-                return self.set_mem_table(cx, conn, memory, ack, session);
-            }
-            VhostUser::SetVringKick { vring } => {
-                return self.kick(cx, conn, vring, ack, session);
-            }
-            VhostUser::SetFeatures(features) => {
-                let known = features & !FEATURES == 0;
-                let changed = (features ^ device.features) & !feature::LOG_ALL != 0;
-                let ok = known && !(device.running && changed);
-                if ok {
-                    device.features = features;
-                    if let Some((vdev, index)) = session {
-                        let ctl = self.ctl[vdev].as_mut().expect("found above");
-                        ctl.sessions[index].features = features;
-                    }
-                }
-                ("SET_FEATURES", 0, ok)
-            }
-            VhostUser::SetProtocolFeatures(bits) => {
-                ("SET_PROTOCOL_FEATURES", 0, bits & !PROTOCOL_FEATURES == 0)
-            }
-            VhostUser::SetOwner => ("SET_OWNER", 0, true),
-            VhostUser::SetStatus(status) => {
-                device.status = status;
-                ("SET_STATUS", 0, true)
-            }
-            VhostUser::SetVringNum { vring, size } => {
-                let ring = device.ring(vring);
-                let fits = size.is_power_of_two() && size <= DPDK_RING_SIZE_MAX;
-                let ok = ring.is_some_and(|ring| {
-                    ring.layout.size = size;
-                    fits
-                });
-                ("SET_VRING_NUM", vring.0, ok)
-            }
-            VhostUser::SetVringBase { vring, base } => {
-                let ok = device.ring(vring).is_some_and(|ring| {
-                    ring.layout.last_avail = base;
-                    ring.layout.last_used = base;
-                    true
-                });
-                ("SET_VRING_BASE", vring.0, ok)
-            }
-            VhostUser::SetVringAddr {
-                vring,
-                desc,
-                avail,
-                used,
-            } => {
-                let memory = device.memory.clone();
-                let ok = device
-                    .ring(vring)
-                    .zip(memory)
-                    .is_some_and(|(ring, memory)| {
-                        (ring.layout.desc, ring.layout.avail, ring.layout.used) =
-                            (desc, avail, used);
-                        ring.mapped = mapped(&memory, &ring.layout);
-                        if ring.mapped {
-                            trust_used_index(&memory, &mut ring.layout);
-                        }
-                        true
-                    });
-                ("SET_VRING_ADDR", vring.0, ok)
-            }
-            VhostUser::SetVringCall { vring } => {
-                let ok = device.ring(vring).is_some();
-                if ok && let Some((vdev, index)) = session {
-                    self.spurious_call(cx.now, vdev, index, vring.0);
-                }
-                ("SET_VRING_CALL", vring.0, ok)
-            }
-            VhostUser::SetVringErr { vring } => {
-                ("SET_VRING_ERR", vring.0, device.ring(vring).is_some())
-            }
-            VhostUser::SetVringEnable { vring, on: _ } => {
-                // A vring disable does not stop SPDK's polling.
-                ("SET_VRING_ENABLE", vring.0, device.ring(vring).is_some())
-            }
-            VhostUser::SetInflightFd {
-                queues,
-                size,
-                buffer,
-            } => {
-                let ok = self.inflight.set(conn, queues, size, buffer);
-                ("SET_INFLIGHT_FD", 0, ok)
-            }
-        };
-        self.ack(cx, conn, ack, ok);
-        self.turn_of(conn, request, vring)
+    fn log(&mut self, text: String) {
+        shared::log(&mut self.cx, text);
     }
+}
+
+/// A turn of the thread.
+pub fn turn(dpdk: &mut DpdkThread<'_>) -> TargetTurn {
+    let turn = match std::mem::take(&mut dpdk.own.doing) {
+        Doing::Nothing => match dpdk.own.inbox.pop_front() {
+            Some((_, Incoming::Connect(conn, name))) => find_controller(dpdk, conn, name),
+            Some((_, Incoming::Disconnect(conn))) => stop::connection_closed(dpdk, conn),
+            Some((_, Incoming::Message(conn, message, ack))) => {
+                handle(dpdk, conn, message, ack).unwrap_or(TargetTurn::Idle)
+            }
+            None => TargetTurn::Idle,
+        },
+        Doing::Admitting(conn, name, vdev, number) => admit(dpdk, conn, &name, vdev, number),
+        Doing::Kicking(conn, vring, ack) => kick::kicked(dpdk, conn, vring, ack),
+        Doing::Stopping(then, by) => match dpdk.shared.mail.take_stop() {
+            Some(result) => stop::stop_returned(dpdk, then, by, result),
+            None => {
+                dpdk.own.doing = Doing::Stopping(then, by);
+                dpdk.own.warn_at = Time::NEVER;
+                dpdk.log("Timeout waiting for event: stop session.".to_owned());
+                TargetTurn::Idle
+            }
+        },
+    };
+    if matches!(dpdk.own.doing, Doing::Nothing) {
+        dpdk.own.next = dpdk.cx.now + MESSAGE;
+    }
+    turn
+}
+
+fn find_controller(dpdk: &mut DpdkThread<'_>, conn: ConnId, name: Box<str>) -> TargetTurn {
+    let mut controllers = dpdk.vdevs.iter();
+    if let Some(ctl) = controllers.find(|ctl| *ctl.name == *name && ctl.accepts) {
+        dpdk.own.doing = Doing::Admitting(conn, name, ctl.vdev, ctl.number);
+        dpdk.own.next = dpdk.cx.now + HALF;
+    } else {
+        dpdk.cx.out.push(FromTarget::Closed { conn });
+    }
+    dpdk.own.turn_of(conn, "CONNECT", 0)
+}
+
+/// `new_connection`: makes a session, unless the controller went meanwhile.
+fn admit(
+    dpdk: &mut DpdkThread<'_>,
+    conn: ConnId,
+    name: &str,
+    vdev: VdevId,
+    number: u8,
+) -> TargetTurn {
+    let used = |vid: &u32| dpdk.own.devices.iter().any(|device| device.vid == *vid);
+    let vid = (0..).find(|vid| !used(vid)).unwrap_or(0);
+    let ctl = dpdk.vdevs.get_mut(vdev);
+    let same = ctl.filter(|ctl| ctl.number == number && ctl.accepts && ctl.name == name);
+    let Some(ctl) = same else {
+        dpdk.cx.out.push(FromTarget::Closed { conn });
+        return dpdk.own.turn_of(conn, "CONNECT", 0);
+    };
+    let id = ctl.next_session;
+    ctl.next_session = SessionId(id.0 + 1);
+    ctl.sessions.push(Session::new(id, vid, conn));
+    dpdk.own.devices.push(Device {
+        conn,
+        vdev,
+        number,
+        vid,
+        features: 0,
+        memory: None,
+        running: false,
+        status: 0,
+        rings: Vec::new(),
+    });
+    dpdk.shared.mail.wake_rpcs(dpdk.cx.now);
+    dpdk.own.turn_of(conn, "CONNECT", 0)
+}
+
+/// How a message is responded to.
+enum Response {
+    Reply(VhostUserReply),
+    Ack(Handled),
+}
+
+/// Handles a message; `None` if its connection is gone.
+fn handle(
+    dpdk: &mut DpdkThread<'_>,
+    conn: ConnId,
+    message: VhostUser,
+    ack: Ack,
+) -> Option<TargetTurn> {
+    use Response::{Ack as Acked, Reply};
+    use VhostUserReply as R;
+    let session = dpdk.session_of(conn);
+    let device = dpdk.own.device(conn)?;
+    let there = Acked(Handled::Well);
+    let (request, vring, response) = match message {
+        VhostUser::GetFeatures => ("GET_FEATURES", 0, Reply(R::Features(FEATURES))),
+        VhostUser::GetProtocolFeatures => {
+            let reply = Reply(R::ProtocolFeatures(PROTOCOL_FEATURES));
+            ("GET_PROTOCOL_FEATURES", 0, reply)
+        }
+        VhostUser::GetQueueNum => ("GET_QUEUE_NUM", 0, Reply(R::QueueNum(QUEUE_NUM))),
+        VhostUser::GetStatus => ("GET_STATUS", 0, Reply(R::Status(device.status))),
+        VhostUser::GetInflightFd { queues, size } => {
+            let buffer = inflight::buffer(queues, size);
+            let failed = Acked(Handled::Badly);
+            let response = buffer.map_or(failed, |buffer| Reply(R::Inflight { buffer }));
+            ("GET_INFLIGHT_FD", 0, response)
+        }
+        VhostUser::GetVringBase { vring } => {
+            return Some(stop::get_vring_base(dpdk, conn, vring, session));
+        }
+        VhostUser::SetMemTable(memory) => {
+            let then = Then::Memory(conn, memory, ack);
+            return Some(stop::set_mem_table(dpdk, then, session));
+        }
+        VhostUser::SetVringKick { vring } => {
+            return Some(kick::kick(dpdk, conn, vring, ack, session));
+        }
+        VhostUser::SetFeatures(features) => {
+            let handled = Handled::well(device.set_features(features));
+            if let (Handled::Well, Some(at)) = (handled, session) {
+                dpdk.session(at).features = features;
+            }
+            ("SET_FEATURES", 0, Acked(handled))
+        }
+        VhostUser::SetProtocolFeatures(bits) => {
+            let known = Handled::well(bits & !PROTOCOL_FEATURES == 0);
+            ("SET_PROTOCOL_FEATURES", 0, Acked(known))
+        }
+        VhostUser::SetOwner => ("SET_OWNER", 0, there),
+        VhostUser::SetStatus(status) => {
+            device.status = status;
+            ("SET_STATUS", 0, there)
+        }
+        VhostUser::SetVringNum { vring, size } => {
+            let handled = Handled::well(device.set_ring_size(vring, size));
+            ("SET_VRING_NUM", vring.0, Acked(handled))
+        }
+        VhostUser::SetVringBase { vring, base } => {
+            let handled = Handled::well(device.set_ring_base(vring, base));
+            ("SET_VRING_BASE", vring.0, Acked(handled))
+        }
+        VhostUser::SetVringAddr {
+            vring,
+            desc,
+            avail,
+            used,
+        } => {
+            let set = device.set_ring_addresses(vring, [desc, avail, used]);
+            ("SET_VRING_ADDR", vring.0, Acked(Handled::well(set)))
+        }
+        VhostUser::SetVringCall { vring } => {
+            let handled = Handled::well(device.ring(vring).is_some());
+            if let (Handled::Well, Some(at)) = (handled, session) {
+                kick::spurious_call(dpdk, at, vring);
+            }
+            ("SET_VRING_CALL", vring.0, Acked(handled))
+        }
+        VhostUser::SetVringErr { vring } => {
+            let handled = Handled::well(device.ring(vring).is_some());
+            ("SET_VRING_ERR", vring.0, Acked(handled))
+        }
+        VhostUser::SetVringEnable { vring, on: _ } => {
+            // A vring disable does not stop SPDK's polling.
+            let handled = Handled::well(device.ring(vring).is_some());
+            ("SET_VRING_ENABLE", vring.0, Acked(handled))
+        }
+        VhostUser::SetInflightFd {
+            queues,
+            size,
+            buffer,
+        } => {
+            let set = dpdk.shared.inflight.set(conn, queues, size, buffer);
+            ("SET_INFLIGHT_FD", 0, Acked(Handled::well(set)))
+        }
+    };
+    match response {
+        Reply(reply) => dpdk.answer(conn, reply),
+        Acked(handled) => dpdk.ack(conn, ack, handled),
+    }
+    Some(dpdk.own.turn_of(conn, request, vring))
 }
 
 /// `translate_ring_addresses`: where the driver's used index and the base differ, "some packets maybe
@@ -454,7 +503,7 @@ fn mapped(memory: &Memory, layout: &Layout) -> bool {
         && layout.desc.is_multiple_of(16)
         && layout.avail.is_multiple_of(2)
         && layout.used.is_multiple_of(4)
-        && super::chain::contiguous(memory, layout.desc, 16 * size)
-        && super::chain::contiguous(memory, layout.avail, 6 + 2 * size)
-        && super::chain::contiguous(memory, layout.used, 6 + 8 * size)
+        && contiguous(memory, layout.desc, 16 * size)
+        && contiguous(memory, layout.avail, 6 + 2 * size)
+        && contiguous(memory, layout.used, 6 + 8 * size)
 }

@@ -54,15 +54,7 @@ pub enum Method {
     BdevMallocDelete {
         name: String,
     },
-    BdevNullCreate {
-        name: String,
-        num_blocks: u64,
-        block_size: u32,
-        physical_block_size: u32,
-        uuid: Option<[u8; 16]>,
-        md_size: u32,
-        dif_type: u32,
-    },
+    BdevNullCreate(Box<RpcNull>),
     BdevNullDelete {
         name: String,
     },
@@ -97,15 +89,7 @@ pub enum Method {
     BdevErrorDelete {
         name: String,
     },
-    BdevErrorInjectError {
-        name: String,
-        io_type: IoType,
-        error_type: ErrorKind,
-        num: u32,
-        queue_depth: u64,
-        corrupt_offset: u64,
-        corrupt_value: u8,
-    },
+    BdevErrorInjectError(Box<RpcInject>),
     BdevErrorResumePending {
         name: String,
     },
@@ -191,6 +175,30 @@ pub struct RpcMalloc {
     pub md_interleave: bool,
     pub dif_type: i32,
     pub numa_id: i32,
+}
+
+/// Parameters of `bdev_null_create`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcNull {
+    pub name: String,
+    pub num_blocks: u64,
+    pub block_size: u32,
+    pub physical_block_size: u32,
+    pub uuid: Option<[u8; 16]>,
+    pub md_size: u32,
+    pub dif_type: u32,
+}
+
+/// Parameters of `bdev_error_inject_error`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcInject {
+    pub name: String,
+    pub io_type: IoType,
+    pub error_type: ErrorKind,
+    pub num: u32,
+    pub queue_depth: u64,
+    pub corrupt_offset: u64,
+    pub corrupt_value: u8,
 }
 
 /// Parameters of `bdev_delay_create`; latencies in microseconds.

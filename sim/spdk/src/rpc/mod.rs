@@ -14,7 +14,8 @@ mod tests;
 
 pub use decode::{Field, Kind};
 pub use method::{
-    ErrorKind, IoType, LatencyType, LogLevel, Method, NvmePath, NvmeTrid, RpcDelay, RpcMalloc,
+    ErrorKind, IoType, LatencyType, LogLevel, Method, NvmePath, NvmeTrid, RpcDelay, RpcInject,
+    RpcMalloc, RpcNull,
 };
 pub use server::{CallId, RpcServer};
 

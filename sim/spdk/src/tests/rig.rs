@@ -38,7 +38,7 @@ pub struct Rig {
     pub calls: Vec<(ConnId, u16)>,
     pub logs: Vec<String>,
     pub died: Option<Crash>,
-    pub frozen: Vec<u8>,
+    pub frozen: Vec<u16>,
     next_id: u64,
 }
 
@@ -107,7 +107,7 @@ impl Rig {
         self.run(Duration::from_millis(ms));
     }
 
-    fn next(&self) -> Option<(Time, u8)> {
+    fn next(&self) -> Option<(Time, u16)> {
         (0..self.target.actors())
             .filter(|actor| !self.frozen.contains(actor))
             .filter_map(|actor| match self.target.when(ActorId(actor)) {
@@ -117,7 +117,7 @@ impl Rig {
             .min()
     }
 
-    fn turn(&mut self, actor: u8) {
+    fn turn(&mut self, actor: u16) {
         let mut out = Vec::new();
         let mut cx = Cx {
             now: self.now,

@@ -3,7 +3,7 @@
 use super::super::decode::Kind::{Flag, I32, OneOf, Text, U8, U32, U64, Uuid};
 use super::super::decode::{Field, may, must};
 use super::super::method::{ErrorKind, IoType, LatencyType, Method};
-use super::super::method::{NvmePath, NvmeTrid, RpcDelay, RpcMalloc};
+use super::super::method::{NvmePath, NvmeTrid, RpcDelay, RpcInject, RpcMalloc, RpcNull};
 use super::{BDEV, BDEV_ERROR, PARAMETERS, Spec, VHOST, bare, spec};
 
 const NAME: &[Field] = &[must("name", Text)];
@@ -62,14 +62,16 @@ pub(super) static TABLE: &[Spec] = &[
             may("dif_is_head_of_md", Flag),
             may("dif_pi_format", U32),
         ],
-        |mut p| Method::BdevNullCreate {
-            name: p.text("name"),
-            num_blocks: p.number("num_blocks", 0),
-            block_size: p.number("block_size", 0),
-            physical_block_size: p.number("physical_block_size", 0),
-            uuid: p.uuid("uuid"),
-            md_size: p.number("md_size", 0),
-            dif_type: p.number("dif_type", 0),
+        |mut p| {
+            Method::BdevNullCreate(Box::new(RpcNull {
+                name: p.text("name"),
+                num_blocks: p.number("num_blocks", 0),
+                block_size: p.number("block_size", 0),
+                physical_block_size: p.number("physical_block_size", 0),
+                uuid: p.uuid("uuid"),
+                md_size: p.number("md_size", 0),
+                dif_type: p.number("dif_type", 0),
+            }))
         },
     ),
     spec("bdev_null_delete", BDEV, NAME, |mut p| {
@@ -174,14 +176,16 @@ pub(super) static TABLE: &[Spec] = &[
             may("corrupt_offset", U64),
             may("corrupt_value", U8),
         ],
-        |mut p| Method::BdevErrorInjectError {
-            name: p.text("name"),
-            io_type: io_type(p.choice("io_type")),
-            error_type: error_type(p.choice("error_type")),
-            num: p.number("num", 1),
-            queue_depth: p.number("queue_depth", 0),
-            corrupt_offset: p.number("corrupt_offset", 0),
-            corrupt_value: p.number("corrupt_value", 0),
+        |mut p| {
+            Method::BdevErrorInjectError(Box::new(RpcInject {
+                name: p.text("name"),
+                io_type: io_type(p.choice("io_type")),
+                error_type: error_type(p.choice("error_type")),
+                num: p.number("num", 1),
+                queue_depth: p.number("queue_depth", 0),
+                corrupt_offset: p.number("corrupt_offset", 0),
+                corrupt_value: p.number("corrupt_value", 0),
+            }))
         },
     ),
     spec("bdev_error_resume_pending", BDEV, NAME, |mut p| {

@@ -1,0 +1,229 @@
+//! The driver: actions become RPCs to a target and requests of guests, and answers become observations.
+//!
+//! ```text
+//!  Action ─▶ Driver ─▶ json_rpc ─▶ Ends::send ─▶ target      (calls, disks: what is sent)
+//!               └──────▶ Ask ────▶ Ends::ask ──▶ guests
+//!  Observation ◀─ Ends::see ◀─ Driver ◀─ answers             (answers, fan_in, quiesce)
+//! ```
+//!
+//! Knows SPDK's RPCs and what of a run is under way. Knows no plan and no check, not which testbeds exist, and
+//! does no I/O: a testbed is its two [`Ends`] and a `Driver`.
+
+mod act;
+mod answers;
+pub mod calls;
+pub mod disks;
+mod fan_in;
+pub mod json_rpc;
+mod quiesce;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::names::{ControllerId, DiskId, FioId, Place, Ticket, VmId};
+use crate::observation::Observation;
+use crate::testbed::{DiskKind, TaskFunction, TestbedError};
+use crate::time::Time;
+use answers::Pending;
+pub use answers::Share;
+pub use calls::Call;
+pub use disks::Disks;
+use fan_in::FanIn;
+use quiesce::{Alive, Settling};
+pub use quiesce::{Idle, Limits};
+
+/// The disks that a fio uses in each VM.
+pub type DisksByVm = BTreeMap<VmId, Vec<(DiskId, Place)>>;
+
+/// The disks of a run, by the serial numbers that guests see.
+pub type Serials = BTreeMap<String, DiskId>;
+
+/// This testbed cannot do that, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotHere(pub String);
+
+/// Why an action was not asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It cannot be done here.
+    NotHere(NotHere),
+    /// The testbed broke.
+    Broke(TestbedError),
+}
+
+impl From<NotHere> for Refusal {
+    fn from(why: NotHere) -> Self {
+        Self::NotHere(why)
+    }
+}
+
+impl From<TestbedError> for Refusal {
+    fn from(error: TestbedError) -> Self {
+        Self::Broke(error)
+    }
+}
+
+/// What a VM boots when it is powered on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boots {
+    /// Its firmware, and then its system.
+    System,
+    /// Its firmware, which finds nothing to boot from.
+    FirmwareOnly,
+}
+
+/// What a guest that was powered on before is asked to do. With a ticket: it answers that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `reboot -f`; power on, if it was killed. Observed: `VmDown` if it ran, `VmReady`.
+    Reboot,
+    /// Say which disks there are. Observed: `DisksListed`.
+    ListDisks,
+    /// Give a sign of life ([`Driver::lives`]).
+    Ping,
+    /// Stop vCPUs and devices.
+    Pause(Ticket),
+    /// Go on.
+    Continue(Ticket),
+    /// Plug memory in.
+    AddMemory(Ticket),
+    /// Kill the process. Observed: `VmDown`.
+    Kill(Ticket),
+    /// Connect to a controller again.
+    Reconnect(Ticket, ControllerId),
+    /// Send a task management request.
+    Manage(Ticket, Place, TaskFunction),
+}
+
+/// The two ends of a testbed, and its clock, as a driver reaches them.
+pub trait Ends {
+    /// The time now.
+    fn now(&self) -> Time;
+
+    /// Notes an observation, made now.
+    fn see(&mut self, what: Observation);
+
+    /// How disks are made.
+    fn disks(&mut self) -> &mut dyn Disks;
+
+    /// Called before anything is made on the target, with all disks, prepared, and all controllers.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be made.
+    fn begin(&mut self, _: &Serials, _: &[ControllerId]) -> Result<(), TestbedError> {
+        Ok(())
+    }
+
+    /// Sends JSON-RPC to the target; to one that has died, nothing.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached.
+    fn send(&mut self, text: String) -> Result<(), TestbedError>;
+
+    /// Whether the target has died, and answers nothing any more.
+    fn target_died(&self) -> bool;
+
+    /// Powers a VM on; as [`Ask::Reboot`] if it was before.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be done here, or the testbed broke. The same goes for what follows.
+    fn boot(
+        &mut self,
+        vm: VmId,
+        controllers: &[ControllerId],
+        boots: Boots,
+        serials: &Serials,
+    ) -> Result<(), Refusal>;
+
+    /// Asks a guest for something else.
+    fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal>;
+
+    /// Starts a fio in each VM that has a disk of it.
+    fn start_fio(&mut self, fio: FioId, job: &str, on: DisksByVm) -> Result<(), Refusal>;
+
+    /// Asks guests to answer `ticket` when their share of `fio` has come to `at`: how many were asked.
+    /// `running`: those in which it still runs.
+    fn wait_job_clock(
+        &mut self,
+        ticket: Ticket,
+        fio: FioId,
+        at: Duration,
+        running: &[VmId],
+    ) -> Result<usize, Refusal>;
+}
+
+/// What keeps a run from ending by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    /// A disk holds requests until they are released.
+    Disk(DiskId),
+    /// A VM is paused.
+    Vm(VmId),
+}
+
+/// What of a run is under way, and what its things are called.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    limits: Limits,
+    rpc: json_rpc::Client<Pending>,
+    tickets: u32,
+    /// The first error of what answers a ticket in several parts.
+    failed: BTreeMap<Ticket, String>,
+    /// Disks that were prepared, and what they are.
+    kinds: BTreeMap<DiskId, DiskKind>,
+    serials: Arc<Serials>,
+    /// VMs that were powered on, in that order.
+    vms: Vec<(VmId, Vec<ControllerId>)>,
+    held: BTreeSet<Held>,
+    fan_in: FanIn,
+    alive: Option<Alive>,
+    settling: Option<Settling>,
+}
+
+impl Driver {
+    /// A driver that has not done anything yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            rpc: json_rpc::Client::default(),
+            tickets: 0,
+            failed: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            serials: Arc::default(),
+            vms: Vec::new(),
+            held: BTreeSet::new(),
+            fan_in: FanIn::default(),
+            alive: None,
+            settling: None,
+        }
+    }
+
+    /// The VMs that were powered on.
+    pub fn vms(&self) -> impl Iterator<Item = VmId> {
+        self.vms.iter().map(|(vm, _)| *vm)
+    }
+
+    /// The guests in which `fio` runs.
+    #[must_use]
+    pub fn running(&self, fio: FioId) -> &[VmId] {
+        self.fan_in.running(fio)
+    }
+
+    /// Whether a fio runs, and nothing is held or paused that somebody would have to let go first.
+    #[must_use]
+    pub fn waits_for_fio_only(&self) -> bool {
+        self.held.is_empty() && self.fan_in.fios().next().is_some()
+    }
+
+    /// What a disk is; [`DiskKind::Nvme`] if it was never prepared, which the target will say.
+    fn kind(&self, disk: DiskId) -> DiskKind {
+        self.kinds.get(&disk).copied().unwrap_or_default()
+    }
+}
