@@ -33,10 +33,9 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     let read = job
         .as_ref()
         .and_then(|job| JobFile::parse(&job.file, &job.text).ok());
-    for file in &read {
-        for remark in file.remarks() {
-            tell(&format!("plugfest: {}: {remark}", file.name));
-        }
+    for remark in read.iter().flat_map(JobFile::remarks) {
+        let file = job.as_ref().map_or("", |job| &job.file);
+        tell(&format!("plugfest: {file}: {remark}\n"));
     }
     let options = |target: &Target, seed: u64| {
         let mut options = RunOptions {
