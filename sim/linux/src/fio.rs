@@ -10,8 +10,8 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fio_model::{
-    Completion, Device, DigestCache, Errno, FioThread, GivenDisk, JobFile, JobResult, Next, Op,
-    Placed, Request, fingerprint,
+    Completion, Device, DigestCache, Errno, FioThread, GivenDisk, Job, JobFile, JobResult, Next,
+    Op, Placed, Request, fingerprint,
 };
 use scenarios::{DiskId, FioId, Io, IoId, Observation, Place, Time};
 use vm_memory::GuestAddress;
@@ -103,7 +103,8 @@ impl Guest {
     ///
     /// # Divergence from fio
     ///
-    /// At most `THREADS_MAX` threads of a guest run at once; more begin as others end.
+    /// At most `THREADS_MAX` threads of a guest run at once; more begin as others end. A thread has at most as
+    /// many requests in flight as `THREAD_BYTES` hold.
     pub(super) fn start_ready(&mut self, fio: FioId, now: Time) {
         loop {
             let has_room = self.free_slot().is_some();
@@ -160,7 +161,17 @@ impl Guest {
             size_bytes: self.disks[disk].capacity,
         };
         let (volume, state) = (self.config.volume, self.state_file(&job.name, number));
-        let mut file = match FioThread::resume(&job, number, &device, volume, state) {
+        // As many requests in flight as there is room for their buffers.
+        let most = (THREAD_BYTES / u64::from(job.len_max().max(1))).max(1);
+        let begin = |job: &Job| FioThread::resume(job, number, &device, volume, state);
+        let file = match begin(&job) {
+            Ok(file) if u64::from(file.depth()) > most => {
+                job.iodepth = most as u32;
+                begin(&job)
+            }
+            file => file,
+        };
+        let mut file = match file {
             Ok(file) => file,
             Err(error) => return fails(self, Errno::EINVAL, error.to_string()),
         };
