@@ -75,13 +75,13 @@ fn check_pattern(job: &Job, found: &mut Findings) {
             found.contradictory("verify", "verify=pattern needs verify_pattern");
         }
         // It does not fill a buffer again that holds the pattern, and swaps an old header into the data.
-        (Some(pattern), verify) if job.verify_offset > 0 && !pattern.has_format() => {
-            if verify.is_some_and(VerifyType::has_header) {
-                found.unsupported(
-                    "verify_offset",
-                    "does without: fio 3.33 spoils its own pattern, unless there is a %o in it",
-                );
-            }
+        (Some(pattern), Some(verify))
+            if verify.has_header() && job.verify_offset > 0 && !pattern.has_format() =>
+        {
+            found.unsupported(
+                "verify_offset",
+                "does without: fio 3.33 spoils its own pattern, unless there is a %o in it",
+            );
         }
         _ => {}
     }

@@ -121,28 +121,8 @@ pub(crate) struct Terms {
 impl Terms {
     pub fn new(job: &Job, device: u64, volume: Option<Volume>) -> Result<Terms, SetupError> {
         let region = region(job, device, volume)?;
-        let scale = volume.map_or(1, |volume| volume.scale.max(1));
-        let scaled = |number: u32| {
-            if number == 0 {
-                0
-            } else {
-                (number / scale).max(1)
-            }
-        };
-        let depth = if job.ioengine.is_sync() {
-            1
-        } else {
-            scaled(job.iodepth)
-        };
-        let up_to_depth = |number: u32| {
-            if number == 0 {
-                depth
-            } else {
-                number.min(depth)
-            }
-        };
-        let backlog = u64::from(scaled(job.verify_backlog));
-        let backlog_batch = u64::from(scaled(job.verify_backlog_batch));
+        let depths = Depths::new(job, volume);
+        let (depth, backlog) = (depths.depth, depths.backlog);
         let writes = job.rw.writes();
         let verifies_inside = job.verify.is_some() && writes && backlog > 0;
         let fixed_len = job.read_len == job.write_len && job.read_len.0 == job.read_len.1;
@@ -161,15 +141,11 @@ impl Terms {
         Ok(Terms {
             region,
             depth,
-            batch: up_to_depth(scaled(job.iodepth_batch)),
-            batch_complete: scaled(job.iodepth_batch_complete).clamp(1, depth),
-            low: up_to_depth(scaled(job.iodepth_low)),
+            batch: depths.batch,
+            batch_complete: depths.batch_complete,
+            low: depths.low,
             backlog: if verifies_inside { backlog } else { 0 },
-            backlog_batch: if backlog_batch == 0 {
-                backlog
-            } else {
-                backlog_batch
-            },
+            backlog_batch: depths.backlog_batch,
             verify: job.verify,
             interval,
             verify_offset: header_at(job),
@@ -215,6 +191,55 @@ impl Terms {
     /// Bytes that a job issues of its own in a pass, if nothing stops it.
     pub fn pass_of_own(&self) -> u64 {
         self.size.min(self.io_bytes)
+    }
+}
+
+/// How much is in flight, submitted, reaped and logged at once, scaled to a volume.
+struct Depths {
+    depth: u32,
+    batch: u32,
+    batch_complete: u32,
+    low: u32,
+    backlog: u64,
+    backlog_batch: u64,
+}
+
+impl Depths {
+    fn new(job: &Job, volume: Option<Volume>) -> Depths {
+        let scale = volume.map_or(1, |volume| volume.scale.max(1));
+        let scaled = |number: u32| {
+            if number == 0 {
+                0
+            } else {
+                (number / scale).max(1)
+            }
+        };
+        let depth = if job.ioengine.is_sync() {
+            1
+        } else {
+            scaled(job.iodepth)
+        };
+        let up_to_depth = |number: u32| {
+            if number == 0 {
+                depth
+            } else {
+                number.min(depth)
+            }
+        };
+        let backlog = u64::from(scaled(job.verify_backlog));
+        let backlog_batch = u64::from(scaled(job.verify_backlog_batch));
+        Depths {
+            depth,
+            batch: up_to_depth(scaled(job.iodepth_batch)),
+            batch_complete: scaled(job.iodepth_batch_complete).clamp(1, depth),
+            low: up_to_depth(scaled(job.iodepth_low)),
+            backlog,
+            backlog_batch: if backlog_batch == 0 {
+                backlog
+            } else {
+                backlog_batch
+            },
+        }
     }
 }
 

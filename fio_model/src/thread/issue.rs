@@ -85,15 +85,7 @@ impl FioThread {
             self.tally.own_is_over = true;
             return Step::Drain;
         }
-        let seed = match (op, self.terms.verify) {
-            _ if self.terms.pattern.is_some() => 0,
-            (Op::Write, Some(verify)) if verify != VerifyType::Null => {
-                self.payload_seeds.draw_seed()
-            }
-            (Op::Write, _) => self.buffer_seeds.draw_seed(),
-            (Op::Read, Some(_)) if verifies => self.payload_seeds.draw_seed(),
-            (Op::Read, _) => 0,
-        };
+        let seed = self.seed(op, verifies);
         let numberio = writes as u16;
         let ticket = logs.then(|| self.log.push(extent.offset, extent.len, numberio, seed));
         if self.terms.verify_only {
@@ -114,6 +106,19 @@ impl FioThread {
             ..*slot
         };
         self.queue_unit(unit)
+    }
+
+    /// The seed of what a write puts there, or of what a read has to find.
+    fn seed(&mut self, op: Op, verifies: bool) -> u64 {
+        match (op, self.terms.verify) {
+            _ if self.terms.pattern.is_some() => 0,
+            (Op::Write, Some(verify)) if verify != VerifyType::Null => {
+                self.payload_seeds.draw_seed()
+            }
+            (Op::Write, _) => self.buffer_seeds.draw_seed(),
+            (Op::Read, Some(_)) if verifies => self.payload_seeds.draw_seed(),
+            (Op::Read, _) => 0,
+        }
     }
 
     /// `verify_only`: an I/O counts as done without being done.
