@@ -1,35 +1,22 @@
 //! How many schedules each bug takes until something shows it, and by which check.
 //!
-//! Stories are looked at first, of the seeds 0, 1, 2 …; then the malformed inputs of one seed; then, for
-//! what needs a way of its own, the episodes of the table test (`tests/simulator/bugs/table.rs`). So the figures
+//! Scenarios are looked at first, of the seeds 0, 1, 2 …; then the malformed inputs of one seed; then, for
+//! what needs a way of its own, the episodes of the table test (`testkit::bugs`). So the figures
 //! are the same on every machine. `cargo bench --bench hunt` looks at up to 20 000 schedules a bug;
 //! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
-//! stories with no bug, which nothing may find anything in.
+//! scenarios with no bug, which nothing may find anything in.
 
-#[path = "../tests/simulator/bugs/episodes.rs"]
-mod episodes;
-#[path = "../tests/simulator/bugs/lab.rs"]
-mod lab;
-#[path = "support/malformed.rs"]
-mod malformed;
-#[path = "../tests/simulator/bugs/ring_episodes.rs"]
-mod ring_episodes;
-#[path = "../tests/simulator/bugs/rpc_episodes.rs"]
-mod rpc_episodes;
-#[path = "../tests/simulator/bugs/table.rs"]
-mod table;
-
-use malformed::Fire;
 use plugfest::property::Hunt;
-use plugfest::story::{StoryOptions, drawn, tell};
+use plugfest::scenario::{ScenarioOptions, carry_out, drawn};
 use plugfest::{Failure, Property};
 use scenarios::run::{CheckOutcome, CheckResult};
 use sim::{Bug, Bugs};
-use table::{ROWS, results};
+use testkit::bugs::{ROWS, results};
+use testkit::malformed::Fire;
 
 const SCHEDULES: u64 = 20_000;
 /// Bugs that the property has to find by itself.
-const FOUND_IN_STORIES_MIN: usize = 30;
+const FOUND_IN_SCENARIOS_MIN: usize = 30;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -42,7 +29,7 @@ fn main() {
     println!("bug                              schedules  found in, by");
     for bug in Bug::ALL {
         let (id, name) = (bug.id(), bug.name());
-        let ways = [by_story, by_malformed, by_episode];
+        let ways = [by_scenario, by_malformed, by_episode];
         let shown = ways.iter().enumerate().find_map(|(way, look)| {
             let (schedules, how) = look(*bug, limit)?;
             found[way] += 1;
@@ -51,39 +38,39 @@ fn main() {
         let shown = shown.unwrap_or_else(|| format!("{:>9}  -", "none"));
         println!("{id:4} {name:28}{shown}");
     }
-    let [stories, malformed, episodes] = found;
+    let [scenarios, malformed, episodes] = found;
     println!(
-        "{} of {} found within {limit} schedules: {stories} in stories, {malformed} by malformed inputs, {episodes} in \
+        "{} of {} found within {limit} schedules: {scenarios} in scenarios, {malformed} by malformed inputs, {episodes} in \
          episodes",
-        stories + malformed + episodes,
+        scenarios + malformed + episodes,
         Bug::ALL.len()
     );
-    let all = stories + malformed + episodes;
-    if all < Bug::ALL.len() || stories < FOUND_IN_STORIES_MIN {
-        let expected = format!("all, and {FOUND_IN_STORIES_MIN} of them in stories");
+    let all = scenarios + malformed + episodes;
+    if all < Bug::ALL.len() || scenarios < FOUND_IN_SCENARIOS_MIN {
+        let expected = format!("all, and {FOUND_IN_SCENARIOS_MIN} of them in scenarios");
         eprintln!("expected {expected}, to be found");
         std::process::exit(1);
     }
 }
 
 /// Nothing is found where nothing is wrong.
-fn clean(stories: u64) {
+fn clean(scenarios: u64) {
     let property = Property {
-        seeds: 0..stories,
+        seeds: 0..scenarios,
         ..Property::default()
     };
-    let told = property.check_with(&mut |hunt| {
-        if let Hunt::Told(told) = hunt
-            && told.stories.is_multiple_of(20_000)
+    let tried = property.check_with(&mut |hunt| {
+        if let Hunt::Tried(tried) = hunt
+            && tried.scenarios.is_multiple_of(20_000)
         {
             println!(
                 "{} schedules, {} blocks verified",
-                told.stories, told.verified
+                tried.scenarios, tried.verified
             );
         }
     });
-    match told {
-        Ok(told) => println!("{} schedules: no check was broken", told.stories),
+    match tried {
+        Ok(tried) => println!("{} schedules: no check was broken", tried.scenarios),
         Err(failure @ Failure::Violated { .. }) => {
             panic!("a right target is found wrong:\n{failure}")
         }
@@ -91,15 +78,15 @@ fn clean(stories: u64) {
     }
 }
 
-fn by_story(bug: Bug, limit: u64) -> Option<(u64, String)> {
+fn by_scenario(bug: Bug, limit: u64) -> Option<(u64, String)> {
     (0..limit).find_map(|seed| {
-        let options = StoryOptions {
+        let options = ScenarioOptions {
             bugs: Bugs::INTENDED.with(bug),
-            ..StoryOptions::intended(seed)
+            ..ScenarioOptions::intended(seed)
         };
-        let report = tell(&drawn(seed), options).ok()?;
+        let report = carry_out(&drawn(seed), options).ok()?;
         let ids = violated(&report.checks)?;
-        Some((seed + 1, format!("a story, {ids}")))
+        Some((seed + 1, format!("a scenario, {ids}")))
     })
 }
 

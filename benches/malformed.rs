@@ -2,13 +2,10 @@
 //!
 //! Without a number: one million. Ends with an error at the first input that does harm.
 
-#[path = "support/malformed.rs"]
-mod malformed;
-
 use std::process::ExitCode;
 
-use malformed::Fire;
 use sim::Bugs;
+use testkit::malformed::Fire;
 
 const INPUTS: u64 = 1_000_000;
 

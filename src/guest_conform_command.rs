@@ -5,17 +5,19 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use sim::conformance::guest::scenario::Scenario;
 use sim::conformance::guest::{Texts, Verdict, judge};
 
 use crate::input::read_bytes;
 
 /// What is expected.
-const WHAT: &str = ".scenario files, each with a .target.log and a .guest.log beside it";
+const WHAT: &str =
+    "NAME.steps.json files, each with a NAME.target.log and a NAME.guest.log beside it";
 /// Differences of a recording that are printed.
 const SHOWN_MAX: usize = 8;
 
-/// Does each recording of `paths` over (a directory stands for the `.scenario` files in it, and one of
-/// those for the `.target.log` and `.guest.log` beside it), prints a line for each, with the first
+/// Does each recording of `paths` over (a directory stands for the recordings in it, and one of a recording's
+/// files, `NAME.steps.json` or the `NAME.scenario` that it was made of, for the others beside it), prints a line for each, with the first
 /// differences below it, and says the exit status: 0 all held, 1 one differs, 2 one could not be read or
 /// carried out, which is an error in `err`.
 ///
@@ -38,8 +40,10 @@ pub fn guest_conform_command(
             }
         };
         for file in files {
-            let name = file.file_stem().unwrap_or_default().to_string_lossy();
-            let judged = read(&file).and_then(|texts| judge(&name, &texts));
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let judged = read(&file);
+            let judged =
+                judged.and_then(|texts| judge(&name, &texts).map_err(|why| why.to_string()));
             status = status.max(match judged {
                 Ok(verdict) => say(&name, &verdict, out)?,
                 Err(why) => {
@@ -69,45 +73,60 @@ fn say(name: &str, verdict: &Verdict, out: &mut dyn Write) -> io::Result<u8> {
     Ok(1)
 }
 
-/// The scenarios that a path stands for, in the order of their names.
+/// The recordings that a path stands for, without what their files end with, in the order of their names.
 fn scenarios(path: &Path) -> Result<Vec<PathBuf>, String> {
     if !path.is_dir() {
-        let is_scenario = path.extension().is_some_and(|end| end == "scenario");
-        return if is_scenario {
-            Ok(vec![path.to_owned()])
-        } else {
-            Err(format!(
-                "it is no recording of a guest\n  = expected {WHAT}"
-            ))
-        };
+        let recording = recording(path);
+        let none = || format!("it is no recording of a guest\n  = expected {WHAT}");
+        return Ok(vec![recording.ok_or_else(none)?]);
     }
     let entries = std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let files = entries
-        .map_err(|error| error.to_string())?
-        .into_iter()
-        .map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = files
-        .filter(|file| file.extension().is_some_and(|end| end == "scenario"))
-        .collect();
+    let entries = entries.map_err(|error| error.to_string())?.into_iter();
+    let files = entries.filter_map(|entry| recording(&entry.path()));
+    let mut files: Vec<PathBuf> = files.collect();
     if files.is_empty() {
         return Err(format!(
             "it has no recording of a guest\n  = expected {WHAT}"
         ));
     }
     files.sort();
+    files.dedup();
     Ok(files)
 }
 
+/// The recording that a file is of: its path without `.steps.json` or `.scenario`.
+fn recording(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?;
+    let mut ends = ["scenario", Scenario::EXTENSION].into_iter();
+    let name = ends.find_map(|end| name.strip_suffix(end)?.strip_suffix('.'))?;
+    Some(file.with_file_name(name))
+}
+
 /// Consoles are not always text.
-fn read(scenario: &Path) -> Result<Texts, String> {
+fn read(recording: &Path) -> Result<Texts, String> {
+    let path = |end: &str| {
+        let mut path = recording.as_os_str().to_owned();
+        path.push(".");
+        path.push(end);
+        PathBuf::from(path)
+    };
+    let script = path("scenario");
+    if script.exists() && !path(Scenario::EXTENSION).exists() {
+        let dir = recording.parent().filter(|dir| !dir.as_os_str().is_empty());
+        return Err(format!(
+            "{}: it is not converted\n  = run: cargo xtask guest-trace {}",
+            script.display(),
+            dir.unwrap_or(Path::new(".")).display()
+        ));
+    }
     let read = |end: &str| {
-        let path = scenario.with_extension(end);
+        let path = path(end);
         let bytes = read_bytes(&path, &format!("a recording's .{end}"))
             .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(Texts {
-        scenario: read("scenario")?,
+        steps: read(Scenario::EXTENSION)?,
         target_log: read("target.log")?,
         guest_log: read("guest.log")?,
     })

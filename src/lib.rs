@@ -53,6 +53,7 @@ pub mod input;
 #[doc(hidden)]
 pub mod interrupt;
 mod job_files;
+mod old_repro;
 mod on_sockets;
 mod options;
 mod ordered;
@@ -65,9 +66,9 @@ pub mod replay_on_target;
 #[doc(hidden)]
 pub mod repro;
 mod run;
-mod shrink;
 #[doc(hidden)]
-pub mod story;
+pub mod scenario;
+mod shrink;
 mod testbed;
 
 #[doc(hidden)]
@@ -77,7 +78,7 @@ pub use guest_conform_command::guest_conform_command;
 #[doc(hidden)]
 pub use options::bugs;
 pub use options::{
-    Behaviour, GuestKind, JobText, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
+    Behaviour, GuestKind, LinkedOptions, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
     TargetKind, Volume,
 };
 pub use property::{Failure, Property};
@@ -86,7 +87,8 @@ pub use run::run;
 #[doc(hidden)]
 pub use run::{Outputs, check, run_with};
 pub use scenarios::CheckId;
-pub use scenarios::plan::{Plan, PlanError, parse};
+pub use scenarios::parse;
+pub use scenarios::plan::{JobText, Plan, PlanError};
 pub use scenarios::report::{Report, Verdict, render};
 pub use sim::{Bug, Bugs};
 

@@ -75,6 +75,10 @@ pub fn testbed(
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
     let pages = match &options.target {
         TargetKind::Model => Pages::Ordinary,
+        TargetKind::Linked(_) => {
+            let text = "--target linked takes turns with model guests: it has no sockets";
+            return Err(RunError(text.to_owned()).into());
+        }
         TargetKind::Spdk(spdk) => {
             let pages = Pages::for_guests_of(&spdk.rpc_socket);
             pages.map_err(|error| nobody(&spdk.rpc_socket, &error))?
@@ -94,7 +98,9 @@ pub fn testbed(
         }
     };
     let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
-        TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
+        TargetKind::Model | TargetKind::Linked(_) => {
+            (served(options, &dir, &tell)?, Box::new(ModelledDisks))
+        }
         TargetKind::Spdk(spdk) => {
             let disks = GivenDisks::new(spdk.bdevs.clone());
             (connected(spdk, &dir, &tell)?, Box::new(disks))
@@ -200,7 +206,8 @@ fn in_qemu(
 #[cfg(test)]
 mod tests {
     use scenarios::check::{Facts, Judge};
-    use scenarios::story::{self, Beat, Story, StoryVm, VERIFY_JOB};
+    use scenarios::generate::{Scene, VERIFY_JOB, step};
+    use scenarios::plan::{Plan, PlanVm, Step, Wait};
     use scenarios::testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
     use scenarios::{
         ControllerId, DiskId, DiskKind, FioId, Observation, Place, Seen, TargetId, Time, VmId,
@@ -304,7 +311,7 @@ mod tests {
 
     /// A fio on a slow disk, during which the connection breaks twice, each time until it is there again. The
     /// disk is so slow that the job lasts eight seconds.
-    fn story_of(vm: VmId, controller: ControllerId) -> Story {
+    fn scenario_of(vm: VmId, controller: ControllerId) -> Plan {
         let disk = DiskId(1);
         let place = Place {
             controller,
@@ -322,37 +329,43 @@ mod tests {
             job: VERIFY_JOB.into(),
             on: vec![(disk, place)],
         };
+        let controllers = vec![controller];
+        let boot = Action::BootVm {
+            vm,
+            controllers: controllers.clone(),
+        };
         let all = [
-            (attach, true),
-            (delay(1_000_000), true),
-            (start, false),
-            (anew.clone(), true),
-            (anew, true),
-            (delay(0), true),
+            boot,
+            attach,
+            delay(1_000_000),
+            start,
+            anew.clone(),
+            anew,
+            delay(0),
         ];
-        let beats = all.map(|(does, awaited)| Beat {
-            after: 0,
-            awaited,
-            does,
+        let steps = all.map(|action| Step {
+            wait: if action.fio().is_some() {
+                Wait::Nothing
+            } else {
+                Wait::Answer
+            },
+            ..step(action)
         });
-        Story {
-            controllers: vec![controller],
+        let scene = Scene {
+            controllers: controllers.clone(),
             disks: vec![(disk, DiskKind::Delayed)],
-            vms: vec![StoryVm {
-                vm,
-                controllers: vec![controller],
-                firmware_only: false,
-                awaited: true,
-            }],
-            beats: beats.into(),
-        }
+            vms: vec![PlanVm { vm, controllers }],
+            steps: steps.into(),
+        };
+        scene.into()
     }
 
     /// A guest's fio goes on over a connection that breaks, on sockets as in the simulator.
     #[test]
     fn a_front_end_connects_anew_and_its_fio_goes_on() {
         let (vm, controller) = (VmId(1), ControllerId(1));
-        let story = story_of(vm, controller);
+        let script = scenarios::resolve::script(&scenario_of(vm, controller));
+        let script = script.expect("it is possible");
         let dir = RunDir::create().expect("there is room");
         let serve = ServeOptions {
             rpc_socket: dir.path().join("rpc"),
@@ -389,12 +402,16 @@ mod tests {
             unread: Vec::new(),
             broken: 0,
         };
-        let told = story::run(&story, &mut breaking, &mut judge).expect("it can be told");
+        let judged = crate::scenario::judged(&script, &mut breaking, &mut judge);
+        let row = judged.expect("it can be carried out").rows.remove(0);
         let broken = |check: &&scenarios::run::CheckResult| {
             matches!(check.outcome, scenarios::run::CheckOutcome::Violated { .. })
         };
-        assert_eq!(told.checks.iter().find(broken), None);
-        assert_eq!(told.skipped, 0);
+        assert_eq!(row.checks.iter().find(broken), None);
+        let skipped = |step: &&scenarios::run::StepReport| {
+            matches!(step.result, scenarios::run::StepResult::Skipped { .. })
+        };
+        assert_eq!(row.steps.iter().find(skipped), None);
         // Sessions are numbered from 0 on.
         let all = rpc().call("vhost_get_controllers", None);
         let all = all.expect("it answers");
@@ -403,6 +420,6 @@ mod tests {
         drop(testbed);
         let ended = server.stop();
         assert!(matches!(ended, Ended::Stopped), "{ended:?}");
-        assert!(told.verified > 0, "{:?}", told.checks);
+        assert!(row.fios[0].jobs[0].verified > 0, "{:?}", row.checks);
     }
 }

@@ -4,12 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use real::testbed::disks::{Bdevs, MALLOC_MIB};
+pub use scenarios::plan::JobText;
+use scenarios::plan::Recorded;
 use scenarios::report::shell_quoted;
 use scenarios::shipped::JOBS;
+use sim::world::Strategy;
 use sim::{Bug, Bugs};
+
+use crate::repro;
 
 /// What a run is made from, besides the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +83,34 @@ impl RunOptions {
     }
 }
 
+impl RunOptions {
+    /// Those that a plan file records.
+    ///
+    /// # Errors
+    ///
+    /// A word that this program does not know.
+    pub fn recorded(recorded: &Recorded) -> Result<Self, RunError> {
+        let all = repro::bugs(recorded)?;
+        let (behaviour, preset) = if Bugs::head().iter().all(|bug| all.has(bug)) {
+            (Behaviour::Head, Bugs::head())
+        } else {
+            (Behaviour::Intended, Bugs::INTENDED)
+        };
+        let usual = Self::default();
+        let mut jobs = usual.jobs;
+        jobs.extend(recorded.jobs.clone());
+        Ok(Self {
+            seed: recorded.seed,
+            volume: repro::volume(recorded)?,
+            behaviour,
+            bugs: all.iter().filter(|bug| !preset.has(*bug)).collect(),
+            schedule: repro::schedule(recorded)?,
+            jobs,
+            ..Self::default()
+        })
+    }
+}
+
 /// Who the guests of a run are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestKind {
@@ -93,8 +126,40 @@ pub enum GuestKind {
 pub enum TargetKind {
     /// The model, in this process: in the simulator, or behind sockets for real guests.
     Model,
+    /// SPDK's own code, in this process and in virtual time.
+    Linked(LinkedOptions),
     /// One that runs, on sockets. Model guests are then on sockets too, and go by the wall clock.
     Spdk(SpdkOptions),
+}
+
+/// Where SPDK's own code is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedOptions {
+    /// The library that `make -C sim/linked/shim SPDK_DIR=…` links.
+    pub library: PathBuf,
+}
+
+impl LinkedOptions {
+    /// Where `make` puts it, from the repository's root.
+    pub const USUAL: &str = "sim/linked/shim/build/libplugfest_spdk.so";
+
+    /// The options of a command line that say so.
+    pub(crate) fn arguments(&self) -> String {
+        let mut words = " --target linked".to_owned();
+        if self.library != Path::new(Self::USUAL) {
+            let library = self.library.display().to_string();
+            words += &format!(" --linked-library {}", shell_quoted(&library));
+        }
+        words
+    }
+}
+
+impl Default for LinkedOptions {
+    fn default() -> Self {
+        Self {
+            library: Self::USUAL.into(),
+        }
+    }
 }
 
 /// Where a target is that runs, and what the disks are made of.
@@ -151,15 +216,6 @@ pub struct QemuOptions {
     pub emulate: bool,
 }
 
-/// A fio job file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobText {
-    /// Its name in errors.
-    pub file: String,
-    /// Its text.
-    pub text: String,
-}
-
 /// How much each fio writes and verifies on each disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Volume {
@@ -203,6 +259,14 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// What goes so; `seed` draws what is left to chance.
+    pub(crate) fn strategy(self, seed: u64) -> Strategy {
+        match self {
+            Self::Timed => Strategy::Timed,
+            Self::Random => Strategy::random(seed),
+        }
+    }
+
     /// "timed".
     #[must_use]
     pub const fn word(self) -> &'static str {

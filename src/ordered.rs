@@ -1,11 +1,11 @@
 //! The order in which actions are asked for and answered: noted on one testbed, imposed on another.
 //!
 //! An order point is an action: those before it that had been answered, how many requests of
-//! applications had been submitted, and how many disks had come to guests or gone. Knows no story and no plan.
+//! applications had been submitted, and how many disks had come to guests or gone. Knows no plan.
 
 use std::time::Duration;
 
-use scenarios::story::is_answer;
+use scenarios::script::is_answer;
 use scenarios::testbed::{Evidence, Testbed, TestbedError};
 use scenarios::{Action, Ending, Observation, Performed, Seen, Ticket, Time};
 
@@ -157,13 +157,9 @@ impl<'a> Ordered<'a> {
 
 /// Whether an action is one whose order counts: questions are asked as often as somebody is curious.
 fn counts(action: &Action) -> bool {
-    !matches!(
-        action,
-        Action::ListDisks { .. }
-            | Action::CheckAlive
-            | Action::Settle
-            | Action::WaitJobClock { .. }
-    )
+    let asks = matches!(action, Action::ListDisks { .. } | Action::CheckAlive);
+    let waits = matches!(action, Action::Settle | Action::WaitJobClock { .. });
+    !asks && !waits
 }
 
 impl Testbed for Ordered<'_> {

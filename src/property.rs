@@ -1,4 +1,4 @@
-//! A property: whatever happens to it, a target breaks no invariant. Many stories, all checks on.
+//! A property: whatever happens to it, a target breaks no invariant. Many generated scenarios, all checks on.
 //!
 //! Knows nothing of arguments and files.
 
@@ -6,24 +6,23 @@ use std::fmt;
 use std::ops::Range;
 
 use scenarios::CheckId;
-use scenarios::story::Story;
+use scenarios::plan::{Finding, Plan};
 use sim::Bug;
-use sim::world::Strategy;
 
 use crate::interrupt::asked;
-use crate::repro::{Finding, Repro, What};
+use crate::repro::Repro;
 use crate::run::{Behaviour, RunError, Schedule, bugs};
+use crate::scenario::{ScenarioOptions, carry_out, drawn};
 use crate::shrink::shrink;
-use crate::story::{StoryOptions, drawn, tell};
 
-/// Which stories are told, and of what target.
+/// Which scenarios are carried out, and on what target.
 ///
 /// ```
 /// use plugfest::{Behaviour, Property};
 ///
 /// let hot_plug = Property { seeds: 0..50, ..Property::default() };
-/// let told = hot_plug.check().expect("an intended target keeps every invariant");
-/// assert!(told.verified > 0, "some of the stories wrote and read back");
+/// let tried = hot_plug.check().expect("an intended target keeps every invariant");
+/// assert!(tried.verified > 0, "some of the scenarios wrote and read back");
 ///
 /// let head = Property { seeds: 0..500, behaviour: Behaviour::Head, ..Property::default() };
 /// let failure = head.check().expect_err("SPDK's head answers remove_target too early, for one");
@@ -31,7 +30,7 @@ use crate::story::{StoryOptions, drawn, tell};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
-    /// A story and a schedule each.
+    /// A scenario and a schedule each.
     pub seeds: Range<u64>,
     /// How the model target behaves.
     pub behaviour: Behaviour,
@@ -42,7 +41,7 @@ pub struct Property {
 }
 
 impl Default for Property {
-    /// 100 stories of a target as it should be, under random schedules.
+    /// 100 scenarios on a target as it should be, under random schedules.
     fn default() -> Self {
         Self {
             seeds: 0..100,
@@ -53,11 +52,11 @@ impl Default for Property {
     }
 }
 
-/// What was told without a violation.
+/// What was carried out without a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Stories.
-    pub stories: u64,
+pub struct Tried {
+    /// Scenarios.
+    pub scenarios: u64,
     /// Blocks that fio found right.
     pub verified: u64,
 }
@@ -65,9 +64,9 @@ pub struct Told {
 /// Where a property stands.
 #[derive(Clone, Copy, Debug)]
 pub enum Hunt {
-    /// So much was told.
-    Told(Told),
-    /// The story of this seed breaks a check; a smaller one is looked for.
+    /// So much was carried out.
+    Tried(Tried),
+    /// The scenario of this seed breaks a check; a smaller one is looked for.
     Broken {
         /// The seed.
         seed: u64,
@@ -79,29 +78,29 @@ pub enum Hunt {
 /// Why a property does not hold, or is not known to.
 #[derive(Clone)]
 pub enum Failure {
-    /// A story breaks a check: the smallest that was found.
+    /// A scenario breaks a check: the smallest that was found.
     Violated {
-        /// The seed that drew the story, before it was made smaller.
+        /// The seed that drew the scenario, before it was made smaller.
         seed: u64,
         /// The check.
         check: CheckId,
-        /// The story, its schedule and what was seen: `repro.text()` is a file for `plugfest replay`.
+        /// The scenario, its schedule and what was seen: `repro.text()` is a file for `plugfest replay`.
         repro: Box<Repro>,
     },
     /// Somebody wanted it to end before (Ctrl-C, where [`interrupt::listen`](crate::interrupt::listen)
     /// is in use).
-    Interrupted(Told),
-    /// A story could not be carried out.
+    Interrupted(Tried),
+    /// A scenario could not be carried out.
     Error(RunError),
 }
 
 impl Property {
-    /// Tells the stories until one breaks a check, and makes that one smaller.
+    /// Carries scenarios out until one breaks a check, and makes that one smaller.
     ///
     /// # Errors
     ///
     /// The first violation, or that there are no seeds.
-    pub fn check(&self) -> Result<Told, Failure> {
+    pub fn check(&self) -> Result<Tried, Failure> {
         self.check_with(&mut |_| {})
     }
 
@@ -110,48 +109,54 @@ impl Property {
     /// # Errors
     ///
     /// As [`check`](Self::check).
-    pub fn check_with(&self, progress: &mut dyn FnMut(Hunt)) -> Result<Told, Failure> {
+    pub fn check_with(&self, progress: &mut dyn FnMut(Hunt)) -> Result<Tried, Failure> {
         if self.seeds.is_empty() {
             let Range { start, end } = self.seeds;
             let none =
                 format!("there are no seeds from {start} up to {end}: nothing would be shown");
             return Err(Failure::Error(RunError(none)));
         }
-        let mut told = Told::default();
+        let mut tried = Tried::default();
         for seed in self.seeds.clone() {
             if asked() {
-                return Err(Failure::Interrupted(told));
+                return Err(Failure::Interrupted(tried));
             }
-            let (story, options) = (drawn(seed), self.options(seed));
-            let report = tell(&story, options.clone()).map_err(Failure::Error)?;
-            told.verified += report.verified;
+            let (plan, options) = (drawn(seed), self.options(seed));
+            let report = carry_out(&plan, options.clone()).map_err(Failure::Error)?;
+            tried.verified += report.verified;
             if let Some(broken) = report.violated().next() {
                 let check = broken.id;
                 progress(Hunt::Broken { seed, check });
-                return Err(smallest(seed, check, story, options));
+                return Err(smallest(seed, check, plan, options));
             }
-            told.stories += 1;
-            progress(Hunt::Told(told));
+            tried.scenarios += 1;
+            progress(Hunt::Tried(tried));
         }
-        Ok(told)
+        Ok(tried)
     }
 
-    fn options(&self, seed: u64) -> StoryOptions {
-        StoryOptions {
+    /// The scenario of a seed, as the property carries it out: `text()` is a plan file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be carried out.
+    pub fn scenario(&self, seed: u64) -> Result<Repro, RunError> {
+        Repro::of_scenario(&drawn(seed), self.options(seed))
+    }
+
+    fn options(&self, seed: u64) -> ScenarioOptions {
+        ScenarioOptions {
             seed,
             bugs: bugs(self.behaviour, &self.bugs),
-            strategy: match self.schedule {
-                Schedule::Timed => Strategy::Timed,
-                Schedule::Random => Strategy::random(seed),
-            },
+            strategy: self.schedule.strategy(seed),
             record: false,
         }
     }
 }
 
-fn smallest(seed: u64, check: CheckId, story: Story, options: StoryOptions) -> Failure {
+fn smallest(seed: u64, check: CheckId, plan: Plan, options: ScenarioOptions) -> Failure {
     let repro =
-        shrink(story, options, check).and_then(|(story, options)| Repro::of_story(&story, options));
+        shrink(plan, options, check).and_then(|(plan, options)| Repro::of_scenario(&plan, options));
     match repro {
         Ok(repro) => Failure::Violated {
             seed,
@@ -166,12 +171,12 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Violated { repro, .. } => {
-                if let What::Story(story) = &repro.what {
-                    f.write_str(&story_lines(story))?;
-                }
-                f.write_str(&finding_lines(&repro.findings))
+                f.write_str(&repro.script.lines())?;
+                f.write_str(&finding_lines(&repro.recorded.findings))
             }
-            Self::Interrupted(told) => write!(f, "interrupted after {} stories", told.stories),
+            Self::Interrupted(tried) => {
+                write!(f, "interrupted after {} scenarios", tried.scenarios)
+            }
             Self::Error(error) => error.fmt(f),
         }
     }
@@ -183,7 +188,7 @@ impl fmt::Debug for Failure {
         if let Self::Violated { seed, check, .. } = self {
             writeln!(
                 f,
-                "{check} is violated by the story of seed {seed}, made smaller:"
+                "{check} is violated by the scenario of seed {seed}, made smaller:"
             )?;
         }
         fmt::Display::fmt(self, f)
@@ -191,28 +196,6 @@ impl fmt::Debug for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// What happens in a story, a line a beat.
-pub fn story_lines(story: &Story) -> String {
-    let mut text = String::new();
-    for vm in &story.vms {
-        let controllers: Vec<String> = vm.controllers.iter().map(ToString::to_string).collect();
-        let boots = if vm.firmware_only {
-            "stays in its firmware"
-        } else if vm.awaited {
-            "boots"
-        } else {
-            "is still booting"
-        };
-        text += &format!("  {} on {} {boots}\n", vm.vm, controllers.join(" and "));
-    }
-    for (number, beat) in story.beats.iter().enumerate() {
-        let waits = if beat.awaited { ", and wait" } else { "" };
-        let gap = beat.gap();
-        text += &format!("  {:>3}. +{gap:?} {}{waits}\n", number + 1, beat.does);
-    }
-    text
-}
 
 /// What was violated, a block a finding.
 pub fn finding_lines(findings: &[Finding]) -> String {

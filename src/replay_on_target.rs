@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use real::rpc::client::RpcClient;
 use real::testbed::{Closing, RealTestbed};
-use scenarios::CheckId;
-use scenarios::report::Report;
-use scenarios::story;
+use scenarios::plan::{Expects, Finding, Wait};
+use scenarios::script::Step;
 use scenarios::testbed::Testbed;
+use scenarios::{Action, CheckId, Script};
 use sim::Bugs;
-use sim::world::Strategy;
 
 use crate::on_sockets;
 use crate::ordered::{Ordered, Point};
-use crate::repro::{Finding, Repro, What, findings, header, sim_of};
+use crate::repro::{Repro, bugs, findings, volume};
 use crate::run::{RunError, RunOptions, SpdkOptions, TargetKind};
+use crate::scenario::judged;
 use crate::testbed as make;
 
 /// Between two looks whether a target that has died was started again.
@@ -71,10 +71,10 @@ impl<'a> OnTarget<'a> {
     ///
     /// As [`Repro::replay`], and if nothing that it broke could be seen on sockets.
     pub fn new(repro: &'a Repro) -> Result<Self, RunError> {
-        let (bugs, choices) = (repro.bugs()?, repro.parsed_choices()?);
-        let mut sim = sim_of(&repro.what, bugs, repro.seed, Strategy::Replay(choices))?;
+        let bugs = bugs(&repro.recorded)?;
+        let mut sim = repro.setting(repro.strategy()?)?.simulator()?;
         let mut ordered = Ordered::new(&mut sim, &[]);
-        carry_out(repro, &repro.what, bugs, &mut ordered)?;
+        carry_out(&repro.script, bugs, &mut ordered)?;
         let points = ordered.into_points();
         Ok(Self {
             repro,
@@ -89,28 +89,24 @@ impl<'a> OnTarget<'a> {
     ///
     /// Nobody listens there, or the testbed is lost.
     pub fn once(&self, spdk: &SpdkOptions) -> Result<Once, RunError> {
+        let recorded = &self.repro.recorded;
         let mut options = RunOptions {
-            seed: self.repro.seed,
+            seed: recorded.seed,
             target: TargetKind::Spdk(spdk.clone()),
             ..RunOptions::default()
         };
-        let mut volume = None;
-        let mut what = self.repro.what.clone();
-        match &mut what {
-            What::Story(story) => {
-                for beat in &mut story.beats {
-                    // The order says what to wait for.
-                    (beat.after, beat.awaited) = (0, false);
-                }
-            }
-            What::Plan(plan) => {
-                options.jobs = plan.job_texts();
-                volume = plan.volume();
-            }
+        options.jobs.extend(recorded.jobs.clone());
+        let volume = volume(recorded)?.of_a_job();
+        let mut script = self.repro.script.clone();
+        let bare = |case: &&mut scenarios::script::Case| case.expects == Expects::Nothing;
+        let cases = script.cases.iter_mut().filter(bare);
+        for step in cases.flat_map(|case| &mut case.steps).filter(is_ordered) {
+            // The order says what to wait for.
+            (step.after, step.wait) = (Duration::ZERO, Wait::Nothing);
         }
         let mut testbed = came_back(&options, volume)?;
         let mut ordered = Ordered::new(&mut testbed, &self.points);
-        let findings = carry_out(self.repro, &what, self.bugs, &mut ordered)?;
+        let findings = carry_out(&script, self.bugs, &mut ordered)?;
         let points = ordered.into_points();
         let missed: Vec<String> = self
             .points
@@ -118,7 +114,7 @@ impl<'a> OnTarget<'a> {
             .enumerate()
             .filter_map(|(n, then)| then.missed_by(points.get(n)))
             .collect();
-        let broken: Vec<CheckId> = self.repro.findings.iter().map(|f| f.check).collect();
+        let broken: Vec<CheckId> = recorded.findings.iter().map(|f| f.check).collect();
         let shown = findings.iter().any(|found| broken.contains(&found.check));
         Ok(Once {
             findings,
@@ -160,25 +156,18 @@ fn answers(options: &RunOptions) -> bool {
     client.is_ok_and(|mut client| client.call("vhost_get_controllers", None).is_ok())
 }
 
-/// Carries `what` out on `testbed`: what was broken.
+/// Whether the order of a step is imposed: boots and the rest at the end are awaited as ever.
+fn is_ordered(step: &&mut Step) -> bool {
+    !matches!(step.does[..], [Action::BootVm { .. } | Action::Settle])
+}
+
+/// Carries `script` out on `testbed`: what was broken.
 fn carry_out(
-    repro: &Repro,
-    what: &What,
+    script: &Script,
     bugs: Bugs,
     testbed: &mut dyn Testbed,
 ) -> Result<Vec<Finding>, RunError> {
-    let mut judge = make::judge(testbed.evidence(), repro.vms(), bugs);
-    let lost = |error: scenarios::TestbedError| RunError(error.to_string());
-    match what {
-        What::Story(story) => {
-            let told = story::run(story, testbed, &mut judge).map_err(lost)?;
-            Ok(findings(&told.checks))
-        }
-        What::Plan(plan) => {
-            let done = scenarios::run::run(&plan.steps, testbed, &mut judge, &mut |_| {});
-            let done = done.map_err(|error| RunError(error.to_string()))?;
-            let report = Report::new(header(plan, repro.seed), done);
-            Ok(findings(report.rows.iter().flat_map(|row| &row.checks)))
-        }
-    }
+    let mut judge = make::judge(testbed.evidence(), script.vms.clone(), bugs);
+    let report = judged(script, testbed, &mut judge)?;
+    Ok(findings(report.rows.iter().flat_map(|row| &row.checks)))
 }

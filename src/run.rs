@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use fio_model::JobFile;
-use scenarios::concretise::{Concrete, Options, concretise};
+use scenarios::Script;
 use scenarios::plan::{NamedJob, Plan, nearest};
 use scenarios::report::{Report, RunHeader, shell_quoted};
+use scenarios::resolve::{Options, resolve};
 use scenarios::run::Progress;
+use scenarios::script::Doubts;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
 
@@ -20,6 +22,7 @@ pub use crate::options::{
     bugs,
 };
 use crate::testbed::{self, Turns};
+
 /// What a run writes down besides its report.
 #[derive(Default)]
 pub struct Outputs<'a> {
@@ -51,7 +54,7 @@ pub fn run_with(
     progress: &mut dyn FnMut(&Progress<'_>),
     outputs: Outputs<'_>,
 ) -> Result<Report, RunError> {
-    let concrete = concrete(plan, options)?;
+    let script = script(plan, options)?;
     let turns = outputs.turns.map(Turns::new);
     let mut testbed = testbed::make(options, turns.clone())?;
     let report = if let Some(sink) = outputs.trace {
@@ -65,9 +68,9 @@ pub fn run_with(
         };
         let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
             .map_err(|error| RunError(error.to_string()))?;
-        carry_out(plan, &concrete, options, &mut recorder, progress)?
+        carry_out(plan, &script, options, &mut recorder, progress)?
     } else {
-        carry_out(plan, &concrete, options, testbed.as_mut(), progress)?
+        carry_out(plan, &script, options, testbed.as_mut(), progress)?
     };
     turns.map_or(Ok(()), |turns| turns.finish())?;
     Ok(report)
@@ -80,11 +83,11 @@ pub fn run_with(
 ///
 /// The first thing that is wrong, with its place.
 pub fn check(plan: &Plan, options: &RunOptions) -> Result<(), RunError> {
-    concrete(plan, options)?;
+    script(plan, options)?;
     parse_jobs(&options.jobs, &options.guests).map(|_| ())
 }
 
-pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, RunError> {
+fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
     let unknown = |job: &NamedJob<'_>| !options.jobs.contains_key(job.name);
     if let Some(NamedJob { name, at }) = plan.jobs().into_iter().find(unknown) {
         let file = options.plan_argument.as_ref().unwrap_or(&plan.name);
@@ -99,35 +102,39 @@ pub(crate) fn concrete(plan: &Plan, options: &RunOptions) -> Result<Concrete, Ru
         )));
     }
     let only = options.only.clone();
-    let mut concrete = concretise(plan, options.seed, &Options { only })
+    let mut script = resolve(plan, options.seed, &Options { only })
         .map_err(|error| RunError(error.to_string()))?;
-    concrete.doubts = doubts(plan, &options.jobs);
-    Ok(concrete)
+    script.doubts = doubts(plan, &options.jobs);
+    Ok(script)
 }
 
-/// Why fio may find blocks of a plan's jobs wrong though the disk is right. A job that cannot be read is
-/// somebody else's error.
-fn doubts(plan: &Plan, jobs: &BTreeMap<String, JobText>) -> BTreeMap<String, String> {
+/// What a plan's jobs may fail with though the disk is right. A job that cannot be read is somebody else's
+/// error.
+pub(crate) fn doubts(plan: &Plan, jobs: &BTreeMap<String, JobText>) -> BTreeMap<String, Doubts> {
     let named = plan.jobs().into_iter().map(|job| job.name);
     let doubts = named.filter_map(|name| {
         let job = jobs.get(name)?;
         let file = JobFile::parse(&job.file, &job.text).ok()?;
-        let doubt = file.can_spoil_itself()?;
-        Some((name.to_owned(), doubt))
+        let doubts = Doubts {
+            spoils: file.can_spoil_itself(),
+            unwritten: file.reads_unwritten(),
+            refused: file.can_be_refused(),
+        };
+        Some((name.to_owned(), doubts))
     });
     doubts.collect()
 }
 
 fn carry_out(
     plan: &Plan,
-    concrete: &Concrete,
+    script: &Script,
     options: &RunOptions,
     testbed: &mut dyn Testbed,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
     let mut judge = testbed::judge(testbed.evidence(), testbed::vms(plan), options.all_bugs());
     let mut testbed = Interruptible(testbed);
-    let outcome = scenarios::run::run(concrete, &mut testbed, &mut judge, progress)
+    let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)
         .map_err(|error| RunError(error.to_string()))?;
     Ok(Report::new(header(plan, options), outcome))
 }
@@ -150,8 +157,10 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
         repeat_options += &format!(" --runtime {seconds}");
         volume = format!("{seconds} s a job");
     }
-    if let TargetKind::Spdk(spdk) = &options.target {
-        repeat_options += &spdk.arguments();
+    match &options.target {
+        TargetKind::Model => {}
+        TargetKind::Linked(linked) => repeat_options += &linked.arguments(),
+        TargetKind::Spdk(spdk) => repeat_options += &spdk.arguments(),
     }
     if options.volume != Volume::Default {
         repeat_options += &format!(" --io-count {}", options.volume.word());
@@ -181,7 +190,7 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
 
 /// How the target behaves, in words: its preset, and what is wrong beside that.
 fn behaviour(options: &RunOptions) -> String {
-    if let TargetKind::Spdk(_) = options.target {
+    if options.target != TargetKind::Model {
         return "the target's own".to_owned();
     }
     let more: Vec<&str> = options.bugs.iter().map(|bug| bug.name()).collect();

@@ -1,44 +1,45 @@
-//! Makes a story that breaks a check smaller, while it still breaks it.
+//! Makes a generated scenario that breaks a check smaller, while it still breaks it.
 //!
-//! Beats go first, in halves and then one by one; then VMs, disks and waiting. Where it does not matter when a
-//! beat comes, it comes when what was before it has come to rest: so it is read, and so it can be imposed on a
-//! target whose time nobody holds still. That goes on until nothing becomes smaller. A smaller story takes another
-//! schedule, so each is tried under a few, and what is small at last under many: a beat that nobody needs shifts
-//! the draws of the others. A story that broke the check under the timed schedule is only tried under timed ones.
+//! Steps go first, in halves and then one by one; then VMs, disks and waiting. Where it does not matter when a
+//! step comes, it comes when what was before it has come to rest: so it is read, and so it can be imposed on a
+//! target whose time nobody holds still. That goes on until nothing becomes smaller. A smaller scenario takes another
+//! schedule, so each is tried under a few, and what is small at last under many: a step that nobody needs shifts
+//! the draws of the others. What broke the check under the timed schedule is only tried under timed ones.
 
-use scenarios::CheckId;
-use scenarios::story::Story;
+use std::time::Duration;
+
+use scenarios::plan::{Plan, Step, StepKind, Wait};
+use scenarios::{Action, CheckId, VmId};
 use sim::world::Strategy;
 
 use crate::ordered::GAP_MAX;
 use crate::run::RunError;
-use crate::story::{StoryOptions, StoryReport, tell};
+use crate::scenario::{ScenarioOptions, ScenarioReport, carry_out};
 
-/// Schedules that a smaller story is tried under, beside the one that broke the check: while it is large, and
+/// Schedules that a smaller scenario is tried under, beside the one that broke the check: while it is large, and
 /// at last.
 const SCHEDULES: [u64; 2] = [24, 200];
 
-/// Nanoseconds in which everything comes to rest that is not held up: the longest gap that [`Ordered`] keeps.
+/// The time in which everything comes to rest that is not held up: the longest gap that [`Ordered`] keeps.
 ///
 /// [`Ordered`]: crate::ordered::Ordered
-const REST: u64 = GAP_MAX.as_nanos() as u64;
+const REST: Duration = GAP_MAX;
 
-/// A smaller story that breaks `check`, and the options under which it does.
+/// A scenario, and the options under which it breaks the check.
+type Broken = (Plan, ScenarioOptions);
+
+/// A smaller scenario that breaks `check`, and the options under which it does.
 ///
 /// # Errors
 ///
-/// `story` itself cannot be carried out.
-pub fn shrink(
-    story: Story,
-    options: StoryOptions,
-    check: CheckId,
-) -> Result<(Story, StoryOptions), RunError> {
-    tell(&story, options.clone())?;
-    let mut best = (story, options);
+/// `plan` itself cannot be carried out.
+pub fn shrink(plan: Plan, options: ScenarioOptions, check: CheckId) -> Result<Broken, RunError> {
+    carry_out(&plan, options.clone())?;
+    let mut best = (plan, options);
     for schedules in SCHEDULES {
         loop {
             let before = best.0.clone();
-            drop_beats(&mut best, check, schedules);
+            drop_steps(&mut best, check, schedules);
             simplify(&mut best, check, schedules);
             if best.0 == before {
                 break;
@@ -48,15 +49,38 @@ pub fn shrink(
     Ok(best)
 }
 
-/// Takes beats away, in halves and then one by one.
-fn drop_beats(best: &mut (Story, StoryOptions), check: CheckId, schedules: u64) {
-    let mut piece = best.0.beats.len().div_ceil(2);
+/// The steps of a generated scenario's one case.
+fn steps(plan: &mut Plan) -> &mut Vec<Step> {
+    &mut plan.cases[0].steps
+}
+
+/// The VM that a step boots.
+fn boots(step: &Step) -> Option<VmId> {
+    let StepKind::Act(actions) = &step.kind else {
+        return None;
+    };
+    match actions.as_slice() {
+        [Action::BootVm { vm, .. } | Action::BootFirmware { vm, .. }] => Some(*vm),
+        _ => None,
+    }
+}
+
+/// Where the steps begin that are no boots.
+fn first(plan: &Plan) -> usize {
+    let steps = plan.cases[0].steps.iter();
+    steps.take_while(|step| boots(step).is_some()).count()
+}
+
+/// Takes steps away, in halves and then one by one.
+fn drop_steps(best: &mut Broken, check: CheckId, schedules: u64) {
+    let mut piece = (steps(&mut best.0).len() - first(&best.0)).div_ceil(2);
     while piece > 0 {
-        let mut from = 0;
-        while from < best.0.beats.len() {
+        let mut from = first(&best.0);
+        while from < steps(&mut best.0).len() {
             let mut smaller = best.0.clone();
-            let to = (from + piece).min(smaller.beats.len());
-            smaller.beats.drain(from..to);
+            let all = steps(&mut smaller);
+            let to = (from + piece).min(all.len());
+            all.drain(from..to);
             match broken(&smaller, &best.1, check, schedules) {
                 Some(options) => *best = (smaller, options),
                 None => from += piece,
@@ -67,7 +91,7 @@ fn drop_beats(best: &mut (Story, StoryOptions), check: CheckId, schedules: u64) 
 }
 
 /// Makes what is left simpler.
-fn simplify(best: &mut (Story, StoryOptions), check: CheckId, schedules: u64) {
+fn simplify(best: &mut Broken, check: CheckId, schedules: u64) {
     for change in simpler(&best.0) {
         let mut smaller = best.0.clone();
         change.make(&mut smaller);
@@ -80,7 +104,8 @@ fn simplify(best: &mut (Story, StoryOptions), check: CheckId, schedules: u64) {
     }
 }
 
-/// Something that makes a story simpler without taking a beat away.
+/// Something that makes a scenario simpler without taking a step away; steps are counted from the end, as boots go
+/// with their VMs.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     DropVm(usize),
@@ -92,47 +117,62 @@ enum Change {
 }
 
 impl Change {
-    fn make(self, story: &mut Story) {
+    fn make(self, plan: &mut Plan) {
+        let last = plan.cases[0].steps.len();
         match self {
-            Self::DropVm(n) if n < story.vms.len() && story.vms.len() > 1 => {
-                story.vms.remove(n);
+            Self::DropVm(n) if n < plan.vms.len() && plan.vms.len() > 1 => {
+                let vm = plan.vms.remove(n).vm;
+                steps(plan).retain(|step| boots(step) != Some(vm));
             }
-            Self::DropDisk(n) if n < story.disks.len() => {
-                story.disks.remove(n);
+            Self::DropDisk(n) if n < plan.disks.len() => {
+                let disk = plan.disks.remove(n);
+                plan.kinds.retain(|(of, _)| *of != disk);
             }
-            Self::AwaitBoot(n) if n < story.vms.len() => story.vms[n].awaited = true,
-            Self::Rested(n) => story.beats[n].after = REST,
-            Self::NoGap(n) if story.beats[n].after != REST => story.beats[n].after = 0,
-            Self::Awaited(n) => story.beats[n].awaited = true,
+            Self::AwaitBoot(n) if n < first(plan) => {
+                let step = &mut steps(plan)[n];
+                if !is_firmware(step) {
+                    step.wait = Wait::Answer;
+                }
+            }
+            Self::Rested(n) => steps(plan)[last - n].after = REST,
+            Self::NoGap(n) if plan.cases[0].steps[last - n].after != REST => {
+                steps(plan)[last - n].after = Duration::ZERO;
+            }
+            Self::Awaited(n) => steps(plan)[last - n].wait = Wait::Answer,
             Self::DropVm(_) | Self::DropDisk(_) | Self::AwaitBoot(_) | Self::NoGap(_) => {}
         }
     }
 }
 
-fn simpler(story: &Story) -> Vec<Change> {
-    let vms = (0..story.vms.len()).rev();
-    let disks = (0..story.disks.len()).rev();
-    let beats = 0..story.beats.len();
+/// Whether a step boots a firmware, of which nobody hears.
+fn is_firmware(step: &Step) -> bool {
+    matches!(&step.kind, StepKind::Act(all) if matches!(all[..], [Action::BootFirmware { .. }]))
+}
+
+fn simpler(plan: &Plan) -> Vec<Change> {
+    let vms = (0..plan.vms.len()).rev();
+    let disks = (0..plan.disks.len()).rev();
+    let steps = (1..=plan.cases[0].steps.len() - first(plan)).rev();
     vms.clone()
         .map(Change::DropVm)
         .chain(disks.map(Change::DropDisk))
         .chain(vms.map(Change::AwaitBoot))
-        .chain(beats.clone().map(Change::Awaited))
-        .chain(beats.clone().map(Change::Rested))
-        .chain(beats.map(Change::NoGap))
+        .chain(steps.clone().map(Change::Awaited))
+        .chain(steps.clone().map(Change::Rested))
+        .chain(steps.map(Change::NoGap))
         .collect()
 }
 
-/// Options under which `story` breaks `check`, if any that are tried.
+/// Options under which `plan` breaks `check`, if any that are tried.
 fn broken(
-    story: &Story,
-    options: &StoryOptions,
+    plan: &Plan,
+    options: &ScenarioOptions,
     check: CheckId,
     schedules: u64,
-) -> Option<StoryOptions> {
-    let breaks = |report: StoryReport| report.violated().any(|broken| broken.id == check);
+) -> Option<ScenarioOptions> {
+    let breaks = |report: ScenarioReport| report.violated().any(|broken| broken.id == check);
     let timed = matches!(options.strategy, Strategy::Timed);
-    let others = (0..schedules).map(|seed| StoryOptions {
+    let others = (0..schedules).map(|seed| ScenarioOptions {
         strategy: if timed {
             Strategy::Timed
         } else {
@@ -142,7 +182,7 @@ fn broken(
         ..options.clone()
     });
     let mut tried = std::iter::once(options.clone()).chain(others);
-    tried.find(|options| tell(story, options.clone()).is_ok_and(breaks))
+    tried.find(|options| carry_out(plan, options.clone()).is_ok_and(breaks))
 }
 
 #[cfg(test)]
@@ -150,55 +190,54 @@ mod tests {
     use sim::{Bug, Bugs};
 
     use super::*;
-    use crate::story::drawn;
+    use crate::scenario::drawn;
 
     #[test]
     fn a_timed_schedule_stays_timed_and_what_is_left_is_small() {
-        let timed = |seed| StoryOptions {
+        let timed = |seed| ScenarioOptions {
             bugs: Bugs::INTENDED.with(Bug::EarlyFinish),
             strategy: Strategy::Timed,
-            ..StoryOptions::intended(seed)
+            ..ScenarioOptions::intended(seed)
         };
         let broken = (0..1_000).find_map(|seed| {
-            let report = tell(&drawn(seed), timed(seed)).ok()?;
+            let report = carry_out(&drawn(seed), timed(seed)).ok()?;
             report
                 .violated()
                 .next()
                 .map(|broken| (drawn(seed), timed(seed), broken.id))
         });
-        let (story, options, check) = broken.expect("S1 is shown by one of 1000");
-        let before = story.beats.len();
-        let (story, options) = shrink(story, options, check).expect("it can be told");
+        let (plan, options, check) = broken.expect("S1 is shown by one of 1000");
+        let before = plan.cases[0].steps.len();
+        let (plan, options) = shrink(plan, options, check).expect("it can be carried out");
         assert!(matches!(options.strategy, Strategy::Timed), "{options:?}");
-        assert!(story.beats.len() < before);
-        let report = tell(&story, options).expect("it can be told");
+        assert!(plan.cases[0].steps.len() < before);
+        let report = carry_out(&plan, options).expect("it can be carried out");
         assert!(report.violated().any(|broken| broken.id == check));
     }
 
     #[test]
-    fn a_beat_that_only_shifts_the_draws_goes_too() {
-        let options = StoryOptions {
+    fn a_step_that_only_shifts_the_draws_goes_too() {
+        let options = ScenarioOptions {
             bugs: Bugs::head(),
             strategy: Strategy::random(3),
-            ..StoryOptions::intended(3)
+            ..ScenarioOptions::intended(3)
         };
-        let (story, _) = shrink(drawn(3), options, CheckId::I17).expect("it can be told");
-        // An attach and a detach are all that it takes.
-        assert!(story.beats.len() <= 2 && story.vms.len() == 1, "{story:#?}");
+        let (plan, _) = shrink(drawn(3), options, CheckId::I17).expect("it can be carried out");
+        // A boot, an attach and a detach are all that it takes.
+        let steps = plan.cases[0].steps.len();
+        assert!(steps <= 3 && plan.vms.len() == 1, "{plan}");
     }
 
     #[test]
     fn where_time_does_not_matter_everything_comes_to_rest_first() {
-        let options = StoryOptions {
+        let options = ScenarioOptions {
             bugs: Bugs::INTENDED.with(Bug::TmfNullLun),
             strategy: Strategy::Timed,
-            ..StoryOptions::intended(8010)
+            ..ScenarioOptions::intended(8010)
         };
-        let (story, _) = shrink(drawn(8010), options, CheckId::I11).expect("it can be told");
-        assert!(!story.beats.is_empty());
-        assert!(
-            story.beats.iter().all(|beat| beat.after == REST),
-            "{story:?}"
-        );
+        let (plan, _) = shrink(drawn(8010), options, CheckId::I11).expect("it can be carried out");
+        let steps = &plan.cases[0].steps[first(&plan)..];
+        assert!(!steps.is_empty());
+        assert!(steps.iter().all(|step| step.after == REST), "{plan}");
     }
 }

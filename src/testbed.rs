@@ -10,11 +10,11 @@ use scenarios::{ControllerId, VmId};
 use sim::linux::Digests;
 use sim::world::{Strategy, TurnRecord};
 use sim::{Bug, Bugs};
-use sim::{Sim, SimOptions};
+use sim::{LinkedDisks, Sim, SimOptions, linked};
 
 pub use crate::job_files::parse_jobs;
 use crate::on_sockets;
-use crate::options::{GuestKind, RunError, RunOptions, Schedule, TargetKind, Volume};
+use crate::options::{GuestKind, LinkedOptions, RunError, RunOptions, TargetKind};
 
 /// Where the turns of a run are written, a line each.
 #[derive(Clone)]
@@ -60,6 +60,7 @@ impl Turns {
 pub fn make(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
     match (&options.target, &options.guests) {
         (TargetKind::Model, GuestKind::Model) => simulator(options, turns),
+        (TargetKind::Linked(linked), GuestKind::Model) => linked_simulator(options, linked, turns),
         _ => on_sockets::make(options),
     }
 }
@@ -70,21 +71,59 @@ pub fn make(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbe
 ///
 /// A job file is wrong.
 fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    let jobs = parse_jobs(&options.jobs, &options.guests)?;
-    let mut sim = Sim::new(SimOptions {
-        seed: options.seed,
-        bugs: options.all_bugs(),
-        volume: options.volume.of_a_job(),
-        jobs,
-        strategy: strategy(options),
-        per_io: true,
-        digests: digests(),
-        disturb_at: options.disturb_at,
-    });
+    let mut sim = Sim::new(sim_options(options)?);
     if let Some(turns) = turns {
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
     Ok(Box::new(sim))
+}
+
+/// How long a request of a linked target's disk takes: the model's device's middle, and that of its slow one.
+const USUAL_MICROS: u32 = 60;
+const SLOW_MICROS: u32 = 5000;
+
+/// The simulator with SPDK's own code as its target.
+///
+/// # Errors
+///
+/// A job file is wrong, or the library is not there or does not start.
+fn linked_simulator(
+    options: &RunOptions,
+    linked: &LinkedOptions,
+    turns: Option<Turns>,
+) -> Result<Box<dyn Testbed>, RunError> {
+    let config = linked::Config {
+        cores: 1,
+        socket_dir: "/var/tmp/".to_owned(),
+    };
+    let target = linked::Target::boot(&linked.library, &config);
+    let target = target.map_err(|error| {
+        let library = linked.library.display();
+        RunError(format!(
+            "--target linked: {library}: {error}\n  = make -C sim/linked/shim SPDK_DIR=… links it, against a built SPDK tree"
+        ))
+    })?;
+    let sim_options = sim_options(options)?;
+    let slow = sim_options.volume.is_some_and(|volume| volume.scale > 1);
+    let micros = if slow { SLOW_MICROS } else { USUAL_MICROS };
+    let mut sim = Sim::with(target, Box::new(LinkedDisks { micros }), sim_options);
+    if let Some(turns) = turns {
+        sim.record_turns(Box::new(move |turn| turns.write(turn)));
+    }
+    Ok(Box::new(sim))
+}
+
+fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {
+    Ok(SimOptions {
+        seed: options.seed,
+        bugs: options.all_bugs(),
+        volume: options.volume.of_a_job(),
+        jobs: parse_jobs(&options.jobs, &options.guests)?,
+        strategy: strategy(options),
+        per_io: true,
+        digests: digests(),
+        disturb_at: options.disturb_at,
+    })
 }
 
 thread_local! {
@@ -102,17 +141,9 @@ pub fn bugs(options: &RunOptions) -> Bugs {
     options.all_bugs()
 }
 
-/// What each disk of a job writes and verifies.
-pub fn volume(volume: Volume) -> Option<fio_model::Volume> {
-    volume.of_a_job()
-}
-
 /// Who goes next.
 pub fn strategy(options: &RunOptions) -> Strategy {
-    match options.schedule {
-        Schedule::Timed => Strategy::Timed,
-        Schedule::Random => Strategy::random(options.seed),
-    }
+    options.schedule.strategy(options.seed)
 }
 
 /// The judge that reads what a testbed with `evidence` shows of these VMs, under `bugs`.

@@ -385,6 +385,51 @@ impl Job {
         is_checked && (self.do_verify || !self.rw.writes())
     }
 
+    /// Whether it verifies the blocks that `other` has written, as that one wrote them.
+    pub fn reads_back(&self, other: &Job) -> bool {
+        let of = |job: &Job| {
+            (
+                job.verify,
+                job.interval(),
+                job.reach(),
+                job.filename.clone(),
+            )
+        };
+        let all = !other.rw.is_mixed() && (!other.rw.is_random() || other.has_map_option());
+        other.writes_blocks() && all && of(self) == of(other)
+    }
+
+    /// Why a disk, or a guest's kernel, may not take its requests, if it may: Linux takes whole logical blocks,
+    /// of up to 4096 bytes, and fio no place behind the end.
+    pub fn can_be_refused(&self) -> Option<String> {
+        const BLOCK_MAX: u64 = 4096;
+        const DEVICE_MIN: u64 = 1 << 20;
+        let (from, _) = self.reach();
+        let (grain, whole) = (u64::from(self.grain()), |n: u64| {
+            n.is_multiple_of(BLOCK_MAX)
+        });
+        let clones = match self.numjobs > 1 {
+            true => self.offset_increment,
+            false => Span::Bytes(0),
+        };
+        let places = [self.offset, clones].map(|place| match place {
+            Span::Bytes(bytes) => bytes,
+            Span::Percent(_) => 0,
+        });
+        if self.verify_state_load {
+            return Some("verify_state_load: its state file may be missing".into());
+        }
+        if self.direct && !(whole(grain) && places.into_iter().all(whole)) {
+            return Some(format!("blocks, or places, of {grain} bytes"));
+        }
+        if from > 0 || places[1] > 0 {
+            return Some("offset: the disk may end before it".into());
+        }
+        let longest = u64::from(self.len_max());
+        (longest > DEVICE_MIN)
+            .then(|| format!("the disk may be less than a block of {longest} bytes"))
+    }
+
     /// Whether its blocks may be those of `other`, on a disk that is large enough for both.
     pub fn meets(&self, other: &Job) -> bool {
         let [(from, to), (other_from, other_to)] = [self, other].map(Job::reach);
@@ -425,6 +470,10 @@ impl Job {
             return Some(format!(
                 "numjobs={clones}: its clones write the same blocks"
             ));
+        }
+        if self.experimental_verify && self.rw.is_mixed() {
+            let why = "experimental_verify: it draws the mix of reads and writes again, and may draw another";
+            return Some(why.to_owned());
         }
         let meets = self.iodepth > 1 || self.rw.reads();
         let again = self.rw.is_random() && !self.has_map_option() && meets;

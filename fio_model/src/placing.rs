@@ -27,9 +27,11 @@ pub struct Placed {
     pub disk: usize,
     /// Its job; `filename` is the disk's node.
     pub job: Job,
+    /// Which section of the file on which of its disks, from 0; its clones share it.
+    pub section: u16,
     /// fio's number of it, from 1.
     pub thread_number: u32,
-    /// It begins when all threads of lower numbers have ended (`stonewall`).
+    /// How often it waits for the end of all threads before it (`stonewall`).
     pub after: u32,
     /// Threads that end together (`exitall`): fio's `groupid`.
     pub group: u32,
@@ -57,7 +59,7 @@ impl JobFile {
     pub fn place(&self, disks: &[GivenDisk]) -> Vec<Placed> {
         let mut placed: Vec<Placed> = Vec::new();
         let (mut after, mut group) = (0, 0);
-        for (disk, part, job) in self.on_disks(disks) {
+        for (section, (disk, part, job)) in (0..).zip(self.on_disks(disks)) {
             if !placed.is_empty() {
                 after += u32::from(job.stonewall);
                 group += u32::from(job.stonewall || job.new_group);
@@ -71,6 +73,7 @@ impl JobFile {
                 placed.push(Placed {
                     disk,
                     job,
+                    section,
                     thread_number: placed.len() as u32 + 1,
                     after,
                     group,
@@ -124,6 +127,29 @@ impl JobFile {
         }
         let alone = self.jobs.iter().find_map(Job::can_spoil_itself);
         alone.or_else(|| self.sections_that_meet())
+    }
+
+    /// Which of its blocks fio may find wrong as nobody has written them so, if any: a reader's, before which
+    /// no other section that has ended writes the same ones.
+    pub fn reads_unwritten(&self) -> Option<String> {
+        let only = self.jobs.is_empty().then(|| self.template());
+        let jobs: Vec<&Job> = only.into_iter().chain(&self.jobs).collect();
+        let reader = jobs.iter().enumerate().find(|(index, job)| {
+            let last_wall = jobs[..=*index].iter().rposition(|job| job.stonewall);
+            let mut before = jobs[..last_wall.unwrap_or(0)].iter();
+            job.verifies() && !job.writes_blocks() && !before.any(|other| job.reads_back(other))
+        });
+        let (_, job) = reader?;
+        Some(format!("[{}] verifies what it has not written", job.name))
+    }
+
+    /// Why fio, or the kernel, may refuse what a job asks for, if it may: places that not each disk has, or
+    /// blocks that are not those of each disk.
+    pub fn can_be_refused(&self) -> Option<String> {
+        if self.jobs.is_empty() {
+            return self.template().can_be_refused();
+        }
+        self.jobs.iter().find_map(Job::can_be_refused)
     }
 
     /// Two sections that run at once and write the same blocks, one of which is verified.

@@ -122,3 +122,46 @@ fn what_to_know_of_a_file_is_a_line_each() {
         ["buffered I/O goes to the disk at once: there is no page cache"]
     );
 }
+
+#[test]
+fn a_reader_verifies_what_a_section_before_wrote_or_nobody() {
+    let of = |text: &str| file(&format!("[global]\nverify=md5\nsize=1m\n{text}")).reads_unwritten();
+    assert_eq!(of("[w]\nrw=randwrite\n[r]\nstonewall\nrw=randread\n"), None);
+    assert_eq!(of("rw=randrw\n"), None);
+    assert_eq!(of("rw=read\nverify=null\n"), None);
+    for text in [
+        "rw=read\n",
+        "[w]\nrw=write\n[r]\nrw=read\n",
+        "[w]\nrw=randrw\n[r]\nstonewall\nrw=read\n",
+        "[w]\nrw=write\nbs=8k\n[r]\nstonewall\nrw=read\n",
+        "[w]\nrw=write\n[r]\nstonewall\nrw=read\nsize=2m\n",
+        "[w]\nrw=randwrite\nnorandommap\n[r]\nstonewall\nrw=read\n",
+        "[w]\nrw=write\n[r]\nstonewall\nrw=read\nfilename=other\n",
+    ] {
+        assert!(of(text).is_some(), "{text}");
+    }
+}
+
+#[test]
+fn what_not_each_disk_takes_can_be_refused() {
+    let of = |options: &str| file(&format!("[global]\ndirect=1\n{options}")).can_be_refused();
+    for options in [
+        "bs=4k\nsize=1m\n",
+        "bs=64k\nrw=randrw\nnumjobs=4\n",
+        "bs=512\ndirect=0\n",
+        "bs=4k\nnumjobs=1\noffset_increment=1g\n",
+    ] {
+        assert_eq!(of(options), None, "{options}");
+    }
+    for options in [
+        "bs=512\n",
+        "bs=1000\n",
+        "bs=4k\noffset=1\n",
+        "bs=4k\noffset=1g\n",
+        "bs=4k\nnumjobs=2\noffset_increment=1g\n",
+        "bs=2m\n",
+        "bs=4k\nverify_state_load=1\n",
+    ] {
+        assert!(of(options).is_some(), "{options}");
+    }
+}

@@ -5,6 +5,7 @@
 
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
+use crate::errno::Errno;
 use crate::job::Job;
 use crate::offsets::Region;
 use crate::pattern::Pattern;
@@ -27,9 +28,18 @@ pub struct Volume {
 /// Why a thread cannot start; fio counts it as a failed job with EINVAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Neither `size` nor the device gives a size, or it is below one block.
+    /// Neither `size` nor the device gives a size.
     #[error("you need to specify size=")]
     NoSize,
+    /// Without `size`, the offset lies behind the end of the device.
+    #[error("you need to specify valid offset=")]
+    NoOffset,
+    /// Without `size`, less than a block lies between the offset and the end of the device.
+    #[error("fio: blocksize is larger than data set range")]
+    RangeTooSmall,
+    /// Of what `size` asks for, the device has not one block: fio does nothing, and takes that for success.
+    #[error("its range lies behind the end of the disk: fio does nothing")]
+    NothingToDo,
     /// Blocks do not hold the verify header and its checksum.
     #[error("fio: Blocksize too small: {interval} bytes for a header of {header}")]
     BlocksizeTooSmall {
@@ -57,6 +67,15 @@ impl SetupError {
             SetupError::BlocksizeTooSmall { .. } => Some(Origin::BlocksizeTooSmall),
             SetupError::NoSize | SetupError::TooManyBlocks { .. } => Some(Origin::TotalFileSize),
             SetupError::VerifyState(_) => None,
+            SetupError::NoOffset | SetupError::RangeTooSmall | SetupError::NothingToDo => None,
+        }
+    }
+
+    /// The error that its job ends with.
+    pub fn errno(self) -> Errno {
+        match self {
+            SetupError::NothingToDo => Errno::OK,
+            _ => Errno::EINVAL,
         }
     }
 }
@@ -309,11 +328,48 @@ fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, Setu
     }
     let blocks = size / unit;
     if blocks == 0 {
-        return Err(SetupError::NoSize);
+        let behind = start > job.filesize.unwrap_or(device);
+        return Err(match job.size {
+            _ if device == 0 => SetupError::NoSize,
+            Some(Span::Bytes(1..)) if job.filesize.is_none() => SetupError::NothingToDo,
+            _ if behind => SetupError::NoOffset,
+            _ => SetupError::RangeTooSmall,
+        });
     }
     if job.rw.is_random() && blocks > u64::from(u32::MAX) {
         return Err(SetupError::TooManyBlocks { blocks });
     }
     let start = from + start;
     Ok(Region { start, size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job_file::JobFile;
+
+    /// As fio 3.33 does on a block device of 64 MiB.
+    #[test]
+    fn a_range_behind_the_end_is_an_error_only_where_no_size_is_given() {
+        let of = |options: &str| {
+            let text = format!("[global]\nrw=write\nverify=md5\n{options}\n");
+            let file = JobFile::parse("x.fio", &text).expect("a job");
+            let found = region(file.template(), 64 << 20, None);
+            found.map(|region| region.size)
+        };
+        for (options, error) in [
+            ("offset=1g", SetupError::NoOffset),
+            ("offset=64m", SetupError::RangeTooSmall),
+            ("offset=1g\nsize=1m", SetupError::NothingToDo),
+            ("offset=64m\nsize=1m", SetupError::NothingToDo),
+            ("offset=65000k\nbs=1m", SetupError::RangeTooSmall),
+            ("offset=65000k\nbs=1m\nsize=2m", SetupError::NothingToDo),
+            ("filesize=1m\noffset=2m", SetupError::NoOffset),
+            ("size=50%\noffset=80m", SetupError::NoOffset),
+        ] {
+            assert_eq!(of(options), Err(error), "{options}");
+        }
+        assert_eq!(of("offset=63m\nsize=2m"), Ok(1 << 20));
+        assert_eq!(SetupError::NothingToDo.errno(), Errno::OK);
+    }
 }

@@ -1,7 +1,8 @@
 //! The plan language, what a testbed may be asked and may show, and the judge.
 //!
 //! ```text
-//! plans/*.kdl ──parse──▶ Plan ──concretise(seed)──▶ steps ──run──▶ Trace ──judge──▶ Report
+//! plans/*.kdl ──parse───▶ Plan ──resolve(seed)──▶ Script ──run──▶ Trace ──judge──▶ Report
+//!       bytes ──choose──▶
 //! ```
 //!
 //! Knows nothing of which testbeds exist.
@@ -9,28 +10,34 @@
 
 mod action_words;
 pub mod check;
-pub mod concretise;
+mod check_id;
 pub mod driver;
+mod evidence;
+pub mod generate;
 pub mod names;
 pub mod observation;
 pub mod plan;
+mod read;
 pub mod report;
+pub mod resolve;
 pub mod rng;
 pub mod run;
+pub mod script;
 pub mod shipped;
-pub mod story;
 pub mod testbed;
 pub mod time;
 pub mod trace;
+pub mod verdict;
 
-pub use check::CheckId;
-pub use concretise::{Concrete, concretise};
+pub use check_id::CheckId;
+pub use evidence::Evidence;
 pub use names::{
     ControllerId, DiskId, FioId, IoId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, Ticket, VmId,
 };
 pub use observation::{EventKind, FioJobEnd, GuestDisk, Inside, Io, Observation, Seen, SlotState};
 pub use plan::{Plan, PlanError};
-pub use testbed::{
-    Action, DiskKind, Ending, Evidence, Performed, TaskFunction, Testbed, TestbedError,
-};
+pub use read::parse;
+pub use resolve::resolve;
+pub use script::Script;
+pub use testbed::{Action, DiskKind, Ending, Performed, TaskFunction, Testbed, TestbedError};
 pub use time::Time;

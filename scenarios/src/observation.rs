@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::CheckId;
+use crate::check_id::CheckId;
 use crate::names::{ControllerId, DiskId, FioId, IoId, Place, TargetId, Ticket, VmId};
 use crate::time::Time;
 
@@ -170,6 +170,9 @@ pub struct FioJobEnd {
     pub disk: DiskId,
     /// Where that was when it began.
     pub place: Place,
+    /// Its section, counted in the job file; the clones of one (`numjobs`) share it.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub section: u16,
     /// fio's `error`: 0, or the errno of the first failure.
     pub error: u16,
     /// fio never ended.
@@ -190,6 +193,10 @@ pub struct FioJobEnd {
     /// disk that has gone (`set_capacity(0)`); from any other it is a violation.
     #[serde(default)]
     pub no_data: Vec<String>,
+}
+
+fn is_first(section: &u16) -> bool {
+    *section == 0
 }
 
 impl FioJobEnd {

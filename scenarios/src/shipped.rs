@@ -53,12 +53,12 @@ pub const JOBS: &[Shipped] = &[
         text: include_str!("../jobs/read_back.fio"),
     },
     Shipped {
-        name: crate::story::VERIFY_JOB,
+        name: crate::generate::VERIFY_JOB,
         file: "scenarios/jobs/story.fio",
         text: include_str!("../jobs/story.fio"),
     },
     Shipped {
-        name: crate::story::WRITE_JOB,
+        name: crate::generate::WRITE_JOB,
         file: "scenarios/jobs/story_writes.fio",
         text: include_str!("../jobs/story_writes.fio"),
     },

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::evidence::Evidence;
 use crate::names::{ControllerId, DiskId, FioId, Place, TargetId, Ticket, VmId};
 use crate::observation::Seen;
 use crate::time::Time;
@@ -186,6 +187,26 @@ pub enum Action {
     Settle,
 }
 
+impl Action {
+    /// The fio that it starts, if it starts one.
+    #[must_use]
+    pub fn fio(&self) -> Option<FioId> {
+        let Self::StartFio { fio, .. } = self else {
+            return None;
+        };
+        Some(*fio)
+    }
+
+    /// The job that it runs, if it runs one.
+    #[must_use]
+    pub fn job(&self) -> Option<&str> {
+        let Self::StartFio { job, .. } = self else {
+            return None;
+        };
+        Some(job)
+    }
+}
+
 /// A task management function (virtio 1.x §5.6.6.2).
 ///
 /// Linux sends a LUN RESET for `sg_reset -d`, and ABORT TASK from its error handler; the others only
@@ -223,6 +244,18 @@ impl TaskFunction {
         Self::QueryTask,
         Self::QueryTaskSet,
     ];
+
+    /// The function that plans call so.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|of| of.word() == word)
+    }
+
+    /// "lun-reset", as plans call it; [`Display`](fmt::Display) is SCSI's way.
+    #[must_use]
+    pub fn word(self) -> String {
+        self.to_string().to_lowercase().replace([' ', '_'], "-")
+    }
 }
 
 /// What a disk of a testbed is.
@@ -239,6 +272,28 @@ pub enum DiskKind {
     /// As [`Nvme`](Self::Nvme), under a `bdev_delay`, so that requests can be made slow. That is what is
     /// removed and inserted.
     Delayed,
+}
+
+impl DiskKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Nvme, Self::Faulty, Self::Null, Self::Delayed];
+
+    /// The kind that plans call so.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// "nvme".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Nvme => "nvme",
+            Self::Faulty => "faulty",
+            Self::Null => "null",
+            Self::Delayed => "delayed",
+        }
+    }
 }
 
 /// What became of asking.
@@ -261,38 +316,6 @@ impl fmt::Display for TestbedError {
 }
 
 impl std::error::Error for TestbedError {}
-
-/// What a testbed can show a check: a set of flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Evidence(pub u8);
-
-impl Evidence {
-    /// Nothing but answers and ends.
-    pub const NONE: Self = Self(0);
-    /// Every request of a guest's applications, with its result and the fingerprint of its data.
-    pub const PER_IO: Self = Self(1);
-    /// Slots, sessions, events, references inside the target.
-    pub const TARGET_INSIDE: Self = Self(2);
-    /// The disks a guest has, by place, as they come and go.
-    pub const GUEST_DISKS: Self = Self(4);
-    /// How each fio job ended.
-    pub const FIO_REPORT: Self = Self(8);
-    /// Ring contents as both ends see them, access by access.
-    pub const RINGS: Self = Self(16);
-
-    /// Both sets together.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether everything in `needed` is here.
-    #[must_use]
-    pub const fn covers(self, needed: Self) -> bool {
-        self.0 & needed.0 == needed.0
-    }
-}
 
 /// How a testbed's run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

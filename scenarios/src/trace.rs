@@ -14,10 +14,10 @@ use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::concretise::{Options, concretise};
 use crate::names::Ticket;
 use crate::observation::Seen;
 use crate::plan::Plan;
+use crate::resolve::{Options, resolve};
 use crate::run::{Judge, RunOutcome, run};
 use crate::testbed::{Action, Ending, Evidence, Performed, Testbed, TestbedError};
 use crate::time::Time;
@@ -74,9 +74,9 @@ pub fn judge_trace<R: BufRead>(
     let options = Options {
         only: player.header.only.clone(),
     };
-    let concrete = concretise(plan, player.header.seed, &options)
+    let script = resolve(plan, player.header.seed, &options)
         .map_err(|error| TestbedError(format!("trace: {error}")))?;
-    run(&concrete, player, judge, &mut |_| {})
+    run(&script, player, judge, &mut |_| {})
 }
 
 /// A testbed that writes down another one.

@@ -1,6 +1,6 @@
 //! Plan files that are wrong: each gives one error that says where, what, and what was expected.
 
-use scenarios::plan::parse;
+use scenarios::parse;
 
 /// The lines of a plan that is right, around the steps of its one case.
 fn with_steps(steps: &str) -> String {
@@ -49,7 +49,7 @@ fn text_that_is_no_plan() {
         ("no cases", "plan \"p\" {\n    controllers 1 line=1\n    disks 1 from=\"any\" line=1\n    job \"j\" line=1\n}\n".into()),
         ("too many controllers", "plan \"p\" {\n    controllers 999 line=19\n}\n".into()),
         ("twice", "plan \"p\" {\n    about \"x\"\n    about \"y\"\n}\n".into()),
-        ("a controller for two VMs", "plan \"p\" {\n    controllers 2 line=1\n    vm 1 controllers=\"1 2\"\n    vm 2 controllers=2\n}\n".into()),
+        ("no such controller", "plan \"p\" {\n    controllers 2 line=1\n    vm 1 controllers=\"1 3\"\n}\n".into()),
     ];
     insta::assert_snapshot!(errors(&texts));
 }
@@ -171,7 +171,7 @@ fn things_that_are_impossible() {
         ("after outside of a fio", "        after \"3s\" line=31"),
         (
             "label twice",
-            "        fio \"x\" expect=\"pass\" line=28\n        fio \"x\" expect=\"pass\" line=28",
+            "        fio \"x\" expect=\"pass\" line=28 {\n            fio \"x\" expect=\"pass\" line=28\n        }",
         ),
         ("gone but attached", "        gone disk=1 line=55"),
         ("gone but never there", "        gone disk=2 line=55"),
@@ -187,5 +187,87 @@ fn things_that_are_impossible() {
         ),
     ];
     let texts = steps.map(|(heading, steps)| (heading, with_steps(steps)));
+    insta::assert_snapshot!(errors(&texts));
+}
+
+#[test]
+fn verbs_that_are_wrong() {
+    let steps = [
+        ("no such function", "tmf \"reset\" controller=1 target=0"),
+        ("no such target", "tmf \"lun-reset\" controller=1 target=16"),
+        ("no size", "resize disk=1"),
+        ("a size that is too large", "resize disk=1 mib=9999999"),
+        ("no time", "delay disk=1 by=300"),
+        ("not of that kind", "resize disk=1 mib=256"),
+        (
+            "a slot by another word",
+            "attach disk=2 controller=1 target=\"first\"",
+        ),
+        ("continues what goes on", "continue vm=1"),
+        ("a paused VM", "pause vm=1 line=1\n        reboot vm=1"),
+        ("creates what is there", "create controller=1"),
+        ("refuses a look", "gone disk=1 refused=\"File exists\""),
+        ("nobody waits for a look", "present wait=#false"),
+        ("waits for a number", "alive wait=0"),
+        ("no time before a step", "alive after=\"soon\""),
+        ("repeats nothing", "repeat 3"),
+        (
+            "branches in branches",
+            "parallel line=1 {\n            branch \"a\" { parallel line=1 { branch \"c\" { alive line=1; }; branch \"d\" { alive line=1; }; }; }\n            branch \"b\" { alive line=1; }\n        }",
+        ),
+    ];
+    let texts = steps.map(|(heading, steps)| {
+        let sourced = if steps.ends_with('}') { "" } else { " line=1" };
+        (heading, with_steps(&format!("        {steps}{sourced}")))
+    });
+    insta::assert_snapshot!(errors(&texts));
+}
+
+/// A plan whose one case expects nothing, with `more` behind that.
+fn bare(steps: &str, more: &str) -> String {
+    format!(
+        r#"plan "p" {{
+    about "a plan"
+    controllers 1
+    disks 2 from="nvme"
+    job "story"
+    vm 1 controllers=1
+    case "1" "a case" expect="nothing" {{
+        {steps}
+    }}
+    {more}
+}}
+"#
+    )
+}
+
+#[test]
+fn cases_that_expect_nothing() {
+    let recorded = |what: &str| bare("boot vm=1", &format!("recorded {what}"));
+    let texts = [
+        ("what expects something", bare("gone disk=1", "")),
+        (
+            "a slot that is not named",
+            bare("attach disk=1 controller=1", ""),
+        ),
+        ("a refusal", bare("save-config refused=\"no\"", "")),
+        (
+            "a fio with a label",
+            bare("fio \"x\" on=\"disk 1 at 1:0\"", ""),
+        ),
+        ("a fio that is nowhere", bare("fio 0 on=\"disk 1\"", "")),
+        ("a fio on no disk", bare("fio 0 on=\"disk 3 at 1:0\"", "")),
+        (
+            "a case behind it that expects something",
+            bare("boot vm=1", "case \"2\" \"more\" { alive; }"),
+        ),
+        (
+            "a word that is recorded by nobody",
+            recorded("schema=3 { sed 1; }"),
+        ),
+        ("a schema that is not known", recorded("schema=4")),
+        ("no check", recorded("schema=3 { finding \"I99\"; }")),
+        ("no hash", recorded("schema=3 { ended turns=1; }")),
+    ];
     insta::assert_snapshot!(errors(&texts));
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use scenarios::concretise::{Options, concretise};
-use scenarios::plan::{Plan, Source, Step, StepKind, parse};
+use scenarios::parse;
+use scenarios::plan::{Plan, Role, Source, Step, StepKind};
+use scenarios::resolve::{Options, draw, resolve, script};
 use scenarios::shipped::{DOCUMENTED, JOBS, PLANS, TEST_PLAN};
 
 /// Numbered lines of the document that ask for nothing: where upstream keeps its scripts.
@@ -36,9 +37,10 @@ fn gather(steps: &[Step], lines: &mut BTreeSet<u32>) {
         }
         match &step.kind {
             StepKind::Fio { body, .. } => gather(body, lines),
-            StepKind::Together { lanes } => {
-                lanes.iter().for_each(|lane| gather(&lane.steps, lines));
+            StepKind::Parallel { branches } => {
+                branches.iter().for_each(|of| gather(&of.steps, lines));
             }
+            StepKind::Repeat { steps, .. } => gather(steps, lines),
             _ => {}
         }
     }
@@ -130,9 +132,9 @@ fn a_file_is_named_like_its_plan() {
 fn a_seed_fixes_the_stimulus_and_seeds_differ() {
     for plan in shipped() {
         let options = Options::default();
-        let one = concretise(&plan, 1, &options).unwrap();
-        assert_eq!(one, concretise(&plan, 1, &options).unwrap());
-        let other = concretise(&plan, 2, &options).unwrap();
+        let one = resolve(&plan, 1, &options).unwrap();
+        assert_eq!(one, resolve(&plan, 1, &options).unwrap());
+        let other = resolve(&plan, 2, &options).unwrap();
         assert_ne!(one.cases, other.cases, "{}", plan.name);
     }
 }
@@ -140,14 +142,20 @@ fn a_seed_fixes_the_stimulus_and_seeds_differ() {
 #[test]
 fn one_case_alone_is_asked_for_as_in_the_whole_plan() {
     for plan in shipped() {
-        let all = concretise(&plan, 5, &Options::default()).unwrap();
+        let all = resolve(&plan, 5, &Options::default()).unwrap();
         for (at, case) in plan.cases.iter().enumerate() {
             let only = Options {
                 only: Some(case.id.clone()),
             };
-            let one = concretise(&plan, 5, &only).unwrap();
+            let one = resolve(&plan, 5, &only).unwrap();
             assert_eq!(one.cases.len(), at + 1);
-            assert_eq!(one.cases.iter().filter(|case| case.judged).count(), 1);
+            assert_eq!(
+                one.cases
+                    .iter()
+                    .filter(|case| case.role == Role::Judged)
+                    .count(),
+                1
+            );
             for (one, all) in one.cases.iter().zip(&all.cases) {
                 assert_eq!(one.steps, all.steps);
             }
@@ -161,7 +169,7 @@ fn a_case_that_is_not_there_is_refused() {
     let only = Options {
         only: Some("9".into()),
     };
-    let error = concretise(plan, 0, &only).unwrap_err();
+    let error = resolve(plan, 0, &only).unwrap_err();
     assert_eq!(
         error.to_string(),
         "plan \"hotattach\" has no case \"9\"; it has 1, 2, 3, 4"
@@ -170,7 +178,7 @@ fn a_case_that_is_not_there_is_refused() {
 
 /// The example in the README, and the sentence behind it that says what a plan must have.
 fn readme() -> (&'static str, &'static str) {
-    let readme = include_str!("../plans/README.md");
+    let readme = include_str!("../../docs/plans.md");
     let (_, rest) = readme.split_once("```kdl\n").unwrap();
     let (example, rest) = rest.split_once("```").unwrap();
     let (_, rest) = rest.split_once("Mandatory are: ").unwrap();
@@ -180,7 +188,7 @@ fn readme() -> (&'static str, &'static str) {
 #[test]
 fn the_example_in_the_readme_is_a_plan() {
     let (example, _) = readme();
-    parse("plans/README.md", example).unwrap_or_else(|error| panic!("{error}"));
+    parse("docs/plans.md", example).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
@@ -203,5 +211,23 @@ fn the_readme_says_what_a_plan_must_have() {
         let without = example.replace(title, "");
         assert!(parse("without.kdl", &without).is_err(), "{title}");
         assert!(mandatory.contains(all), "{mandatory}");
+    }
+}
+
+/// What is left to chance is drawn first: what is written down then is carried out alike, whatever the seed.
+#[test]
+fn a_plan_as_drawn_is_read_again_as_the_same_script() {
+    for plan in shipped() {
+        for seed in 0..20 {
+            let drawn = draw(&plan, seed, &Options::default()).unwrap();
+            let text = drawn.to_string();
+            let read = parse("drawn.kdl", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            let wanted = resolve(&plan, seed, &Options::default()).unwrap();
+            assert_eq!(script(&read).unwrap(), wanted, "{text}");
+            assert_eq!(
+                resolve(&read, seed + 1, &Options::default()).unwrap(),
+                wanted
+            );
+        }
     }
 }

@@ -5,9 +5,10 @@ mod fake;
 use std::io::Cursor;
 
 use fake::{Fake, Oracle, Quirk};
-use scenarios::concretise::{Options, concretise};
-use scenarios::plan::{Plan, parse};
+use scenarios::parse;
+use scenarios::plan::Plan;
 use scenarios::report::{Report, RunHeader, Verdict, case_json, progress_line, render};
+use scenarios::resolve::{Options, resolve};
 use scenarios::run::{CheckOutcome, CheckResult, Judge, Progress, RunOutcome, StepResult, run};
 use scenarios::shipped::PLANS;
 use scenarios::trace::{Header, Player, Recorder, TRACE_VERSION, judge_trace};
@@ -88,10 +89,10 @@ fn header(plan: &Plan) -> RunHeader {
 
 /// Carries out a plan; the text of its progress, and what came of it.
 fn carry_out(plan: &Plan, testbed: &mut dyn Testbed) -> Result<(String, RunOutcome), TestbedError> {
-    let concrete = concretise(plan, 7, &Options::default()).unwrap();
+    let script = resolve(plan, 7, &Options::default()).unwrap();
     let mut text = String::new();
     let mut tell = |progress: &Progress<'_>| text.push_str(&progress_line(&plan.name, progress));
-    let outcome = run(&concrete, testbed, &mut Counting::default(), &mut tell)?;
+    let outcome = run(&script, testbed, &mut Counting::default(), &mut tell)?;
     Ok((text, outcome))
 }
 
@@ -324,12 +325,12 @@ fn cases_before_the_one_asked_for_are_set_up_only() {
     let only = Options {
         only: Some("2".into()),
     };
-    let concrete = concretise(&plan, 7, &only).unwrap();
+    let script = resolve(&plan, 7, &only).unwrap();
     let mut text = String::new();
     let mut tell = |progress: &Progress<'_>| text.push_str(&progress_line("small", progress));
     // The block that is missing fails both cases, but only one of them is judged.
     let mut fake = Fake::new(&[Quirk::BlockMissing]);
-    let outcome = run(&concrete, &mut fake, &mut Counting::default(), &mut tell).unwrap();
+    let outcome = run(&script, &mut fake, &mut Counting::default(), &mut tell).unwrap();
     assert!(
         text.contains("small/1  attach (set-up, not judged)"),
         "{text}"

@@ -4,43 +4,59 @@
 
 use std::time::Duration;
 
+use scenarios::driver::calls::{Call, controller};
 use scenarios::driver::{Ask, Boots, Disks, DisksByVm, Ends, Refusal, Serials};
-use scenarios::{ControllerId, FioId, Observation, TestbedError, Ticket, Time, VmId};
+use scenarios::{
+    ControllerId, DiskId, DiskKind, FioId, Observation, TestbedError, Ticket, Time, VmId,
+};
 
 use linux::{Guest, GuestConfig};
-use scenarios::driver::calls::controller;
 use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
+use wire::inside::BackEnd;
 use wire::message::{ClientId, GuestAct, ToGuest};
-use world::Device;
+use world::{Device, World};
 
-use crate::ModelWorld;
-use crate::disks::ModelledDisks;
 use crate::options::SimOptions;
 
 /// The one connection to the target's RPC socket.
 const CLIENT: ClientId = ClientId(0);
 
-/// The world, and what its guests are made of.
-pub(crate) struct SimEnds {
-    pub(crate) world: ModelWorld,
+/// The world, how disks are made in it, and what its guests are made of.
+pub(crate) struct SimEnds<T> {
+    pub(crate) world: World<T, Guest>,
+    pub(crate) disks: Box<dyn Disks>,
     pub(crate) options: SimOptions,
-    pub(crate) disks: ModelledDisks,
 }
 
-impl SimEnds {
+/// What a model guest is told, and the ticket that QEMU's monitor answers at once.
+#[must_use]
+pub fn guest_act(ask: Ask) -> (GuestAct, Option<Ticket>) {
+    match ask {
+        Ask::Reboot => (GuestAct::Boot, None),
+        // Who lists its disks lives.
+        Ask::ListDisks | Ask::Ping => (GuestAct::ListDisks, None),
+        Ask::Pause(ticket) => (GuestAct::Pause, Some(ticket)),
+        Ask::Continue(ticket) => (GuestAct::Continue, Some(ticket)),
+        Ask::AddMemory(ticket) => (GuestAct::AddMemory, Some(ticket)),
+        Ask::Kill(ticket) => (GuestAct::Kill, Some(ticket)),
+        Ask::Reconnect(ticket, controller) => (GuestAct::Reconnect { ticket, controller }, None),
+        Ask::Manage(ticket, place, function) => {
+            let act = GuestAct::Manage {
+                ticket,
+                place,
+                function,
+            };
+            (act, None)
+        }
+    }
+}
+
+impl<T: BackEnd> SimEnds<T> {
     fn tell(&mut self, vm: VmId, act: GuestAct) -> Result<(), TestbedError> {
         if self.world.tell_guest(vm, ToGuest::Do(act)) {
             return Ok(());
         }
         Err(TestbedError(format!("{vm} was never booted")))
-    }
-
-    /// Does what QEMU's monitor answers at once.
-    fn at_once(&mut self, vm: VmId, act: GuestAct, ticket: Ticket) -> Result<(), TestbedError> {
-        self.tell(vm, act)?;
-        let result = Ok(0);
-        self.see(Observation::Answered { ticket, result });
-        Ok(())
     }
 
     /// Counters of both ends that are zero when everything is at rest; `settled`: it is.
@@ -50,7 +66,7 @@ impl SimEnds {
     }
 }
 
-impl Ends for SimEnds {
+impl<T: BackEnd> Ends for SimEnds<T> {
     fn now(&self) -> Time {
         self.world.now()
     }
@@ -59,8 +75,16 @@ impl Ends for SimEnds {
         self.world.see(what);
     }
 
-    fn disks(&mut self) -> &mut dyn Disks {
-        &mut self.disks
+    fn disks(&self) -> &dyn Disks {
+        self.disks.as_ref()
+    }
+
+    fn begin(
+        &mut self,
+        disks: &[(DiskId, DiskKind)],
+        _: &[ControllerId],
+    ) -> Result<Vec<Call>, TestbedError> {
+        self.disks.prepare(disks)
     }
 
     fn send(&mut self, text: String) -> Result<(), TestbedError> {
@@ -106,27 +130,13 @@ impl Ends for SimEnds {
     }
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {
-        let told = match ask {
-            Ask::Reboot => self.tell(vm, GuestAct::Boot),
-            // Who lists its disks lives.
-            Ask::ListDisks | Ask::Ping => self.tell(vm, GuestAct::ListDisks),
-            Ask::Pause(ticket) => self.at_once(vm, GuestAct::Pause, ticket),
-            Ask::Continue(ticket) => self.at_once(vm, GuestAct::Continue, ticket),
-            Ask::AddMemory(ticket) => self.at_once(vm, GuestAct::AddMemory, ticket),
-            Ask::Kill(ticket) => self.at_once(vm, GuestAct::Kill, ticket),
-            Ask::Reconnect(ticket, controller) => {
-                self.tell(vm, GuestAct::Reconnect { ticket, controller })
-            }
-            Ask::Manage(ticket, place, function) => {
-                let act = GuestAct::Manage {
-                    ticket,
-                    place,
-                    function,
-                };
-                self.tell(vm, act)
-            }
-        };
-        Ok(told?)
+        let (act, at_once) = guest_act(ask);
+        self.tell(vm, act)?;
+        if let Some(ticket) = at_once {
+            let result = Ok(0);
+            self.see(Observation::Answered { ticket, result });
+        }
+        Ok(())
     }
 
     fn start_fio(&mut self, fio: FioId, job: &str, on: DisksByVm) -> Result<(), Refusal> {

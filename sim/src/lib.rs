@@ -7,12 +7,16 @@
 
 mod disks;
 mod ends;
+mod linked_disks;
 mod options;
 mod sim_snapshot;
 mod testbed;
 
 pub use conformance;
 pub use disks::{ModelledDisks, nvme_devices};
+pub use ends::guest_act;
+pub use linked;
+pub use linked_disks::LinkedDisks;
 pub use linux;
 pub use options::SimOptions;
 pub use sim_snapshot::SimSnapshot;

@@ -1,24 +1,30 @@
-//! A simulation as it was at a moment: its world, and what its driver knows.
+//! A simulation as it was at a moment: its world, and what is under way in it.
 
 use linux::Guest;
-use scenarios::driver::Driver;
+use scenarios::driver::UnderWay;
 use spdk::Target;
+use wire::inside::BackEnd;
 use world::Snapshot;
 
 use crate::testbed::Sim;
 
 /// A simulation as it was at a moment ([`Sim::snapshot`]).
-pub struct SimSnapshot {
-    world: Snapshot<Target, Guest>,
-    driver: Driver,
+pub struct SimSnapshot<T: BackEnd = Target> {
+    world: Snapshot<T, Guest>,
+    run: UnderWay,
 }
 
-impl Sim {
+impl<T: BackEnd> Sim<T> {
     /// The simulation as it is now; one that was taken before cannot be gone back to any more.
-    pub fn snapshot(&mut self) -> SimSnapshot {
+    ///
+    /// # Panics
+    ///
+    /// If the target makes no marks ([`wire::Inside::mark`]); the model does.
+    pub fn snapshot(&mut self) -> SimSnapshot<T> {
+        let world = self.driver.ends.world.snapshot();
         SimSnapshot {
-            world: self.ends.world.snapshot().expect("both models make marks"),
-            driver: self.driver.clone(),
+            world: world.expect("both ends make marks"),
+            run: self.driver.under_way().clone(),
         }
     }
 
@@ -27,8 +33,8 @@ impl Sim {
     /// # Panics
     ///
     /// If `to` is not the last snapshot of this simulation.
-    pub fn restore(&mut self, to: &SimSnapshot) {
-        self.ends.world.restore(&to.world);
-        self.driver.clone_from(&to.driver);
+    pub fn restore(&mut self, to: &SimSnapshot<T>) {
+        self.driver.ends.world.restore(&to.world);
+        self.driver.go_back(&to.run);
     }
 }

@@ -1,22 +1,22 @@
-//! The testbed *sim*: model target, model guests, virtual time.
+//! The testbed *sim*: a target and model guests in one world, in virtual time.
 //!
 //! Lets the world take turns until something was seen. Knows no plan and no check; what actions and answers
 //! mean is the driver's to know.
 
 use std::time::Duration;
 
-use scenarios::driver::{Driver, Ends as _, Idle, Limits, Share};
+use scenarios::driver::{Disks, Driver, Ends as _, Limits, Share};
 use scenarios::{
-    Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time,
+    Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId,
 };
 
 use linux::Guest;
 use spdk::Target;
+use wire::inside::{BackEnd, Inside as _};
 use wire::message::{GuestAct, ToGuest};
-use wire::{Inside as _, Rng, Stream};
-use world::{Choices, Record, Step, Strategy};
+use wire::{Rng, Stream};
+use world::{Choices, Record, Step, Strategy, World};
 
-use crate::ModelWorld;
 use crate::disks::ModelledDisks;
 use crate::ends::SimEnds;
 use crate::options::SimOptions;
@@ -25,97 +25,93 @@ use crate::options::SimOptions;
 const LIMITS: Limits = Limits {
     alive: Duration::from_secs(10),
     settle: Duration::from_secs(120),
-    idle: Idle::Seen,
+    ask_every: None,
 };
 /// Observations that are handed over in one piece at most.
 const SEEN_MAX: usize = 256;
 
-/// The simulated testbed.
-pub struct Sim {
-    pub(crate) ends: SimEnds,
-    pub(crate) driver: Driver,
+/// The simulated testbed: some target, model guests.
+pub struct Sim<T = Target> {
+    pub(crate) driver: Driver<SimEnds<T>>,
 }
 
 impl Sim {
-    /// A testbed with a target that has not been started yet.
+    /// A testbed with a model target that has not been started yet.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         let target = Target::new(options.target());
-        let mut world = ModelWorld::new(target, Rng::new(options.seed, Stream::Accidents));
-        world.follow(options.strategy.clone());
-        let disks = ModelledDisks;
-        Self {
-            ends: SimEnds {
-                world,
-                options,
-                disks,
-            },
-            driver: Driver::new(LIMITS),
-        }
-    }
-
-    /// Goes on with the accidents of another seed, and with another strategy.
-    pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
-        self.ends.options.seed = seed;
-        self.ends.world.reseed(Rng::new(seed, Stream::Accidents));
-        self.ends.world.follow(strategy);
+        Self::with(target, Box::new(ModelledDisks), options)
     }
 
     /// Bytes of guest memory that were ever written, and of the devices' contents.
     #[must_use]
     pub fn bytes_touched(&self) -> (u64, u64) {
-        let (guests, devices) = self.ends.world.bytes_touched();
+        let (guests, devices) = self.driver.ends.world.bytes_touched();
         (guests, devices.expect("the model shows its devices"))
     }
 
     /// Bytes that the devices' contents take: less than what they hold where that can be made again.
     #[must_use]
     pub fn bytes_kept(&self) -> u64 {
-        self.ends.world.target().kept_bytes()
+        self.driver.ends.world.target().kept_bytes()
+    }
+}
+
+impl<T: BackEnd> Sim<T> {
+    /// A testbed with a target that has not been started yet, and on which disks are made like this.
+    #[must_use]
+    pub fn with(target: T, disks: Box<dyn Disks>, options: SimOptions) -> Self {
+        let mut world = World::new(target, Rng::new(options.seed, Stream::Accidents));
+        world.follow(options.strategy.clone());
+        let ends = SimEnds {
+            world,
+            disks,
+            options,
+        };
+        let driver = Driver::new(ends, LIMITS);
+        Self { driver }
     }
 
-    /// Turns taken.
-    #[must_use]
-    pub fn turns(&self) -> u64 {
-        self.ends.world.turns()
+    /// Goes on with the accidents of another seed, and with another strategy.
+    pub fn reseed(&mut self, seed: u64, strategy: Strategy) {
+        self.driver
+            .ends
+            .world
+            .reseed(Rng::new(seed, Stream::Accidents));
+        self.driver.ends.world.follow(strategy);
     }
 
     /// Notes who goes, turn by turn ([`Self::choices`]).
     pub fn record_choices(&mut self) {
-        self.ends.world.record_choices();
+        self.driver.ends.world.record_choices();
     }
 
     /// Who went, if that was noted.
     #[must_use]
     pub fn choices(&self) -> Option<&Choices> {
-        self.ends.world.choices()
+        self.driver.ends.world.choices()
     }
 
     /// The turn at which recorded choices could not be followed any more.
     #[must_use]
     pub fn strayed(&self) -> Option<u64> {
-        self.ends.world.strayed()
+        self.driver.ends.world.strayed()
     }
 
     /// Calls `record` after every turn.
     pub fn record_turns(&mut self, record: Record) {
-        self.ends.world.record_turns(record);
-    }
-
-    /// The target's last log lines.
-    pub fn log(&self) -> impl Iterator<Item = &str> {
-        self.ends.world.log()
+        self.driver.ends.world.record_turns(record);
     }
 
     /// Whether a difference is to be planted now.
     fn disturbs(&self) -> bool {
-        self.ends.options.disturb_at == Some(self.ends.world.turns())
+        self.driver.ends.options.disturb_at == Some(self.driver.ends.world.turns())
     }
 
     /// Turns answers on the RPC socket into observations.
     fn read_rpc(&mut self) -> Result<(), TestbedError> {
-        for (_, bytes) in self.ends.world.take_rpc() {
-            self.driver.read(&mut self.ends, &bytes)?;
+        for (_, bytes) in self.driver.ends.world.take_rpc() {
+            self.driver.read(&bytes)?;
         }
         Ok(())
     }
@@ -123,7 +119,7 @@ impl Sim {
     /// Takes over what the world saw, appended to `seen`: what several guests answer becomes one answer.
     fn take_seen(&mut self, seen: &mut Vec<Seen>) {
         let old = seen.len();
-        self.ends.world.take_seen(seen);
+        self.driver.ends.world.take_seen(seen);
         let mut n = 0;
         seen.retain_mut(|seen| {
             n += 1;
@@ -133,26 +129,27 @@ impl Sim {
 
     /// Says who is alive, once all have answered or the time is over.
     fn answer_alive(&mut self, seen: &mut Vec<Seen>) {
-        let at = self.ends.world.now();
-        let alive = self.driver.signs_of_life(at);
+        let at = self.driver.ends.world.now();
+        let alive = self.driver.signs_of_life();
         seen.extend(alive.map(|what| Seen { at, what }));
     }
 
     /// Nothing can happen any more, so no fio that runs will ever end: it has hung.
     fn give_up(&mut self) {
         // All of them: which of two guests on one controller has ended its share is not known.
-        for vm in self.driver.vms() {
+        let vms: Vec<VmId> = self.driver.vms().collect();
+        for vm in vms {
             let give_up = ToGuest::Do(GuestAct::GiveUp);
-            self.ends.world.tell_guest(vm, give_up);
+            self.driver.ends.world.tell_guest(vm, give_up);
         }
     }
 
     /// Nothing can happen any more (`settled`), or the limit came: says so to whoever waits for it.
     fn at_rest(&mut self, end: Step) {
-        if self.driver.at_rest(self.ends.world.now()) {
+        if self.driver.at_rest() {
             let settled = end == Step::AtRest;
-            let left = self.ends.left(settled);
-            self.ends.see(Observation::Quiet { settled, left });
+            let left = self.driver.ends.left(settled);
+            self.driver.ends.see(Observation::Quiet { settled, left });
         }
     }
 
@@ -168,10 +165,10 @@ impl Sim {
     }
 }
 
-impl Testbed for Sim {
+impl<T: BackEnd> Testbed for Sim<T> {
     fn evidence(&self) -> Evidence {
-        let both = Target::EVIDENCE.and(Guest::EVIDENCE);
-        if self.ends.options.per_io {
+        let both = T::EVIDENCE.and(Guest::EVIDENCE);
+        if self.driver.ends.options.per_io {
             both.and(Evidence::PER_IO)
         } else {
             both
@@ -179,11 +176,11 @@ impl Testbed for Sim {
     }
 
     fn now(&self) -> Time {
-        self.ends.world.now()
+        self.driver.ends.world.now()
     }
 
     fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
-        self.driver.perform(&mut self.ends, action)
+        self.driver.perform(action)
     }
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
@@ -192,17 +189,20 @@ impl Testbed for Sim {
         loop {
             let settles_by = self.driver.settles_by();
             let limit = settles_by.map_or(deadline, |settle| settle.min(deadline));
-            let step = self.ends.world.step(limit);
-            if step == Step::Turn && self.ends.world.shows_nothing(looked) && !self.disturbs() {
+            let step = self.driver.ends.world.step(limit);
+            if step == Step::Turn
+                && self.driver.ends.world.shows_nothing(looked)
+                && !self.disturbs()
+            {
                 continue;
             }
-            if self.ends.world.has_rpc() {
+            if self.driver.ends.world.has_rpc() {
                 self.read_rpc()?;
             }
             match step {
                 Step::Turn => {
                     if self.disturbs() {
-                        self.ends.world.disturb();
+                        self.driver.ends.world.disturb();
                     }
                 }
                 Step::AtRest if self.driver.waits_for_fio_only() => {
@@ -213,7 +213,7 @@ impl Testbed for Sim {
                 Step::Limit if settles_by == Some(limit) => self.at_rest(step),
                 Step::Limit => {}
             }
-            let fresh = self.ends.world.seen();
+            let fresh = self.driver.ends.world.seen();
             let urgent = Self::is_urgent(&fresh[looked..]);
             looked = fresh.len();
             if step == Step::Turn && !urgent && looked < SEEN_MAX {
@@ -222,12 +222,12 @@ impl Testbed for Sim {
             if urgent {
                 self.take_seen(seen);
             } else {
-                self.ends.world.take_seen(seen);
+                self.driver.ends.world.take_seen(seen);
             }
             looked = 0;
             self.answer_alive(seen);
             if step == Step::AtRest && seen.len() == before && deadline != Time::NEVER {
-                self.ends.world.pass(deadline);
+                self.driver.ends.world.pass(deadline);
             }
             if seen.len() > before || step != Step::Turn {
                 return Ok(());
@@ -236,11 +236,11 @@ impl Testbed for Sim {
     }
 
     fn ending(&self) -> Ending {
-        let (trace_hash, order_hash) = self.ends.world.hashes();
+        let (trace_hash, order_hash) = self.driver.ends.world.hashes();
         Ending {
             trace_hash,
             order_hash,
-            turns: self.ends.world.turns(),
+            turns: self.driver.ends.world.turns(),
         }
     }
 }

@@ -99,11 +99,11 @@ fn a_number_that_is_none_is_told_its_range() {
             "-1 is not in 1..=256",
         ),
         (
-            &["fuzz", "--stories", "-1"],
+            &["fuzz", "--scenarios", "-1"],
             "expected a whole number from 1 to 18446744073709551615",
         ),
         (
-            &["fuzz", "--stories", "0"],
+            &["fuzz", "--scenarios", "0"],
             "expected a whole number from 1 to 18446744073709551615",
         ),
         (&["serve", "--cores", "-1"], "-1 is not in 1..=2"),
@@ -126,7 +126,7 @@ fn a_bug_that_the_behaviour_has_already_is_noted() {
     let intended = ["--target-behaviour", "intended"];
     let (_, _, err) = plugfest(&[&QUICK[..], &twice, &intended].concat());
     assert_eq!(err, "");
-    let fuzz = ["fuzz", "--stories", "1", "--target-behaviour", "head"];
+    let fuzz = ["fuzz", "--scenarios", "1", "--target-behaviour", "head"];
     let (_, _, err) = plugfest(&[&fuzz[..], &twice].concat());
     assert!(err.starts_with(note), "{err}");
 }
@@ -143,7 +143,7 @@ fn a_replay_names_the_behaviour_and_what_differs_from_it() {
             ..RunOptions::default()
         };
         let repro = Repro::of_run(&plan, &options).unwrap();
-        let path = file("replayed.json", &repro.text());
+        let path = file("replayed.kdl", &repro.text().unwrap());
         let (_, out, err) = plugfest(&["replay", path.to_str().unwrap()]);
         let first = out.lines().next().unwrap_or(&err).to_owned();
         first.split_once("seed 0, ").unwrap().1.to_owned()

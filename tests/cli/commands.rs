@@ -329,7 +329,7 @@ fn what_was_found_is_told_even_if_its_file_cannot_be_written() {
     );
     assert!(said.ends_with("exit 2\n"), "{said}");
     let last = u64::MAX.to_string();
-    let said = plugfest(&["fuzz", "--seed", &last, "--stories", "2"]);
+    let said = plugfest(&["fuzz", "--seed", &last, "--scenarios", "2"]);
     assert!(said.contains("there are no 2 seeds from"), "{said}");
     assert!(said.ends_with("exit 2\n"), "{said}");
 }
@@ -338,7 +338,7 @@ fn what_was_found_is_told_even_if_its_file_cannot_be_written() {
 #[test]
 fn fuzz_says_how_far_it_is() {
     let said = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["fuzz", "--stories", "30"])
+        .args(["fuzz", "--scenarios", "30"])
         .output()
         .unwrap();
     assert_eq!(said.status.code(), Some(0));
@@ -346,7 +346,7 @@ fn fuzz_says_how_far_it_is() {
     let lines: Vec<&str> = err.lines().collect();
     assert_eq!(lines.len(), 10, "{err}");
     for (n, line) in lines.iter().enumerate() {
-        let begins = format!("{} of 30 stories, ", 3 * (n + 1));
+        let begins = format!("{} of 30 scenarios, ", 3 * (n + 1));
         assert!(line.starts_with(&begins), "{line}");
         assert!(line.ends_with(" blocks verified"), "{line}");
     }

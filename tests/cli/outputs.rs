@@ -51,7 +51,7 @@ const FULL: &str = "plugfest: cannot write the output: No space left on device (
 fn files_are_written_though_the_output_cannot_be() {
     for seeds in [&[][..], &[("--seeds", Path::new("0..2"))]] {
         for (stdout, status, error) in [(unread(), 1, ""), (full(), 2, FULL)] {
-            let (junit, repro) = (place("unseen.xml"), place("unseen.json"));
+            let (junit, repro) = (place("unseen.xml"), place("unseen.kdl"));
             let files = [("--junit", junit.as_path()), ("--repro", &repro)];
             let output = failing(&[&files[..], seeds].concat(), stdout);
             assert_eq!(output.status.code(), Some(status), "{output:?}");
@@ -65,7 +65,7 @@ fn files_are_written_though_the_output_cannot_be() {
 
 #[test]
 fn what_is_found_is_written_down_though_nobody_reads() {
-    let repro = place("unseen_story.json");
+    let repro = place("unseen_scenario.kdl");
     let fuzz = Command::new(env!("CARGO_BIN_EXE_plugfest"))
         .args(["fuzz", "--bug", "answered_twice", "--repro"])
         .arg(&repro)
@@ -83,7 +83,7 @@ fn what_is_found_is_written_down_though_nobody_reads() {
 #[test]
 fn a_file_that_cannot_be_written_takes_no_other_along() {
     for option in ["--trace", "--turns"] {
-        let (junit, repro) = (place("beside.xml"), place("beside.json"));
+        let (junit, repro) = (place("beside.xml"), place("beside.kdl"));
         let full = Path::new("/dev/full");
         let files = [
             (option, full),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use plugfest::repro::{Repro, What};
-use plugfest::story::{StoryOptions, drawn};
+use plugfest::repro::Repro;
+use plugfest::scenario::{ScenarioOptions, drawn};
 use plugfest::{RunOptions, Schedule, Volume};
 use sim::{Bug, Bugs};
 
@@ -27,46 +27,45 @@ fn directory(test: &str) -> PathBuf {
     path
 }
 
-/// A story that breaks a check, as a repro.
+/// A scenario that breaks a check, as a repro.
 fn failing() -> Repro {
-    let wrong = |seed| StoryOptions {
+    let wrong = |seed| ScenarioOptions {
         bugs: Bugs::INTENDED.with(Bug::EarlyFinish),
-        ..StoryOptions::intended(seed)
+        ..ScenarioOptions::intended(seed)
     };
-    let repros = (0..2_000).map(|seed| Repro::of_story(&drawn(seed), wrong(seed)));
+    let repros = (0..2_000).map(|seed| Repro::of_scenario(&drawn(seed), wrong(seed)));
     let mut repros = repros.map(|repro| repro.expect("the simulator does it"));
-    let failing = repros.find(|repro| !repro.findings.is_empty());
-    failing.expect("S1 shows within 2000 stories")
+    let failing = repros.find(|repro| !repro.recorded.findings.is_empty());
+    failing.expect("S1 shows within 2000 scenarios")
 }
 
 #[test]
-fn a_story_fails_the_same_way_in_another_process() {
+fn a_scenario_fails_the_same_way_in_another_process() {
     let repro = failing();
-    let path = directory("repro-story").join("failing.json");
-    std::fs::write(&path, repro.text()).expect("written");
+    let path = directory("repro-scenario").join("failing.kdl");
+    std::fs::write(&path, repro.text().expect("it is new")).expect("written");
     let output = plugfest(&["replay", path.to_str().expect("a path")]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let hash = format!("the same run: trace hash {:016x}", repro.ending.trace_hash);
+    let ending = repro.recorded.ending.expect("it has ended");
+    let hash = format!("the same run: trace hash {:016x}", ending.trace_hash);
     assert!(said.contains(&hash), "{said}");
-    assert!(said.contains(&repro.findings[0].seen), "{said}");
+    assert!(said.contains(&repro.recorded.findings[0].seen), "{said}");
 }
 
 #[test]
 fn fuzz_finds_shrinks_and_writes_what_replay_reads() {
-    let path = directory("repro-fuzz").join("found.json");
+    let path = directory("repro-fuzz").join("found.kdl");
     let file = path.to_str().expect("a path");
     let wrong = ["fuzz", "--bug", "remove_while_adding", "--repro", file];
     let output = plugfest(&wrong);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let text = std::fs::read_to_string(&path).expect("a repro");
-    let repro = Repro::parse(&text).expect("a repro");
-    let What::Story(story) = &repro.what else {
-        panic!("a story");
-    };
-    assert!(story.beats.len() <= 4, "{story:#?}");
+    let repro = Repro::parse(file, &text).expect("a repro");
+    let steps = repro.script.own_steps().count();
+    assert!(steps <= 6, "two boots, and four: {text}");
     assert_eq!(plugfest(&["replay", file]).status.code(), Some(1));
-    let right = plugfest(&["fuzz", "--stories", "50"]);
+    let right = plugfest(&["fuzz", "--scenarios", "50"]);
     assert_eq!(right.status.code(), Some(0), "{}", said(&right));
 }
 
@@ -82,16 +81,83 @@ fn a_plan_goes_the_same_way_again() {
     };
     let report = plugfest::run(&plan, &options).expect("it runs");
     let repro = Repro::of_run(&plan, &options).expect("it runs");
-    assert_eq!(repro.ending, report.ending, "recording changes nothing");
-    let repro = Repro::parse(&repro.text()).expect("what was written is read");
+    let recorded = repro.recorded.ending;
+    assert_eq!(recorded, Some(report.ending), "recording changes nothing");
+    let text = repro.text().expect("it is new");
+    let repro = Repro::parse("again.kdl", &text).expect("what was written is read");
     let again = repro.replay().expect("it runs");
     assert_eq!((again.ending, again.strayed), (report.ending, None));
 }
 
 #[test]
 fn a_damaged_repro_says_what_is_wrong() {
-    let text = failing().text();
-    let parse = |text: &str| Repro::parse(text).expect_err("damaged").to_string();
+    let text = failing().text().expect("it is new");
+    let parse = |text: &str| {
+        let error = Repro::parse("r.kdl", text)
+            .expect_err("damaged")
+            .to_string();
+        assert!(error.starts_with("r.kdl:"), "{error}");
+        error
+    };
+    for less in [2, 3, 10, text.len() / 2] {
+        let cut = parse(&text[..text.len() - less]);
+        assert!(
+            cut.contains("no closing") || cut.contains("string"),
+            "{cut}"
+        );
+    }
+    let newer = parse(&text.replace("schema=3", "schema=4"));
+    assert!(newer.contains("schema 4 is newer"), "{newer}");
+    let older = parse(&text.replace("schema=3", "schema=2"));
+    assert!(older.contains("schema 2 is older"), "{older}");
+    let unknown = parse(&text.replace("early_finish", "early_start"));
+    assert!(
+        unknown.contains("no bug is called \"early_start\""),
+        "{unknown}"
+    );
+    let (plan, _) = text.split_once("recorded").expect("it is there");
+    let bare = parse(&format!("{plan}}}\n"));
+    assert!(bare.contains("has no `recorded`"), "{bare}");
+    let output = plugfest(&["replay", "/nonexistent.kdl"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("/nonexistent.kdl: "));
+}
+
+const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/repros");
+
+/// What older versions wrote is carried out as it was, whether it was a scenario or a plan.
+#[test]
+fn json_of_an_older_version_is_the_same_run() {
+    for (file, shown) in [
+        ("remove-while-adding.json", "FAIL V3"),
+        ("answered-twice.json", "FAIL I5"),
+    ] {
+        let output = plugfest(&["replay", &format!("{OLD}/{file}")]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("the same run") && said.contains(shown),
+            "{said}"
+        );
+    }
+    // Made by hand: nobody has noted what comes of them.
+    for file in ["attach-in-pause.json", "resize-in-pause.json"] {
+        let output = plugfest(&["replay", &format!("{OLD}/{file}")]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("continue VM 1"), "{said}");
+    }
+}
+
+#[test]
+fn damaged_json_says_what_is_wrong() {
+    let text = std::fs::read_to_string(format!("{OLD}/remove-while-adding.json"));
+    let text = text.expect("it is there");
+    let parse = |text: &str| {
+        Repro::parse("r.json", text)
+            .expect_err("damaged")
+            .to_string()
+    };
     let cut = parse(&text[..text.len() / 2]);
     assert!(
         cut.contains("it is cut off") && cut.contains("line"),
@@ -104,29 +170,20 @@ fn a_damaged_repro_says_what_is_wrong() {
     assert!(more.contains("\"note\" at its top"), "{more}");
     let edited = parse(&text.replace("\"seed\": ", "\"seed\": 1"));
     assert!(edited.contains("changed since it was written"), "{edited}");
-    let schema = |number: u8| {
-        let [old, new] = [2, number].map(|number| format!("\"plugfest_repro\": {number}"));
-        assert!(text.contains(&old));
-        parse(&text.replace(&old, &new))
-    };
-    assert!(schema(1).contains("older than this program"));
-    let newer = schema(3);
-    assert!(newer.contains("schema 3 is newer"), "{newer}");
+    let other = parse(&text.replace("\"plugfest_repro\": 2", "\"plugfest_repro\": 1"));
+    assert!(other.contains("schema 1 is not read"), "{other}");
     assert!(parse("{}\n").contains("expected \"plugfest_repro\""));
     assert!(parse("[1, 2").contains("line 1 column"));
-    let output = plugfest(&["replay", "/nonexistent.json"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("/nonexistent.json: "));
 }
 
 #[test]
 fn choices_that_cannot_be_followed_are_not_the_same_run() {
     let mut repro = failing();
-    repro.choices = format!("127*3 {}", repro.choices);
+    repro.recorded.choices = format!("127*3 {}", repro.recorded.choices);
     let again = repro.replay().expect("it runs");
     assert_eq!(again.strayed, Some(0), "actor 127 does not exist");
-    let path = directory("repro-strayed").join("strayed.json");
-    std::fs::write(&path, repro.text()).expect("written");
+    let path = directory("repro-strayed").join("strayed.kdl");
+    std::fs::write(&path, repro.text().expect("it is new")).expect("written");
     let output = plugfest(&["replay", path.to_str().expect("a path")]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert!(said(&output).contains("not the same run"));

@@ -80,3 +80,22 @@ fn unsafe_is_forbidden_but_where_the_machine_is() {
         assert!(forbids, "{path}");
     }
 }
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut wrong = Vec::new();
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = fs::read_to_string(root().join(document)).expect("a document");
+        // What stands between two backticks, if it begins with one of our folders.
+        for named in text.split('`').skip(1).step_by(2) {
+            let ours = SOURCES.iter().any(|dir| {
+                let rest = named.strip_prefix(dir);
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            });
+            if ours && !named.contains(['*', ' ']) && !root().join(named).exists() {
+                wrong.push(format!("{document}: {named}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

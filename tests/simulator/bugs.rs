@@ -2,16 +2,10 @@
 //!
 //! One table of (check, bug, episode), each on several seeds.
 
-mod episodes;
-mod lab;
-mod ring_episodes;
-mod rpc_episodes;
-mod table;
-
 use scenarios::check::CheckId;
 use scenarios::run::{CheckOutcome, CheckResult};
 use sim::{Bug, Bugs};
-use table::{ROWS, results};
+use testkit::bugs::{ROWS, results};
 
 const SEEDS: std::ops::Range<u64> = 0..16;
 

@@ -13,7 +13,7 @@ const TRACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest_traces");
 fn texts(name: &str) -> Texts {
     let read = |end: &str| std::fs::read_to_string(format!("{TRACES}/{name}.{end}")).unwrap();
     Texts {
-        scenario: read("scenario"),
+        steps: read("steps.json"),
         target_log: unabridged(&read("target.log")),
         guest_log: read("guest.log"),
     }
@@ -220,7 +220,7 @@ fn what_is_no_recording_is_told() {
     let whole = texts("hang");
     let bad = [
         Texts {
-            scenario: "ctl \"".into(),
+            steps: "ctl \"".into(),
             ..whole.clone()
         },
         Texts {
@@ -251,6 +251,22 @@ fn the_command_says_a_line_a_recording() {
     assert_eq!(status, 0, "{text}");
     assert!(text.lines().all(|line| line.starts_with("held ")), "{text}");
     assert_eq!(text.lines().count(), 2);
+    let (status, steps) = command(&[PathBuf::from(format!("{TRACES}/hang.steps.json"))]);
+    assert_eq!(
+        (status, steps),
+        (0, text.lines().next().unwrap().to_owned() + "\n")
+    );
     let (status, text) = command(&["/nowhere".into()]);
     assert_eq!(status, 2, "{text}");
+}
+
+#[test]
+fn a_recording_that_is_not_converted_names_what_converts_it() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("unconverted");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("new.scenario"), "ctl stat\n").unwrap();
+    let (status, text) = command(std::slice::from_ref(&dir));
+    assert_eq!(status, 2, "{text}");
+    let named = format!("cargo xtask guest-trace {}", dir.display());
+    assert!(text.contains(&named), "{text}");
 }

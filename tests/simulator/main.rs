@@ -6,5 +6,6 @@ mod determinism;
 mod golden;
 mod guest_traces;
 mod malformed;
+mod plan_files;
 mod property;
 mod verify_state;

@@ -1,10 +1,7 @@
 //! Malformed inputs do a right target no harm, and a wrong one is found out by them.
 
-#[path = "../../benches/support/malformed.rs"]
-mod malformed;
-
-use malformed::{Bounds, Fire, Tally};
 use sim::{Bug, Bugs};
+use testkit::malformed::{Bounds, Fire, Tally};
 
 fn give(inputs: u64, bugs: Bugs) -> (Result<(), String>, Tally) {
     let mut fire = Fire::new(7, bugs);

@@ -1,19 +1,20 @@
 //! Whatever happens to it, a right target breaks no invariant.
 //!
-//! proptest draws bytes that become stories (`scenarios::story::choose`) and schedules; all checks are
+//! proptest draws bytes that become scenarios (`scenarios::generate::choose`) and schedules; all checks are
 //! on. proptest notes the bytes of what fails in `property-regressions.txt`, and tries them first. They stand
-//! for that story only until what a byte means changes.
+//! for that scenario only until what a byte means changes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use plugfest::story::{StoryOptions, tell, tell_watched};
+use plugfest::scenario::{ScenarioOptions, carry_out, carry_out_watched, drawn};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{FileFailurePersistence, RngSeed, TestError, TestRunner};
+use scenarios::generate::{Scene, ShapeBytes, StepBytes, VERIFY_JOB, choose, step};
+use scenarios::plan::{Plan, PlanVm, Step, StepKind, Wait};
 use scenarios::run::CheckOutcome;
-use scenarios::story::{Beat, BeatBytes, ShapeBytes, Story, StoryVm, VERIFY_JOB, choose};
 use scenarios::{
     Action, ControllerId, DiskId, DiskKind, FioId, Observation, Place, TargetId, TaskFunction,
     Time, VmId,
@@ -51,27 +52,27 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// Beats: about twenty as a rule, and down to none when a failure is made smaller.
-fn beats() -> impl Strategy<Value = Vec<BeatBytes>> {
-    let third = || vec(any::<BeatBytes>(), 0..14);
+/// Steps: about twenty as a rule, and down to none when a failure is made smaller.
+fn steps() -> impl Strategy<Value = Vec<StepBytes>> {
+    let third = || vec(any::<StepBytes>(), 0..14);
     (third(), third(), third()).prop_map(|(a, b, c)| [a, b, c].concat())
 }
 
 #[test]
-fn a_story_is_usually_long_and_can_become_short() {
+fn a_scenario_is_usually_long_and_can_become_short() {
     let mut runner = TestRunner::deterministic();
     let drawn = (0..1_000).map(|_| {
-        beats()
+        steps()
             .new_tree(&mut runner)
             .expect("it is drawn")
             .current()
     });
-    let lengths: Vec<usize> = drawn.map(|beats| beats.len()).collect();
+    let lengths: Vec<usize> = drawn.map(|steps| steps.len()).collect();
     let short = lengths.iter().filter(|length| **length < 8).count();
     assert!(short < 100, "{short} of 1000 are short");
     assert!(lengths.iter().sum::<usize>() > 18_000);
-    let failed = runner.run(&beats(), |beats| {
-        prop_assert!(beats.iter().all(|[what, ..]| *what < 6));
+    let failed = runner.run(&steps(), |steps| {
+        prop_assert!(steps.iter().all(|[what, ..]| *what < 6));
         Ok(())
     });
     let Err(TestError::Fail(_, smallest)) = failed else {
@@ -80,19 +81,19 @@ fn a_story_is_usually_long_and_can_become_short() {
     assert_eq!(smallest, [[6, 0, 0, 0]]);
 }
 
-/// Tells the story of these bytes; fails with what was violated.
-fn holds(shape: ShapeBytes, beats: &[BeatBytes], seed: u64) -> Result<(), TestCaseError> {
-    let story = choose(shape, beats);
-    let report = tell(&story, StoryOptions::intended(seed));
+/// Carries out the scenario of these bytes; fails with what was violated.
+fn holds(shape: ShapeBytes, steps: &[StepBytes], seed: u64) -> Result<(), TestCaseError> {
+    let plan = choose(shape, steps);
+    let report = carry_out(&plan, ScenarioOptions::intended(seed));
     let report = report.map_err(|error| TestCaseError::fail(error.to_string()))?;
     for check in &report.checks {
         match &check.outcome {
             CheckOutcome::Violated { .. } => {
-                return Err(TestCaseError::fail(format!("{check:#?}\n{story:#?}")));
+                return Err(TestCaseError::fail(format!("{check:#?}\n{plan}")));
             }
-            CheckOutcome::Explained { cause } => {
+            CheckOutcome::Waived { cause } => {
                 let known = CAUSES.iter().any(|known| cause.starts_with(known));
-                prop_assert!(known, "{} is explained by {cause}", check.id);
+                prop_assert!(known, "{} is waived: {cause}", check.id);
             }
             CheckOutcome::Held | CheckOutcome::NotSeen { .. } => {}
         }
@@ -107,10 +108,10 @@ proptest! {
     #[test]
     fn an_intended_target_keeps_every_invariant(
         shape: ShapeBytes,
-        beats in beats(),
+        steps in steps(),
         seed: u64,
     ) {
-        holds(shape, &beats, seed)?;
+        holds(shape, &steps, seed)?;
     }
 
     /// Two VMs on one controller: the topology with the most ways to go wrong.
@@ -118,35 +119,38 @@ proptest! {
     fn two_sessions_of_one_controller_keep_every_invariant(
         disks: u8,
         boots: u8,
-        beats in beats(),
+        steps in steps(),
         seed: u64,
     ) {
-        holds([1, disks, boots], &beats, seed)?;
+        holds([1, disks, boots], &steps, seed)?;
     }
 }
 
-/// The stories are not empty: they attach, detach, verify, and take rare ways.
+/// The scenarios are not empty: they attach, detach, verify, and take rare ways.
 #[test]
-fn stories_do_what_they_are_for() {
+fn scenarios_do_what_they_are_for() {
     let mut verified = 0;
     let mut kinds = BTreeSet::new();
     let mut functions = BTreeSet::new();
     for seed in 0..200 {
-        let story = plugfest::story::drawn(seed);
-        for beat in &story.beats {
-            let word = format!("{:?}", beat.does);
+        let plan = drawn(seed);
+        for action in actions(&plan) {
+            let word = format!("{action:?}");
             kinds.insert(word.split(' ').next().unwrap_or_default().to_owned());
-            if let Action::Manage { function, .. } = beat.does {
+            if let Action::Manage { function, .. } = action {
                 functions.insert(function.to_string());
             }
         }
-        let report = tell(&story, StoryOptions::intended(seed)).expect("the simulator does it");
+        let report =
+            carry_out(&plan, ScenarioOptions::intended(seed)).expect("the simulator does it");
         verified += report.verified;
     }
     assert!(verified > 2_000, "{verified} blocks verified");
     let all = [
         "AddMemory",
         "Attach",
+        "BootFirmware",
+        "BootVm",
         "ContinueVm",
         "CreateController",
         "Delay",
@@ -170,8 +174,18 @@ fn stories_do_what_they_are_for() {
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }
 
-/// A story of one VM and one delayed disk, which is attached; `before` a fio and during it the rest is done.
-fn fio_story(before: &[Action], during: &[Action]) -> Story {
+/// What a generated scenario asks for.
+fn actions(plan: &Plan) -> impl Iterator<Item = &Action> {
+    let steps = plan.cases.iter().flat_map(|case| &case.steps);
+    let asked = steps.filter_map(|step| match &step.kind {
+        StepKind::Act(actions) => Some(actions),
+        _ => None,
+    });
+    asked.flatten()
+}
+
+/// A scenario of one VM and one delayed disk, which is attached; `before` a fio and during it the rest is done.
+fn fio_scenario(before: &[Action], during: &[Action]) -> Plan {
     let (vm, controller) = (VmId(1), ControllerId(1));
     let place = Place {
         controller,
@@ -187,29 +201,35 @@ fn fio_story(before: &[Action], during: &[Action]) -> Story {
         job: VERIFY_JOB.into(),
         on: vec![(DISK, place)],
     };
-    let mut beats = Vec::new();
-    let mut beat = |does: &Action, awaited| {
-        beats.push(Beat {
-            after: 50_000_000,
-            awaited,
-            does: does.clone(),
+    let controllers = vec![controller];
+    let boot = Action::BootVm {
+        vm,
+        controllers: controllers.clone(),
+    };
+    let mut steps = vec![step(boot)];
+    let mut add = |action: &Action, wait| {
+        steps.push(Step {
+            after: Duration::from_millis(50),
+            wait,
+            ..step(action.clone())
         });
     };
-    beat(&attach, true);
-    before.iter().for_each(|does| beat(does, true));
-    beat(&start, during.is_empty());
-    during.iter().for_each(|does| beat(does, true));
-    Story {
-        controllers: vec![controller],
+    add(&attach, Wait::Answer);
+    before.iter().for_each(|action| add(action, Wait::Answer));
+    let wait = if during.is_empty() {
+        Wait::Answer
+    } else {
+        Wait::Nothing
+    };
+    add(&start, wait);
+    during.iter().for_each(|action| add(action, Wait::Answer));
+    let scene = Scene {
+        controllers: controllers.clone(),
         disks: vec![(DISK, DiskKind::Delayed)],
-        vms: vec![StoryVm {
-            vm,
-            controllers: vec![controller],
-            firmware_only: false,
-            awaited: true,
-        }],
-        beats,
-    }
+        vms: vec![PlanVm { vm, controllers }],
+        steps,
+    };
+    scene.into()
 }
 
 const DISK: DiskId = DiskId(1);
@@ -224,9 +244,9 @@ fn delays(micros: &[u32]) -> Vec<Action> {
 
 /// How long a fio takes on a disk that is made slow, and made fast again, by these many microseconds.
 fn fio_on_delayed(micros: &[u32]) -> Duration {
-    let story = fio_story(&delays(micros), &[]);
+    let plan = fio_scenario(&delays(micros), &[]);
     let (mut began, mut ended) = (Time::ZERO, Time::ZERO);
-    let report = tell_watched(&story, StoryOptions::intended(1), &mut |seen| {
+    let report = carry_out_watched(&plan, ScenarioOptions::intended(1), &mut |seen| {
         match &seen.what {
             Observation::FioEnded { .. } => ended = seen.at,
             // The last thing before it.
@@ -255,14 +275,14 @@ fn a_fio_goes_on_when_its_front_end_connects_anew() {
         vm: VmId(1),
         controller: ControllerId(1),
     };
-    let story = fio_story(&delays(&[40_000]), &[anew.clone(), anew.clone(), anew]);
+    let plan = fio_scenario(&delays(&[40_000]), &[anew.clone(), anew.clone(), anew]);
     let tell = |seed, bugs| {
-        let options = StoryOptions {
+        let options = ScenarioOptions {
             bugs,
-            ..StoryOptions::intended(seed)
+            ..ScenarioOptions::intended(seed)
         };
         let mut connected = 0;
-        let report = tell_watched(&story, options, &mut |seen| {
+        let report = carry_out_watched(&plan, options, &mut |seen| {
             connected += u32::from(matches!(seen.what, Observation::Connected { .. }));
         });
         (report.expect("the simulator does it"), connected)
@@ -285,11 +305,11 @@ fn a_wrong_target_is_found_out() {
     for bug in [Bug::EarlyFinish, Bug::TmfStaleDev] {
         let wrong = Bugs::INTENDED.with(bug);
         let broken = (0..5_000).find(|seed| {
-            let options = StoryOptions {
+            let options = ScenarioOptions {
                 bugs: wrong,
-                ..StoryOptions::intended(*seed)
+                ..ScenarioOptions::intended(*seed)
             };
-            let report = tell(&plugfest::story::drawn(*seed), options);
+            let report = carry_out(&drawn(*seed), options);
             report.is_ok_and(|report| report.violated().next().is_some())
         });
         let name = bug.name();

@@ -105,11 +105,11 @@ fn serve(dir: &Path, behaviour: &str) -> Child {
         .expect("it is built")
 }
 
-/// The smallest story that `seed` comes to with a bug, as a repro file.
+/// The smallest scenario that `seed` comes to with a bug, as a repro file.
 fn found(dir: &Path, bug: &str, seed: &str) -> PathBuf {
-    let repro = dir.join(format!("{bug}.json"));
+    let repro = dir.join(format!("{bug}.kdl"));
     let fuzz = Command::new(PLUGFEST)
-        .args(["fuzz", "--schedule", "timed", "--stories", "1"])
+        .args(["fuzz", "--schedule", "timed", "--scenarios", "1"])
         .args(["--bug", bug, "--seed", seed, "--repro"])
         .arg(&repro)
         .output()

@@ -18,10 +18,10 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use scenarios::driver::{self, Boots};
-use scenarios::{Observation, Seen, Ticket, Time, VmId};
+use scenarios::{Observation, Seen, Time, VmId};
 use sim::linux::{Guest, GuestConfig, RINGS};
 use sim::wire::message::{FromGuest, GuestAct, HbaId, ToGuest, VringIndex};
-use sim::{ActorId, Component as _, Cx, Rng, Stream, When};
+use sim::{ActorId, Component as _, Cx, Rng, Stream, When, guest_act};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -375,29 +375,20 @@ impl Machines {
             // These guests wait for nobody.
             Ask::Go(_) => return Ok(()),
             Ask::WaitJobClock { ticket, fio, at } => GuestAct::WaitJobClock { ticket, fio, at },
-            Ask::Do(ask) => return self.does(vm, ask),
-        };
-        self.act(vm, act)
-    }
-
-    fn does(&mut self, vm: VmId, ask: driver::Ask) -> Result<(), String> {
-        use driver::Ask;
-        let act = match ask {
-            Ask::Reboot => GuestAct::Boot,
-            Ask::ListDisks | Ask::Ping => {
-                self.seat(vm)?.listings.push_back(ask);
-                GuestAct::ListDisks
+            Ask::Do(ask) => {
+                if matches!(ask, driver::Ask::ListDisks | driver::Ask::Ping) {
+                    self.seat(vm)?.listings.push_back(ask.clone());
+                }
+                let (act, at_once) = guest_act(ask);
+                self.act(vm, act)?;
+                if let Some(ticket) = at_once {
+                    let result = Ok(0);
+                    let answered = Told::Saw(vm, Observation::Answered { ticket, result });
+                    // The run is over if nobody hears it.
+                    let _ = self.shared.tell.send(answered);
+                }
+                return Ok(());
             }
-            Ask::Pause(ticket) => return self.at_once(vm, GuestAct::Pause, ticket),
-            Ask::Continue(ticket) => return self.at_once(vm, GuestAct::Continue, ticket),
-            Ask::AddMemory(ticket) => return self.at_once(vm, GuestAct::AddMemory, ticket),
-            Ask::Kill(ticket) => return self.at_once(vm, GuestAct::Kill, ticket),
-            Ask::Reconnect(ticket, controller) => GuestAct::Reconnect { ticket, controller },
-            Ask::Manage(ticket, place, function) => GuestAct::Manage {
-                ticket,
-                place,
-                function,
-            },
         };
         self.act(vm, act)
     }
@@ -405,16 +396,6 @@ impl Machines {
     fn act(&mut self, vm: VmId, act: GuestAct) -> Result<(), String> {
         let now = self.now();
         self.seat(vm)?.guest.input(now, ToGuest::Do(act));
-        Ok(())
-    }
-
-    /// Does what QEMU's monitor answers at once.
-    fn at_once(&mut self, vm: VmId, act: GuestAct, ticket: Ticket) -> Result<(), String> {
-        self.act(vm, act)?;
-        let result = Ok(0);
-        let answered = Told::Saw(vm, Observation::Answered { ticket, result });
-        // The run is over if nobody hears it.
-        let _ = self.shared.tell.send(answered);
         Ok(())
     }
 

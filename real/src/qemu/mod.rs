@@ -16,7 +16,6 @@ mod fio_end;
 pub mod image;
 pub mod kernel;
 mod listing;
-mod order;
 mod process;
 mod qmp;
 mod vm;
@@ -28,7 +27,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 
-use scenarios::driver::Refusal;
+use scenarios::driver::{self, Boots, NotHere, Refusal};
 use scenarios::{Evidence, TestbedError, VmId};
 
 pub use image::{Image, ImageOptions};
@@ -37,7 +36,6 @@ pub use process::{Accelerator, accelerator};
 use crate::huge_pages::Pages;
 use crate::testbed::guests::{Ask, Guests, LastWords, Serials, Tell};
 use crate::testbed::run_dir::RunDir;
-use order::order;
 use vm::{Mail, Vm};
 
 /// What all machines of a run share.
@@ -113,11 +111,31 @@ impl Guests for QemuGuests {
     }
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {
-        let order = order(ask)?;
+        can_do(&ask)?;
         let lost = |_| TestbedError(format!("the thread of {vm} has ended"));
-        let sent = self.machine(vm)?.mail.send(Mail::Order(order));
+        let sent = self.machine(vm)?.mail.send(Mail::Ask(ask));
         Ok(sent.map_err(lost)?)
     }
+}
+
+/// Whether a machine can do that.
+fn can_do(ask: &Ask) -> Result<(), NotHere> {
+    use driver::Ask as Do;
+    Err(NotHere(match ask {
+        Ask::Boot(_, Boots::FirmwareOnly) => {
+            "a guest without a system cannot say when its firmware is done".to_owned()
+        }
+        Ask::Do(Do::Reconnect(..)) => "QEMU's vhost-user-scsi connects anew from 8.2 on".to_owned(),
+        Ask::Do(Do::Manage(_, _, function)) => {
+            format!("nothing in the guest's image sends {function}")
+        }
+        Ask::Boot(_, Boots::System)
+        | Ask::StartFio(_)
+        | Ask::Go(_)
+        | Ask::WaitJobClock { .. }
+        | Ask::Do(Do::Reboot | Do::ListDisks | Do::Ping | Do::Pause(_) | Do::Continue(_))
+        | Ask::Do(Do::AddMemory(_) | Do::Kill(_)) => return Ok(()),
+    }))
 }
 
 impl Drop for QemuGuests {

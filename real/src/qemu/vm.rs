@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use scenarios::driver::{self, Boots};
 use scenarios::{CheckId, FioId, Observation, Place, Ticket, VmId};
 use serde_json::json;
 
@@ -16,11 +17,10 @@ use super::agent::{self, Said};
 use super::command::Asker;
 use super::console::{Trouble, trouble};
 use super::fio_end;
-use super::order::Order;
 use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
 use super::qmp::{self, Qmp};
 use crate::huge_pages::{HUGE_PAGE, Pages};
-use crate::testbed::guests::{FioStart, Hba, Told};
+use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
 /// Nothing is due before then.
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -32,8 +32,8 @@ const ERRORS_KEPT: usize = 4;
 /// What a machine's thread waits for.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// It is told to do something.
-    Order(Order),
+    /// It is asked something.
+    Ask(Ask),
     /// Its process, the one of this generation, says something.
     Line(u32, Line),
     /// The run is over.
@@ -114,7 +114,7 @@ impl Vm {
             let due = self.clocks.iter().filter_map(|clock| self.due(clock)).min();
             let patience = due.map_or(FOREVER, |due| due.saturating_duration_since(now));
             let done = match mail.recv_timeout(patience) {
-                Ok(Mail::Order(order)) => self.obey(order),
+                Ok(Mail::Ask(ask)) => self.ask(ask),
                 Ok(Mail::Line(of, line)) if of == self.generation => self.line(line),
                 Ok(Mail::Line(..)) | Err(RecvTimeoutError::Timeout) => Ok(()),
                 Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -138,24 +138,26 @@ impl Vm {
         self.tell(Told::Saw(self.vm, what));
     }
 
-    fn obey(&mut self, order: Order) -> io::Result<()> {
-        match order {
-            Order::Boot(hbas) => self.boot(hbas),
-            Order::ListDisks => {
+    fn ask(&mut self, ask: Ask) -> io::Result<()> {
+        use driver::Ask as Do;
+        match ask {
+            Ask::Boot(hbas, Boots::System) => self.boot(hbas),
+            Ask::Do(Do::Reboot) => self.boot(Vec::new()),
+            Ask::Do(Do::ListDisks) => {
                 let number = self.number();
                 self.say(&format!("disks {number}\n"))
             }
             // Its agent is not there yet: QEMU is.
-            Order::Ping if self.booting => {
+            Ask::Do(Do::Ping) if self.booting => {
                 self.command("query-status", json!({}), Some(Asker::Ping))
             }
-            Order::Ping => {
+            Ask::Do(Do::Ping) => {
                 let number = self.number();
                 self.say(&format!("ping {number}\n"))
             }
-            Order::StartFio(start) => self.start_fio(start),
-            Order::Go(fio) => self.say(&format!("go {}\n", fio.0)),
-            Order::WaitJobClock { ticket, fio, at } => {
+            Ask::StartFio(start) => self.start_fio(start),
+            Ask::Go(fio) => self.say(&format!("go {}\n", fio.0)),
+            Ask::WaitJobClock { ticket, fio, at } => {
                 self.clocks.push(Clock {
                     ticket,
                     fio,
@@ -165,14 +167,20 @@ impl Vm {
                 self.answer_clocks_of_ended();
                 Ok(())
             }
-            Order::Monitor(command, ticket) => {
-                self.command(command, json!({}), Some(Asker::Action(ticket)))
+            Ask::Do(Do::Pause(ticket)) => {
+                self.command("stop", json!({}), Some(Asker::Action(ticket)))
             }
-            Order::AddMemory(ticket) => self.add_memory(ticket),
-            Order::Kill(ticket) => {
+            Ask::Do(Do::Continue(ticket)) => {
+                self.command("cont", json!({}), Some(Asker::Action(ticket)))
+            }
+            Ask::Do(Do::AddMemory(ticket)) => self.add_memory(ticket),
+            Ask::Do(Do::Kill(ticket)) => {
                 self.kill()?;
                 self.answer(ticket, Ok(0));
                 Ok(())
+            }
+            Ask::Boot(_, Boots::FirmwareOnly) | Ask::Do(Do::Reconnect(..) | Do::Manage(..)) => {
+                Err(io::Error::other("it was asked for what it cannot do"))
             }
         }
     }

@@ -3,19 +3,18 @@
 //! Knows not what kind of target and guests they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::PoisonError;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use scenarios::driver::{self, Boots, Disks, DisksByVm, Ends, NotHere, Refusal, calls};
+use scenarios::driver::{self, Boots, Call, Disks, DisksByVm, Ends, NotHere, Refusal, calls};
 use scenarios::{
-    ControllerId, DiskId, Evidence, FioId, FioJobEnd, Observation, Seen, TestbedError, Ticket,
-    Time, VmId,
+    ControllerId, DiskId, DiskKind, Evidence, FioId, FioJobEnd, Observation, Seen, TestbedError,
+    Ticket, Time, VmId,
 };
 
-use super::guests::{Ask, FioStart, Guests, Hba, Serials, Told};
+use super::guests::{Ask, FioStart, Hba};
 use super::jobs::{self, GuestJob, Written};
-use super::target::Target;
 use super::{Parts, RealOptions};
 
 /// A fio that runs.
@@ -27,12 +26,7 @@ struct Run {
 
 /// A target and guests on this machine.
 pub(super) struct RealEnds {
-    // Guests go first: a target that ends under them would be a fault.
-    pub(super) guests: Box<dyn Guests>,
-    pub(super) target: Target,
-    disks: Box<dyn Disks>,
-    pub(super) told: Receiver<Told>,
-    serials: Serials,
+    pub(super) parts: Parts,
     pub(super) options: RealOptions,
     began: Instant,
     runs: BTreeMap<FioId, Run>,
@@ -47,11 +41,7 @@ pub(super) struct RealEnds {
 impl RealEnds {
     pub(super) fn new(parts: Parts, options: RealOptions) -> Self {
         Self {
-            guests: parts.guests,
-            target: parts.target,
-            disks: parts.disks,
-            told: parts.told,
-            serials: parts.serials,
+            parts,
             options,
             began: Instant::now(),
             runs: BTreeMap::new(),
@@ -73,7 +63,7 @@ impl RealEnds {
         if armed.is_some_and(|armed| running.iter().all(|vm| armed.contains(vm))) {
             self.armed.remove(&fio);
             for vm in running {
-                self.guests.ask(*vm, Ask::Go(fio))?;
+                self.parts.guests.ask(*vm, Ask::Go(fio))?;
             }
         }
         Ok(())
@@ -90,7 +80,7 @@ impl RealEnds {
     /// The devices on these controllers, which the target has made by now.
     fn hbas(&self, controllers: &[ControllerId]) -> Result<Vec<Hba>, TestbedError> {
         let hbas = controllers.iter().map(|of| {
-            let socket = self.target.socket(*of);
+            let socket = self.parts.target.socket(*of);
             if !socket.exists() {
                 return Err(TestbedError(format!(
                     "{}: there is no such socket: the target has it elsewhere (--vhost-sockets says where), or has died",
@@ -113,32 +103,30 @@ impl Ends for RealEnds {
         self.fresh.push(Seen { at, what });
     }
 
-    fn disks(&mut self) -> &mut dyn Disks {
-        self.disks.as_mut()
+    fn disks(&self) -> &dyn Disks {
+        self.parts.disks.as_ref()
     }
 
     fn begin(
         &mut self,
-        serials: &driver::Serials,
+        disks: &[(DiskId, DiskKind)],
         controllers: &[ControllerId],
-    ) -> Result<(), TestbedError> {
-        let names: Vec<String> = controllers
-            .iter()
-            .map(|of| calls::controller(*of))
-            .collect();
-        let free = self.target.must_not_have(&names, &self.disks.made());
-        free.map_err(TestbedError)?;
-        let undo = self.disks.undo().into_iter().rev();
-        let undo = undo.chain(controllers.iter().map(|of| calls::delete(*of)));
-        let noted = self.target.undo_later(undo);
-        noted.map_err(|error| TestbedError(error.to_string()))?;
-        let mut known = self.serials.write().unwrap_or_else(PoisonError::into_inner);
-        known.clone_from(serials);
-        Ok(())
+    ) -> Result<Vec<Call>, TestbedError> {
+        let Parts {
+            target, disks: of, ..
+        } = &mut self.parts;
+        let calls = of.prepare(disks)?;
+        let broke = |error: &dyn Display| TestbedError(error.to_string());
+        let free = target.must_not_have(controllers, &of.made());
+        free.map_err(|error| broke(&error))?;
+        let undo = of.undo().into_iter().rev();
+        let noted = target.undo_later(undo.chain(controllers.iter().map(|of| calls::delete(*of))));
+        noted.map_err(|error| broke(&error))?;
+        Ok(calls)
     }
 
     fn send(&mut self, text: String) -> Result<(), TestbedError> {
-        match self.target.send(text.as_bytes()) {
+        match self.parts.target.send(text.as_bytes()) {
             Ok(()) => Ok(()),
             // Its death is seen, or will be.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -155,14 +143,18 @@ impl Ends for RealEnds {
         vm: VmId,
         controllers: &[ControllerId],
         boots: Boots,
-        _: &driver::Serials,
+        serials: &driver::Serials,
     ) -> Result<(), Refusal> {
+        let known = self.parts.serials.write();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(serials);
         let hbas = self.hbas(controllers)?;
-        self.guests.ask(vm, Ask::Boot(hbas, boots))
+        self.parts.guests.ask(vm, Ask::Boot(hbas, boots))
     }
 
     fn ask(&mut self, vm: VmId, ask: driver::Ask) -> Result<(), Refusal> {
-        self.guests.ask(vm, Ask::Do(ask))
+        self.parts.guests.ask(vm, Ask::Do(ask))
     }
 
     fn start_fio(&mut self, fio: FioId, job: &str, by_vm: DisksByVm) -> Result<(), Refusal> {
@@ -170,7 +162,7 @@ impl Ends for RealEnds {
         let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
         // Who sees every request needs no other job to know what was read.
         let reads_back =
-            jobs::reads_back(&file) && !self.guests.evidence().covers(Evidence::PER_IO);
+            jobs::reads_back(&file) && !self.parts.guests.evidence().covers(Evidence::PER_IO);
         let job = if reads_back {
             let mut on = by_vm.values().flatten();
             let written = on.find_map(|(disk, _)| self.written.get(disk));
@@ -195,7 +187,7 @@ impl Ends for RealEnds {
                 on,
                 must_hold,
             };
-            self.guests.ask(vm, Ask::StartFio(start))?;
+            self.parts.guests.ask(vm, Ask::StartFio(start))?;
         }
         Ok(())
     }
@@ -213,7 +205,8 @@ impl Ends for RealEnds {
         };
         let at = at.mul_f64(run.job.scale);
         for vm in &run.vms {
-            self.guests
+            self.parts
+                .guests
                 .ask(*vm, Ask::WaitJobClock { ticket, fio, at })?;
         }
         Ok(run.vms.len())

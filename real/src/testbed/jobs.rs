@@ -198,6 +198,7 @@ mod tests {
                 controller: ControllerId(5),
                 target: TargetId(0),
             },
+            section: 0,
             error: 0,
             hung: false,
             written: blocks,

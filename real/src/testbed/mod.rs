@@ -24,10 +24,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use fio_model::JobFile;
-use scenarios::driver::{Disks, Driver, Ends as _, Idle, Limits, Refusal, Share};
+use scenarios::driver::{Disks, Driver, Ends as _, Limits, Refusal, Share};
 use scenarios::{
-    Action, CheckId, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time,
-    VmId,
+    Action, CheckId, Ending, Evidence, FioId, Observation, Performed, Seen, Testbed, TestbedError,
+    Time, VmId,
 };
 
 use crate::serve::{Ended, News};
@@ -48,15 +48,15 @@ const IN_FLIGHT_PERIOD: Duration = Duration::from_millis(50);
 
 /// What a testbed is made of.
 pub struct Parts {
+    /// The guests. They go first: a target that ends under them would be a fault.
+    pub guests: Box<dyn Guests>,
     /// The target.
     pub target: Target,
     /// How its disks are made.
     pub disks: Box<dyn Disks>,
-    /// The guests.
-    pub guests: Box<dyn Guests>,
     /// Where both say what they see.
     pub told: Receiver<Told>,
-    /// Filled with the disks' serial numbers, for the guests.
+    /// Filled with the disks' serial numbers before a guest boots.
     pub serials: Serials,
 }
 
@@ -85,8 +85,7 @@ pub enum Closing {
 
 /// A target and guests on this machine.
 pub struct RealTestbed {
-    ends: RealEnds,
-    driver: Driver,
+    driver: Driver<RealEnds>,
 }
 
 impl RealTestbed {
@@ -96,13 +95,10 @@ impl RealTestbed {
         let limits = Limits {
             alive: options.alive_max,
             settle: SETTLE_MAX,
-            idle: Idle::Asked {
-                every: IN_FLIGHT_PERIOD,
-            },
+            ask_every: Some(IN_FLIGHT_PERIOD),
         };
         Self {
-            ends: RealEnds::new(parts, options),
-            driver: Driver::new(limits),
+            driver: Driver::new(RealEnds::new(parts, options), limits),
         }
     }
 
@@ -111,16 +107,15 @@ impl RealTestbed {
             Told::Saw(vm, what) => self.saw(vm, what)?,
             Told::Alive(vm) => self.driver.lives(vm),
             Told::Armed(vm, fio) => {
-                self.ends.arm(fio, vm);
-                let running = self.driver.running(fio);
-                self.ends.let_go(fio, running).map_err(broke)?;
+                self.driver.ends.arm(fio, vm);
+                self.let_go(fio)?;
             }
             Told::Lost(why) => return Err(TestbedError(why)),
             Told::Rpc(bytes) if bytes.is_empty() => return self.closed(),
-            Told::Rpc(bytes) => self.driver.read(&mut self.ends, &bytes)?,
+            Told::Rpc(bytes) => self.driver.read(&bytes)?,
             Told::Target(News::Broken(text)) => {
                 let (check, text) = check_of(&text);
-                self.ends.see(Observation::Broken { check, text });
+                self.driver.ends.see(Observation::Broken { check, text });
             }
             Told::Target(News::Listening { .. } | News::Log(_)) => {}
         }
@@ -132,25 +127,33 @@ impl RealTestbed {
         let share = self.driver.complete(Some(vm), &mut what);
         if let Observation::FioEnded { fio, jobs, .. } = &what {
             match share {
-                Share::Whole => self.ends.ended(*fio, jobs),
-                Share::Part => {
-                    let running = self.driver.running(*fio);
-                    self.ends.let_go(*fio, running).map_err(broke)?;
-                }
+                Share::Whole => self.driver.ends.ended(*fio, jobs),
+                Share::Part => self.let_go(*fio)?,
             }
         }
         if share == Share::Whole {
-            self.ends.see(what);
+            self.driver.ends.see(what);
         }
         Ok(())
+    }
+
+    /// Lets a fio begin its I/O, once it can in all guests in which it still runs.
+    fn let_go(&mut self, fio: FioId) -> Result<(), TestbedError> {
+        let running = self.driver.running(fio).to_vec();
+        match self.driver.ends.let_go(fio, &running) {
+            // Guests that say that a fio waits can let it go.
+            Err(Refusal::NotHere(why)) => Err(TestbedError(why.0)),
+            Err(Refusal::Broke(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// The target has closed its connection: one of ours says whether it died. Another one may have been
     /// killed, and that says nothing of it.
     fn closed(&mut self) -> Result<(), TestbedError> {
         let how = match (
-            self.ends.target.why_closed(DEATH_MAX),
-            self.ends.options.closing,
+            self.driver.ends.parts.target.why_closed(DEATH_MAX),
+            self.driver.ends.options.closing,
         ) {
             (Some(Ended::Died(crash)), _) => format!("{} in {}", crash.signal, crash.place),
             (Some(Ended::Failed(why)), _) => return Err(TestbedError(why)),
@@ -160,19 +163,11 @@ impl RealTestbed {
                 return Err(TestbedError(closed.to_owned()));
             }
         };
-        if !std::mem::replace(&mut self.ends.target_died, true) {
+        if !std::mem::replace(&mut self.driver.ends.target_died, true) {
             let who = "target".into();
-            self.ends.see(Observation::Crashed { who, how });
+            self.driver.ends.see(Observation::Crashed { who, how });
         }
         Ok(())
-    }
-}
-
-/// What guests that were started cannot refuse has broken.
-fn broke(refusal: Refusal) -> TestbedError {
-    match refusal {
-        Refusal::Broke(error) => error,
-        Refusal::NotHere(why) => TestbedError(why.0),
     }
 }
 
@@ -190,37 +185,37 @@ fn check_of(text: &str) -> (CheckId, String) {
 
 impl Testbed for RealTestbed {
     fn evidence(&self) -> Evidence {
-        self.ends.guests.evidence()
+        self.driver.ends.parts.guests.evidence()
     }
 
     fn now(&self) -> Time {
-        self.ends.now()
+        self.driver.ends.now()
     }
 
     fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
-        self.driver.perform(&mut self.ends, action)
+        self.driver.perform(action)
     }
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         loop {
-            if (self.ends.options.asked_to_end)() {
+            if (self.driver.ends.options.asked_to_end)() {
                 return Err(TestbedError("interrupted".into()));
             }
-            self.driver.pass(&mut self.ends)?;
-            if !self.ends.fresh.is_empty() || self.now() >= deadline {
-                seen.append(&mut self.ends.fresh);
+            self.driver.pass()?;
+            if !self.driver.ends.fresh.is_empty() || self.now() >= deadline {
+                seen.append(&mut self.driver.ends.fresh);
                 return Ok(());
             }
             let until = self.driver.due().map_or(deadline, |due| due.min(deadline));
             let patience = until.since(self.now()).min(ASK_PERIOD);
-            match self.ends.told.recv_timeout(patience) {
+            match self.driver.ends.parts.told.recv_timeout(patience) {
                 Ok(told) => self.take(told)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(TestbedError("target and guests have all ended".into()));
                 }
             }
-            while let Ok(told) = self.ends.told.try_recv() {
+            while let Ok(told) = self.driver.ends.parts.told.try_recv() {
                 self.take(told)?;
             }
         }

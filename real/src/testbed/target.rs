@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use scenarios::ControllerId;
 use scenarios::driver::calls::{self, Call};
+use thiserror::Error;
 
 use super::guests::{Tell, Told};
 use super::run_dir::RunDir;
@@ -21,6 +22,24 @@ use crate::serve::{Ended, ServeOptions, Server};
 
 /// An answer of the target takes less.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why nothing is made on a target.
+#[derive(Debug, Error)]
+pub enum NotFree {
+    /// What is to be made is somebody else's.
+    #[error(
+        "the target has a {what} {name} already\n  = expected none of that name: take it away first"
+    )]
+    Taken {
+        /// "bdev", "controller".
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// It does not say what it has.
+    #[error(transparent)]
+    Unsaid(#[from] RpcError),
+}
 
 /// A target that runs.
 #[derive(Debug)]
@@ -131,35 +150,19 @@ impl Target {
     /// # Errors
     ///
     /// It has one, or does not answer. That it has died is not said here: it is seen, or will be.
-    pub fn must_not_have(&self, controllers: &[String], bdevs: &[String]) -> Result<(), String> {
+    pub fn must_not_have(
+        &self,
+        controllers: &[ControllerId],
+        bdevs: &[String],
+    ) -> Result<(), NotFree> {
         if self.undo.is_none() {
             return Ok(());
         }
-        let mut client = match RpcClient::connect(&self.rpc_socket, PATIENCE) {
-            Ok(client) => client,
-            Err(error) if has_gone(&error) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
-        let asked = [
-            ("vhost_get_controllers", "ctrlr", controllers, "controller"),
-            ("bdev_get_bdevs", "name", bdevs, "bdev"),
-        ];
-        for (method, key, wanted, what) in asked {
-            let has = match client.call(method, None) {
-                Ok(has) => has,
-                Err(RpcError::Io(error)) if has_gone(&error) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            };
-            let names = has.as_array().into_iter().flatten();
-            for name in names.filter_map(|one| one[key].as_str()) {
-                if wanted.iter().any(|wanted| wanted == name) {
-                    return Err(format!(
-                        "the target has a {what} {name} already\n  = expected none of that name: take it away first"
-                    ));
-                }
-            }
+        let controllers = controllers.iter().map(|of| calls::controller(*of));
+        match find_none(&self.rpc_socket, &controllers.collect::<Vec<_>>(), bdevs) {
+            Err(NotFree::Unsaid(RpcError::Io(error))) if has_gone(&error) => Ok(()),
+            found => found,
         }
-        Ok(())
     }
 
     /// Why it has closed its connection, as far as that can be known.
@@ -167,6 +170,25 @@ impl Target {
     pub fn why_closed(&self, patience: Duration) -> Option<Ended> {
         self.server.as_ref()?.wait(patience)
     }
+}
+
+/// That a target has none of these.
+fn find_none(rpc_socket: &Path, controllers: &[String], bdevs: &[String]) -> Result<(), NotFree> {
+    let mut client = RpcClient::connect(rpc_socket, PATIENCE).map_err(RpcError::Io)?;
+    let asked = [
+        ("vhost_get_controllers", "ctrlr", controllers, "controller"),
+        ("bdev_get_bdevs", "name", bdevs, "bdev"),
+    ];
+    for (method, key, wanted, what) in asked {
+        let has = client.call(method, None)?;
+        let mut names = has.as_array().into_iter().flatten();
+        let taken = names.find_map(|one| wanted.iter().find(|wanted| one[key] == **wanted));
+        if let Some(name) = taken {
+            let name = name.clone();
+            return Err(NotFree::Taken { what, name });
+        }
+    }
+    Ok(())
 }
 
 /// Whether an error on a target's socket means that nobody is behind it any more.

@@ -30,7 +30,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Nothing is due. `may_drop`: lost events are explained, not violations.
+    /// Nothing is due. `may_drop`: lost events are waived, not violations.
     #[must_use]
     pub fn new(may_drop: bool) -> Self {
         let (started, states) = (BTreeMap::new(), BTreeMap::new());
@@ -199,7 +199,7 @@ impl Events {
             self.untold(*whose, *kind, at, tally);
         }
         if self.may_drop && !self.unsaid.is_empty() {
-            tally.explained(CheckId::I7, "event_dropped");
+            tally.waived(CheckId::I7, "event_dropped");
         } else if let Some(((controller, session), _)) = self.unsaid.first_key_value() {
             let expected = "EVENTS_MISSED after an event was lost";
             let what = format!("none to session {session} of {controller}");

@@ -3,7 +3,7 @@
 //! The history of a disk ([`History`]) is kept over every slot and controller that exposes it.
 //!
 //! A guest that was not told of an exchange of disks, or not yet, goes on with the old one's name: what
-//! it writes then may be on either, and a read of the new one's data is explained, not violated.
+//! it writes then may be on either, and a read of the new one's data is waived, not violated.
 //!
 //! What a disk that keeps no data returns says nothing, and does not count.
 //!
@@ -193,7 +193,7 @@ impl Io {
                 if keeps_none
                     || there.is_some_and(|(disk, block)| disk.may_read(block, read, submitted))
                 {
-                    tally.explained(CheckId::I2, "stale_identity");
+                    tally.waived(CheckId::I2, "stale_identity");
                     return Some(submitted);
                 }
                 self.wrong(io, block, (acked, read), at, tally);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::CheckId;
-use crate::run::{CheckOutcome, CheckResult};
-use crate::testbed::Evidence;
+use crate::evidence::Evidence;
 use crate::time::Time;
+use crate::verdict::{CheckOutcome, CheckResult};
 
 #[derive(Clone, Debug)]
 struct Violation {
@@ -22,7 +22,7 @@ pub struct Tally {
     /// By number of the check.
     counted: [u64; CheckId::Fio as usize + 1],
     violations: BTreeMap<CheckId, Violation>,
-    explained: BTreeMap<CheckId, (&'static str, u64)>,
+    waived: BTreeMap<CheckId, (&'static str, u64)>,
 }
 
 impl Default for Tally {
@@ -31,7 +31,7 @@ impl Default for Tally {
         Self {
             counted,
             violations: BTreeMap::new(),
-            explained: BTreeMap::new(),
+            waived: BTreeMap::new(),
         }
     }
 }
@@ -67,8 +67,8 @@ impl Tally {
     }
 
     /// `check` does not hold, for a reason that nobody in the run can mend.
-    pub fn explained(&mut self, check: CheckId, cause: &'static str) {
-        self.explained.entry(check).or_insert((cause, 0)).1 += 1;
+    pub fn waived(&mut self, check: CheckId, cause: &'static str) {
+        self.waived.entry(check).or_insert((cause, 0)).1 += 1;
     }
 
     /// What `check` came to.
@@ -86,8 +86,8 @@ impl Tally {
             }
         } else if !evidence.covers(id.needs()) {
             CheckOutcome::NotSeen { needs: id.needs() }
-        } else if let Some((cause, count)) = self.explained.get(&id) {
-            CheckOutcome::Explained {
+        } else if let Some((cause, count)) = self.waived.get(&id) {
+            CheckOutcome::Waived {
                 cause: format!("{cause} ({count})"),
             }
         } else {

@@ -4,8 +4,8 @@ mod reconnect;
 use super::*;
 use crate::names::{DiskId, FioId, IoId, Place, TargetId, Ticket};
 use crate::observation::{EventKind, GuestDisk, Inside, Io, Observation, SlotState};
-use crate::run::{CheckOutcome, Judge as _};
 use crate::time::Time;
+use crate::verdict::{CheckOutcome, Judge as _};
 use EventKind::{Removed as RemovedEvent, Rescan};
 use SlotState::{Adding, Empty, Present, Removed, Removing};
 
@@ -359,20 +359,17 @@ fn a_read_under_way_may_return_what_was_acknowledged_before() {
 }
 
 #[test]
-fn a_dropped_event_is_explained_on_head_and_must_be_confessed_on_intended() {
+fn a_dropped_event_is_waived_on_head_and_must_be_confessed_on_intended() {
     let mut lost = attached();
     lost[4] = event(Rescan, false, false);
     lost.truncate(6);
     let story = story(&[&lost, &[quiet(&[])]]);
-    let explained = |results: Vec<CheckResult>, id| {
+    let waived = |results: Vec<CheckResult>, id| {
         let result = results.into_iter().find(|result| result.id == id);
-        matches!(
-            result.map(|r| r.outcome),
-            Some(CheckOutcome::Explained { .. })
-        )
+        matches!(result.map(|r| r.outcome), Some(CheckOutcome::Waived { .. }))
     };
-    assert!(explained(outcomes(judge(true), &story), CheckId::I7));
-    assert!(explained(outcomes(judge(true), &story), CheckId::V3));
+    assert!(waived(outcomes(judge(true), &story), CheckId::I7));
+    assert!(waived(outcomes(judge(true), &story), CheckId::V3));
     assert!(violated(&story).contains(&CheckId::I7));
     assert!(violated(&story).contains(&CheckId::V3));
 }
@@ -413,7 +410,7 @@ fn a_refusal_is_right_from_when_the_target_begins_to_go() {
 }
 
 #[test]
-fn what_moved_while_nobody_listened_is_explained() {
+fn what_moved_while_nobody_listened_is_waived() {
     let paused = [
         Observation::VmReady { vm: VM, boot: 1 },
         started(true),
@@ -431,7 +428,7 @@ fn what_moved_while_nobody_listened_is_explained() {
         .expect("V3 is judged");
     assert_eq!(
         v3.outcome,
-        CheckOutcome::Explained {
+        CheckOutcome::Waived {
             cause: "session_paused (1)".into()
         }
     );

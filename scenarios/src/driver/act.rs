@@ -7,25 +7,21 @@ use std::time::Duration;
 
 use super::answers::Pending;
 use super::calls::{self, Call, Inject};
-use super::{Ask, Boots, DisksByVm, Driver, Ends, Held, Refusal, Serials};
+use super::{Ask, Boots, DisksByVm, Driver, Ends, Held, Refusal};
 use crate::names::{ControllerId, DiskId, FioId, Place, Ticket, VmId};
 use crate::observation::Observation;
 use crate::testbed::{Action, DiskKind, Performed, TestbedError};
 
-impl Driver {
+impl<E: Ends> Driver<E> {
     /// Asks for `action`.
     ///
     /// # Errors
     ///
     /// The testbed broke.
-    pub fn perform(
-        &mut self,
-        ends: &mut impl Ends,
-        action: &Action,
-    ) -> Result<Performed, TestbedError> {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        match self.act(ends, ticket, action) {
+    pub fn perform(&mut self, action: &Action) -> Result<Performed, TestbedError> {
+        self.run.tickets += 1;
+        let ticket = Ticket(self.run.tickets);
+        match self.act(ticket, action) {
             Ok(()) => Ok(Performed::Asked(ticket)),
             Err(Refusal::NotHere(why)) => Ok(Performed::NotHere(why.0)),
             Err(Refusal::Broke(error)) => Err(error),
@@ -33,127 +29,113 @@ impl Driver {
     }
 
     /// What acts on the target comes last.
-    fn act(
-        &mut self,
-        ends: &mut impl Ends,
-        ticket: Ticket,
-        action: &Action,
-    ) -> Result<(), Refusal> {
+    fn act(&mut self, ticket: Ticket, action: &Action) -> Result<(), Refusal> {
         let calls = match action {
             Action::BootVm { vm, controllers } => {
-                return self.boot(ends, *vm, controllers, Boots::System);
+                return self.boot(*vm, controllers, Boots::System);
             }
             Action::BootFirmware { vm, controllers } => {
-                return self.boot(ends, *vm, controllers, Boots::FirmwareOnly);
+                return self.boot(*vm, controllers, Boots::FirmwareOnly);
             }
-            Action::StartFio { fio, job, on } => return self.start_fio(ends, *fio, job, on),
+            Action::StartFio { fio, job, on } => return self.start_fio(*fio, job, on),
             Action::WaitJobClock { fio, at } => {
-                return self.wait_job_clock(ends, ticket, *fio, *at);
+                return self.wait_job_clock(ticket, *fio, *at);
             }
-            Action::RebootVm { vm } => return ends.ask(*vm, Ask::Reboot),
+            Action::RebootVm { vm } => return self.ends.ask(*vm, Ask::Reboot),
             Action::PauseVm { vm } => {
-                self.held.insert(Held::Vm(*vm));
-                return ends.ask(*vm, Ask::Pause(ticket));
+                self.run.held.insert(Held::Vm(*vm));
+                return self.ends.ask(*vm, Ask::Pause(ticket));
             }
             Action::ContinueVm { vm } => {
-                self.held.remove(&Held::Vm(*vm));
-                return ends.ask(*vm, Ask::Continue(ticket));
+                self.run.held.remove(&Held::Vm(*vm));
+                return self.ends.ask(*vm, Ask::Continue(ticket));
             }
             Action::KillVm { vm } => {
-                self.held.remove(&Held::Vm(*vm));
-                return ends.ask(*vm, Ask::Kill(ticket));
+                self.run.held.remove(&Held::Vm(*vm));
+                return self.ends.ask(*vm, Ask::Kill(ticket));
             }
-            Action::AddMemory { vm } => return ends.ask(*vm, Ask::AddMemory(ticket)),
+            Action::AddMemory { vm } => return self.ends.ask(*vm, Ask::AddMemory(ticket)),
             Action::Reconnect { vm, controller } => {
-                return ends.ask(*vm, Ask::Reconnect(ticket, *controller));
+                return self.ends.ask(*vm, Ask::Reconnect(ticket, *controller));
             }
             Action::Manage { place, function } => {
                 let vm = self.vm_with(*place)?;
-                return ends.ask(vm, Ask::Manage(ticket, *place, *function));
+                return self.ends.ask(vm, Ask::Manage(ticket, *place, *function));
             }
-            Action::ListDisks { vm } => return ends.ask(*vm, Ask::ListDisks),
-            Action::CheckAlive => return self.check_alive(ends),
-            Action::Settle => return self.settle(ends),
+            Action::ListDisks { vm } => return self.ends.ask(*vm, Ask::ListDisks),
+            Action::CheckAlive => return self.check_alive(),
+            Action::Settle => return self.settle(),
             Action::Attach {
                 disk,
                 controller,
                 target,
             } => {
-                let call = calls::attach(&self.bdev(ends, *disk), *controller, *target);
-                return Ok(self.call(ends, call, Pending::Attach { ticket })?);
+                let call = calls::attach(&self.bdev(*disk), *controller, *target);
+                return Ok(self.call(call, Pending::Attach { ticket })?);
             }
             Action::Detach { place } => {
-                return Ok(self.call(ends, calls::detach(*place), Pending::Detach { ticket })?);
+                return Ok(self.call(calls::detach(*place), Pending::Detach { ticket })?);
             }
             Action::StartTarget {
                 controllers,
                 disks,
                 kinds,
-            } => self.start_target(ends, controllers, disks, kinds)?,
-            Action::Remove { disk } => vec![ends.disks().remove(*disk, self.kind(*disk))?],
-            Action::Insert { disk } => ends.disks().insert(*disk, self.kind(*disk))?,
-            Action::Resize { disk, mib } => vec![calls::resize(&self.bdev(ends, *disk), *mib)],
+            } => self.start_target(controllers, disks, kinds)?,
+            Action::Remove { disk } => vec![self.ends.disks().remove(*disk, self.kind(*disk))?],
+            Action::Insert { disk } => self.ends.disks().insert(*disk, self.kind(*disk))?,
+            Action::Resize { disk, mib } => vec![calls::resize(&self.bdev(*disk), *mib)],
             Action::Hold { disk, requests } => {
-                self.held.insert(Held::Disk(*disk));
-                self.inject(ends, *disk, Inject::Pending, *requests)
+                self.run.held.insert(Held::Disk(*disk));
+                self.inject(*disk, Inject::Pending, *requests)
             }
-            Action::Fail { disk, requests } => self.inject(ends, *disk, Inject::Failure, *requests),
-            Action::Delay { disk, micros } => calls::latency(&self.bdev(ends, *disk), *micros),
+            Action::Fail { disk, requests } => self.inject(*disk, Inject::Failure, *requests),
+            Action::Delay { disk, micros } => calls::latency(&self.bdev(*disk), *micros),
             Action::Release { disk } => {
-                self.held.remove(&Held::Disk(*disk));
-                calls::release(&self.bdev(ends, *disk))
+                self.run.held.remove(&Held::Disk(*disk));
+                calls::release(&self.bdev(*disk))
             }
             Action::CreateController { controller } => vec![calls::create(*controller)],
             Action::DeleteController { controller } => vec![calls::delete(*controller)],
             Action::SaveConfig => vec![calls::save_config()],
         };
-        Ok(self.call_all(ends, ticket, calls)?)
+        Ok(self.call_all(ticket, calls)?)
     }
 
     /// What makes the disks and the controllers, in that order.
     fn start_target(
         &mut self,
-        ends: &mut impl Ends,
         controllers: &[ControllerId],
         disks: &[DiskId],
         kinds: &[(DiskId, DiskKind)],
     ) -> Result<Vec<Call>, TestbedError> {
-        self.kinds = disks.iter().map(|disk| (*disk, DiskKind::Nvme)).collect();
-        self.kinds.extend(kinds.iter().copied());
-        let all: Vec<_> = self.kinds.iter().map(|(of, kind)| (*of, *kind)).collect();
-        let mut calls = ends.disks().prepare(&all)?;
-        let named = all.iter().map(|(disk, _)| (self.bdev(ends, *disk), *disk));
-        let serials: Serials = named.collect();
-        ends.begin(&serials, controllers)?;
-        self.serials = Arc::new(serials);
+        self.run.kinds = disks.iter().map(|disk| (*disk, DiskKind::Nvme)).collect();
+        self.run.kinds.extend(kinds.iter().copied());
+        let kinds = self.run.kinds.iter().map(|(disk, kind)| (*disk, *kind));
+        let kinds: Vec<_> = kinds.collect();
+        let mut calls = self.ends.begin(&kinds, controllers)?;
+        let serials = kinds.iter().map(|(disk, _)| (self.bdev(*disk), *disk));
+        self.run.serials = Arc::new(serials.collect());
         calls.extend(controllers.iter().map(|of| calls::create(*of)));
         Ok(calls)
     }
 
     fn boot(
         &mut self,
-        ends: &mut impl Ends,
         vm: VmId,
         controllers: &[ControllerId],
         boots: Boots,
     ) -> Result<(), Refusal> {
-        ends.boot(vm, controllers, boots, &self.serials)?;
+        self.ends.boot(vm, controllers, boots, &self.run.serials)?;
         if self.vms().all(|known| known != vm) {
-            self.vms.push((vm, controllers.to_vec()));
+            self.run.vms.push((vm, controllers.to_vec()));
         }
         Ok(())
     }
 
     /// Starts a fio in the VMs that have its disks, found by their controllers.
-    fn start_fio(
-        &mut self,
-        ends: &mut impl Ends,
-        fio: FioId,
-        job: &str,
-        on: &[(DiskId, Place)],
-    ) -> Result<(), Refusal> {
+    fn start_fio(&mut self, fio: FioId, job: &str, on: &[(DiskId, Place)]) -> Result<(), Refusal> {
         let mut by_vm = DisksByVm::new();
-        for (vm, controllers) in &self.vms {
+        for (vm, controllers) in &self.run.vms {
             let mine = on.iter();
             let mine = mine.filter(|(_, place)| controllers.contains(&place.controller));
             let mine: Vec<_> = mine.copied().collect();
@@ -162,68 +144,60 @@ impl Driver {
             }
         }
         let running = by_vm.keys().copied().collect();
-        ends.start_fio(fio, job, by_vm)?;
-        self.fan_in.start(fio, running);
+        self.ends.start_fio(fio, job, by_vm)?;
+        self.run.fan_in.start(fio, running);
         Ok(())
     }
 
     /// Asks the guests of a fio for its clock. If there is none to ask, it has ended.
-    fn wait_job_clock(
-        &mut self,
-        ends: &mut impl Ends,
-        ticket: Ticket,
-        fio: FioId,
-        at: Duration,
-    ) -> Result<(), Refusal> {
-        match ends.wait_job_clock(ticket, fio, at, self.running(fio))? {
+    fn wait_job_clock(&mut self, ticket: Ticket, fio: FioId, at: Duration) -> Result<(), Refusal> {
+        match self
+            .ends
+            .wait_job_clock(ticket, fio, at, self.run.fan_in.running(fio))?
+        {
             0 => {
                 let result = Ok(0);
-                ends.see(Observation::Answered { ticket, result });
+                self.ends.see(Observation::Answered { ticket, result });
             }
-            guests => self.fan_in.expect(ticket, guests),
+            guests => self.run.fan_in.expect(ticket, guests),
         }
         Ok(())
     }
 
     /// The VM that was powered on first of those with a place's controller.
     fn vm_with(&self, place: Place) -> Result<VmId, TestbedError> {
-        let mut vms = self.vms.iter();
+        let mut vms = self.run.vms.iter();
         let vm = vms.find(|(_, controllers)| controllers.contains(&place.controller));
         let none = || TestbedError(format!("no VM has {place}"));
         vm.map(|(vm, _)| *vm).ok_or_else(none)
     }
 
-    fn inject(&self, ends: &mut impl Ends, disk: DiskId, what: Inject, requests: u32) -> Vec<Call> {
-        vec![calls::inject(&self.bdev(ends, disk), what, requests)]
+    fn inject(&self, disk: DiskId, what: Inject, requests: u32) -> Vec<Call> {
+        vec![calls::inject(&self.bdev(disk), what, requests)]
     }
 
-    fn bdev(&self, ends: &mut impl Ends, disk: DiskId) -> String {
-        ends.disks().bdev(disk, self.kind(disk))
+    fn bdev(&self, disk: DiskId) -> String {
+        self.ends.disks().bdev(disk, self.kind(disk))
     }
 
     pub(super) fn call(
         &mut self,
-        ends: &mut impl Ends,
         (method, params): Call,
         pending: Pending,
     ) -> Result<(), TestbedError> {
-        ends.send(self.rpc.call(method, params.as_ref(), pending))
+        self.ends
+            .send(self.run.rpc.call(method, params.as_ref(), pending))
     }
 
     /// Makes `calls`; the last one answers the ticket.
-    fn call_all(
-        &mut self,
-        ends: &mut impl Ends,
-        ticket: Ticket,
-        calls: Vec<Call>,
-    ) -> Result<(), TestbedError> {
+    fn call_all(&mut self, ticket: Ticket, calls: Vec<Call>) -> Result<(), TestbedError> {
         let mut calls = calls.into_iter().peekable();
         while let Some(call) = calls.next() {
             let pending = match calls.peek() {
                 Some(_) => Pending::Part { ticket },
                 None => Pending::Last { ticket },
             };
-            self.call(ends, call, pending)?;
+            self.call(call, pending)?;
         }
         Ok(())
     }

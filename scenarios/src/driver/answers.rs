@@ -48,27 +48,27 @@ pub enum Share {
     Part,
 }
 
-impl Driver {
+impl<E: Ends> Driver<E> {
     /// Reads what the target has sent on the RPC connection.
     ///
     /// # Errors
     ///
     /// It is no answer to anything that was asked.
-    pub fn read(&mut self, ends: &mut impl Ends, bytes: &[u8]) -> Result<(), TestbedError> {
-        let answers = self.rpc.read(bytes);
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), TestbedError> {
+        let answers = self.run.rpc.read(bytes);
         for (pending, result) in answers.map_err(|error| TestbedError(error.to_string()))? {
-            self.answered(ends, pending, result);
+            self.answered(pending, result);
         }
         Ok(())
     }
 
-    fn answered(&mut self, ends: &mut impl Ends, pending: Pending, result: Result<Value, Refused>) {
+    fn answered(&mut self, pending: Pending, result: Result<Value, Refused>) {
         let result = result.map_err(|refused| refused.message);
         let (ticket, result) = match pending {
             Pending::Part { ticket } => return self.note_error(ticket, &result),
             Pending::Last { ticket } => {
                 self.note_error(ticket, &result);
-                (ticket, self.failed.remove(&ticket).map_or(Ok(0), Err))
+                (ticket, self.run.failed.remove(&ticket).map_or(Ok(0), Err))
             }
             Pending::Attach { ticket } => {
                 let slot = |value: Value| {
@@ -85,14 +85,17 @@ impl Driver {
                 (ticket, result.and_then(done))
             }
             Pending::Alive => return self.target_lives(),
-            Pending::InFlight => return self.in_flight(ends, result),
+            Pending::InFlight => return self.in_flight(result),
         };
-        ends.see(Observation::Answered { ticket, result });
+        self.ends.see(Observation::Answered { ticket, result });
     }
 
     fn note_error<T>(&mut self, ticket: Ticket, result: &Result<T, String>) {
         if let Err(text) = result {
-            self.failed.entry(ticket).or_insert_with(|| text.clone());
+            self.run
+                .failed
+                .entry(ticket)
+                .or_insert_with(|| text.clone());
         }
     }
 
@@ -101,14 +104,14 @@ impl Driver {
         match what {
             Observation::FioEnded { fio, exit, jobs } => {
                 let first = jobs.first().map(|job| job.place.controller);
-                let running = self.fan_in.running(*fio);
-                let mut vms = self.vms.iter().filter(|(vm, _)| running.contains(vm));
+                let running = self.run.fan_in.running(*fio);
+                let mut vms = self.run.vms.iter().filter(|(vm, _)| running.contains(vm));
                 let guess = || {
                     let has = vms.find(|(_, of)| first.is_some_and(|first| of.contains(&first)));
                     has.map(|(vm, _)| *vm)
                 };
                 let vm = from.or_else(guess);
-                let whole = self.fan_in.ended(*fio, vm, *exit, std::mem::take(jobs));
+                let whole = self.run.fan_in.ended(*fio, vm, *exit, std::mem::take(jobs));
                 let Some(whole) = whole else {
                     return Share::Part;
                 };
@@ -116,16 +119,16 @@ impl Driver {
             }
             Observation::Answered { ticket, result } => {
                 self.note_error(*ticket, result);
-                if !self.fan_in.answered(*ticket) {
+                if !self.run.fan_in.answered(*ticket) {
                     return Share::Part;
                 }
-                if let Some(text) = self.failed.remove(ticket) {
+                if let Some(text) = self.run.failed.remove(ticket) {
                     *result = Err(text);
                 }
             }
             Observation::DisksListed { vm, .. } => self.lives(*vm),
             Observation::Attached { bdev, disk, .. } => {
-                let known = self.serials.get(bdev).copied();
+                let known = self.run.serials.get(bdev).copied();
                 *disk = known.filter(|disk| self.kind(*disk) != DiskKind::Null);
             }
             Observation::VmReady { .. }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Knows SPDK's RPCs and what of a run is under way. Knows no plan and no check, not which testbeds exist, and
-//! does no I/O: a testbed is its two [`Ends`] and a `Driver`.
+//! does no I/O: a testbed is a [`Driver`] of its two [`Ends`].
 
 mod act;
 mod answers;
@@ -32,8 +32,8 @@ pub use answers::Share;
 pub use calls::Call;
 pub use disks::Disks;
 use fan_in::FanIn;
+pub use quiesce::Limits;
 use quiesce::{Alive, Settling};
-pub use quiesce::{Idle, Limits};
 
 /// The disks that a fio uses in each VM.
 pub type DisksByVm = BTreeMap<VmId, Vec<(DiskId, Place)>>;
@@ -106,17 +106,19 @@ pub trait Ends {
     /// Notes an observation, made now.
     fn see(&mut self, what: Observation);
 
-    /// How disks are made.
-    fn disks(&mut self) -> &mut dyn Disks;
+    /// What disks are called, and how they come and go.
+    fn disks(&self) -> &dyn Disks;
 
-    /// Called before anything is made on the target, with all disks, prepared, and all controllers.
+    /// What makes all disks. Nothing was made on the target yet; controllers will be, too.
     ///
     /// # Errors
     ///
     /// They cannot be made.
-    fn begin(&mut self, _: &Serials, _: &[ControllerId]) -> Result<(), TestbedError> {
-        Ok(())
-    }
+    fn begin(
+        &mut self,
+        disks: &[(DiskId, DiskKind)],
+        controllers: &[ControllerId],
+    ) -> Result<Vec<Call>, TestbedError>;
 
     /// Sends JSON-RPC to the target; to one that has died, nothing.
     ///
@@ -168,9 +170,8 @@ enum Held {
 }
 
 /// What of a run is under way, and what its things are called.
-#[derive(Clone, Debug)]
-pub struct Driver {
-    limits: Limits,
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay {
     rpc: json_rpc::Client<Pending>,
     tickets: u32,
     /// The first error of what answers a ticket in several parts.
@@ -186,44 +187,52 @@ pub struct Driver {
     settling: Option<Settling>,
 }
 
-impl Driver {
+/// A testbed's ends, and what is under way between them.
+pub struct Driver<E> {
+    /// The ends.
+    pub ends: E,
+    limits: Limits,
+    run: UnderWay,
+}
+
+impl<E: Ends> Driver<E> {
     /// A driver that has not done anything yet.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            rpc: json_rpc::Client::default(),
-            tickets: 0,
-            failed: BTreeMap::new(),
-            kinds: BTreeMap::new(),
-            serials: Arc::default(),
-            vms: Vec::new(),
-            held: BTreeSet::new(),
-            fan_in: FanIn::default(),
-            alive: None,
-            settling: None,
-        }
+    pub fn new(ends: E, limits: Limits) -> Self {
+        let run = UnderWay::default();
+        Self { ends, limits, run }
+    }
+
+    /// What is under way.
+    #[must_use]
+    pub fn under_way(&self) -> &UnderWay {
+        &self.run
+    }
+
+    /// Goes back to what was under way when the ends were as they are now.
+    pub fn go_back(&mut self, to: &UnderWay) {
+        self.run.clone_from(to);
     }
 
     /// The VMs that were powered on.
     pub fn vms(&self) -> impl Iterator<Item = VmId> {
-        self.vms.iter().map(|(vm, _)| *vm)
+        self.run.vms.iter().map(|(vm, _)| *vm)
     }
 
     /// The guests in which `fio` runs.
     #[must_use]
     pub fn running(&self, fio: FioId) -> &[VmId] {
-        self.fan_in.running(fio)
+        self.run.fan_in.running(fio)
     }
 
     /// Whether a fio runs, and nothing is held or paused that somebody would have to let go first.
     #[must_use]
     pub fn waits_for_fio_only(&self) -> bool {
-        self.held.is_empty() && self.fan_in.fios().next().is_some()
+        self.run.held.is_empty() && self.run.fan_in.fios().next().is_some()
     }
 
     /// What a disk is; [`DiskKind::Nvme`] if it was never prepared, which the target will say.
     fn kind(&self, disk: DiskId) -> DiskKind {
-        self.kinds.get(&disk).copied().unwrap_or_default()
+        self.run.kinds.get(&disk).copied().unwrap_or_default()
     }
 }

@@ -22,20 +22,9 @@ pub struct Limits {
     pub alive: Duration,
     /// Everything comes to rest within this, or it never will. Less than `run::limits::SETTLE`.
     pub settle: Duration,
-    /// How it is seen that everything has come to rest.
-    pub idle: Idle,
-}
-
-/// How it is seen that everything has come to rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Idle {
-    /// The testbed sees it, and says so ([`Driver::at_rest`]).
-    Seen,
-    /// The target is asked for what is in flight, so often ([`Driver::pass`]).
-    Asked {
-        /// Between two questions.
-        every: Duration,
-    },
+    /// How often the target is asked for what is in flight ([`Driver::pass`]); `None`: the testbed sees that
+    /// nothing can happen any more, and says so ([`Driver::at_rest`]).
+    pub ask_every: Option<Duration>,
 }
 
 /// Who still owes a sign of life.
@@ -56,39 +45,40 @@ pub(super) struct Settling {
     left: Vec<String>,
 }
 
-impl Driver {
+impl<E: Ends> Driver<E> {
     /// Asks everybody for a sign of life.
-    pub(super) fn check_alive(&mut self, ends: &mut impl Ends) -> Result<(), Refusal> {
+    pub(super) fn check_alive(&mut self) -> Result<(), Refusal> {
         let vms: Vec<VmId> = self.vms().collect();
         for vm in &vms {
-            ends.ask(*vm, Ask::Ping)?;
+            self.ends.ask(*vm, Ask::Ping)?;
         }
-        self.alive = Some(Alive {
-            deadline: ends.now() + self.limits.alive,
+        self.run.alive = Some(Alive {
+            deadline: self.ends.now() + self.limits.alive,
             target: true,
             vms,
         });
-        Ok(self.call(ends, calls::controllers(), Pending::Alive)?)
+        Ok(self.call(calls::controllers(), Pending::Alive)?)
     }
 
     /// A guest has given a sign of life.
     pub fn lives(&mut self, vm: VmId) {
-        if let Some(alive) = &mut self.alive {
+        if let Some(alive) = &mut self.run.alive {
             alive.vms.retain(|waiting| *waiting != vm);
         }
     }
 
     pub(super) fn target_lives(&mut self) {
-        if let Some(alive) = &mut self.alive {
+        if let Some(alive) = &mut self.run.alive {
             alive.target = false;
         }
     }
 
     /// Who is silent, once all others have answered or the time is over.
-    pub fn signs_of_life(&mut self, now: Time) -> Option<Observation> {
+    pub fn signs_of_life(&mut self) -> Option<Observation> {
+        let now = self.ends.now();
         let over =
             |alive: &mut Alive| (!alive.target && alive.vms.is_empty()) || now >= alive.deadline;
-        let alive = self.alive.take_if(over)?;
+        let alive = self.run.alive.take_if(over)?;
         let target = alive.target.then(|| "target".to_owned());
         let vms = alive.vms.iter().map(ToString::to_string);
         let silent = target.into_iter().chain(vms).collect();
@@ -96,14 +86,11 @@ impl Driver {
     }
 
     /// From now on somebody waits for everything to come to rest.
-    pub(super) fn settle(&mut self, ends: &mut impl Ends) -> Result<(), Refusal> {
-        let now = ends.now();
+    pub(super) fn settle(&mut self) -> Result<(), Refusal> {
+        let now = self.ends.now();
         let deadline = now + self.limits.settle;
-        let due = match self.limits.idle {
-            Idle::Seen => deadline,
-            Idle::Asked { .. } => now,
-        };
-        self.settling = Some(Settling {
+        let due = self.limits.ask_every.map_or(deadline, |_| now);
+        self.run.settling = Some(Settling {
             deadline,
             due,
             left: Vec::new(),
@@ -114,25 +101,25 @@ impl Driver {
     /// When it will not be waited for rest any more, if it is now.
     #[must_use]
     pub fn settles_by(&self) -> Option<Time> {
-        self.settling.as_ref().map(|settling| settling.deadline)
+        self.run.settling.as_ref().map(|settling| settling.deadline)
     }
 
     /// The next moment at which there is something to do without being told.
     #[must_use]
     pub fn due(&self) -> Option<Time> {
-        let alive = self.alive.as_ref().map(|alive| alive.deadline);
-        let settling = self.settling.as_ref();
+        let alive = self.run.alive.as_ref().map(|alive| alive.deadline);
+        let settling = self.run.settling.as_ref();
         let settling = settling.map(|settling| settling.due.min(settling.deadline));
         alive.into_iter().chain(settling).min()
     }
 
     /// Nothing can happen any more, or the time is over, so nobody gives a sign of life any more. Whether
     /// somebody waited for everything to come to rest, who is to be told ([`Observation::Quiet`]).
-    pub fn at_rest(&mut self, now: Time) -> bool {
-        if let Some(alive) = &mut self.alive {
-            alive.deadline = now;
+    pub fn at_rest(&mut self) -> bool {
+        if let Some(alive) = &mut self.run.alive {
+            alive.deadline = self.ends.now();
         }
-        self.settling.take().is_some()
+        self.run.settling.take().is_some()
     }
 
     /// Does what is due by now.
@@ -140,71 +127,66 @@ impl Driver {
     /// # Errors
     ///
     /// The target cannot be reached.
-    pub fn pass(&mut self, ends: &mut impl Ends) -> Result<(), TestbedError> {
-        let now = ends.now();
-        if let Some(alive) = self.signs_of_life(now) {
-            ends.see(alive);
+    pub fn pass(&mut self) -> Result<(), TestbedError> {
+        let now = self.ends.now();
+        if let Some(alive) = self.signs_of_life() {
+            self.ends.see(alive);
         }
-        let Some(settling) = &mut self.settling else {
+        let Some(settling) = &mut self.run.settling else {
             return Ok(());
         };
         if now >= settling.deadline {
             let left = std::mem::take(&mut settling.left);
-            self.settling = None;
+            self.run.settling = None;
             let settled = false;
-            ends.see(Observation::Quiet { settled, left });
+            self.ends.see(Observation::Quiet { settled, left });
         } else if now >= settling.due {
-            return self.ask_in_flight(ends, now);
+            return self.ask_in_flight(now);
         }
         Ok(())
     }
 
     /// Asks what is in flight, or waits on if it is known that something is.
-    fn ask_in_flight(&mut self, ends: &mut impl Ends, now: Time) -> Result<(), TestbedError> {
+    fn ask_in_flight(&mut self, now: Time) -> Result<(), TestbedError> {
         let mut left: Vec<String> = self
+            .run
             .fan_in
             .fios()
             .map(|fio| format!("{fio} runs"))
             .collect();
-        let open = self.rpc.open().filter(|pending| pending.is_of_action());
+        let open = self.run.rpc.open().filter(|pending| pending.is_of_action());
         let open = open.count();
-        if open > 0 && !ends.target_died() {
+        if open > 0 && !self.ends.target_died() {
             left.push(format!("RPCs without an answer: {open}"));
         }
         if !left.is_empty() {
             self.go_on_settling(now, left);
             return Ok(());
         }
-        if let Some(settling) = &mut self.settling {
+        if let Some(settling) = &mut self.run.settling {
             settling.left = left;
             // The answer says when to ask again.
             settling.due = settling.deadline;
         }
-        self.call(ends, calls::controllers(), Pending::InFlight)
+        self.call(calls::controllers(), Pending::InFlight)
     }
 
     /// The target has said what is in flight.
-    pub(super) fn in_flight(&mut self, ends: &mut impl Ends, answer: Result<Value, String>) {
+    pub(super) fn in_flight(&mut self, answer: Result<Value, String>) {
         let left = match answer {
             Ok(controllers) => tasks_in_flight(&controllers),
             Err(text) => vec![format!("vhost_get_controllers: {text}")],
         };
-        if left.is_empty() {
-            self.settled(ends, left);
-        } else {
-            self.go_on_settling(ends.now(), left);
-        }
-    }
-
-    fn settled(&mut self, ends: &mut impl Ends, left: Vec<String>) {
-        if self.settling.take().is_some() {
+        if !left.is_empty() {
+            self.go_on_settling(self.ends.now(), left);
+        } else if self.run.settling.take().is_some() {
             let settled = true;
-            ends.see(Observation::Quiet { settled, left });
+            self.ends.see(Observation::Quiet { settled, left });
         }
     }
 
     fn go_on_settling(&mut self, now: Time, left: Vec<String>) {
-        if let (Some(settling), Idle::Asked { every }) = (&mut self.settling, self.limits.idle) {
+        if let (Some(settling), Some(every)) = (&mut self.run.settling, self.limits.ask_every) {
             settling.left = left;
             settling.due = now + every;
         }

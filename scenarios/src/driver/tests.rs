@@ -41,7 +41,6 @@ impl Disks for Fixed {
 
 struct Notes {
     now: Time,
-    disks: Fixed,
     sent: Vec<String>,
     asked: Vec<Ask>,
     seen: Vec<Observation>,
@@ -56,8 +55,16 @@ impl Ends for Notes {
         self.seen.push(what);
     }
 
-    fn disks(&mut self) -> &mut dyn Disks {
-        &mut self.disks
+    fn disks(&self) -> &dyn Disks {
+        &Fixed
+    }
+
+    fn begin(
+        &mut self,
+        disks: &[(DiskId, DiskKind)],
+        _: &[ControllerId],
+    ) -> Result<Vec<Call>, TestbedError> {
+        Fixed.prepare(disks)
     }
 
     fn send(&mut self, text: String) -> Result<(), TestbedError> {
@@ -94,72 +101,68 @@ impl Ends for Notes {
 }
 
 /// A driver, and a target with a disk of this kind and a controller that a VM has.
-fn started(kind: DiskKind) -> (Driver, Notes) {
+fn started(kind: DiskKind) -> Driver<Notes> {
     let limits = Limits {
         alive: Duration::from_secs(1),
         settle: Duration::from_secs(2),
-        idle: Idle::Asked { every: EVERY },
+        ask_every: Some(EVERY),
     };
-    let mut driver = Driver::new(limits);
-    let mut ends = Notes {
+    let ends = Notes {
         now: Time::ZERO,
-        disks: Fixed,
         sent: Vec::new(),
         asked: Vec::new(),
         seen: Vec::new(),
     };
+    let mut driver = Driver::new(ends, limits);
     let start = Action::StartTarget {
         controllers: vec![CONTROLLER],
         disks: vec![DISK],
         kinds: vec![(DISK, kind)],
     };
-    ask(&mut driver, &mut ends, &start);
+    ask(&mut driver, &start);
     let controllers = vec![CONTROLLER];
     ask(
         &mut driver,
-        &mut ends,
         &Action::BootVm {
             vm: VM,
             controllers,
         },
     );
-    (driver, ends)
+    driver
 }
 
-fn ask(driver: &mut Driver, ends: &mut Notes, action: &Action) -> Ticket {
-    match driver.perform(ends, action) {
+fn ask(driver: &mut Driver<Notes>, action: &Action) -> Ticket {
+    match driver.perform(action) {
         Ok(Performed::Asked(ticket)) => ticket,
         other => panic!("{action:?}: {other:?}"),
     }
 }
 
-fn read(driver: &mut Driver, ends: &mut Notes, text: &str) {
-    driver
-        .read(ends, text.as_bytes())
-        .expect("they are answers");
+fn read(driver: &mut Driver<Notes>, text: &str) {
+    driver.read(text.as_bytes()).expect("they are answers");
 }
 
 #[test]
 fn the_first_error_of_several_calls_answers_the_action() {
-    let (mut driver, mut ends) = started(DiskKind::Faulty);
+    let mut driver = started(DiskKind::Faulty);
     assert_eq!(
-        ends.sent,
+        driver.ends.sent,
         [
             r#"{"jsonrpc":"2.0","id":1,"method":"bdev_error_create","params":{"base_name":"Disk1"}}"#,
             r#"{"jsonrpc":"2.0","id":2,"method":"vhost_create_scsi_controller","params":{"ctrlr":"vhost.1"}}"#,
         ]
     );
     let error = r#"{"id":1,"error":{"code":-19,"message":"No such device"}}"#;
-    read(&mut driver, &mut ends, error);
-    assert_eq!(ends.seen, [], "the last call is open");
-    read(&mut driver, &mut ends, r#"{"id":2,"result":true}"#);
+    read(&mut driver, error);
+    assert_eq!(driver.ends.seen, [], "the last call is open");
+    read(&mut driver, r#"{"id":2,"result":true}"#);
     let (ticket, result) = (Ticket(1), Err("No such device".to_owned()));
-    assert_eq!(ends.seen, [Observation::Answered { ticket, result }]);
+    assert_eq!(driver.ends.seen, [Observation::Answered { ticket, result }]);
 }
 
 #[test]
 fn a_slot_that_is_none_and_a_detach_that_is_not_done_are_errors() {
-    let (mut driver, mut ends) = started(DiskKind::Nvme);
+    let mut driver = started(DiskKind::Nvme);
     let target = TargetId(0);
     let attach = Action::Attach {
         disk: DISK,
@@ -170,14 +173,13 @@ fn a_slot_that_is_none_and_a_detach_that_is_not_done_are_errors() {
         controller: CONTROLLER,
         target,
     };
-    ask(&mut driver, &mut ends, &attach);
-    ask(&mut driver, &mut ends, &Action::Detach { place });
+    ask(&mut driver, &attach);
+    ask(&mut driver, &Action::Detach { place });
     read(
         &mut driver,
-        &mut ends,
         r#"{"id":2,"result":true}{"id":3,"result":false}"#,
     );
-    let results = ends.seen.iter().map(|seen| match seen {
+    let results = driver.ends.seen.iter().map(|seen| match seen {
         Observation::Answered { result, .. } => result.clone(),
         other => panic!("{other:?}"),
     });
@@ -190,13 +192,13 @@ fn a_slot_that_is_none_and_a_detach_that_is_not_done_are_errors() {
 
 #[test]
 fn what_cannot_be_done_here_says_why() {
-    let (mut driver, mut ends) = started(DiskKind::Nvme);
-    let removed = driver.perform(&mut ends, &Action::Remove { disk: DISK });
+    let mut driver = started(DiskKind::Nvme);
+    let removed = driver.perform(&Action::Remove { disk: DISK });
     let why = "disk 1 was there before".to_owned();
     assert_eq!(removed, Ok(Performed::NotHere(why)));
-    let (mut driver, mut ends) = started(DiskKind::Delayed);
-    ask(&mut driver, &mut ends, &Action::Remove { disk: DISK });
-    let last = ends.sent.last().expect("something was sent");
+    let mut driver = started(DiskKind::Delayed);
+    ask(&mut driver, &Action::Remove { disk: DISK });
+    let last = driver.ends.sent.last().expect("something was sent");
     assert!(
         last.contains(r#""bdev_delay_delete","params":{"name":"Delayed_Disk1"}"#),
         "{last}"
@@ -205,23 +207,23 @@ fn what_cannot_be_done_here_says_why() {
 
 #[test]
 fn a_testbed_that_sees_nothing_asks_what_is_in_flight_until_nothing_is() {
-    let (mut driver, mut ends) = started(DiskKind::Nvme);
-    ask(&mut driver, &mut ends, &Action::Settle);
-    driver.pass(&mut ends).expect("it holds");
-    assert_eq!(ends.sent.len(), 1, "a call of an action is open");
-    read(&mut driver, &mut ends, r#"{"id":1,"result":true}"#);
+    let mut driver = started(DiskKind::Nvme);
+    ask(&mut driver, &Action::Settle);
+    driver.pass().expect("it holds");
+    assert_eq!(driver.ends.sent.len(), 1, "a call of an action is open");
+    read(&mut driver, r#"{"id":1,"result":true}"#);
     for tasks in [1, 0] {
-        ends.now = driver.due().expect("something is due");
-        driver.pass(&mut ends).expect("it holds");
-        let id = ends.sent.len();
+        driver.ends.now = driver.due().expect("something is due");
+        driver.pass().expect("it holds");
+        let id = driver.ends.sent.len();
         let session = format!(r#"{{"name":"s","inflight_task_cnt":{tasks}}}"#);
         let answer = format!(r#"{{"id":{id},"result":[{{"sessions":[{session}]}}]}}"#);
-        read(&mut driver, &mut ends, &answer);
+        read(&mut driver, &answer);
     }
-    assert_eq!(ends.sent.len(), 3, "{:?}", ends.sent);
+    assert_eq!(driver.ends.sent.len(), 3, "{:?}", driver.ends.sent);
     let (settled, left) = (true, Vec::new());
     assert_eq!(
-        ends.seen.last(),
+        driver.ends.seen.last(),
         Some(&Observation::Quiet { settled, left })
     );
     assert_eq!(driver.due(), None);
@@ -229,36 +231,30 @@ fn a_testbed_that_sees_nothing_asks_what_is_in_flight_until_nothing_is() {
 
 #[test]
 fn what_never_comes_to_rest_says_what_is_left() {
-    let (mut driver, mut ends) = started(DiskKind::Nvme);
-    ask(&mut driver, &mut ends, &Action::Settle);
-    driver.pass(&mut ends).expect("it holds");
-    ends.now = driver.settles_by().expect("somebody waits");
-    driver.pass(&mut ends).expect("it holds");
+    let mut driver = started(DiskKind::Nvme);
+    ask(&mut driver, &Action::Settle);
+    driver.pass().expect("it holds");
+    driver.ends.now = driver.settles_by().expect("somebody waits");
+    driver.pass().expect("it holds");
     let (settled, left) = (false, vec!["RPCs without an answer: 1".to_owned()]);
-    assert_eq!(ends.seen, [Observation::Quiet { settled, left }]);
+    assert_eq!(driver.ends.seen, [Observation::Quiet { settled, left }]);
 }
 
 #[test]
 fn who_gives_no_sign_of_life_is_named() {
-    let (mut driver, mut ends) = started(DiskKind::Nvme);
-    ask(&mut driver, &mut ends, &Action::CheckAlive);
-    assert_eq!(ends.asked, [Ask::Ping]);
-    read(&mut driver, &mut ends, r#"{"id":2,"result":[]}"#);
-    assert_eq!(driver.signs_of_life(ends.now), None);
-    driver.at_rest(ends.now);
+    let mut driver = started(DiskKind::Nvme);
+    ask(&mut driver, &Action::CheckAlive);
+    assert_eq!(driver.ends.asked, [Ask::Ping]);
+    read(&mut driver, r#"{"id":2,"result":[]}"#);
+    assert_eq!(driver.signs_of_life(), None);
+    driver.at_rest();
     let silent = vec!["VM 1".to_owned()];
-    assert_eq!(
-        driver.signs_of_life(ends.now),
-        Some(Observation::Alive { silent })
-    );
-    ask(&mut driver, &mut ends, &Action::CheckAlive);
+    assert_eq!(driver.signs_of_life(), Some(Observation::Alive { silent }));
+    ask(&mut driver, &Action::CheckAlive);
     driver.lives(VM);
-    read(&mut driver, &mut ends, r#"{"id":3,"result":[]}"#);
+    read(&mut driver, r#"{"id":3,"result":[]}"#);
     let silent = Vec::new();
-    assert_eq!(
-        driver.signs_of_life(ends.now),
-        Some(Observation::Alive { silent })
-    );
+    assert_eq!(driver.signs_of_life(), Some(Observation::Alive { silent }));
 }
 
 #[test]
@@ -268,7 +264,7 @@ fn a_bdev_is_known_by_its_name_if_it_keeps_data() {
         (DiskKind::Faulty, "EE_Disk1", Some(DISK)),
         (DiskKind::Null, "Null1", None),
     ] {
-        let (mut driver, _) = started(kind);
+        let mut driver = started(kind);
         let mut attached = Observation::Attached {
             place: Place {
                 controller: CONTROLLER,

@@ -3,26 +3,18 @@
 use std::fmt;
 
 use super::selector::spaced;
-use super::{DetachWhat, FioExpect, Source, StepKind};
+use super::{Clock, FioExpect, Source, StepKind};
 use crate::action_words::attach;
+use crate::testbed::Action;
 
 impl fmt::Display for StepKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Boot { vms } => write!(f, "boot VM {}", spaced(vms.iter().map(|vm| vm.0))),
             Self::Attach {
-                disk,
-                controller,
-                target,
-            } => attach(f, *disk, *controller, *target),
-            Self::Detach { what } => write!(f, "detach {what}"),
-            Self::Remove { disks } => {
-                write!(f, "remove disk {}", spaced(disks.iter().map(|disk| disk.0)))
-            }
-            Self::Insert { disks } => {
-                write!(f, "insert disk {}", spaced(disks.iter().map(|disk| disk.0)))
-            }
-            Self::Stop { vms } => write!(f, "stop VM {}", spaced(vms.iter().map(|vm| vm.0))),
+                disk, controller, ..
+            } => attach(f, *disk, *controller, None),
+            Self::Detach { disk } => write!(f, "detach {disk}"),
+            Self::Act(actions) => f.write_str(&listed(actions)),
             Self::Fio {
                 label,
                 on,
@@ -30,12 +22,13 @@ impl fmt::Display for StepKind {
                 expect,
                 ..
             } => write!(f, "fio \"{label}\" ({job}) on {on}: {expect}"),
-            Self::After { at_least, of } => {
+            Self::After {
+                at: Clock::AtLeast(at) | Clock::Exactly(at),
+                of,
+            } => {
                 write!(f, "wait until {}", of.as_deref().unwrap_or("fio"))?;
-                write!(f, " has run {} s", at_least.as_secs_f64())
+                write!(f, " has run {:.2} s", at.as_secs_f64())
             }
-            Self::Reboot { vms } => write!(f, "reboot VM {}", spaced(vms.iter().map(|vm| vm.0))),
-            Self::Alive => f.write_str("target and VMs are alive"),
             Self::Gone { disk } => write!(f, "{disk} is gone from its VM, and no other is"),
             Self::Present { vms: None } => f.write_str("all attached disks are in place"),
             Self::Present { vms: Some(vms) } => write!(
@@ -50,20 +43,25 @@ impl fmt::Display for StepKind {
             Self::Failed { fio, disk: None } => write!(f, "fio \"{fio}\" stopped and failed"),
             Self::Passed { fio } => write!(f, "fio \"{fio}\" did not fail"),
             Self::Kept { disk } => write!(f, "{disk} kept its data"),
-            Self::Together { lanes } => {
-                let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+            Self::Parallel { branches } => {
+                let names: Vec<&str> = branches.iter().map(|of| of.name.as_str()).collect();
                 write!(f, "at once: {}", names.join(", "))
             }
+            Self::Repeat { times, .. } => write!(f, "{times} times"),
         }
     }
 }
 
-impl fmt::Display for DetachWhat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disk(disk) => disk.fmt(f),
-            Self::Place(place) => write!(f, "{} of {}", place.target, place.controller),
+/// "boot VM 1 2": what is done to several things is said once.
+fn listed(actions: &[Action]) -> String {
+    let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
+    let split: Option<Vec<(&str, &str)>> = all.iter().map(|text| text.rsplit_once(' ')).collect();
+    match split.as_deref() {
+        Some([(what, first), rest @ ..]) if rest.iter().all(|(same, _)| same == what) => {
+            let rest: String = rest.iter().map(|(_, id)| format!(" {id}")).collect();
+            format!("{what} {first}{rest}")
         }
+        _ => all.join(", "),
     }
 }
 

@@ -58,6 +58,19 @@ impl fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
+impl PlanError {
+    /// What is wrong with `text`, and where.
+    pub(crate) fn new(file: &str, text: &str, at: Position, what: String, help: String) -> Self {
+        let sourced = None;
+        let text = Text {
+            file,
+            text,
+            sourced,
+        };
+        text.error(at, what, help)
+    }
+}
+
 /// The text of a plan file and its name.
 pub(super) struct Text<'a> {
     pub(super) file: &'a str,

@@ -2,7 +2,8 @@
 //!
 //! Knows no job file: which jobs there are is for whoever carries the plan out.
 
-use super::{Plan, Position, Step, StepKind};
+use super::{Plan, Position, READ_BACK_JOB, Step, StepKind};
+use crate::testbed::Action;
 
 /// A job that a plan names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +40,25 @@ fn collect<'a>(steps: &'a [Step], jobs: &mut Vec<NamedJob<'a>>) {
                 });
                 collect(body, jobs);
             }
-            StepKind::Together { lanes } => {
-                lanes.iter().for_each(|lane| collect(&lane.steps, jobs));
+            StepKind::Parallel { branches } => {
+                branches.iter().for_each(|of| collect(&of.steps, jobs));
             }
-            _ => {}
+            StepKind::Repeat { steps, .. } => collect(steps, jobs),
+            StepKind::Act(actions) => {
+                let named = actions.iter().filter_map(Action::job);
+                jobs.extend(named.map(|name| NamedJob { name, at: step.at }));
+            }
+            StepKind::Kept { .. } => jobs.push(NamedJob {
+                name: READ_BACK_JOB,
+                at: step.at,
+            }),
+            StepKind::Attach { .. }
+            | StepKind::Detach { .. }
+            | StepKind::After { .. }
+            | StepKind::Gone { .. }
+            | StepKind::Present { .. }
+            | StepKind::Failed { .. }
+            | StepKind::Passed { .. } => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A plan: what a test asks for, as plain data.
 //!
 //! Written in KDL 2 (`parse`), in words of the test plan that it encodes. Knows nothing of seeds,
-//! slots that were drawn, tickets or testbeds: those come with [`concretise`](crate::concretise()).
+//! slots that were drawn, tickets or testbeds: those come with [`resolve`](crate::resolve()).
 
 mod describe;
 mod error;
@@ -9,17 +9,22 @@ mod jobs;
 mod node;
 mod parse;
 mod parse_step;
+mod parse_verb;
+mod print;
+mod recorded;
 mod selector;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{ControllerId, DiskId, Place, TargetId, VmId};
+use crate::names::{ControllerId, DiskId, VmId};
+use crate::testbed::{Action, DiskKind};
 
 pub use error::{PlanError, Position, nearest};
 pub use jobs::NamedJob;
 pub use parse::parse;
+pub use recorded::{Finding, JobText, RECORDED_SCHEMA, Recorded};
 pub(crate) use selector::spaced;
 pub use selector::{Base, Selector};
 
@@ -30,14 +35,16 @@ pub struct Plan {
     pub name: String,
     /// What it shows, in a sentence or two.
     pub about: String,
-    /// The target has controllers 1 to this, all empty.
-    pub controllers: u8,
+    /// The target has these controllers, all empty.
+    pub controllers: Vec<ControllerId>,
     /// Where the line on the controllers comes from.
     pub controllers_source: Source,
-    /// The plan has disks 1 to this.
-    pub disks: u8,
+    /// Its disks.
+    pub disks: Vec<DiskId>,
     /// What the disks are.
     pub disks_from: DiskSource,
+    /// What some of them are; the others are [`DiskKind::Nvme`].
+    pub kinds: Vec<(DiskId, DiskKind)>,
     /// Where the line on the disks comes from.
     pub disks_source: Source,
     /// The job that a `fio` runs if it names none.
@@ -52,6 +59,8 @@ pub struct Plan {
     pub prerequisites: Vec<Step>,
     /// The cases, in order; what one leaves is what the next one finds.
     pub cases: Vec<Case>,
+    /// Under what it was carried out, and what came of it, if the file says so.
+    pub recorded: Option<Recorded>,
 }
 
 /// What the disks of a plan are.
@@ -79,8 +88,32 @@ pub struct Case {
     pub id: String,
     /// What it does, in a line.
     pub title: String,
+    /// Whether it is judged.
+    pub role: Role,
+    /// Whether its steps expect anything.
+    pub expects: Expects,
     /// What is done and checked, in order.
     pub steps: Vec<Step>,
+}
+
+/// Whether a case is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It is a row of the report.
+    #[default]
+    Judged,
+    /// A later one needs it.
+    SetUp,
+}
+
+/// Who says what is wrong in a case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expects {
+    /// Its steps, and the checks.
+    #[default]
+    Steps,
+    /// Only the checks: its steps are asked for as they stand, whatever comes of them.
+    Nothing,
 }
 
 /// A step, and the line of the test plan that wants it.
@@ -90,8 +123,39 @@ pub struct Step {
     pub source: Source,
     /// Where it stands in the plan file.
     pub at: Position,
+    /// No earlier than this after the step before it has ended.
+    pub after: Duration,
+    /// Whether the next step comes after the answer.
+    pub wait: Wait,
+    /// The message of the error that it is answered with, if it is to be refused.
+    pub refused: Option<String>,
     /// What it asks for.
     pub kind: StepKind,
+}
+
+impl Step {
+    /// A step that is awaited, comes at once, and has no place in a file.
+    #[must_use]
+    pub fn of(kind: StepKind) -> Self {
+        Self {
+            source: Source::Itself,
+            at: Position::default(),
+            after: Duration::ZERO,
+            wait: Wait::Answer,
+            refused: None,
+            kind,
+        }
+    }
+}
+
+/// Whether somebody waits for the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Yes, as long as the limit allows.
+    #[default]
+    Answer,
+    /// No: it is asked for, and that is all.
+    Nothing,
 }
 
 /// Why a line is in a plan.
@@ -109,41 +173,23 @@ pub enum Source {
 /// What a step asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepKind {
-    /// Boot VMs and wait until they take work and see their disks.
-    Boot {
-        /// Which.
-        vms: Vec<VmId>,
-    },
-    /// Attach a disk, and wait until a guest that runs can use it.
+    /// Attach a disk to the lowest free slot, and wait until a guest that runs can use it.
     Attach {
         /// Which disk.
         disk: DiskId,
         /// On which controller.
         controller: ControllerId,
-        /// In which slot; `None` leaves it to the seed whether the lowest free slot is asked for by
-        /// its number or as "any" (-1). Both must end in the same slot.
-        target: Option<TargetId>,
+        /// How the slot is asked for.
+        by: SlotBy,
     },
-    /// Detach and wait for the answer.
+    /// Detach a disk, wherever it is attached, and wait for the answer.
     Detach {
-        /// What.
-        what: DetachWhat,
-    },
-    /// The bdevs of disks go away under whoever uses them; wait for the answers.
-    Remove {
-        /// Which disks.
-        disks: Vec<DiskId>,
-    },
-    /// The bdevs of removed disks come back, with their data; they are attached to nothing.
-    Insert {
-        /// Which disks.
-        disks: Vec<DiskId>,
-    },
-    /// Switch VMs off, as pulling the plug does.
-    Stop {
         /// Which.
-        vms: Vec<VmId>,
+        disk: DiskId,
     },
+    /// Ask for all of these at once; each says by itself what is done. The plan expects what it comes to where
+    /// all goes well.
+    Act(Vec<Action>),
     /// Run fio; the steps of its body run while it does.
     Fio {
         /// Its name within the case.
@@ -159,18 +205,11 @@ pub enum StepKind {
     },
     /// Wait until a fio has run this long on its own clock.
     After {
-        /// No earlier than this; the seed adds up to two seconds.
-        at_least: Duration,
+        /// No earlier than this.
+        at: Clock,
         /// The label of the fio whose clock counts; `None` is the innermost one around.
         of: Option<String>,
     },
-    /// Reboot VMs; each must come back with its boot number risen by one.
-    Reboot {
-        /// Which.
-        vms: Vec<VmId>,
-    },
-    /// Target and VMs give a sign of life.
-    Alive,
     /// The disk is gone from the VM it was attached to, and no other is: the VM has exactly the
     /// disks that are still attached.
     Gone {
@@ -200,28 +239,44 @@ pub enum StepKind {
         disk: DiskId,
     },
     /// Several sequences at once.
-    Together {
-        /// They share no controller.
-        lanes: Vec<Lane>,
+    Parallel {
+        /// They share no VM.
+        branches: Vec<Branch>,
+    },
+    /// The same steps again and again; what is drawn is drawn each time.
+    Repeat {
+        /// How often.
+        times: u8,
+        /// What.
+        steps: Vec<Step>,
     },
 }
 
 /// One of several sequences that run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane {
+pub struct Branch {
     /// Its name in the report.
     pub name: String,
     /// Its steps.
     pub steps: Vec<Step>,
 }
 
-/// What is detached.
+/// How the lowest free slot is asked for: by its number, or, which must end in the same one, as "any" (-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DetachWhat {
-    /// A disk, wherever it is attached.
-    Disk(DiskId),
-    /// Whatever is in a slot.
-    Place(Place),
+pub enum SlotBy {
+    /// The seed decides.
+    Drawn,
+    /// By its number.
+    Number,
+}
+
+/// A time on a job's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The seed adds up to two seconds.
+    AtLeast(Duration),
+    /// This one.
+    Exactly(Duration),
 }
 
 /// How a fio must end.

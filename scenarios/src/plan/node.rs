@@ -2,6 +2,7 @@
 //!
 //! Knows the shapes of values (numbers, lists, spans of time), not which nodes a plan has.
 
+use std::fmt;
 use std::time::Duration;
 
 use kdl::{KdlEntry, KdlNode, KdlValue};
@@ -95,15 +96,79 @@ impl<'a> Node<'a> {
         self.as_text(entry, what)
     }
 
-    /// The next value without a name, a number from 1 to `max`.
-    pub(super) fn number_argument(&mut self, what: &str, max: u8) -> Result<u8, PlanError> {
+    /// The next value without a name, a number from `min` to `max`.
+    pub(super) fn number_argument<T: Number>(
+        &mut self,
+        what: &str,
+        min: T,
+        max: T,
+    ) -> Result<T, PlanError> {
         let entry = self.argument(what)?;
-        self.as_number(entry, what, 1, max)
+        self.as_number(entry, what, min, max)
     }
 
-    /// The next value without a name, a span of time.
-    pub(super) fn span_argument(&mut self) -> Result<Duration, PlanError> {
+    /// As many as there are: `8`, or these: `"1 3"`; each from 1 to `max`.
+    pub(super) fn ids_argument(&mut self, max: u8) -> Result<Vec<u8>, PlanError> {
+        let entry = self.argument("how many")?;
+        match entry.value() {
+            KdlValue::String(_) => self.as_numbers(entry, "how many", max),
+            _ => Ok((1..=self.as_number(entry, "how many", 1, max)?).collect()),
+        }
+    }
+
+    /// The next values without a name, texts.
+    pub(super) fn text_arguments(&mut self, what: &str) -> Result<Vec<String>, PlanError> {
+        let mut texts = Vec::new();
+        while self.left.iter().any(|entry| entry.name().is_none()) {
+            texts.push(self.text_argument(what)?);
+        }
+        Ok(texts)
+    }
+
+    /// The next value without a name, a span of time, if there is one.
+    pub(super) fn span_argument(&mut self) -> Result<Option<Duration>, PlanError> {
+        if !self.left.iter().any(|entry| entry.name().is_none()) {
+            return Ok(None);
+        }
         let entry = self.argument("a time")?;
+        self.as_span(entry).map(Some)
+    }
+
+    /// The span of time of `key`, if it is there.
+    pub(super) fn span(&mut self, key: &'static str) -> Result<Option<Duration>, PlanError> {
+        match self.property(key) {
+            Some(entry) => self.as_span(entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The truth of `key`, if it is there.
+    pub(super) fn truth(&mut self, key: &'static str) -> Result<Option<bool>, PlanError> {
+        let Some(entry) = self.property(key) else {
+            return Ok(None);
+        };
+        entry.value().as_bool().map(Some).ok_or_else(|| {
+            let what = format!("`{key}` cannot be {}", entry.value());
+            self.error_at(entry, what, "expected #true or #false")
+        })
+    }
+
+    /// The slot that `target` names, if it is there: a number up to `max`, or how one is found.
+    pub(super) fn slot(&mut self, max: u8) -> Result<Option<Slot>, PlanError> {
+        let Some(entry) = self.property("target") else {
+            return Ok(None);
+        };
+        match entry.value().as_string() {
+            Some("any") => Ok(Some(Slot::Any)),
+            Some("lowest") => Ok(Some(Slot::Lowest)),
+            Some(_) | None => {
+                let number = self.as_number(entry, "`target`", 0, max)?;
+                Ok(Some(Slot::Number(number)))
+            }
+        }
+    }
+
+    fn as_span(&self, entry: &KdlEntry) -> Result<Duration, PlanError> {
         let read = entry.value().as_string().and_then(span);
         read.ok_or_else(|| {
             self.error_at(
@@ -111,6 +176,16 @@ impl<'a> Node<'a> {
                 format!("{} is no time", entry.value()),
                 "expected a text such as \"3s\" or \"250ms\", at most one hour",
             )
+        })
+    }
+
+    /// A line of a text, which may be empty: `- "line"`.
+    pub(super) fn line(&mut self) -> Result<&'a str, PlanError> {
+        let entry = self.argument("a line")?;
+        let text = entry.value().as_string();
+        text.ok_or_else(|| {
+            let what = format!("a line cannot be {}", entry.value());
+            self.error_at(entry, what, "expected a text in quotes")
         })
     }
 
@@ -149,12 +224,12 @@ impl<'a> Node<'a> {
     }
 
     /// The number of `key`, if it is there, from `min` to `max`.
-    pub(super) fn number(
+    pub(super) fn number<T: Number>(
         &mut self,
         key: &'static str,
-        min: u8,
-        max: u8,
-    ) -> Result<Option<u8>, PlanError> {
+        min: T,
+        max: T,
+    ) -> Result<Option<T>, PlanError> {
         match self.property(key) {
             Some(entry) => self
                 .as_number(entry, &format!("`{key}`"), min, max)
@@ -164,8 +239,13 @@ impl<'a> Node<'a> {
     }
 
     /// The number of `key`, from 1 to `max`.
-    pub(super) fn required(&mut self, key: &'static str, max: u8) -> Result<u8, PlanError> {
-        self.number(key, 1, max)?
+    pub(super) fn required<T: Number>(
+        &mut self,
+        key: &'static str,
+        min: T,
+        max: T,
+    ) -> Result<T, PlanError> {
+        self.number(key, min, max)?
             .ok_or_else(|| self.missing(key, "a number"))
     }
 
@@ -178,15 +258,19 @@ impl<'a> Node<'a> {
         let Some(entry) = self.property(key) else {
             return Ok(None);
         };
+        self.as_numbers(entry, &format!("`{key}`"), max).map(Some)
+    }
+
+    fn as_numbers(&self, entry: &KdlEntry, what: &str, max: u8) -> Result<Vec<u8>, PlanError> {
         let read = list(entry.value()).and_then(|all| {
             let fit = |n: u32| u8::try_from(n).ok().filter(|n| (1..=max).contains(n));
             all.into_iter().map(fit).collect::<Option<Vec<u8>>>()
         });
-        read.map(Some).ok_or_else(|| {
+        read.ok_or_else(|| {
             self.error_at(
                 entry,
-                format!("`{key}` cannot be {}", entry.value()),
-                format!("expected numbers from 1 to {max}, each once: {key}=1 or {key}=\"1 2\""),
+                format!("{what} cannot be {}", entry.value()),
+                format!("expected numbers from 1 to {max}, each once: 1 or \"1 2\""),
             )
         })
     }
@@ -284,11 +368,14 @@ impl<'a> Node<'a> {
         })
     }
 
-    fn as_number(&self, entry: &KdlEntry, what: &str, min: u8, max: u8) -> Result<u8, PlanError> {
-        let number = entry
-            .value()
-            .as_integer()
-            .and_then(|n| u8::try_from(n).ok());
+    fn as_number<T: Number>(
+        &self,
+        entry: &KdlEntry,
+        what: &str,
+        min: T,
+        max: T,
+    ) -> Result<T, PlanError> {
+        let number = entry.value().as_integer().and_then(|n| T::try_from(n).ok());
         number.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
             self.error_at(
                 entry,
@@ -298,6 +385,22 @@ impl<'a> Node<'a> {
         })
     }
 }
+
+/// A slot, as a plan names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// This one.
+    Number(u8),
+    /// The lowest free one, asked for by its number.
+    Lowest,
+    /// The lowest free one, asked for as "any".
+    Any,
+}
+
+/// What a number of a plan fits into.
+pub(super) trait Number: TryFrom<i128> + PartialOrd + fmt::Display + Copy {}
+
+impl<T: TryFrom<i128> + PartialOrd + fmt::Display + Copy> Number for T {}
 
 /// Numbers above 0, each once: `28` or `"28 30"`.
 fn list(value: &KdlValue) -> Option<Vec<u32>> {
@@ -313,15 +416,30 @@ fn list(value: &KdlValue) -> Option<Vec<u32>> {
     (distinct && !numbers.is_empty() && !numbers.contains(&0)).then_some(numbers)
 }
 
-/// "3s" or "250ms", up to an hour.
+/// "3s", "250ms", "40us" or "7ns", up to an hour.
 fn span(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let millis = match unit {
-        "s" => digits.parse::<u64>().ok()?.checked_mul(1000)?,
-        "ms" => digits.parse().ok()?,
-        _ => return None,
-    };
-    (millis <= 3_600_000).then(|| Duration::from_millis(millis))
+    let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let all = digits.parse::<u64>().ok()?.checked_mul(*nanos)?;
+    (all <= SPAN_MAX).then(|| Duration::from_nanos(all))
+}
+
+/// Units of time, and their nanoseconds, from the greatest on.
+const UNITS: [(&str, u64); 4] = [
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+/// An hour in nanoseconds.
+const SPAN_MAX: u64 = 3_600_000_000_000;
+
+/// A span as [`span`] reads it: in the greatest unit of which it is a whole number.
+pub(super) fn shown_span(span: Duration) -> String {
+    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    let whole = |(_, unit): &&(&str, u64)| nanos.is_multiple_of(*unit);
+    let (name, unit) = UNITS.iter().find(whole).unwrap_or(&("ns", 1));
+    format!("{}{name}", nanos / unit)
 }
 
 #[cfg(test)]
@@ -332,6 +450,9 @@ mod tests {
     fn reads_spans() {
         assert_eq!(span("3s"), Some(Duration::from_secs(3)));
         assert_eq!(span("250ms"), Some(Duration::from_millis(250)));
+        for text in ["0s", "3s", "250ms", "4100us", "7ns", "3600s"] {
+            assert_eq!(shown_span(span(text).unwrap()), text);
+        }
         for text in [
             "3",
             "s",

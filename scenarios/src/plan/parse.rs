@@ -1,21 +1,22 @@
 //! KDL text to [`Plan`]: the nodes around the steps.
 //!
 //! ```text
-//! plan NAME { about TEXT; controllers N; disks N from=nvme|any; job NAME; vm N controllers="1 2" …
-//!             prerequisites { steps }; case ID TITLE { steps } … }
+//! plan NAME { about TEXT; controllers N; disks N from=nvme|any; disk N kind=null|…; job NAME;
+//!             vm N controllers="1 2" …; prerequisites { steps }; case ID TITLE { steps } …; recorded { … } }
 //! ```
 //!
-//! Steps stand in `parse_step`. A plan that reads well but asks for the impossible (a disk attached
-//! twice, a slot that is taken) is refused here too, by concretising it once.
+//! Steps stand in `parse_step`. Whether a plan that reads well asks for the impossible (a disk attached
+//! twice, a slot that is taken), [`resolve`](crate::resolve()) knows.
 
 use kdl::{KdlDocument, KdlNode};
 
 use super::error::{PlanError, Text, one_of};
 use super::node::Node;
 use super::parse_step::Steps;
-use super::{Case, DiskSource, Plan, PlanVm, Position, Source, Step};
-use crate::concretise::{Options, concretise};
-use crate::names::{ControllerId, VmId};
+use super::recorded::Recorded;
+use super::{Case, DiskSource, Expects, Plan, PlanVm, Position, Role, Source, Step};
+use crate::names::{ControllerId, DiskId, VmId};
+use crate::testbed::DiskKind;
 
 /// Controllers, disks and VMs that a plan may have: what fits an ID, and stays readable.
 const CONTROLLERS_MAX: u8 = 32;
@@ -30,17 +31,19 @@ const NODES: &[&str] = &[
     "about",
     "controllers",
     "disks",
+    "disk",
     "job",
     "vm",
     "prerequisites",
     "case",
+    "recorded",
 ];
 
 /// Reads a plan; `file` is its name in errors.
 ///
 /// # Errors
 ///
-/// The text is not KDL, or no plan, or asks for something impossible.
+/// The text is not KDL, or no plan.
 pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     let mut text = Text {
         file,
@@ -77,11 +80,7 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     if let Some(second) = rest.first() {
         return Err(Node::new(text, second).error("a file has one plan", "remove the others"));
     }
-    let plan = plan(text, node)?;
-    // Any seed will do: what is possible does not depend on it.
-    concretise(&plan, 0, &Options::default())
-        .map_err(|error| text.error(error.at, error.what, error.help))?;
-    Ok(plan)
+    plan(text, node)
 }
 
 /// Where the text is nested too deep for a parser that calls itself; what looks like a block in a text or a
@@ -134,12 +133,14 @@ fn syntax(text: &Text<'_>, error: &kdl::KdlError) -> PlanError {
 #[derive(Default)]
 struct Parts {
     about: Option<String>,
-    controllers: Option<(u8, Source)>,
-    disks: Option<(u8, DiskSource, Source)>,
+    controllers: Option<(Vec<ControllerId>, Source)>,
+    disks: Option<(Vec<DiskId>, DiskSource, Source)>,
+    kinds: Vec<(DiskId, DiskKind)>,
     job: Option<(String, Source, Position)>,
     vms: Vec<PlanVm>,
     prerequisites: Option<Vec<Step>>,
     cases: Vec<Case>,
+    recorded: Option<Recorded>,
 }
 
 /// The first of a node and those in it that says where it comes from.
@@ -180,6 +181,7 @@ fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {
         controllers_source,
         disks,
         disks_from,
+        kinds: parts.kinds,
         disks_source,
         job,
         job_source,
@@ -187,6 +189,7 @@ fn plan(text: &Text<'_>, node: &KdlNode) -> Result<Plan, PlanError> {
         vms: parts.vms,
         prerequisites: parts.prerequisites.unwrap_or_default(),
         cases: parts.cases,
+        recorded: parts.recorded,
     })
 }
 
@@ -200,13 +203,15 @@ impl Parts {
             }
             "controllers" => {
                 node.childless()?;
-                let count = node.number_argument("how many", CONTROLLERS_MAX)?;
+                let ids = node.ids_argument(CONTROLLERS_MAX)?;
+                let ids = ids.into_iter().map(ControllerId).collect();
                 let source = node.source()?;
-                once(&node, &mut self.controllers, (count, source))?;
+                once(&node, &mut self.controllers, (ids, source))?;
             }
             "disks" => {
                 node.childless()?;
-                let count = node.number_argument("how many", DISKS_MAX)?;
+                let ids = node.ids_argument(DISKS_MAX)?;
+                let ids = ids.into_iter().map(DiskId).collect();
                 let from = node
                     .read("from", r#""nvme" or "any""#, |text| match text {
                         "nvme" => Some(DiskSource::Nvme),
@@ -215,7 +220,7 @@ impl Parts {
                     })?
                     .ok_or_else(|| node.missing("from", r#""nvme" or "any""#))?;
                 let source = node.source()?;
-                once(&node, &mut self.disks, (count, from, source))?;
+                once(&node, &mut self.disks, (ids, from, source))?;
             }
             "job" => {
                 node.childless()?;
@@ -224,10 +229,15 @@ impl Parts {
                 let at = node.at();
                 once(&node, &mut self.job, (job, source, at))?;
             }
+            "disk" => self.kind(&mut node)?,
             "vm" => self.vm(&mut node)?,
+            "recorded" => {
+                let recorded = Recorded::read(&mut node)?;
+                once(&node, &mut self.recorded, recorded)?;
+            }
             "prerequisites" => {
                 node.with_body()?;
-                let steps = self.steps(&node)?.block(&node)?;
+                let steps = self.steps(&node, Expects::Steps)?.block(&node)?;
                 once(&node, &mut self.prerequisites, steps)?;
             }
             "case" => self.case(&mut node)?,
@@ -238,22 +248,41 @@ impl Parts {
         node.finish()
     }
 
+    /// What a disk is, if it is no NVMe namespace.
+    fn kind(&mut self, node: &mut Node<'_>) -> Result<(), PlanError> {
+        node.childless()?;
+        let Some((disks, ..)) = &self.disks else {
+            return Err(node.error("`disk` before `disks`", "say first how many there are"));
+        };
+        let disk = DiskId(node.number_argument("its number", 1, DISKS_MAX)?);
+        if !disks.contains(&disk) || self.kinds.iter().any(|(of, _)| *of == disk) {
+            return Err(node.error(
+                format!("the plan has no {disk}, or has said what it is"),
+                "expected each disk of `disks` once at most",
+            ));
+        }
+        let expected = r#""nvme", "faulty" (can hold and fail requests), "delayed" (can be slow) or "null" (keeps no data, can be resized)"#;
+        let kind = node.read("kind", expected, DiskKind::named)?;
+        let kind = kind.ok_or_else(|| node.missing("kind", expected))?;
+        self.kinds.push((disk, kind));
+        Ok(())
+    }
+
     fn vm(&mut self, node: &mut Node<'_>) -> Result<(), PlanError> {
         node.childless()?;
-        let controllers_max = self.controllers_before(node)?;
-        let vm = VmId(node.number_argument("its number", VMS_MAX)?);
-        let controllers = node.required_numbers("controllers", controllers_max)?;
+        let known = self.controllers_before(node)?;
+        let vm = VmId(node.number_argument("its number", 1, VMS_MAX)?);
+        let controllers = node.required_numbers("controllers", CONTROLLERS_MAX)?;
         let controllers: Vec<ControllerId> = controllers.into_iter().map(ControllerId).collect();
         if self.vms.iter().any(|other| other.vm == vm) {
             return Err(node.error(format!("{vm} is there already"), "give it another number"));
         }
-        for other in &self.vms {
-            if let Some(shared) = controllers.iter().find(|id| other.controllers.contains(id)) {
-                return Err(node.error(
-                    format!("{shared} belongs to {} already", other.vm),
-                    "a controller serves one VM",
-                ));
-            }
+        if let Some(none) = controllers.iter().find(|id| !known.contains(id)) {
+            let last = known.iter().map(|id| id.0).max().unwrap_or(0);
+            return Err(node.error(
+                format!("the plan has no {none}"),
+                format!("expected controllers from 1 to {last}"),
+            ));
         }
         self.vms.push(PlanVm { vm, controllers });
         Ok(())
@@ -276,14 +305,28 @@ impl Parts {
                 "give it another ID",
             ));
         }
-        let steps = self.steps(node)?.block(node)?;
-        self.cases.push(Case { id, title, steps });
+        let expects = node.read("expect", r#""nothing", or no `expect`"#, |text| {
+            (text == "nothing").then_some(Expects::Nothing)
+        })?;
+        let role = match node.truth("setup")? {
+            Some(true) => Role::SetUp,
+            Some(false) | None => Role::Judged,
+        };
+        let expects = expects.unwrap_or_default();
+        let steps = self.steps(node, expects)?.block(node)?;
+        self.cases.push(Case {
+            id,
+            title,
+            role,
+            expects,
+            steps,
+        });
         Ok(())
     }
 
     /// Reads steps: what they may name is known by now.
-    fn steps(&self, node: &Node<'_>) -> Result<Steps, PlanError> {
-        let Some((disks, ..)) = self.disks else {
+    fn steps(&self, node: &Node<'_>, expects: Expects) -> Result<Steps<'_>, PlanError> {
+        let Some((disks, ..)) = &self.disks else {
             return Err(node.error("steps before `disks`", "say first how many disks there are"));
         };
         let Some((job, _, _)) = &self.job else {
@@ -292,14 +335,15 @@ impl Parts {
         Ok(Steps {
             controllers: self.controllers_before(node)?,
             disks,
-            vms: self.vms.iter().map(|vm| vm.vm).collect(),
-            job: job.clone(),
+            vms: &self.vms,
+            job,
+            expects,
         })
     }
 
-    fn controllers_before(&self, node: &Node<'_>) -> Result<u8, PlanError> {
-        match self.controllers {
-            Some((count, _)) => Ok(count),
+    fn controllers_before(&self, node: &Node<'_>) -> Result<&[ControllerId], PlanError> {
+        match &self.controllers {
+            Some((ids, _)) => Ok(ids),
             None => Err(node.error(
                 format!("`{}` before `controllers`", node.name()),
                 "say first how many controllers there are",

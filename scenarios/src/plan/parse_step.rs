@@ -5,24 +5,59 @@
 use super::error::{PlanError, one_of};
 use super::node::Node;
 use super::selector::{self, Base, Selector};
-use super::{DetachWhat, FioExpect, Lane, Step, StepKind};
-use crate::names::{ControllerId, DiskId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, VmId};
+use super::{Branch, Clock, Expects, FioExpect, PlanVm, Step, StepKind, Wait};
+use crate::names::{ControllerId, DiskId, VmId};
+use std::time::Duration;
 
 /// The verbs.
 const VERBS: &[&str] = &[
-    "boot", "attach", "detach", "remove", "insert", "stop", "fio", "after", "reboot", "alive",
-    "gone", "present", "failed", "passed", "kept", "together",
+    "boot",
+    "attach",
+    "detach",
+    "remove",
+    "insert",
+    "kill",
+    "fio",
+    "after",
+    "reboot",
+    "pause",
+    "continue",
+    "add-memory",
+    "reconnect",
+    "tmf",
+    "resize",
+    "hold",
+    "fail",
+    "delay",
+    "release",
+    "create",
+    "delete",
+    "save-config",
+    "list",
+    "alive",
+    "settle",
+    "gone",
+    "present",
+    "failed",
+    "passed",
+    "kept",
+    "parallel",
+    "repeat",
 ];
 
+/// The most that steps are repeated.
+const TIMES_MAX: u8 = 100;
+
 /// Reads steps of a plan of which this much is known.
-pub(super) struct Steps {
-    pub(super) controllers: u8,
-    pub(super) disks: u8,
-    pub(super) vms: Vec<VmId>,
-    pub(super) job: String,
+pub(super) struct Steps<'a> {
+    pub(super) controllers: &'a [ControllerId],
+    pub(super) disks: &'a [DiskId],
+    pub(super) vms: &'a [PlanVm],
+    pub(super) job: &'a str,
+    pub(super) expects: Expects,
 }
 
-impl Steps {
+impl Steps<'_> {
     /// All steps between the braces of `parent`.
     pub(super) fn block(&self, parent: &Node<'_>) -> Result<Vec<Step>, PlanError> {
         let nodes = parent.children().iter();
@@ -32,71 +67,120 @@ impl Steps {
     }
 
     fn step(&self, mut node: Node<'_>) -> Result<Step, PlanError> {
-        let kind = self.kind(&mut node)?;
-        if !matches!(kind, StepKind::Fio { .. } | StepKind::Together { .. }) {
+        let kind = match self.asks(&mut node)? {
+            Some(kind) => kind,
+            None => self.kind(&mut node)?,
+        };
+        let has_body = match &kind {
+            StepKind::Fio { .. } | StepKind::Parallel { .. } | StepKind::Repeat { .. } => true,
+            StepKind::Attach { .. }
+            | StepKind::Detach { .. }
+            | StepKind::Act(_)
+            | StepKind::After { .. }
+            | StepKind::Gone { .. }
+            | StepKind::Present { .. }
+            | StepKind::Failed { .. }
+            | StepKind::Passed { .. }
+            | StepKind::Kept { .. } => false,
+        };
+        if !has_body {
             node.childless()?;
         }
+        let after = node.span("after")?.unwrap_or(Duration::ZERO);
+        let wait = match node.truth("wait")? {
+            Some(false) => Wait::Nothing,
+            Some(true) | None => Wait::Answer,
+        };
+        let refused = node.text("refused")?;
         let source = node.source()?;
         node.finish()?;
         Ok(Step {
             source,
             at: node.at(),
+            after,
+            wait,
+            refused,
             kind,
         })
     }
 
+    /// A step that looks at something, or has others in it.
     fn kind(&self, node: &mut Node<'_>) -> Result<StepKind, PlanError> {
         Ok(match node.name() {
-            "boot" => StepKind::Boot {
-                vms: self.vms(node)?.ok_or_else(|| node.missing("vm", "which"))?,
-            },
-            "attach" => StepKind::Attach {
-                disk: DiskId(node.required("disk", self.disks)?),
-                controller: ControllerId(node.required("controller", self.controllers)?),
-                target: target(node)?,
-            },
-            "detach" => StepKind::Detach {
-                what: self.detached(node)?,
-            },
-            "remove" => StepKind::Remove {
-                disks: self.disks(node)?,
-            },
-            "insert" => StepKind::Insert {
-                disks: self.disks(node)?,
-            },
-            "stop" => StepKind::Stop {
-                vms: self.vms(node)?.ok_or_else(|| node.missing("vm", "which"))?,
-            },
             "fio" => self.fio(node)?,
-            "after" => StepKind::After {
-                at_least: node.span_argument()?,
-                of: node.text("of")?,
-            },
-            "reboot" => StepKind::Reboot {
-                vms: self.vms(node)?.ok_or_else(|| node.missing("vm", "which"))?,
-            },
-            "alive" => StepKind::Alive,
+            "after" => {
+                let at_least = node.span_argument()?.map(Clock::AtLeast);
+                let exactly = node.span("exactly")?.map(Clock::Exactly);
+                let at = at_least.xor(exactly);
+                StepKind::After {
+                    at: at.ok_or_else(|| node.missing("exactly", "a time, or \"3s\" alone"))?,
+                    of: node.text("of")?,
+                }
+            }
             "gone" => StepKind::Gone {
-                disk: DiskId(node.required("disk", self.disks)?),
+                disk: self.disk(node)?,
             },
             "present" => StepKind::Present {
                 vms: self.vms(node)?,
             },
             "failed" => StepKind::Failed {
                 fio: required_label(node)?,
-                disk: node.number("disk", 1, self.disks)?.map(DiskId),
+                disk: node.number("disk", 1, self.last_disk())?.map(DiskId),
             },
             "passed" => StepKind::Passed {
                 fio: required_label(node)?,
             },
             "kept" => StepKind::Kept {
-                disk: DiskId(node.required("disk", self.disks)?),
+                disk: self.disk(node)?,
             },
-            "together" => self.together(node)?,
+            "parallel" | "together" => self.parallel(node)?,
+            "repeat" => {
+                let times = node.number_argument("how often", 1, TIMES_MAX)?;
+                node.with_body()?;
+                StepKind::Repeat {
+                    times,
+                    steps: self.block(node)?,
+                }
+            }
             name => {
                 return Err(node.error(format!("there is no step `{name}`"), one_of(name, VERBS)));
             }
         })
+    }
+
+    /// The greatest number of a disk.
+    pub(super) fn last_disk(&self) -> u8 {
+        self.disks.iter().map(|id| id.0).max().unwrap_or(0)
+    }
+
+    /// The greatest number of a controller.
+    pub(super) fn last_controller(&self) -> u8 {
+        self.controllers.iter().map(|id| id.0).max().unwrap_or(0)
+    }
+
+    pub(super) fn disk(&self, node: &mut Node<'_>) -> Result<DiskId, PlanError> {
+        let disk = DiskId(node.required("disk", 1, self.last_disk())?);
+        self.has_disk(node, disk)?;
+        Ok(disk)
+    }
+
+    pub(super) fn controller(&self, node: &mut Node<'_>) -> Result<ControllerId, PlanError> {
+        let last = self.last_controller();
+        let controller = ControllerId(node.required("controller", 1, last)?);
+        if !self.controllers.contains(&controller) {
+            let help = "`controllers` says which there are";
+            return Err(node.error(format!("the plan has no {controller}"), help));
+        }
+        Ok(controller)
+    }
+
+    /// That the plan has a disk.
+    pub(super) fn has_disk(&self, node: &Node<'_>, disk: DiskId) -> Result<(), PlanError> {
+        if self.disks.contains(&disk) {
+            return Ok(());
+        }
+        let help = "`disks` says which there are";
+        Err(node.error(format!("the plan has no {disk}"), help))
     }
 
     fn fio(&self, node: &mut Node<'_>) -> Result<StepKind, PlanError> {
@@ -116,7 +200,7 @@ impl Steps {
         Ok(StepKind::Fio {
             label,
             on,
-            job: node.text("job")?.unwrap_or_else(|| self.job.clone()),
+            job: node.text("job")?.unwrap_or_else(|| self.job.to_owned()),
             expect: expect.ok_or_else(|| node.missing("expect", r#""pass", "fail" or "gone""#))?,
             body: self.block(node)?,
         })
@@ -126,11 +210,11 @@ impl Steps {
     fn known(&self, node: &Node<'_>, on: &Selector) -> Result<(), PlanError> {
         let named: &[DiskId] = match &on.base {
             Base::Disks(disks) => disks,
-            _ => &[],
+            Base::Attached | Base::Vms(_) | Base::Controllers(_) => &[],
         };
         for disk in named.iter().chain(&on.but) {
-            if disk.0 > self.disks {
-                let last = self.disks;
+            if !self.disks.contains(disk) {
+                let last = self.last_disk();
                 return Err(node.error(
                     format!("`on` names {disk}"),
                     format!("expected disks from 1 to {last}"),
@@ -141,9 +225,9 @@ impl Steps {
             self.all_known(node, vms)?;
         }
         if let Base::Controllers(ids) = &on.base
-            && let Some(id) = ids.iter().find(|id| id.0 > self.controllers)
+            && let Some(id) = ids.iter().find(|id| !self.controllers.contains(id))
         {
-            let last = self.controllers;
+            let last = self.last_controller();
             return Err(node.error(
                 format!("`on` names {id}"),
                 format!("expected controllers from 1 to {last}"),
@@ -161,14 +245,16 @@ impl Steps {
         Ok(Some(vms))
     }
 
-    fn disks(&self, node: &mut Node<'_>) -> Result<Vec<DiskId>, PlanError> {
-        let disks = node.numbers("disk", self.disks)?;
-        let disks = disks.ok_or_else(|| node.missing("disk", "which"))?;
-        Ok(disks.into_iter().map(DiskId).collect())
+    /// VMs, which must be named.
+    pub(super) fn some_vms(&self, node: &mut Node<'_>) -> Result<Vec<VmId>, PlanError> {
+        self.vms(node)?.ok_or_else(|| node.missing("vm", "which"))
     }
 
     fn all_known(&self, node: &Node<'_>, vms: &[VmId]) -> Result<(), PlanError> {
-        match vms.iter().find(|vm| !self.vms.contains(vm)) {
+        match vms
+            .iter()
+            .find(|vm| self.vms.iter().all(|of| of.vm != **vm))
+        {
             Some(vm) => Err(node.error(
                 format!("the plan has no {vm}"),
                 format!("declare it before: vm {} controllers=\"…\"", vm.0),
@@ -177,54 +263,34 @@ impl Steps {
         }
     }
 
-    fn detached(&self, node: &mut Node<'_>) -> Result<DetachWhat, PlanError> {
-        let disk = node.number("disk", 1, self.disks)?.map(DiskId);
-        let controller = node.number("controller", 1, self.controllers)?;
-        let target = target(node)?;
-        match (disk, controller.map(ControllerId), target) {
-            (Some(disk), None, None) => Ok(DetachWhat::Disk(disk)),
-            (None, Some(controller), Some(target)) => {
-                Ok(DetachWhat::Place(Place { controller, target }))
-            }
-            _ => Err(node.error(
-                "`detach` does not say what",
-                "expected disk=9, or controller=5 target=0",
-            )),
-        }
-    }
-
-    fn together(&self, node: &Node<'_>) -> Result<StepKind, PlanError> {
-        let mut lanes: Vec<Lane> = Vec::new();
+    fn parallel(&self, node: &Node<'_>) -> Result<StepKind, PlanError> {
+        let mut branches: Vec<Branch> = Vec::new();
         for child in node.children() {
-            let mut lane = Node::new(node.text, child);
-            if lane.name() != "lane" {
-                return Err(lane.error(
-                    format!("`together` has no `{}`", lane.name()),
-                    "expected lane \"name\" { … }",
+            let mut branch = Node::new(node.text, child);
+            if !matches!(branch.name(), "branch" | "lane") {
+                return Err(branch.error(
+                    format!("`{}` has no `{}`", node.name(), branch.name()),
+                    "expected branch \"name\" { … }",
                 ));
             }
-            let name = lane.text_argument("a name")?;
-            lane.finish()?;
-            lane.with_body()?;
-            if lanes.iter().any(|other| other.name == name) {
-                return Err(lane.error(format!("lane {name:?} is there already"), "rename it"));
+            let name = branch.text_argument("a name")?;
+            branch.finish()?;
+            branch.with_body()?;
+            if branches.iter().any(|other| other.name == name) {
+                let what = format!("branch {name:?} is there already");
+                return Err(branch.error(what, "rename it"));
             }
-            let steps = self.block(&lane)?;
-            lanes.push(Lane { name, steps });
+            let steps = self.block(&branch)?;
+            branches.push(Branch { name, steps });
         }
-        if lanes.len() < 2 {
+        if branches.len() < 2 {
             return Err(node.error(
-                "`together` has fewer than two lanes",
-                "expected lane \"name\" { … } at least twice",
+                format!("`{}` has fewer than two branches", node.name()),
+                "expected branch \"name\" { … } at least twice",
             ));
         }
-        Ok(StepKind::Together { lanes })
+        Ok(StepKind::Parallel { branches })
     }
-}
-
-fn target(node: &mut Node<'_>) -> Result<Option<TargetId>, PlanError> {
-    let last = TARGETS_PER_CONTROLLER_MAX - 1;
-    Ok(node.number("target", 0, last)?.map(TargetId))
 }
 
 fn required_label(node: &mut Node<'_>) -> Result<String, PlanError> {

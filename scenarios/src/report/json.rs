@@ -45,7 +45,7 @@ fn check_json(check: &CheckResult) -> Value {
             "violated",
             json!({ "expected": expected, "seen": seen, "at_ns": at.0 }),
         ),
-        CheckOutcome::Explained { cause } => ("explained", json!({ "cause": cause })),
+        CheckOutcome::Waived { cause } => ("waived", json!({ "cause": cause })),
         CheckOutcome::NotSeen { needs } => ("not_seen", json!({ "needs": needs })),
     };
     let mut object = Map::new();
@@ -66,8 +66,8 @@ fn step_json(step: &StepReport) -> Value {
         Source::Implied(why) => put("implied", why.clone().into()),
         Source::Itself => None,
     };
-    if let Some(lane) = &step.lane {
-        put("lane", lane.clone().into());
+    if let Some(branch) = &step.branch {
+        put("lane", branch.clone().into());
     }
     put("began_ns", step.began.0.into());
     put("ended_ns", step.ended.0.into());

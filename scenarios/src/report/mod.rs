@@ -8,7 +8,7 @@ mod text;
 
 use std::fmt;
 
-use crate::check::CheckId;
+use crate::check_id::CheckId;
 use crate::run::{
     CaseOutcome, CheckOutcome, CheckResult, FioRun, RunOutcome, StepReport, StepResult,
 };

@@ -33,12 +33,12 @@ pub fn step_lines(step: &StepReport) -> String {
         Source::Implied(_) => "implied".to_owned(),
         Source::Itself => String::new(),
     };
-    let lane = step
-        .lane
+    let branch = step
+        .branch
         .as_ref()
-        .map_or(String::new(), |lane| format!("[{lane}] "));
+        .map_or(String::new(), |branch| format!("[{branch}] "));
     let mut text = format!(
-        "  {mark} {:>10}  {from:<10}  {lane}{}",
+        "  {mark} {:>10}  {from:<10}  {branch}{}",
         step.ended.to_string(),
         step.text
     );
@@ -129,9 +129,9 @@ fn violations(text: &mut String, report: &Report, row: &CaseRow) {
                 let _ = writeln!(text, "       expected: {expected}");
                 let _ = writeln!(text, "       seen:     {seen}");
             }
-            CheckOutcome::Explained { cause } => {
+            CheckOutcome::Waived { cause } => {
                 let name = format!("{}/{}", report.header.plan, row.case);
-                let _ = writeln!(text, "\n{name}: check {}: explained by {cause}", check.id);
+                let _ = writeln!(text, "\n{name}: check {}: waived: {cause}", check.id);
             }
             _ => {}
         }
@@ -191,7 +191,7 @@ fn table(text: &mut String, reports: &[Report]) {
         };
         let _ = writeln!(text, "  {word}");
     }
-    text.push_str("+ held  X violated  ~ explained  . nothing to look at  - not seen here\n");
+    text.push_str("+ held  X violated  ~ waived  . nothing to look at  - not seen here\n");
 }
 
 fn mark(outcome: &CheckOutcome, observations: u64) -> &'static str {
@@ -199,7 +199,7 @@ fn mark(outcome: &CheckOutcome, observations: u64) -> &'static str {
         CheckOutcome::Held if observations == 0 => ".",
         CheckOutcome::Held => "+",
         CheckOutcome::Violated { .. } => "X",
-        CheckOutcome::Explained { .. } => "~",
+        CheckOutcome::Waived { .. } => "~",
         CheckOutcome::NotSeen { .. } => "-",
     }
 }

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::{DiskId, FioId, Place, Ticket, VmId};
 use crate::observation::{FioJobEnd, Observation, Seen};
+use crate::script::is_answer;
+use crate::testbed::Action;
 
 /// The disks of a VM by place, and who each said it was.
 pub(super) type GuestDisks = BTreeMap<Place, Option<DiskId>>;
@@ -28,6 +30,8 @@ pub(super) struct Known {
     pub(super) read_back: BTreeMap<FioId, ReadBack>,
     /// Disks to which something was written, and acknowledged.
     pub(super) written: BTreeSet<DiskId>,
+    /// Actions whose answers somebody waits for who expects nothing.
+    pub(super) awaited: Vec<(Ticket, Action)>,
 }
 
 /// What a fio read back.
@@ -81,6 +85,7 @@ impl Known {
                     back.failed += u64::from(result.is_err());
                     back.held += u64::from(result.is_ok() && *read != 0);
                 }
+                return;
             }
             Observation::Connected { .. }
             | Observation::Attached { .. }
@@ -92,6 +97,8 @@ impl Known {
             | Observation::Inside(_)
             | Observation::Broken { .. } => {}
         }
+        let open = |(ticket, action): &(Ticket, Action)| !is_answer(&seen.what, action, *ticket);
+        self.awaited.retain(open);
     }
 
     /// How the target died, if it did: nothing that is still expected can happen.

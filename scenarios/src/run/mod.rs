@@ -1,28 +1,29 @@
-//! Carries out concrete steps on a testbed, and says of each whether it held.
+//! Carries out a script on a testbed, and says of each whether it held.
 //!
 //! Every wait names a condition and a limit. Knows the testbed only by its trait; hands everything
 //! that is seen to the judge.
 
 mod equal;
 mod jobs;
-mod judge;
 mod known;
 mod step;
+mod untouched;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::concretise::{Case, Concrete, Does, Step};
 use crate::names::FioId;
 use crate::observation::{FioJobEnd, Seen};
-use crate::plan::Source;
+use crate::plan::{Expects, Role, Source};
+use crate::script::{Case, Doubts, Script, Step};
 use crate::testbed::{Ending, Evidence, Testbed, TestbedError};
 use crate::time::Time;
 
+pub use crate::verdict::{CheckOutcome, CheckResult, Judge};
 pub use jobs::GONE_ERRORS;
-pub use judge::{CheckOutcome, CheckResult, Judge};
 use known::Known;
 use step::{Poll, UnderWay};
+use untouched::Untouched;
 
 /// How long things may take. A condition that is not met by then is a violation.
 ///
@@ -77,8 +78,8 @@ pub enum StepResult {
 /// A step that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepReport {
-    /// The lane it ran in, if there were several.
-    pub lane: Option<String>,
+    /// The branch it ran in, if there were several.
+    pub branch: Option<String>,
     /// Why it is there.
     pub source: Source,
     /// What it did, in words.
@@ -159,14 +160,14 @@ pub enum Progress<'a> {
     StepEnded(&'a StepReport),
 }
 
-/// Carries out `concrete`.
+/// Carries out `script`.
 ///
 /// # Errors
 ///
 /// The testbed did not come up: it could not even begin with the first step. If it breaks later, the outcome says
 /// so ([`RunOutcome::lost`]).
 pub fn run(
-    concrete: &Concrete,
+    script: &Script,
     testbed: &mut dyn Testbed,
     judge: &mut dyn Judge,
     progress: &mut dyn FnMut(&Progress<'_>),
@@ -176,26 +177,34 @@ pub fn run(
         judge,
         progress,
         known: Known::default(),
-        doubts: concrete.doubtful(),
+        doubts: script.doubtful(),
         batch: Vec::new(),
         clock: Time::ZERO,
         fios: Vec::new(),
         not_run: Vec::new(),
         late: Vec::new(),
+        bare: None,
         came_up: false,
         lost: None,
     };
     runner.judge.begin_case();
     (runner.progress)(&Progress::Began);
-    let mut steps = runner.lanes(&[(None, &concrete.prerequisites)]);
+    let mut steps = runner.branches(&[(None, &script.prerequisites)]);
     if let Some(reason) = runner.lost.as_ref().filter(|_| !runner.came_up) {
         return Err(TestbedError(reason.clone()));
     }
     let mut cases = Vec::new();
-    for (at, case) in concrete.cases.iter().enumerate() {
+    for (at, case) in script.cases.iter().enumerate() {
         if at > 0 {
             runner.judge.begin_case();
         }
+        runner.bare = match case.expects {
+            Expects::Steps => None,
+            Expects::Nothing => Some(Bare {
+                untouched: Untouched::new(&script.vms, &case.steps),
+                started: Vec::new(),
+            }),
+        };
         cases.push(runner.case(case, &mut steps));
     }
     Ok(RunOutcome {
@@ -212,8 +221,8 @@ struct Runner<'a> {
     judge: &'a mut dyn Judge,
     progress: &'a mut dyn FnMut(&Progress<'_>),
     known: Known,
-    /// Why fios may find blocks wrong though the disk is right.
-    doubts: BTreeMap<FioId, &'a str>,
+    /// What fios may fail with though the disk is right.
+    doubts: BTreeMap<FioId, &'a Doubts>,
     /// Reused for every look at the testbed.
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
@@ -224,13 +233,23 @@ struct Runner<'a> {
     not_run: Vec<(FioId, String)>,
     /// Fios that had ended when a disk was to be detached under them.
     late: Vec<FioId>,
+    /// What the case at hand has, if it expects nothing.
+    bare: Option<Bare>,
     /// Whether the testbed has done anything.
     came_up: bool,
     lost: Option<String>,
 }
 
-/// A lane under way.
-struct LaneState<'a> {
+/// A case that expects nothing.
+struct Bare {
+    /// The fios that have to pass all the same.
+    untouched: Untouched,
+    /// All fios.
+    started: Vec<FioId>,
+}
+
+/// A branch under way.
+struct BranchState<'a> {
     name: Option<&'a str>,
     steps: &'a [Step],
     under_way: Option<UnderWay>,
@@ -238,45 +257,63 @@ struct LaneState<'a> {
 
 impl Runner<'_> {
     fn case(&mut self, case: &Case, prerequisites: &mut Vec<StepReport>) -> CaseOutcome {
+        let judged = match case.role {
+            Role::Judged => true,
+            Role::SetUp => false,
+        };
         (self.progress)(&Progress::CaseBegan {
             id: &case.id,
             title: &case.title,
-            judged: case.judged,
+            judged,
         });
         let begun = self.lost.is_none();
         let mut steps = Vec::new();
-        if case.judged {
+        if judged {
             steps.append(prerequisites);
         }
-        steps.extend(self.lanes(&[(None, &case.steps)]));
+        steps.extend(self.branches(&[(None, &case.steps)]));
+        let mut checks = self.judge.end_case();
+        if let Some(bare) = self.bare.take() {
+            checks.extend(bare.untouched.result());
+            self.fios.extend(bare.started.into_iter().filter_map(|fio| {
+                let (exit, jobs) = self.known.fios.get(&fio)?;
+                Some(FioRun {
+                    fio,
+                    label: fio.to_string(),
+                    exit: *exit,
+                    reads_back: false,
+                    jobs: jobs.clone(),
+                })
+            }));
+        }
         CaseOutcome {
             id: case.id.clone(),
             title: case.title.clone(),
-            judged: case.judged,
+            judged,
             begun,
             steps,
-            checks: self.judge.end_case(),
+            checks,
             fios: std::mem::take(&mut self.fios),
             ending: self.testbed.ending(),
         }
     }
 
-    /// Runs lanes until each has come to its end.
-    fn lanes(&mut self, lanes: &[(Option<&str>, &[Step])]) -> Vec<StepReport> {
+    /// Runs branches until each has come to its end.
+    fn branches(&mut self, branches: &[(Option<&str>, &[Step])]) -> Vec<StepReport> {
         let mut reports = Vec::new();
-        let mut lanes: Vec<LaneState<'_>> = lanes
+        let mut branches: Vec<BranchState<'_>> = branches
             .iter()
-            .map(|(name, steps)| LaneState {
+            .map(|(name, steps)| BranchState {
                 name: *name,
                 steps,
                 under_way: None,
             })
             .collect();
         loop {
-            for lane in &mut lanes {
-                while self.advance(lane, &mut reports) {}
+            for branch in &mut branches {
+                while self.advance(branch, &mut reports) {}
             }
-            let waits = lanes.iter().filter_map(|lane| lane.under_way.as_ref());
+            let waits = branches.iter().filter_map(|of| of.under_way.as_ref());
             let Some(deadline) = waits.map(UnderWay::wake).min() else {
                 return reports;
             };
@@ -286,27 +323,32 @@ impl Runner<'_> {
         }
     }
 
-    /// Takes a lane one step on; false if it has to wait, or is at its end.
-    fn advance(&mut self, lane: &mut LaneState<'_>, reports: &mut Vec<StepReport>) -> bool {
-        let Some((step, rest)) = lane.steps.split_first() else {
+    /// Takes a branch one step on; false if it has to wait, or is at its end.
+    fn advance(&mut self, branch: &mut BranchState<'_>, reports: &mut Vec<StepReport>) -> bool {
+        let Some((step, rest)) = branch.steps.split_first() else {
             return false;
         };
-        if let Does::Together { lanes } = &step.does {
-            let inner: Vec<(Option<&str>, &[Step])> = lanes
+        let mut under_way = match branch.under_way.take() {
+            Some(under_way) => under_way,
+            None => UnderWay::new(self.now(), step.after),
+        };
+        if self.now() < under_way.began && self.lost.is_none() {
+            branch.under_way = Some(under_way);
+            return false;
+        }
+        if !step.branches.is_empty() {
+            let inner: Vec<(Option<&str>, &[Step])> = step
+                .branches
                 .iter()
-                .map(|lane| (Some(lane.name.as_str()), lane.steps.as_slice()))
+                .map(|of| (Some(of.name.as_str()), of.steps.as_slice()))
                 .collect();
-            reports.extend(self.lanes(&inner));
-            lane.steps = rest;
+            reports.extend(self.branches(&inner));
+            branch.steps = rest;
             return true;
         }
-        let mut under_way = match lane.under_way.take() {
-            Some(under_way) => under_way,
-            None => UnderWay::new(self.now()),
-        };
         let result = match self.outcome(step, &mut under_way) {
             Ok(Poll::Wait) => {
-                lane.under_way = Some(under_way);
+                branch.under_way = Some(under_way);
                 return false;
             }
             Ok(Poll::Done(result)) => result,
@@ -315,9 +357,9 @@ impl Runner<'_> {
                 StepResult::Inconclusive { reason }
             }
         };
-        lane.steps = rest;
+        branch.steps = rest;
         let report = StepReport {
-            lane: lane.name.map(str::to_owned),
+            branch: branch.name.map(str::to_owned),
             source: step.source.clone(),
             text: step.text.clone(),
             result,
@@ -335,7 +377,10 @@ impl Runner<'_> {
             let reason = format!("the testbed was lost: {reason}");
             return Ok(Poll::Done(StepResult::Inconclusive { reason }));
         }
-        if let Some(crash) = self.known.target_crash() {
+        // Who expects nothing goes on: what comes of it is for the checks.
+        if let Some(crash) = self.known.target_crash()
+            && self.bare.is_none()
+        {
             return Ok(Poll::Done(if under_way.has_begun() {
                 StepResult::Violated {
                     expected: step.text.clone(),
@@ -360,6 +405,9 @@ impl Runner<'_> {
         for seen in &batch {
             self.known.see(seen);
             self.judge.see(seen);
+            if let Some(bare) = &mut self.bare {
+                bare.untouched.see(seen);
+            }
         }
         if batch.is_empty() && observed.is_ok() {
             // The deadline, or nothing can happen any more: either way it will not be earlier.

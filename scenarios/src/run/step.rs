@@ -7,14 +7,20 @@ use std::time::Duration;
 
 use super::jobs::compare;
 use super::{FioRun, Runner, StepResult, limits, seconds};
-use crate::concretise::{Does, Job, JobMust, Step, VmDisks};
 use crate::names::{DiskId, FioId, Place, Ticket, VmId};
 use crate::observation::FioJobEnd;
+use crate::plan::Wait;
+use crate::script::{Expect, Job, Step, VmDisks};
 use crate::testbed::{Action, Evidence, Performed, TestbedError};
 use crate::time::Time;
 
 /// What fio reports of blocks that it finds wrong: EILSEQ.
 const MISCOMPARED: u16 = 84;
+/// EINVAL: fio itself or the guest's kernel refuses what is asked. No SCSI status becomes it
+/// (`blk_errors` and `scsi_result_to_blk_status`).
+const INVALID: u16 = 22;
+/// ENOMEM.
+const NO_MEMORY: u16 = 12;
 
 /// A step that has begun, or is about to.
 pub(super) struct UnderWay {
@@ -28,6 +34,8 @@ pub(super) struct UnderWay {
     mark: u32,
     /// When the guests' disks are looked at again, once they were asked for.
     next_look: Option<Time>,
+    /// Guests may not hear it, and are asked again then.
+    asks_again: bool,
 }
 
 /// Whether a step has ended.
@@ -39,16 +47,19 @@ pub(super) enum Poll {
 type Polled = Result<Poll, TestbedError>;
 
 impl UnderWay {
-    pub(super) fn new(now: Time) -> Self {
+    /// One that begins `after` now.
+    pub(super) fn new(now: Time, after: Duration) -> Self {
+        let began = now + after;
         Self {
-            began: now,
+            began,
             limit: Duration::ZERO,
             deadline: Time::NEVER,
-            wake: Time::NEVER,
+            wake: began,
             tickets: None,
             before: Vec::new(),
             mark: 0,
             next_look: None,
+            asks_again: false,
         }
     }
 
@@ -86,56 +97,135 @@ fn skipped(reason: impl Into<String>) -> Polled {
     }))
 }
 
+/// What is expected of actions that go well.
+fn success(does: &[Action]) -> &'static str {
+    match does {
+        [Action::StartTarget { .. }] => "the target runs",
+        [Action::Detach { .. }] => "an answer: true",
+        _ => "answers without an error",
+    }
+}
+
+/// How long somebody who expects nothing waits for an action.
+fn limit_of(action: &Action) -> Duration {
+    if matches!(action, Action::BootVm { .. }) {
+        return limits::BOOT;
+    }
+    // A testbed has a limit of its own, in which everything comes to rest or never will.
+    if matches!(action, Action::Settle) {
+        return Duration::MAX;
+    }
+    limits::ANSWER
+}
+
+/// A testbed that did not come to rest within its own limit shows nothing.
+fn no_rest(left: &[String]) -> Polled {
+    let reason = format!("no rest before the testbed's limit: {}", left.join(", "));
+    Ok(Poll::Done(StepResult::Inconclusive { reason }))
+}
+
 impl Runner<'_> {
     pub(super) fn poll(&mut self, step: &Step, under_way: &mut UnderWay) -> Polled {
-        match &step.does {
-            Does::Prepare { action } => self.answered(under_way, action, "the target runs", None),
-            Does::Boot { actions, disks } | Does::Reboot { actions, disks } => {
-                let by = match step.does {
-                    Does::Boot { .. } => "boot",
-                    _ => "reboot",
-                };
-                self.booted(under_way, actions, disks, by)
+        let does = &step.does;
+        match &step.expect {
+            Expect::Nothing => self.asked(under_way, does, step.wait),
+            Expect::Success { under } => {
+                let begins = !under_way.has_begun();
+                let polled = self.answered(under_way, does, success(does), None);
+                self.note_late(begins, &polled, under);
+                polled
             }
-            Does::Attach {
-                action,
-                slot,
-                seen_by,
+            Expect::Refused(message) => self.refused(under_way, does, message),
+            Expect::Attached {
                 disk,
                 place,
+                seen_by,
             } => {
-                let expected = format!("an answer: {slot}");
-                match self.answered(under_way, action, &expected, Some(slot.0))? {
-                    Poll::Done(StepResult::Held { seen }) => match seen_by {
-                        Some(vm) => self.appeared(under_way, *vm, *disk, *place),
-                        None => held(seen),
-                    },
+                let slot = place.target;
+                match self.answered(under_way, does, &format!("an answer: {slot}"), Some(slot.0))? {
+                    Poll::Done(StepResult::Held { .. }) if !seen_by.is_empty() => {
+                        self.appeared(under_way, seen_by, *disk, *place)
+                    }
                     other => Ok(other),
                 }
             }
-            Does::Detach { action, under } => {
-                let begins = !under_way.has_begun();
-                let polled = self.answered(under_way, action, "an answer: true", None);
-                self.note_late(begins, &polled, under);
-                polled
-            }
-            Does::Remove { actions, under } => {
-                let begins = !under_way.has_begun();
-                let polled = self.all_answered(under_way, actions);
-                self.note_late(begins, &polled, under);
-                polled
-            }
-            Does::Ask { actions } => self.all_answered(under_way, actions),
-            Does::StartFio { action, fio } => self.start(under_way, action, *fio),
-            Does::AwaitFio { fio, label, jobs } => self.fio_ended(under_way, *fio, label, jobs),
-            Does::WaitClock { action } => self.clock(under_way, action),
-            Does::Jobs { fio, jobs } => self.jobs(*fio, jobs),
-            Does::Alive => self.alive(under_way),
-            Does::Disks { disks } => self.disks(under_way, disks),
-            Does::Kept { action, fio, job } => self.kept(under_way, action, *fio, job),
-            Does::Settle => self.settle(under_way),
-            Does::Together { .. } => unreachable!("the runner takes lanes apart itself"),
+            Expect::GoesOn(vms) => match self.answered(under_way, does, success(does), None)? {
+                Poll::Done(StepResult::Held { .. }) => {
+                    under_way.asks_again = true;
+                    self.look(under_way, vms, "a list of disks", |_, _| true)
+                }
+                other => Ok(other),
+            },
+            Expect::Booted(disks) => self.booted(under_way, does, disks),
+            Expect::Fio { fio, label, jobs } => self.fio_ended(under_way, *fio, label, jobs),
+            Expect::Clock(fio) => self.clock(under_way, does, *fio),
+            Expect::Jobs { fio, jobs } => self.jobs(*fio, jobs),
+            Expect::Alive => self.alive(under_way, does),
+            Expect::Disks(disks) => self.disks(under_way, disks),
+            Expect::Kept { fio, job } => self.kept(under_way, does, *fio, job),
+            Expect::Rest => self.settle(under_way, does),
         }
+    }
+
+    /// Asks, and waits for what comes of it if somebody waits; whatever it is.
+    fn asked(&mut self, under_way: &mut UnderWay, does: &[Action], wait: Wait) -> Polled {
+        let limit = does.iter().map(limit_of).max().unwrap_or_default();
+        if !under_way.has_begun()
+            && let Some(bare) = &mut self.bare
+        {
+            let fios = does.iter().filter_map(Action::fio);
+            for fio in fios {
+                bare.started.push(fio);
+                bare.untouched.start(fio);
+            }
+        }
+        let begins = !under_way.has_begun();
+        if let Some(reason) = self.ask(under_way, does, limit)? {
+            let fios = does.iter().filter_map(Action::fio);
+            self.not_run.extend(fios.map(|fio| (fio, reason.clone())));
+            return skipped(reason);
+        }
+        let tickets = under_way.tickets.as_deref().unwrap_or_default();
+        match wait {
+            Wait::Nothing => return held(""),
+            Wait::Answer if begins => {
+                // A firmware says nothing.
+                let answers =
+                    |(_, action): &(Ticket, Action)| !matches!(action, Action::BootFirmware { .. });
+                let asked = tickets.iter().copied().zip(does.iter().cloned());
+                self.known.awaited.extend(asked.filter(answers));
+            }
+            Wait::Answer => {}
+        }
+        let open = |(ticket, _): &(Ticket, Action)| tickets.contains(ticket);
+        let is_open = self.known.awaited.iter().any(open);
+        if is_open && self.now() < under_way.deadline {
+            return Ok(Poll::Wait);
+        }
+        self.known.awaited.retain(|one| !open(one));
+        if let ([Action::Settle], (_, false, left)) = (does, &self.known.quiet) {
+            return no_rest(left);
+        }
+        held(if is_open { "no answer" } else { "" })
+    }
+
+    /// That every one of `does` is refused with `message`.
+    fn refused(&mut self, under_way: &mut UnderWay, does: &[Action], message: &str) -> Polled {
+        let expected = format!("an error: {message}");
+        if let Some(reason) = self.ask(under_way, does, limits::ANSWER)? {
+            return skipped(reason);
+        }
+        for ticket in under_way.tickets.iter().flatten() {
+            match self.known.answers.get(ticket) {
+                None => return self.wait(under_way, &expected, || "no answer".into()),
+                Some(Ok(got)) => return violated(expected, format!("an answer: {got}")),
+                Some(Err(text)) if text != message => {
+                    return violated(expected, format!("an error: {text}"));
+                }
+                Some(Err(_)) => {}
+            }
+        }
+        held("")
     }
 
     /// Notes which of the fios that a removal was to meet had ended: before it began, or, where the target
@@ -153,7 +243,7 @@ impl Runner<'_> {
     fn ask(
         &mut self,
         under_way: &mut UnderWay,
-        actions: &[&Action],
+        actions: &[Action],
         limit: Duration,
     ) -> Result<Option<String>, TestbedError> {
         if under_way.tickets.is_some() {
@@ -181,59 +271,39 @@ impl Runner<'_> {
         violated(format!("{expected} within {limit}"), seen())
     }
 
+    /// That every one of `does` is answered, with `value` if there is one.
     fn answered(
         &mut self,
         under_way: &mut UnderWay,
-        action: &Action,
+        does: &[Action],
         expected: &str,
         value: Option<u8>,
     ) -> Polled {
-        if let Some(reason) = self.ask(under_way, &[action], limits::ANSWER)? {
-            return skipped(reason);
-        }
-        let ticket = under_way
-            .tickets
-            .as_ref()
-            .and_then(|tickets| tickets.first());
-        match ticket.and_then(|ticket| self.known.answers.get(ticket)) {
-            None => self.wait(under_way, expected, || "no answer".into()),
-            Some(Err(text)) => violated(expected, format!("an error: {text}")),
-            Some(Ok(got)) if value.is_some_and(|value| value != *got) => {
-                violated(expected, format!("an answer: {got}"))
-            }
-            Some(Ok(_)) => held(""),
-        }
-    }
-
-    fn all_answered(&mut self, under_way: &mut UnderWay, actions: &[Action]) -> Polled {
-        let asked: Vec<&Action> = actions.iter().collect();
-        if let Some(reason) = self.ask(under_way, &asked, limits::ANSWER)? {
+        if let Some(reason) = self.ask(under_way, does, limits::ANSWER)? {
             return skipped(reason);
         }
         let tickets = under_way.tickets.iter().flatten();
         let answers: Vec<_> = tickets.map(|of| self.known.answers.get(of)).collect();
         if let Some(Err(text)) = answers.iter().flatten().find(|answer| answer.is_err()) {
-            return violated("answers without an error", format!("an error: {text}"));
+            return violated(expected, format!("an error: {text}"));
         }
         if answers.iter().any(Option::is_none) {
-            return self.wait(under_way, "answers", || "no answer".into());
+            return self.wait(under_way, expected, || "no answer".into());
         }
-        held("")
+        let other = |got: &&u8| value.is_some_and(|value| value != **got);
+        let mut values = answers.iter().flatten().filter_map(|got| got.as_ref().ok());
+        match values.find(other) {
+            Some(got) => violated(expected, format!("an answer: {got}")),
+            None => held(""),
+        }
     }
 
-    fn booted(
-        &mut self,
-        under_way: &mut UnderWay,
-        actions: &[Action],
-        disks: &[VmDisks],
-        by: &str,
-    ) -> Polled {
+    fn booted(&mut self, under_way: &mut UnderWay, does: &[Action], disks: &[VmDisks]) -> Polled {
         if !under_way.has_begun() {
             let boots = |vm: VmId| self.known.boots.get(&vm).copied().unwrap_or(0);
             under_way.before = disks.iter().map(|vm| (vm.vm, boots(vm.vm))).collect();
         }
-        let actions: Vec<&Action> = actions.iter().collect();
-        if let Some(reason) = self.ask(under_way, &actions, limits::BOOT)? {
+        if let Some(reason) = self.ask(under_way, does, limits::BOOT)? {
             return skipped(reason);
         }
         if under_way.next_look.is_none() {
@@ -244,6 +314,8 @@ impl Runner<'_> {
                     return self.wait(under_way, &expected, || format!("still boot {boot}"));
                 }
                 if boot > before + 1 {
+                    let again = matches!(does, [Action::RebootVm { .. }, ..]);
+                    let by = if again { "reboot" } else { "boot" };
                     return violated(expected, format!("boot {boot}, after one {by}"));
                 }
             }
@@ -254,24 +326,15 @@ impl Runner<'_> {
     fn appeared(
         &mut self,
         under_way: &mut UnderWay,
-        vm: VmId,
+        vms: &[VmId],
         disk: DiskId,
         place: Place,
     ) -> Polled {
-        let expected = format!("{disk} at {place} in {vm}");
-        self.look(under_way, &[vm], &expected, |_, has| {
+        let shown: Vec<String> = vms.iter().map(ToString::to_string).collect();
+        let expected = format!("{disk} at {place} in {}", shown.join(" and "));
+        self.look(under_way, vms, &expected, |_, has| {
             has.get(&place) == Some(&Some(disk))
         })
-    }
-
-    fn start(&mut self, under_way: &mut UnderWay, action: &Action, fio: FioId) -> Polled {
-        match self.ask(under_way, &[action], limits::ANSWER)? {
-            Some(reason) => {
-                self.not_run.push((fio, reason.clone()));
-                skipped(reason)
-            }
-            None => held(""),
-        }
     }
 
     /// Why `fio` was never started, if it was not.
@@ -304,19 +367,27 @@ impl Runner<'_> {
         Ok(Poll::Done(self.compared(fio, jobs)))
     }
 
-    /// That a fio may have spoilt what it found wrong, and who knows better.
-    fn doubt(&self, fio: FioId, jobs: &[Job], ended: &[FioJobEnd]) -> Option<String> {
-        let doubt = self.doubts.get(&fio)?;
-        let mut passing = jobs.iter().filter(|job| job.must == JobMust::Pass);
-        passing.find(|job| {
-            let wrong = |end: &FioJobEnd| end.disk == job.disk && end.error == MISCOMPARED;
-            ended.iter().any(wrong)
-        })?;
-        let mut text = format!("this job can do that by itself ({doubt})");
-        if self.testbed.evidence().covers(Evidence::PER_IO) {
-            text += ": check I2 says whether data are right";
+    /// Why a job of `fio` may have ended so on a disk that does nothing wrong, if it may.
+    fn doubt(&self, fio: FioId, end: &FioJobEnd) -> Option<&str> {
+        if end.hung || !end.strict.is_empty() {
+            return None;
         }
-        Some(text)
+        let doubts = self.doubts.get(&fio)?;
+        let why = match end.error {
+            NO_MEMORY => return Some("the guest has no memory for its buffers"),
+            INVALID => &doubts.refused,
+            MISCOMPARED if doubts.spoils.is_none() => {
+                let others = self.known.fios.iter().filter(|(id, _)| **id != fio);
+                let mut ends = others.flat_map(|(_, (_, ends))| ends);
+                if ends.any(|other| other.disk == end.disk && other.written > 0) {
+                    return None;
+                }
+                &doubts.unwritten
+            }
+            MISCOMPARED => &doubts.spoils,
+            _ => return None,
+        };
+        why.as_deref()
     }
 
     fn compared(&self, fio: FioId, jobs: &[Job]) -> StepResult {
@@ -325,20 +396,14 @@ impl Runner<'_> {
                 reason: "the fio has not ended".into(),
             };
         };
-        let result = compare(jobs, ended, self.late.contains(&fio));
+        let doubt = |end: &FioJobEnd| self.doubt(fio, end);
+        let result = compare(jobs, ended, self.late.contains(&fio), &doubt);
         // fio's exit status is the number of failed jobs: 0 beside a failed job would hide it.
         let failed = ended.iter().any(|end| end.error != 0 || end.hung);
         match result {
             StepResult::Held { .. } if failed != (*exit != 0) => StepResult::Violated {
                 expected: "exit status 0 if and only if every job has error 0".into(),
                 seen: format!("exit status {exit}"),
-            },
-            StepResult::Violated { expected, seen } => StepResult::Violated {
-                expected,
-                seen: match self.doubt(fio, jobs, ended) {
-                    Some(doubt) => format!("{seen}; {doubt}"),
-                    None => seen,
-                },
             },
             result => result,
         }
@@ -351,43 +416,39 @@ impl Runner<'_> {
         }
     }
 
-    fn clock(&mut self, under_way: &mut UnderWay, action: &Action) -> Polled {
-        if let Action::WaitJobClock { fio, .. } = action
-            && let Some(reason) = self.not_run(*fio)
-        {
+    fn clock(&mut self, under_way: &mut UnderWay, does: &[Action], fio: FioId) -> Polled {
+        if let Some(reason) = self.not_run(fio) {
             return skipped(reason);
         }
-        if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
+        if let Some(reason) = self.ask(under_way, does, limits::FIO)? {
             return skipped(reason);
         }
-        let ticket = under_way.tickets.as_ref().and_then(|all| all.first());
-        if let (Action::WaitJobClock { fio, .. }, Some(Err(text))) = (
-            action,
-            ticket.and_then(|ticket| self.known.answers.get(ticket)),
-        ) {
-            // Some of its jobs had ended, so what comes next may come too late for them.
-            let reason = format!("fio's clock never came to that time: {text}");
-            self.late.push(*fio);
-            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
+        let inconclusive = |reason| Ok(Poll::Done(StepResult::Inconclusive { reason }));
+        let ticket = under_way.tickets.iter().flatten().next();
+        match ticket.and_then(|ticket| self.known.answers.get(ticket)) {
+            None => self.wait(under_way, "fio's clock comes to that time", || {
+                "no answer".into()
+            }),
+            Some(Err(text)) => {
+                // Some of its jobs had ended, so what comes next may come too late for them.
+                let reason = format!("fio's clock never came to that time: {text}");
+                self.late.push(fio);
+                inconclusive(reason)
+            }
+            // What comes next was to happen during that fio.
+            Some(Ok(_)) if self.known.fios.contains_key(&fio) => {
+                inconclusive("fio had ended before that".to_owned())
+            }
+            Some(Ok(_)) => held(""),
         }
-        let polled = self.answered(under_way, action, "fio's clock comes to that time", None)?;
-        // What comes next was to happen during that fio.
-        if let (Poll::Done(StepResult::Held { .. }), Action::WaitJobClock { fio, .. }) =
-            (&polled, action)
-            && self.known.fios.contains_key(fio)
-        {
-            let reason = "fio had ended before that".to_owned();
-            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
-        }
-        Ok(polled)
     }
 
-    fn alive(&mut self, under_way: &mut UnderWay) -> Polled {
+    fn alive(&mut self, under_way: &mut UnderWay, does: &[Action]) -> Polled {
         let expected = "everybody answers";
         if !under_way.has_begun() {
             under_way.mark = self.known.alive.0;
         }
-        if let Some(reason) = self.ask(under_way, &[&Action::CheckAlive], limits::ALIVE)? {
+        if let Some(reason) = self.ask(under_way, does, limits::ALIVE)? {
             return skipped(reason);
         }
         let (signs, silent) = &self.known.alive;
@@ -405,11 +466,11 @@ impl Runner<'_> {
         violated(expected, wrong.join("; "))
     }
 
-    fn settle(&mut self, under_way: &mut UnderWay) -> Polled {
+    fn settle(&mut self, under_way: &mut UnderWay, does: &[Action]) -> Polled {
         if !under_way.has_begun() {
             under_way.mark = self.known.quiet.0;
         }
-        if let Some(reason) = self.ask(under_way, &[&Action::Settle], limits::SETTLE)? {
+        if let Some(reason) = self.ask(under_way, does, limits::SETTLE)? {
             return skipped(reason);
         }
         let (rests, settled, left) = &self.known.quiet;
@@ -417,8 +478,7 @@ impl Runner<'_> {
             return self.wait(under_way, "everything comes to rest", || "no rest".into());
         }
         if !settled {
-            let reason = format!("no rest before the testbed's limit: {}", left.join(", "));
-            return Ok(Poll::Done(StepResult::Inconclusive { reason }));
+            return no_rest(left);
         }
         let crashed = self.known.crashed.iter();
         let mut wrong: Vec<String> = crashed

@@ -171,6 +171,7 @@ impl Fake {
                     FioJobEnd {
                         disk: *disk,
                         place: *place,
+                        section: 0,
                         error,
                         hung: false,
                         written: if fio.reads { 0 } else { VOLUME },

@@ -294,18 +294,16 @@ impl<'a> Player<'a> {
                         self.front_ends[n].conn = None;
                     }
                 }
-                FromTarget::Rpc { .. } | FromTarget::RpcClosed { .. } => rpc.push(message),
+                FromTarget::Rpc { client, bytes } => rpc.push((client, Some(bytes))),
+                FromTarget::RpcClosed { client } => rpc.push((client, None)),
                 FromTarget::Died(how) => crash = Some(how),
                 FromTarget::Call { .. } | FromTarget::Log(_) => {}
             }
         }
-        for message in rpc {
-            match message {
-                FromTarget::Rpc { client, bytes } => {
-                    self.clients.received(client, &bytes, &mut self.seen);
-                }
-                FromTarget::RpcClosed { client } => self.clients.closed(client, &mut self.seen),
-                _ => {}
+        for (client, bytes) in rpc {
+            match bytes {
+                Some(bytes) => self.clients.received(client, &bytes, &mut self.seen),
+                None => self.clients.closed(client, &mut self.seen),
             }
         }
         if let Some(crash) = crash {

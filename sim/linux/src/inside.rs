@@ -2,10 +2,12 @@
 
 use scenarios::Evidence;
 
-use super::Guest;
 use wire::component::{Cx, Memory};
 use wire::inside::Inside;
+use wire::invariant::Invariant;
 use wire::message::FromGuest;
+
+use super::Guest;
 
 impl Inside for Guest {
     /// All but the bytes of its memory, which a clone shares.
@@ -15,6 +17,20 @@ impl Inside for Guest {
     const EVIDENCE: Evidence = Evidence::GUEST_DISKS
         .and(Evidence::FIO_REPORT)
         .and(Evidence::RINGS);
+
+    fn invariants() -> &'static [Invariant<Self>] {
+        &[Invariant {
+            name: "a_guest_is_in_order",
+            says: "All that is named in guest/invariants.rs holds.",
+            broken: |guest| {
+                let mut first = None;
+                guest.invariants(&mut |name, found| {
+                    first.get_or_insert_with(|| format!("expected: {name}; got: {found}"));
+                });
+                first
+            },
+        }]
+    }
 
     fn mark(&mut self) -> Option<Self> {
         Some(self.clone())

@@ -4,17 +4,9 @@
 
 use scenarios::Time;
 
+use crate::handles::{APP, BDEV, DPDK, VDEV};
 use crate::mail::{NO_MESSAGE, Stamp};
 use wire::component::When;
-
-/// The app thread: RPC, bdev management, completions of foreach operations.
-pub const APP: usize = 0;
-/// DPDK's `vhost-events` thread.
-pub const DPDK: usize = 1;
-/// The devices under the bdevs.
-pub const BDEV: usize = 2;
-/// The first controller's thread.
-pub const VDEV: usize = 3;
 
 /// When each actor is due.
 #[derive(Clone, Debug)]

@@ -13,7 +13,6 @@ pub const DEVICES_MAX: usize = 1024;
 /// LUN pollers: outstanding tasks, io channel gone, reset.
 pub const LUN_PERIOD: std::time::Duration = std::time::Duration::from_micros(10);
 
-/// A SCSI device.
 #[derive(Clone, Debug)]
 pub struct Device {
     generation: u32,
@@ -32,7 +31,6 @@ pub struct Device {
 /// Where a hot-remove is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// None.
     No,
     /// It waits for tasks.
     Draining,
@@ -42,10 +40,8 @@ pub enum Removal {
     Closing,
 }
 
-/// A LUN.
 #[derive(Clone, Debug)]
 pub struct Lun {
-    /// Its bdev.
     pub bdev: BdevHandle,
     /// It is not found any more (`lun->removed`).
     pub removed: bool,
@@ -57,7 +53,6 @@ pub struct Lun {
     pub references: u32,
     /// Tasks that the bdev has.
     pub outstanding: u32,
-    /// Tasks that wait.
     pub pending: VecDeque<TaskRef>,
     /// The reset that the bdev has or that waits for tasks.
     pub reset: Option<TaskRef>,
@@ -73,13 +68,11 @@ pub struct Lun {
     pub polled: bool,
     /// A session waits for it to be idle.
     pub awaited: bool,
-    /// Reservations.
     pub reservation: Reservation,
 }
 
 impl Lun {
     /// Nothing is queued or outstanding (`scsi_lun_has_pending_tasks` and the like, all false).
-    #[must_use]
     pub fn idle(&self) -> bool {
         self.outstanding == 0
             && self.pending.is_empty()
@@ -97,7 +90,6 @@ pub struct NewDevice {
     pub number: u32,
 }
 
-/// All SCSI devices.
 #[derive(Clone, Debug, Default)]
 pub struct Devices {
     list: Vec<Option<Device>>,
@@ -106,7 +98,6 @@ pub struct Devices {
 
 impl Devices {
     /// The device, unless the handle is stale.
-    #[must_use]
     pub fn get(&self, handle: DevHandle) -> Option<&Device> {
         self.list
             .get(usize::from(handle.index))
@@ -133,6 +124,17 @@ impl Devices {
             .iter()
             .enumerate()
             .filter_map(|(id, dev)| dev.as_ref().map(|dev| (id, dev)))
+    }
+
+    /// All devices, by their handles.
+    pub fn handles(&self) -> impl Iterator<Item = (DevHandle, &Device)> {
+        self.all().map(|(index, dev)| {
+            let handle = DevHandle {
+                index: index as u16,
+                generation: dev.generation,
+            };
+            (handle, dev)
+        })
     }
 
     /// `spdk_scsi_dev_construct`: opens the bdev for writing. `None` if the bdev is claimed, goes, or
@@ -210,14 +212,12 @@ impl Devices {
     }
 
     /// Whether nothing is queued or outstanding on the device.
-    #[must_use]
     pub fn idle(&self, dev: DevHandle) -> bool {
         let lun = self.get(dev).and_then(|dev| dev.lun.as_ref());
         lun.is_none_or(Lun::idle)
     }
 
     /// Tasks queued or outstanding on the device.
-    #[must_use]
     pub fn tasks(&self, dev: DevHandle) -> u32 {
         let lun = self.get(dev).and_then(|dev| dev.lun.as_ref());
         lun.map_or(0, |lun| {

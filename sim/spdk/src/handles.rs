@@ -8,6 +8,17 @@ use scenarios::{TARGETS_PER_CONTROLLER_MAX, TargetId};
 use crate::turn::ForeachOp;
 use wire::message::VringIndex;
 
+// The actors.
+
+/// The app thread: RPC, bdev management, completions of foreach operations.
+pub const APP: usize = 0;
+/// DPDK's `vhost-events` thread.
+pub const DPDK: usize = 1;
+/// The devices under the bdevs.
+pub const BDEV: usize = 2;
+/// The first controller's thread.
+pub const VDEV: usize = 3;
+
 /// A controller's place among the controllers, and so among the actors. Used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VdevId(pub u8);
@@ -42,7 +53,6 @@ impl SlotId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(pub u32);
 
-/// A SCSI device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DevHandle {
     /// SPDK's id: its place, used again.
@@ -50,7 +60,6 @@ pub struct DevHandle {
     pub generation: u32,
 }
 
-/// A bdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BdevHandle {
     pub index: u16,

@@ -1,9 +1,9 @@
 //! What can be seen of a target from outside without changing it: what is left when all is quiet.
 
+use crate::handles::{APP, BDEV, DPDK};
 use scenarios::SlotState;
 
 use super::Target;
-use crate::agenda::{APP, BDEV, DPDK};
 use crate::devices::Device;
 use crate::vdev::controller::{Controller, Slot};
 use wire::component::ActorId;
@@ -17,7 +17,6 @@ pub enum Thread {
     Messages,
     /// The devices under the bdevs.
     Devices,
-    /// A controller's thread.
     Controller,
 }
 

@@ -26,6 +26,7 @@ mod dpdk;
 mod handles;
 mod inside;
 mod inspect;
+mod invariants;
 mod lun;
 mod mail;
 pub mod rpc;
@@ -38,14 +39,14 @@ mod vdev;
 
 use scenarios::{CheckId, Time};
 
-use agenda::{APP, Agenda, BDEV, DPDK, VDEV};
+use agenda::Agenda;
 pub use app::RPC_PERIOD;
 use app::{App, AppThread};
 use bdev::Bdevs;
 pub use bdev::{Latencies, NvmeDevice};
 pub use config::TargetConfig;
 use dpdk::{Ack, Dpdk, DpdkThread, Incoming};
-use handles::{SessionAt, VdevId};
+use handles::{APP, BDEV, DPDK, SessionAt, VDEV, VdevId};
 pub use inspect::Thread;
 use mail::NO_MESSAGE;
 use shared::{Out, Shared, reborrow};

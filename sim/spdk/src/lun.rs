@@ -4,8 +4,7 @@
 
 use scenarios::{CheckId, Inside, Observation};
 
-use crate::agenda::APP;
-use crate::handles::DevHandle;
+use crate::handles::{APP, DevHandle};
 use crate::shared::{Out, Shared};
 use crate::turn::{LunStep, TargetTurn};
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use scenarios::Time;
 
-use crate::agenda::{APP, DPDK, VDEV};
-use crate::handles::{BdevHandle, DevHandle, Foreach, SessionId, VdevId};
+use crate::handles::{APP, BdevHandle, DPDK, DevHandle, Foreach, SessionId, VDEV, VdevId};
 use crate::rpc::CallId;
 
 /// What a message between two threads of one process costs: a reactor's round.
@@ -42,7 +41,6 @@ pub enum AppMessage {
 /// To a controller's thread.
 #[derive(Clone, Copy, Debug)]
 pub enum VdevMessage {
-    /// Visit every session.
     Foreach(Foreach),
     Start(SessionId),
     Stop(SessionId),
@@ -62,7 +60,6 @@ pub type Stamp = (Time, u64);
 
 pub const NO_MESSAGE: Stamp = (Time::NEVER, u64::MAX);
 
-/// A thread's inbox.
 #[derive(Clone, Debug)]
 pub struct Inbox<M> {
     queue: VecDeque<(Stamp, M)>,
@@ -89,8 +86,8 @@ impl<M> Inbox<M> {
         self.queue.pop_front().map(|(_, message)| message)
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &(Stamp, M)> {
-        self.queue.iter()
+    pub fn all(&self) -> impl Iterator<Item = &M> {
+        self.queue.iter().map(|(_, message)| message)
     }
 }
 
@@ -272,3 +269,60 @@ impl Mail {
         std::mem::take(&mut self.touched)
     }
 }
+
+impl Mail {
+    pub fn app(&self) -> impl Iterator<Item = &AppMessage> {
+        self.app.all()
+    }
+
+    pub fn timers(&self) -> impl Iterator<Item = &AppMessage> {
+        self.timers.iter().map(|(_, message)| message)
+    }
+
+    /// Whether the semaphore of a stop is awaited, and whether it was posted.
+    pub fn semaphore(&self) -> (bool, bool) {
+        (self.stop.is_awaited, self.stop.posted.is_some())
+    }
+
+    /// How many RPCs are said to wait for a change, and when they try again.
+    pub fn retries(&self) -> (usize, Time) {
+        (self.retries.waiting, self.retries.at)
+    }
+
+    pub fn unheeded(&self) -> Option<String> {
+        let left = self.touched != 0 || self.stall.is_some() || self.has_nvme_gone();
+        left.then(|| {
+            format!(
+                "{:#x}, {:?}, {:?}",
+                self.touched, self.stall, self.nvme_gone
+            )
+        })
+    }
+
+    pub fn app_disorder(&self) -> Option<String> {
+        self.disorder(&self.app)
+    }
+
+    pub fn disorder<M>(&self, inbox: &Inbox<M>) -> Option<String> {
+        let stamps = || inbox.queue.iter().map(|(stamp, _)| *stamp);
+        let mut pairs = stamps().zip(stamps().skip(1));
+        if let Some((a, b)) = pairs.find(|(a, b)| a.0 > b.0 || a.1 >= b.1) {
+            return Some(format!("{a:?} stands before {b:?}"));
+        }
+        let last = stamps().next_back().filter(|stamp| stamp.1 > self.sent);
+        last.map(|stamp| format!("{stamp:?} was not sent, of {}", self.sent))
+    }
+}
+
+/// A change to a target that breaks the invariant of this name.
+#[cfg(test)]
+pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+    ("time_of_the_app_thread", |t| {
+        t.shared.mail.retries.at = Time(1);
+    }),
+    ("nothing_untouched", |t| t.shared.mail.touch(APP)),
+    ("mail_in_order", |t| t.shared.mail.sent = 0),
+    ("semaphore_has_its_waiter", |t| {
+        t.shared.mail.stop.is_awaited = false
+    }),
+];

@@ -5,13 +5,12 @@
 
 use scenarios::{CheckId, Time};
 
-use crate::agenda::APP;
 use crate::bdev::io::{Ended, IoKind};
 use crate::bdev::store::StoreId;
 use crate::bdev::{Bdev, Bdevs, Waiter};
 use crate::devices::Devices;
 use crate::dpdk::inflight::Inflights;
-use crate::handles::BdevHandle;
+use crate::handles::{APP, BdevHandle};
 use crate::mail::{AppMessage, Mail};
 use wire::bugs::{Bug, Bugs};
 use wire::component::Cx;

@@ -4,7 +4,6 @@
 
 use wire::component::TurnInfo;
 
-/// A turn of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetTurn {
     /// The RPC poller ran on the app thread.
@@ -18,18 +17,15 @@ pub enum TargetTurn {
     },
     /// A hop of a foreach-session operation.
     Foreach {
-        /// Which operation.
         op: ForeachOp,
         /// On the controller's thread; false: its completion on the app thread.
         visit: bool,
         /// The controller, by creation order.
         controller: u8,
-        /// The slot.
         slot: u8,
     },
     /// The DPDK thread took a vhost-user message, or went on with one.
     VhostUser {
-        /// Which message.
         request: &'static str,
         /// The controller, by creation order; 0 if there is none.
         controller: u8,
@@ -38,76 +34,42 @@ pub enum TargetTurn {
     },
     /// A session tried to start.
     Start {
-        /// The controller.
         controller: u8,
-        /// The session.
         session: u32,
-        /// It runs now.
         started: bool,
     },
     /// A session was told to stop: its pollers are gone.
-    StopBegan {
-        /// The controller.
-        controller: u8,
-        /// The session.
-        session: u32,
-    },
+    StopBegan { controller: u8, session: u32 },
     /// The stop poller ended, one way or the other.
     StopEnded {
-        /// The controller.
         controller: u8,
-        /// The session.
         session: u32,
         /// Not by a time-out.
         clean: bool,
     },
     /// Request queues were polled.
-    Poll {
-        /// The controller.
-        controller: u8,
-        /// Requests taken.
-        requests: u16,
-    },
+    Poll { controller: u8, requests: u16 },
     /// The management poller of a session: control queue, event calls, drain.
     Manage {
-        /// The controller.
         controller: u8,
-        /// The session.
         session: u32,
-        /// Control requests taken.
         control: u16,
         /// Slots let go, as a bit set.
         drained: u8,
     },
     /// A step of a LUN's hot-remove or reset.
-    Lun {
-        /// Which device.
-        device: u32,
-        /// Which step.
-        step: LunStep,
-    },
+    Lun { device: u32, step: LunStep },
     /// A bdev told one of its users that it goes, or was closed by it.
     BdevEvent {
         /// Index of the bdev.
         bdev: u16,
     },
     /// The bdevs finished I/O, and its tasks ended.
-    BdevDone {
-        /// How many.
-        ios: u16,
-    },
+    BdevDone { ios: u16 },
     /// A controller without targets was unregistered, or not yet.
-    Unregister {
-        /// The controller.
-        controller: u8,
-        /// It is gone.
-        gone: bool,
-    },
+    Unregister { controller: u8, gone: bool },
     /// A waiting RPC tried again.
-    Retry {
-        /// How many tried.
-        calls: u16,
-    },
+    Retry { calls: u16 },
     /// A thread woke and found nothing to do.
     Idle,
 }
@@ -132,7 +94,6 @@ pub enum LunStep {
     RemoveBegan,
     /// Its tasks have ended, the controller was told.
     RemoveTold,
-    /// It was closed.
     Closed,
     /// A reset has nothing more to wait for.
     ResetDone,

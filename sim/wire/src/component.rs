@@ -19,8 +19,8 @@ pub type Memory = Arc<GuestMemory>;
 
 /// Actors an end can have: their numbers fit a bit set.
 pub const COMPONENT_ACTORS_MAX: usize = 64;
-/// Actors of all ends of a world together.
-pub const ACTORS_MAX: usize = 128;
+/// Actors of all ends of a world together: an [`ActorId`] names each.
+pub const ACTORS_MAX: usize = 1 << 16;
 
 /// What can run in an end: a thread, a device, a work item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

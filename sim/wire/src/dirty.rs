@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
+use crate::invariant::Invariant;
+
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
 /// Pages a word tells of.
@@ -22,6 +24,8 @@ pub struct DirtyPages {
     words: Box<[AtomicU64]>,
     /// The pages that were written before.
     before: Box<[AtomicU64]>,
+    /// Pages of the region.
+    count: usize,
 }
 
 impl DirtyPages {
@@ -48,6 +52,36 @@ impl DirtyPages {
             bits(pages).map(move |page| word * WORD + page)
         })
     }
+
+    /// How many pages were written since they were last taken.
+    #[must_use]
+    pub fn dirty(&self) -> u32 {
+        let words = self.pages.iter().map(|word| word.load(Relaxed));
+        words.map(u64::count_ones).sum()
+    }
+
+    /// What must hold of every region's dirty pages.
+    pub const INVARIANTS: &'static [Invariant<Self>] = &[
+        Invariant {
+            name: "the_summary_of_dirty_pages_is_exact",
+            says: "A bit of the summary is set for the words that have a dirty page, and for no others.",
+            broken: |dirty| {
+                let words = dirty.pages.iter().enumerate();
+                let mut words = words.map(|(n, word)| (n, word.load(Relaxed) != 0));
+                let told = |n: usize| dirty.words[n / WORD].load(Relaxed) >> (n % WORD) & 1 != 0;
+                let (wrong, _) = words.find(|(n, is_dirty)| told(*n) != *is_dirty)?;
+                Some(format!("that of word {wrong} is not"))
+            },
+        },
+        Invariant {
+            name: "only_pages_of_the_region_are_dirty",
+            says: "No page behind the end of a region was ever written.",
+            broken: |dirty| {
+                let page = dirty.ever().last().filter(|page| *page >= dirty.count)?;
+                Some(format!("page {page} of {} was", dirty.count))
+            },
+        },
+    ];
 
     #[cold]
     fn set(&self, page: usize) {
@@ -113,8 +147,10 @@ impl Bitmap for DirtyPages {
 impl NewBitmap for DirtyPages {
     fn with_len(len: usize) -> Self {
         let zeroes = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
-        let words = len.div_ceil(PAGE).div_ceil(WORD);
+        let count = len.div_ceil(PAGE);
+        let words = count.div_ceil(WORD);
         Self {
+            count,
             pages: zeroes(words),
             words: zeroes(words.div_ceil(WORD)),
             before: zeroes(words),
@@ -164,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::component::GuestMemory;
+    use crate::invariant::check_all;
 
     #[test]
     fn every_way_to_write_is_noted_once_and_a_read_is_not() {
@@ -201,5 +238,27 @@ mod tests {
         assert_eq!(taken(), [4, 5, 6]);
         let _: u32 = memory.read_obj(GuestAddress(at.0 + 4096)).expect("mapped");
         assert!(taken().is_empty());
+    }
+
+    #[test]
+    fn what_breaks_an_invariant_is_named() {
+        let fresh = || {
+            let dirty = DirtyPages::with_len(100 * PAGE);
+            dirty.mark_dirty(70 * PAGE, 1);
+            check_all(DirtyPages::INVARIANTS, &dirty);
+            dirty
+        };
+        let broken = |dirty: &DirtyPages| {
+            let rows = DirtyPages::INVARIANTS.iter();
+            let broken = rows.filter(|row| (row.broken)(dirty).is_some());
+            broken.map(|row| row.name).collect::<Vec<_>>()
+        };
+        let (untold, empty, beyond) = (fresh(), fresh(), fresh());
+        untold.words[0].store(0, Relaxed);
+        assert_eq!(broken(&untold), ["the_summary_of_dirty_pages_is_exact"]);
+        empty.pages[1].store(0, Relaxed);
+        assert_eq!(broken(&empty), ["the_summary_of_dirty_pages_is_exact"]);
+        beyond.mark_dirty(100 * PAGE, 1);
+        assert_eq!(broken(&beyond), ["only_pages_of_the_region_are_dirty"]);
     }
 }

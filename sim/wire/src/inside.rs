@@ -12,7 +12,7 @@ use crate::invariant::Invariant;
 use crate::message::{FromGuest, FromTarget, ToGuest, ToTarget};
 
 /// The inside of an end, as far as it can be seen.
-pub trait Inside: Component {
+pub trait Inside: Component + 'static {
     /// What the end was at a moment.
     type Mark;
 

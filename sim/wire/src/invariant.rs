@@ -31,3 +31,15 @@ pub fn check_all<S>(table: &[Invariant<S>], state: &S) {
 fn broken(name: &str, says: &str, what: &str) -> ! {
     panic!("the simulator's invariant {name} is broken: {says} But {what}");
 }
+
+/// The names and sentences of a table.
+pub trait Rows {
+    /// Name and sentence of each row.
+    fn rows(&self) -> impl Iterator<Item = (&'static str, &'static str)>;
+}
+
+impl<S> Rows for [Invariant<S>] {
+    fn rows(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.iter().map(|row| (row.name, row.says))
+    }
+}

@@ -7,6 +7,7 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use wire::access::Access as _;
 use wire::component::Memory;
 use wire::dirty::PAGE;
+use wire::invariant::check_all;
 
 /// The content of a memory.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ impl Frozen {
             }
             touched.bitmap().take(|_| {});
         }
+        check_all(Self::INVARIANTS, &frozen);
         frozen
     }
 
@@ -61,6 +63,62 @@ impl Frozen {
                 wrote.expect("what was touched is mapped");
             }
             touched.bitmap().take(|_| {});
+        }
+    }
+}
+
+/// What must hold of it ([`Frozen::INVARIANTS`]): each says what is wrong, if anything is.
+impl Frozen {
+    pub(super) fn out_of_order(&self) -> Option<String> {
+        let ascends = self.at.is_sorted_by(|a, b| a < b) && self.at.len() == self.bytes.len();
+        (!ascends).then(|| format!("{} pages have {} bytes", self.at.len(), self.bytes.len()))
+    }
+
+    pub(super) fn empty_page(&self) -> Option<String> {
+        let empty = self.bytes.iter().position(|bytes| *bytes == [0; PAGE])?;
+        Some(format!("that at {:#x} is one", self.at[empty]))
+    }
+
+    pub(super) fn different_page(&self) -> Option<String> {
+        for region in self.memory.iter() {
+            for page in region.get_mmap().bitmap().ever() {
+                let (addr, len) = place(region, page);
+                let kept = self.at.binary_search(&addr.0);
+                let kept = kept.map_or(&[0; PAGE], |found| &self.bytes[found]);
+                let mut bytes = [0; PAGE];
+                read(&self.memory, &mut bytes[..len], addr);
+                if bytes[..len] != kept[..len] {
+                    return Some(format!("the page at {:#x} has others", addr.0));
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn dirty_page(&self) -> Option<String> {
+        let mut dirty = self
+            .memory
+            .iter()
+            .map(|region| region.get_mmap().bitmap().dirty());
+        let pages = dirty.find(|pages| *pages > 0)?;
+        Some(format!("{pages} pages of a region are"))
+    }
+}
+
+#[cfg(test)]
+impl Frozen {
+    /// Spoils it so that a certain invariant is broken.
+    pub(super) fn spoil(&mut self, invariant: &str) {
+        match invariant {
+            "frozen_pages_ascend" => self.at.reverse(),
+            "frozen_pages_hold_something" => self.bytes[0] = [0; PAGE],
+            "a_restored_page_is_as_it_was" => self.bytes[0][0] ^= 1,
+            "a_restored_memory_is_clean" => {
+                let at = GuestAddress(self.at[0]);
+                let byte: [u8; 1] = self.memory.read_few(at).expect("it is mapped");
+                self.memory.write_few(byte, at).expect("it is mapped");
+            }
+            other => panic!("nothing is known that breaks {other}"),
         }
     }
 }

@@ -6,7 +6,10 @@
 
 /// A running 64-bit hash of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunHash(u64);
+pub struct RunHash {
+    hash: u64,
+    folds: u64,
+}
 
 /// 2⁶⁴ divided by the golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP 6.4).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -27,7 +30,10 @@ fn mixed(a: u64, b: u64) -> u64 {
 
 impl Default for RunHash {
     fn default() -> Self {
-        Self(GOLDEN)
+        Self {
+            hash: GOLDEN,
+            folds: 0,
+        }
     }
 }
 
@@ -35,7 +41,8 @@ impl RunHash {
     /// Folds in `word`; order matters.
     #[inline]
     pub fn fold(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(GOLDEN).rotate_left(29);
+        self.hash = (self.hash ^ word).wrapping_mul(GOLDEN).rotate_left(29);
+        self.folds += 1;
     }
 
     /// Folds in a turn: who took it when, and its words. One step of the chain that each fold has to wait
@@ -50,7 +57,13 @@ impl RunHash {
     /// The hash so far.
     #[must_use]
     pub fn value(self) -> u64 {
-        (self.0 ^ self.0 >> 32).wrapping_mul(GOLDEN)
+        (self.hash ^ self.hash >> 32).wrapping_mul(GOLDEN)
+    }
+
+    /// How often something was folded in.
+    #[must_use]
+    pub fn folds(self) -> u64 {
+        self.folds
     }
 }
 

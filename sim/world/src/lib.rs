@@ -6,6 +6,7 @@
 
 mod frozen;
 mod hash;
+mod invariants;
 mod route;
 mod schedule;
 mod snapshot;
@@ -23,6 +24,7 @@ pub use snapshot::Snapshot;
 pub use strategy::{Choice, Choices, Strategy};
 pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
+use invariants::Checked;
 use strategy::Pick;
 use wire::component::{ActorId, Cx, TurnInfo, When};
 use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
@@ -106,6 +108,9 @@ pub struct World<T, G> {
     snapshots: u64,
     /// Room to put memory back.
     pages: Vec<usize>,
+    /// When the invariants were checked last, and how often this world went back to a snapshot.
+    checked: Checked,
+    restores: u64,
 }
 
 impl<T: BackEnd, G: FrontEnd> World<T, G> {
@@ -138,6 +143,8 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             record: None,
             snapshots: 0,
             pages: Vec::new(),
+            checked: Checked::default(),
+            restores: 0,
         }
     }
 
@@ -342,6 +349,10 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             self.now = self.now.max(limit);
             return Step::Limit;
         };
+        let is_checked = self.is_checked();
+        if is_checked {
+            self.check_pick(actor, ready, limit);
+        }
         let point = if T::PREEMPTIBLE {
             self.strategy.preemption()
         } else {
@@ -365,6 +376,9 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             self.guest_turn(end - 1, actor)
         };
         self.note_turn(actor, end, words, hotplug);
+        if is_checked {
+            self.check_turn(end);
+        }
         Step::Turn
     }
 

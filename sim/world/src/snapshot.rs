@@ -45,7 +45,7 @@ pub struct Snapshot<T: Inside, G: Inside> {
     trace: RunHash,
     order: RunHash,
     turns: u64,
-    memories: Vec<Frozen>,
+    pub(super) memories: Vec<Frozen>,
 }
 
 impl<T: BackEnd, G: FrontEnd> World<T, G> {
@@ -60,7 +60,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         let vms = vms.collect::<Option<_>>()?;
         self.snapshots += 1;
         let mut memories: Vec<Frozen> = Vec::new();
-        self.memories(&mut |memory| {
+        self.each_memory(&mut |memory| {
             if !memories.iter().any(|frozen| frozen.is_of(memory)) {
                 memories.push(Frozen::new(memory));
             }
@@ -123,6 +123,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         self.rpc.clone_from(&to.rpc);
         self.log.clone_from(&to.log);
         (self.trace, self.order, self.turns) = (to.trace, to.order, to.turns);
+        self.check_restored(&to.memories);
     }
 
     /// Draws its accidents from `rng` from now on.
@@ -134,7 +135,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     #[must_use]
     pub fn bytes_touched(&self) -> (u64, Option<u64>) {
         let (mut pages, mut counted) = (0, Vec::<Memory>::new());
-        self.memories(&mut |memory| {
+        self.each_memory(&mut |memory| {
             // Both ends know an inflight buffer.
             if !counted.iter().any(|of| std::sync::Arc::ptr_eq(of, memory)) {
                 pages += super::frozen::pages_touched(memory);
@@ -145,7 +146,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         (pages * page, self.target.stored_bytes())
     }
 
-    fn memories(&self, f: &mut dyn FnMut(&Memory)) {
+    pub(super) fn each_memory(&self, f: &mut dyn FnMut(&Memory)) {
         for vm in &self.vms {
             vm.guest.memories(f);
         }

@@ -167,6 +167,18 @@ impl Choices {
         self.runs.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
+    /// The run that is empty, if one is.
+    pub(super) fn empty_run(&self) -> Option<String> {
+        let empty = self.runs.iter().position(|(_, count)| *count == 0)?;
+        Some(format!("run {empty} of {} is", self.runs.len()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self) {
+        let actor = ActorId(0);
+        self.runs.push_back((Choice { actor, point: None }, 0));
+    }
+
     fn next(&mut self) -> Option<ActorId> {
         self.point = None;
         let (choice, count) = self.runs.front_mut()?;
@@ -320,7 +332,7 @@ mod tests {
         assert_eq!(Choices::parse("3 0*2 0/2*2 7/4"), Ok(choices));
         assert_eq!(Choices::parse(""), Ok(Choices::default()));
         for wrong in [
-            "128", "x", "3*0", "3*", "*3", "3**2", "-1", "3/0", "3/", "/3", "3*2/1",
+            "65536", "x", "3*0", "3*", "*3", "3**2", "-1", "3/0", "3/", "/3", "3*2/1",
         ] {
             let error = Choices::parse(&format!("1 {wrong}")).expect_err(wrong);
             assert!(error.contains(wrong), "{error}");

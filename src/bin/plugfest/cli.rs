@@ -35,7 +35,7 @@ pub enum Command {
     /// Carry out plans, and judge them.
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArguments>),
-    /// Tell stories drawn from seeds, until one breaks a check; keep the smallest that does.
+    /// Carry out scenarios that are drawn from seeds, until one breaks a check; keep the smallest that does.
     #[command(after_help = FUZZ_EXAMPLES)]
     Fuzz(FuzzArguments),
     /// Do a recorded failure once more: turn by turn in the simulator, or in its order on a target that runs.
@@ -87,8 +87,8 @@ Exit status: 0 the same run (or order), and no check is broken; 1 one is; 2 the 
 order) than the one recorded.
 
 Examples:
-  plugfest replay plugfest-I6-12.json
-  plugfest replay plugfest-I11-8010.json --target spdk --times 10";
+  plugfest replay plugfest-I6-12.kdl
+  plugfest replay plugfest-I11-8010.kdl --target spdk --times 10";
 
 const CONFORM_EXAMPLES: &str = "\
 Examples:
@@ -106,9 +106,10 @@ pub struct RunArguments {
     pub plans: Vec<String>,
 
     /// A number that decides everything that is left to chance: the same seed, the same run
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "seeds",
-          value_parser = seed, allow_negative_numbers = true)]
-    pub seed: u64,
+    /// [default: 0, or what the plan file records]
+    #[arg(long, value_name = "N", conflicts_with = "seeds", value_parser = seed,
+          allow_negative_numbers = true)]
+    pub seed: Option<u64>,
 
     /// Many runs: every seed from A up to but not including B
     #[arg(long, value_name = "A..B", value_parser = seeds, allow_hyphen_values = true)]
@@ -145,26 +146,21 @@ pub struct RunArguments {
     pub emulate: bool,
 
     /// How many blocks each fio writes and verifies on each disk, of the job's smallest block size
-    #[arg(
-        long,
-        alias = "volume",
-        value_name = "HOW_MUCH",
-        value_enum,
-        default_value = "default"
-    )]
-    pub io_count: IoCountWord,
+    /// [default: default, or what the plan file records]
+    #[arg(long, alias = "volume", value_name = "HOW_MUCH", value_enum)]
+    pub io_count: Option<IoCountWord>,
 
-    /// How the model target behaves
-    #[arg(long, value_name = "HOW", value_enum, default_value = "head")]
-    pub target_behaviour: BehaviourWord,
+    /// How the model target behaves [default: head, or with the bugs that the plan file records]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub target_behaviour: Option<BehaviourWord>,
 
     /// A known bug, switched on beside those, by its name or number in `plugfest list`; can be given several times
     #[arg(long, alias = "deviation", value_name = "NAME", value_parser = bug)]
     pub bug: Vec<Bug>,
 
-    /// Who goes next in the simulator
-    #[arg(long, value_name = "WHO", value_enum, default_value = "timed")]
-    pub schedule: ScheduleWord,
+    /// Who goes next in the simulator [default: timed, or what the plan file records]
+    #[arg(long, value_name = "WHO", value_enum)]
+    pub schedule: Option<ScheduleWord>,
 
     /// What is printed
     #[arg(long, value_enum, default_value = "text")]
@@ -194,27 +190,37 @@ pub struct RunArguments {
 }
 
 const FUZZ_EXAMPLES: &str = "\
-A story attaches, detaches, writes, removes, resets, pauses, kills; no check may break, whatever it does.
+A scenario attaches, detaches, writes, removes, resets, pauses, kills; no check may break, whatever it does.
 
 Examples:
-  plugfest fuzz                                  2000 stories on a target as it should be
-  plugfest fuzz --bug early_finish         one that is wrong in one way
+  plugfest fuzz                                  2000 scenarios on a target as it should be
+  plugfest fuzz --bug early_finish               one that is wrong in one way
   plugfest fuzz --target-behaviour head          SPDK as it is
-  plugfest replay plugfest-I6-12.json            what was found, again
+  plugfest fuzz --seeds 12..13 --print           one as a plan file, for `run` and for people
+  plugfest replay plugfest-I6-12.kdl             what was found, again
 
 Exit status: 0 no check was broken, 1 one was, 2 bad arguments or files, 3 interrupted.";
 
 #[derive(Debug, Args)]
 pub struct FuzzArguments {
-    /// The first seed: of the story, its schedule and its accidents
+    /// The first seed: of the scenario, its schedule and its accidents
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed,
           allow_negative_numbers = true)]
     pub seed: u64,
 
-    /// How many stories, if none breaks a check
-    #[arg(long, value_name = "N", default_value_t = 2000,
-          value_parser = stories, allow_negative_numbers = true)]
-    pub stories: u64,
+    /// How many scenarios, if none breaks a check
+    #[arg(long, alias = "stories", value_name = "N", default_value_t = 2000,
+          value_parser = scenarios, allow_negative_numbers = true)]
+    pub scenarios: u64,
+
+    /// The seeds: from A up to but not including B
+    #[arg(long, value_name = "A..B", value_parser = seeds, allow_hyphen_values = true,
+          conflicts_with_all = ["seed", "scenarios"])]
+    pub seeds: Option<Range<u64>>,
+
+    /// Print the scenario of one seed as a plan file, with what its run comes to; nothing is looked for
+    #[arg(long, conflicts_with = "repro")]
+    pub print: bool,
 
     /// How the model target behaves
     #[arg(long, value_name = "HOW", value_enum, default_value = "intended")]
@@ -228,7 +234,7 @@ pub struct FuzzArguments {
     #[arg(long, value_name = "WHO", value_enum, default_value = "random")]
     pub schedule: ScheduleWord,
 
-    /// Where the smallest story is written [default: plugfest-CHECK-SEED.json]
+    /// Where the smallest scenario is written [default: plugfest-CHECK-SEED.kdl]
     #[arg(long, value_name = "FILE")]
     pub repro: Option<PathBuf>,
 }
@@ -284,7 +290,7 @@ pub struct DoctorArguments {
 
 #[derive(Debug, Args)]
 pub struct ConformArguments {
-    /// Transcripts (.jsonl), or directories of them; with --guest, recordings of guests (.scenario)
+    /// Transcripts (.jsonl), or directories of them; with --guest, recordings of guests (.steps.json)
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
@@ -451,8 +457,8 @@ fn seconds(text: &str) -> Result<u32, String> {
     some.ok_or_else(|| format!("expected whole seconds, from 1 to {}", u32::MAX))
 }
 
-/// A number of stories.
-fn stories(text: &str) -> Result<u64, String> {
+/// A number of scenarios.
+fn scenarios(text: &str) -> Result<u64, String> {
     let some = text.parse().ok().filter(|stories| *stories > 0);
     some.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use plugfest::input::read_text;
-use plugfest::{JobText, Plan, parse};
-use scenarios::plan::nearest;
+use plugfest::{JobText, Plan, RunOptions, parse};
+use scenarios::plan::{Case, Role, nearest};
 use scenarios::shipped::{DOCUMENTED, PLANS};
 
 use crate::output::Stop;
@@ -18,6 +18,8 @@ pub struct Target {
     pub plan: Plan,
     /// The one case to judge.
     pub only: Option<String>,
+    /// What the plan's file records, or what is usual.
+    pub options: RunOptions,
 }
 
 /// What the arguments name; the documented plan if there are none.
@@ -49,10 +51,16 @@ impl Target {
 
     /// How many of its cases are to be judged.
     pub fn cases(&self) -> usize {
+        let judged = |case: &&Case| case.role == Role::Judged;
         match &self.only {
             Some(_) => 1,
-            None => self.plan.cases.len(),
+            None => self.plan.cases.iter().filter(judged).count(),
         }
+    }
+
+    /// The seed that is given, or its own.
+    pub fn seed(&self, given: Option<u64>) -> u64 {
+        given.unwrap_or(self.options.seed)
     }
 
     /// Whether a case belongs to both.
@@ -95,8 +103,17 @@ fn target(argument: &str) -> Result<Target, Stop> {
     }
     // Whoever pastes the command that repeats it means no option.
     let dash = if name.starts_with('-') { "./" } else { "" };
+    let options = match &plan.recorded {
+        None => RunOptions::default(),
+        Some(recorded) => {
+            let at = recorded.at;
+            let wrong = |error| Stop::Error(format!("{name}:{}:{}: {error}", at.line, at.column));
+            RunOptions::recorded(recorded).map_err(wrong)?
+        }
+    };
     Ok(Target {
         argument: format!("{dash}{name}"),
+        options,
         plan,
         only: case.map(str::to_owned),
     })

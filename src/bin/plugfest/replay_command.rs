@@ -4,10 +4,11 @@ use std::path::Path;
 
 use plugfest::input::read_text;
 use plugfest::preset::target_words;
-use plugfest::property::{finding_lines, story_lines};
+use plugfest::property::finding_lines;
 use plugfest::replay_on_target::OnTarget;
-use plugfest::repro::{Repro, What};
+use plugfest::repro::{self, Repro};
 use plugfest::{RunError, SpdkOptions, TargetKind};
+use scenarios::plan::Expects;
 
 use crate::cli::ReplayArguments;
 use crate::output::{Stop, print, tell};
@@ -25,6 +26,10 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     let file = arguments.file.display();
     match arguments.target.kind()? {
         TargetKind::Spdk(spdk) => return on_target(arguments, &repro, &spdk),
+        TargetKind::Linked(_) => {
+            let strange = "replay --target linked is not built yet";
+            return Err(Stop::Error(strange.to_owned()));
+        }
         TargetKind::Model if arguments.times.is_some() => {
             let strange = "--times means something with --target spdk only";
             return Err(Stop::Error(strange.to_owned()));
@@ -34,11 +39,10 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     let wrong = |error| Stop::Error(format!("{file}: {error}"));
     let again = repro.replay().map_err(wrong)?;
     print(&format!("{file}: {}\n", summary(&repro).map_err(wrong)?))?;
-    if let What::Story(story) = &repro.what {
-        print(&story_lines(story))?;
-    }
+    print(&steps(&repro))?;
     print(&finding_lines(&again.findings))?;
-    let (then, now) = (repro.ending, again.ending);
+    let now = again.ending;
+    let then = repro.recorded.ending.unwrap_or(now);
     if now.trace_hash != then.trace_hash {
         let where_ = match again.strayed {
             Some(turn) => format!("after turn {turn} the recorded actor could not go"),
@@ -66,9 +70,7 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
     let file = arguments.file.display();
     let wrong = |error| Stop::Error(format!("{file}: {error}"));
     print(&format!("{file}: {}\n", summary(repro).map_err(wrong)?))?;
-    if let What::Story(story) = &repro.what {
-        print(&story_lines(story))?;
-    }
+    print(&steps(repro))?;
     let on_target = OnTarget::new(repro).map_err(wrong)?;
     let times = arguments.times.unwrap_or(1);
     let (mut shown, mut enforced) = (0, 0);
@@ -105,19 +107,32 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
 fn read(path: &Path) -> Result<Repro, Stop> {
     let wrong = |error: String| Stop::Error(format!("{}: {error}", path.display()));
     let text = read_text(path, "what `fuzz` or `run --repro` wrote").map_err(wrong)?;
-    Repro::parse(&text).map_err(|error| wrong(error.to_string()))
+    Repro::parse(&path.display().to_string(), &text).map_err(Stop::error)
+}
+
+/// Whether it was generated: the checks alone judge it.
+fn is_generated(repro: &Repro) -> bool {
+    let mut cases = repro.script.cases.iter();
+    cases.all(|case| case.expects == Expects::Nothing)
+}
+
+/// The steps of a generated scenario, a line each; those of a plan can be read there.
+fn steps(repro: &Repro) -> String {
+    if is_generated(repro) {
+        return repro.script.lines();
+    }
+    String::new()
 }
 
 /// What is replayed, in a line.
 fn summary(repro: &Repro) -> Result<String, RunError> {
-    let what = match &repro.what {
-        What::Story(story) => {
-            let beats = story.beats.len();
-            let moments = if beats == 1 { "moment" } else { "moments" };
-            format!("a story of {beats} {moments}")
-        }
-        What::Plan(plan) => format!("plan {}, {} cases", plan.steps.plan, plan.steps.cases.len()),
+    let cases = &repro.script.cases;
+    let what = if is_generated(repro) {
+        let steps = repro.script.own_steps().count();
+        format!("a scenario of {steps} steps")
+    } else {
+        format!("plan {}, {} cases", repro.script.plan, cases.len())
     };
-    let wrong = target_words(repro.bugs()?);
-    Ok(format!("{what}, seed {}, {wrong}", repro.seed))
+    let wrong = target_words(repro::bugs(&repro.recorded)?);
+    Ok(format!("{what}, seed {}, {wrong}", repro.recorded.seed))
 }

@@ -38,13 +38,21 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         tell(&format!("plugfest: {file}: {remark}\n"));
     }
     let options = |target: &Target, seed: u64| {
+        // What is given goes before what the plan file records.
+        let own = &target.options;
+        let (behaviour, bugs) = match arguments.target_behaviour {
+            None if arguments.bug.is_empty() => (own.behaviour, own.bugs.clone()),
+            None => (BehaviourWord::Head.into(), arguments.bug.clone()),
+            Some(behaviour) => (behaviour.into(), arguments.bug.clone()),
+        };
         let mut options = RunOptions {
             seed,
             only: target.only.clone(),
-            volume: arguments.io_count.into(),
-            behaviour: arguments.target_behaviour.into(),
-            bugs: arguments.bug.clone(),
-            schedule: arguments.schedule.into(),
+            volume: arguments.io_count.map_or(own.volume, Into::into),
+            behaviour,
+            bugs,
+            schedule: arguments.schedule.map_or(own.schedule, Into::into),
+            jobs: own.jobs.clone(),
             disturb_at: arguments.disturb_at,
             guests: guests.clone(),
             target: kind.clone(),
@@ -59,9 +67,11 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         options
     };
     for target in &targets {
-        plugfest::check(&target.plan, &options(target, arguments.seed)).map_err(Stop::error)?;
+        let options = options(target, target.seed(arguments.seed));
+        plugfest::check(&target.plan, &options).map_err(Stop::error)?;
     }
-    note_repeated(arguments.target_behaviour, &arguments.bug);
+    let behaviour = arguments.target_behaviour;
+    note_repeated(behaviour.unwrap_or(BehaviourWord::Head), &arguments.bug);
     if let Some(seeds) = &arguments.seeds {
         return campaign::run(&targets, seeds.clone(), &options, arguments);
     }
@@ -74,7 +84,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         if asked() {
             break;
         }
-        let options = options(target, arguments.seed);
+        let options = options(target, target.seed(arguments.seed));
         let (report, written) = match one(target, &options, arguments, &mut out) {
             Ok(done) => done,
             // What the plans before it came to is told all the same.
@@ -167,8 +177,18 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         ("--emulate", arguments.emulate),
     ];
     let simulated = [
-        ("--io-count", arguments.io_count != IoCountWord::Default),
-        ("--schedule", arguments.schedule != ScheduleWord::Timed),
+        (
+            "--io-count",
+            arguments
+                .io_count
+                .is_some_and(|of| of != IoCountWord::Default),
+        ),
+        (
+            "--schedule",
+            arguments
+                .schedule
+                .is_some_and(|of| of != ScheduleWord::Timed),
+        ),
         ("--turns", arguments.turns.is_some()),
         ("--repro", arguments.repro.is_some()),
         ("--disturb-at", arguments.disturb_at.is_some()),
@@ -176,7 +196,9 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
     let modelled = [
         (
             "--target-behaviour",
-            arguments.target_behaviour != BehaviourWord::Head,
+            arguments
+                .target_behaviour
+                .is_some_and(|of| of != BehaviourWord::Head),
         ),
         ("--bug", !arguments.bug.is_empty()),
     ];
@@ -292,7 +314,7 @@ pub fn keep(
         return Ok(());
     };
     let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
-    write_whole(path, repro.text().as_bytes())?;
+    write_whole(path, repro.text().unwrap_or_default().as_bytes())?;
     let path = path.display().to_string();
     out.print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))
 }

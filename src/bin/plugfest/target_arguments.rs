@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use plugfest::{Bdevs, Behaviour, SpdkOptions, TargetKind};
+use plugfest::{Bdevs, Behaviour, LinkedOptions, SpdkOptions, TargetKind};
 use sim::Bug;
 
 use crate::cli::BehaviourWord;
@@ -13,6 +13,8 @@ use crate::output::{Stop, tell};
 pub enum TargetWord {
     /// The model of SPDK's
     Model,
+    /// SPDK's own code in this process, in virtual time
+    Linked,
     /// One that runs, such as SPDK or `plugfest serve`
     Spdk,
 }
@@ -22,6 +24,11 @@ pub struct TargetArguments {
     /// What the target is
     #[arg(long, value_enum, default_value = "model")]
     pub target: TargetWord,
+
+    /// With --target linked: the library that `make -C sim/linked/shim SPDK_DIR=…` links
+    /// [default: sim/linked/shim/build/libplugfest_spdk.so]
+    #[arg(long, value_name = "FILE")]
+    pub linked_library: Option<PathBuf>,
 
     /// With --target spdk: where it listens for JSON-RPC [default: /var/tmp/spdk.sock]
     #[arg(long, value_name = "PATH")]
@@ -59,6 +66,10 @@ impl TargetArguments {
     ///
     /// An option that means nothing with it, or data that would be lost and is not said to be.
     pub fn kind(&self) -> Result<TargetKind, Stop> {
+        if self.target != TargetWord::Linked && self.linked_library.is_some() {
+            let only = "--linked-library means something with --target linked only";
+            return Err(Stop::Error(only.to_owned()));
+        }
         if self.target == TargetWord::Spdk {
             return self.spdk().map(TargetKind::Spdk);
         }
@@ -72,6 +83,11 @@ impl TargetArguments {
             Some((option, _)) => Err(Stop::Error(format!(
                 "{option} means something with --target spdk only"
             ))),
+            None if self.target == TargetWord::Linked => {
+                let usual = LinkedOptions::default().library;
+                let library = self.linked_library.clone().unwrap_or(usual);
+                Ok(TargetKind::Linked(LinkedOptions { library }))
+            }
             None => Ok(TargetKind::Model),
         }
     }

@@ -69,11 +69,11 @@ fn what_did_not_move_has_to_be_there() {
 }
 
 #[test]
-fn what_moved_meanwhile_is_explained() {
+fn what_moved_meanwhile_is_waived() {
     let moved = [slot(None, Empty, Adding), slot(None, Adding, Present)];
     let cause = "session_paused (1)".into();
-    let explained = CheckOutcome::Explained { cause };
-    assert_eq!(v3(&anew(false, &moved, &[])), explained);
+    let waived = CheckOutcome::Waived { cause };
+    assert_eq!(v3(&anew(false, &moved, &[])), waived);
 }
 
 #[test]

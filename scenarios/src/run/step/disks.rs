@@ -3,10 +3,10 @@
 //! Knows lists; knows no guest.
 
 use super::{Poll, Polled, UnderWay, held, skipped};
-use crate::concretise::VmDisks;
 use crate::names::{DiskId, Place, VmId};
 use crate::run::known::{GuestDisks, Known};
 use crate::run::{Runner, limits};
+use crate::script::VmDisks;
 use crate::testbed::{Action, Performed, TestbedError};
 use crate::time::Time;
 
@@ -74,6 +74,16 @@ impl Runner<'_> {
             return Ok(Poll::Wait);
         }
         under_way.wake = under_way.deadline;
+        if under_way.asks_again && self.now() < under_way.deadline {
+            let due = under_way.next_look.unwrap_or(Time::ZERO);
+            if self.now() >= due
+                && let Some(reason) = self.ask_disks(under_way, vms)?
+            {
+                return skipped(reason);
+            }
+            under_way.wake = under_way.next_look.unwrap_or(Time::ZERO);
+            return Ok(Poll::Wait);
+        }
         let silent = unanswered(&self.known, &under_way.before);
         self.wait(under_way, expected, || match silent {
             Some(vm) => format!("{vm} does not list its disks"),

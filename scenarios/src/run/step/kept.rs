@@ -6,18 +6,18 @@
 //! said, and is no verdict. Knows no testbed.
 
 use super::{Poll, Polled, UnderWay, held, skipped, violated};
-use crate::concretise::Job;
 use crate::names::FioId;
 use crate::observation::FioJobEnd;
 use crate::run::known::ReadBack;
 use crate::run::{FioRun, Runner, StepResult, limits};
+use crate::script::Job;
 use crate::testbed::{Action, Evidence};
 
 impl Runner<'_> {
     pub(super) fn kept(
         &mut self,
         under_way: &mut UnderWay,
-        action: &Action,
+        does: &[Action],
         fio: FioId,
         job: &Job,
     ) -> Polled {
@@ -27,7 +27,7 @@ impl Runner<'_> {
             return unseen();
         }
         self.known.read_back.entry(fio).or_default();
-        if let Some(reason) = self.ask(under_way, &[action], limits::FIO)? {
+        if let Some(reason) = self.ask(under_way, does, limits::FIO)? {
             self.known.read_back.remove(&fio);
             return skipped(reason);
         }

@@ -18,7 +18,7 @@ use std::fmt;
 
 use super::console::{Iot, Numbered, Printed};
 use super::play::{Played, Window};
-use linux::bench::log::{Command, Line, What};
+use linux::testing::log::{Command, Line, What};
 
 /// Something that is not the same.
 #[derive(Clone, Debug, PartialEq, Eq)]

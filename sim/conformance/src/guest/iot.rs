@@ -3,18 +3,12 @@
 
 use std::time::Duration;
 
-use fio_model::Completion;
+use fio_model::{Completion, Op};
 use scenarios::Time;
 
 use super::console::{Iot, Returned};
 use super::scenario::IotStep;
-use linux::bench::Bench;
-use linux::direct::{DirectIo, Finished};
-use linux::disk::DeviceState;
-use linux::layout::thread_buffers;
-use linux::{CPUS, Guest};
-use wire::component::Cx;
-use wire::message::FromGuest;
+use linux::testing::{CPUS, DeviceState, DirectIo, DiskNo, Finished, ScriptedBackEnd};
 
 /// Bytes of a request.
 const BYTES: u32 = 4096;
@@ -32,7 +26,7 @@ const ENXIO: u16 = 6;
 #[derive(Debug)]
 pub struct IotRun {
     number: usize,
-    disk: usize,
+    disk: Option<DiskNo>,
     until: Time,
     /// When each thread asks next; `None`: it waits, or has ended.
     threads: Vec<Option<Time>>,
@@ -45,20 +39,20 @@ pub struct IotRun {
 
 impl IotRun {
     /// Opens the disk, and starts.
-    pub fn new(number: usize, step: &IotStep, bench: &mut Bench) -> Self {
-        let disk = bench.guest.disk_at(0, step.target);
-        let disk = disk.filter(|disk| bench.guest.disks[*disk].visible);
+    pub fn new(number: usize, step: &IotStep, back_end: &mut ScriptedBackEnd) -> Self {
+        let disk = back_end.disk_at(step.target);
+        let disk = disk.filter(|disk| back_end.disk(*disk).was_visible());
         let mut result = Iot::default();
         match disk {
-            Some(disk) => bench.guest.direct.open.push(disk),
+            Some(disk) => back_end.open(disk),
             None => result.unopened = Some(ENOENT),
         }
         let threads = disk.map_or(0, |_| step.threads);
         Self {
             number,
-            disk: disk.unwrap_or_default(),
-            until: bench.now + step.time,
-            threads: vec![Some(bench.now); threads],
+            disk,
+            until: back_end.now + step.time,
+            threads: vec![Some(back_end.now); threads],
             waiting: 0,
             asked: 0,
             flushing: false,
@@ -109,15 +103,15 @@ impl IotRun {
     }
 
     /// Goes on as far as it can; with its end, what it has found.
-    pub fn go(&mut self, bench: &mut Bench) -> Option<Iot> {
+    pub fn go(&mut self, back_end: &mut ScriptedBackEnd) -> Option<Iot> {
         if self.over {
             return None;
         }
         for thread in 0..self.threads.len() {
-            if self.threads[thread].is_some_and(|at| at <= bench.now) {
+            if self.threads[thread].is_some_and(|at| at <= back_end.now) {
                 self.threads[thread] = None;
-                if bench.now < self.until {
-                    self.ask(thread, bench);
+                if back_end.now < self.until {
+                    self.ask(thread, back_end);
                 }
             }
         }
@@ -125,63 +119,53 @@ impl IotRun {
         if busy {
             return None;
         }
-        if self.result.unopened.is_none() && !self.flushing {
-            self.flushing = true;
-            if bench.guest.disks[self.disk].write_cache {
-                self.submit(0, 0, 0, bench);
-                return None;
+        if let Some(disk) = self.disk {
+            if !self.flushing {
+                self.flushing = true;
+                if back_end.disk(disk).has_write_cache() {
+                    self.submit((0, disk), 0, 0, back_end);
+                    return None;
+                }
+                self.result.end = Some((0, 0));
             }
-            self.result.end = Some((0, 0));
+            if let Some((_, reopened)) = &mut self.result.end {
+                *reopened = match back_end.disk(disk).state() {
+                    _ if back_end.disk(disk).is_dead() => ENOENT,
+                    DeviceState::Running => 0,
+                    DeviceState::Created | DeviceState::Cancel | DeviceState::Del => ENXIO,
+                };
+                back_end.close(disk);
+            }
         }
         self.over = true;
-        let disk = &bench.guest.disks[self.disk];
-        if let Some((_, reopened)) = &mut self.result.end {
-            *reopened = match disk.state {
-                _ if disk.dead => ENOENT,
-                DeviceState::Running => 0,
-                _ => ENXIO,
-            };
-            let open = &mut bench.guest.direct.open;
-            if let Some(at) = open.iter().position(|disk| *disk == self.disk) {
-                open.swap_remove(at);
-            }
-        }
         Some(std::mem::take(&mut self.result))
     }
 
-    fn ask(&mut self, thread: usize, bench: &mut Bench) {
-        let offset = u64::from(bench.rng.below(PLACES)) * u64::from(BYTES);
-        self.submit(thread, offset, BYTES, bench);
+    fn ask(&mut self, thread: usize, back_end: &mut ScriptedBackEnd) {
+        let Some(disk) = self.disk else { return };
+        let offset = u64::from(back_end.rng.below(PLACES)) * u64::from(BYTES);
+        self.submit((thread, disk), offset, BYTES, back_end);
     }
 
-    fn submit(&mut self, thread: usize, offset: u64, len: u32, bench: &mut Bench) {
+    fn submit(
+        &mut self,
+        (thread, disk): (usize, DiskNo),
+        offset: u64,
+        len: u32,
+        back_end: &mut ScriptedBackEnd,
+    ) {
         self.asked += 1;
         let number = (self.number as u64) << 32 | u64::from(self.asked) << 8;
         let io = DirectIo {
             tag: number & !0xff | thread as u64,
-            disk: self.disk,
+            disk,
             cpu: thread % CPUS,
-            write: thread % 2 == 1,
+            op: if thread % 2 == 1 { Op::Write } else { Op::Read },
             offset,
             len,
-            addr: thread_buffers(1, 0) + thread as u64 * u64::from(BYTES),
+            buffer: thread,
         };
         self.waiting += 1;
-        let submitted = with_cx(bench, |guest, cx| guest.submit_direct(io, cx));
-        assert!(submitted, "a queue has room for a few threads");
+        back_end.submit(io);
     }
-}
-
-/// Does something as the guest, and serves what it sent.
-fn with_cx<T>(bench: &mut Bench, f: impl FnOnce(&mut Guest, &mut Cx<'_, FromGuest>) -> T) -> T {
-    let mut out = Vec::new();
-    let mut cx = Cx {
-        now: bench.now,
-        rng: &mut bench.rng,
-        out: &mut out,
-        saw: &mut bench.seen,
-    };
-    let done = f(&mut bench.guest, &mut cx);
-    bench.deliver(out);
-    done
 }

@@ -1,6 +1,6 @@
 //! Recordings of a real guest, done over by the model guest, and compared.
 //!
-//! A recording is three texts: [`scenario`], what was done, a shell script; [`log`], what the target saw;
+//! A recording is three texts: [`scenario`], what was done; [`log`], what the target saw;
 //! [`console`], what the guest printed. [`play()`] does the scenario over, [`compare()`] says what differs,
 //! [`known`] confesses what is known to. Reads no file: texts are handed in.
 //!
@@ -13,15 +13,16 @@ mod iot;
 pub mod known;
 pub mod play;
 pub mod scenario;
-pub mod words;
 
 use std::ops::Range;
 
-pub use linux::bench::{log, message};
+pub use linux::testing::{log, message};
 
 use compare::{Difference, Recorded, compare};
 use known::Known;
-use play::{Ending, play};
+use log::LogError;
+use play::{Ending, PlayError, play};
+use scenario::{Scenario, ScenarioError};
 
 /// Runs that the model has.
 const SEEDS: u64 = 64;
@@ -29,12 +30,27 @@ const SEEDS: u64 = 64;
 /// The texts of a recording.
 #[derive(Clone, Debug)]
 pub struct Texts {
-    /// `NAME.scenario`.
-    pub scenario: String,
+    /// `NAME.steps.json`.
+    pub steps: String,
     /// `NAME.target.log`.
     pub target_log: String,
     /// `NAME.guest.log`.
     pub guest_log: String,
+}
+
+/// Why there is no verdict on a recording.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    #[error("{0}.{ending}: {1}", ending = Scenario::EXTENSION)]
+    Scenario(String, ScenarioError),
+    #[error("{0}.target.log: {1}")]
+    TargetLog(String, LogError),
+    #[error("{0}.guest.log: no scenario was begun")]
+    GuestLog(String),
+    #[error("{0}: seed {1}: {2}")]
+    Play(String, u64, PlayError),
+    #[error("{0}: nothing was played")]
+    Nothing(String),
 }
 
 /// What came of a recording.
@@ -61,7 +77,7 @@ impl Verdict {
 /// # Errors
 ///
 /// A text is not what it should be, or the model does not come to the scenario's end.
-pub fn judge(name: &str, texts: &Texts) -> Result<Verdict, String> {
+pub fn judge(name: &str, texts: &Texts) -> Result<Verdict, GuestError> {
     judge_runs(name, texts, 0..SEEDS)
 }
 
@@ -70,20 +86,21 @@ pub fn judge(name: &str, texts: &Texts) -> Result<Verdict, String> {
 /// # Errors
 ///
 /// A text is not what it should be, or the model does not come to the scenario's end.
-pub fn judge_runs(name: &str, texts: &Texts, seeds: Range<u64>) -> Result<Verdict, String> {
-    let (steps, reboots) =
-        scenario::parse(&texts.scenario).map_err(|why| format!("{name}.scenario: {why}"))?;
-    let log = log::parse(&log::unabridged(&texts.target_log))
-        .map_err(|why| format!("{name}.target.log: {why}"))?;
+pub fn judge_runs(name: &str, texts: &Texts, seeds: Range<u64>) -> Result<Verdict, GuestError> {
+    let named = || name.to_owned();
+    let scenario = Scenario::parse(&texts.steps);
+    let scenario = scenario.map_err(|why| GuestError::Scenario(named(), why))?;
+    let log = log::parse(&log::unabridged(&texts.target_log));
+    let log = log.map_err(|why| GuestError::TargetLog(named(), why))?;
     let (printed, killed) = console::parse(&texts.guest_log);
     let runs = console::runs(&texts.guest_log);
     if runs == 0 {
-        return Err(format!("{name}.guest.log: no scenario was begun"));
+        return Err(GuestError::GuestLog(named()));
     }
     let ending = Ending {
         runs,
-        goes_down: reboots || !killed,
-        boots: reboots,
+        goes_down: scenario.reboots || !killed,
+        boots: scenario.reboots,
     };
     let recorded = Recorded {
         log,
@@ -92,8 +109,8 @@ pub fn judge_runs(name: &str, texts: &Texts, seeds: Range<u64>) -> Result<Verdic
     };
     let mut best: Option<Verdict> = None;
     for seed in seeds {
-        let played =
-            play(&steps, ending, seed).map_err(|why| format!("{name}: seed {seed}: {why}"))?;
+        let played = play(&scenario, ending, seed);
+        let played = played.map_err(|why| GuestError::Play(named(), seed, why))?;
         let verdict = sort_out(name, seed, compare(&recorded, &played));
         if best
             .as_ref()
@@ -105,7 +122,7 @@ pub fn judge_runs(name: &str, texts: &Texts, seeds: Range<u64>) -> Result<Verdic
             break;
         }
     }
-    best.ok_or_else(|| format!("{name}: nothing was played"))
+    best.ok_or_else(|| GuestError::Nothing(named()))
 }
 
 fn sort_out(name: &str, seed: u64, differences: Vec<Difference>) -> Verdict {

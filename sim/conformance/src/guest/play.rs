@@ -13,11 +13,10 @@ use scenarios::Time;
 
 use super::console::{Printed, Said};
 use super::iot::IotRun;
-use super::scenario::Step;
-use linux::Guest;
-use linux::bench::log::{Line, What};
-use linux::bench::scsi::{Answer, Reaction, Says, Slot};
-use linux::bench::{Bench, Recorder};
+use super::scenario::{HoldOpen, Say, Scenario, Step};
+use linux::testing::log::{Line, What};
+use linux::testing::scsi::{Answer, Reaction, Says, Slot};
+use linux::testing::{DiskNo, Recorder, ScriptedBackEnd};
 use wire::message::GuestAct;
 
 /// What a command of the shell takes.
@@ -74,6 +73,17 @@ pub struct Ending {
     pub boots: bool,
 }
 
+/// Why a scenario was not carried out to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlayError {
+    #[error("the guest does not come up")]
+    StaysDown,
+    #[error("the guest does not go down")]
+    StaysUp,
+    #[error("the scenario does not end")]
+    Endless,
+}
+
 enum Waits {
     Until(Time),
     Iot(usize),
@@ -85,7 +95,7 @@ struct Task {
     waits: Waits,
     parent: Option<usize>,
     /// A disk that it holds open while it sleeps.
-    open: Option<usize>,
+    open: Option<DiskNo>,
     over: bool,
 }
 
@@ -94,15 +104,15 @@ struct Task {
 /// # Errors
 ///
 /// The guest does not come up, or a step does not end.
-pub fn play(steps: &[Step], ending: Ending, seed: u64) -> Result<Played, String> {
-    let mut bench = Bench::new(seed, |_| {});
-    bench.recorder = Some(Recorder::default());
-    bench.latency = Duration::from_micros(OTHERS_US[(seed % 8) as usize]);
-    bench.io_latency = LATENCY;
-    bench.blocks = BLOCKS;
-    bench.slots = TARGETS.map(|target| (target, Slot::Present)).into();
+pub fn play(scenario: &Scenario, ending: Ending, seed: u64) -> Result<Played, PlayError> {
+    let mut back_end = ScriptedBackEnd::new(seed, |_| {});
+    back_end.recorder = Some(Recorder::default());
+    back_end.latency = Duration::from_micros(OTHERS_US[(seed % 8) as usize]);
+    back_end.io_latency = LATENCY;
+    back_end.blocks = BLOCKS;
+    back_end.slots = TARGETS.map(|target| (target, Slot::Present)).into();
     let mut player = Player {
-        bench,
+        back_end,
         tasks: Vec::new(),
         iots: Vec::new(),
         controls: 0,
@@ -112,14 +122,14 @@ pub fn play(steps: &[Step], ending: Ending, seed: u64) -> Result<Played, String>
     };
     for _ in 0..ending.runs {
         player.boot()?;
-        player.scenario(steps)?;
+        player.scenario(&scenario.steps)?;
     }
     if ending.goes_down {
         player.go_down(ending.boots)?;
     }
     let mut played = player.played;
     played.log = player
-        .bench
+        .back_end
         .recorder
         .take()
         .map_or_else(Vec::new, |recorder| recorder.log);
@@ -127,7 +137,7 @@ pub fn play(steps: &[Step], ending: Ending, seed: u64) -> Result<Played, String>
 }
 
 struct Player {
-    bench: Bench,
+    back_end: ScriptedBackEnd,
     tasks: Vec<Task>,
     iots: Vec<IotRun>,
     /// Writes that spoke to the target since the last count.
@@ -140,52 +150,55 @@ struct Player {
 
 impl Player {
     fn ready(&self) -> u32 {
-        self.bench
+        self.back_end
             .recorder
             .as_ref()
             .map_or(0, |recorder| recorder.ready)
     }
 
-    fn boot(&mut self) -> Result<(), String> {
+    fn boot(&mut self) -> Result<(), PlayError> {
         let before = self.ready();
-        self.bench.act(GuestAct::Boot);
-        let limit = self.bench.now + PATIENCE;
+        self.back_end.act(GuestAct::Boot);
+        let limit = self.back_end.now + PATIENCE;
         while self.ready() == before {
-            if !self.bench.step(limit) {
-                return Err("the guest does not come up".into());
+            if !self.back_end.step(limit) {
+                return Err(PlayError::StaysDown);
             }
         }
         Ok(())
     }
 
     /// The guest goes down, up to the last message about it.
-    fn go_down(&mut self, boots: bool) -> Result<(), String> {
+    fn go_down(&mut self, boots: bool) -> Result<(), PlayError> {
         if boots {
             return self.boot();
         }
         let is_last = |line: &Line| matches!(&line.what, What::Message(text) if text.starts_with("GET_VRING_BASE 3"));
         let from = self
-            .bench
+            .back_end
             .recorder
             .as_ref()
             .map_or(0, |recorder| recorder.log.len());
-        self.bench.act(GuestAct::Boot);
-        let limit = self.bench.now + PATIENCE;
+        self.back_end.act(GuestAct::Boot);
+        let limit = self.back_end.now + PATIENCE;
         loop {
-            let recorder = self.bench.recorder.as_ref().expect("it records");
+            let recorder = self.back_end.recorder.as_ref().expect("it records");
             if recorder.log[from..].iter().any(is_last) {
                 return Ok(());
             }
-            if !self.bench.step(limit) {
-                return Err("the guest does not go down".into());
+            if !self.back_end.step(limit) {
+                return Err(PlayError::StaysUp);
             }
         }
     }
 
-    fn scenario(&mut self, steps: &[Step]) -> Result<(), String> {
+    fn scenario(&mut self, steps: &[Step]) -> Result<(), PlayError> {
         // What the recorder's own script says before it.
-        self.say("scenario".to_owned(), true);
-        let waits = Waits::Until(self.bench.now);
+        self.say(Say {
+            words: "scenario".to_owned(),
+            disks: true,
+        });
+        let waits = Waits::Until(self.back_end.now);
         let steps = steps.iter().cloned().collect();
         self.tasks = vec![Task {
             steps,
@@ -195,7 +208,7 @@ impl Player {
             over: false,
         }];
         self.iots.clear();
-        let limit = self.bench.now + WHOLE;
+        let limit = self.back_end.now + WHOLE;
         loop {
             while let Some(task) = (0..self.tasks.len()).find(|task| self.can_go(*task)) {
                 self.go(task);
@@ -209,8 +222,8 @@ impl Player {
             });
             let wakes = self.iots.iter().filter_map(IotRun::wakes);
             let next = times.chain(wakes).min().unwrap_or(limit);
-            if self.bench.now >= limit {
-                return Err("the scenario does not end".into());
+            if self.back_end.now >= limit {
+                return Err(PlayError::Endless);
             }
             self.run_until(next);
         }
@@ -218,20 +231,22 @@ impl Player {
 
     /// Lets time pass up to `next`, or the next end of a request.
     fn run_until(&mut self, next: Time) {
-        while self.bench.guest.direct.finished.is_empty() {
-            if !self.bench.step(next) {
-                self.bench.now = self.bench.now.max(next);
+        let mut finished = self.back_end.take_finished();
+        while finished.is_empty() {
+            if !self.back_end.step(next) {
+                self.back_end.now = self.back_end.now.max(next);
                 break;
             }
+            finished = self.back_end.take_finished();
         }
-        for finished in std::mem::take(&mut self.bench.guest.direct.finished) {
+        for finished in finished {
             let run = (finished.tag >> 32) as usize;
             if let Some(run) = self.iots.get_mut(run) {
-                run.finished(&finished, self.bench.now);
+                run.finished(&finished, self.back_end.now);
             }
         }
         for run in &mut self.iots {
-            if let Some(over) = run.go(&mut self.bench) {
+            if let Some(over) = run.go(&mut self.back_end) {
                 self.played.printed.push(Printed::Iot(over));
                 self.over += 1;
             }
@@ -242,16 +257,16 @@ impl Player {
         let is_child = |other: &Task| other.parent == Some(task);
         !self.tasks[task].over
             && match self.tasks[task].waits {
-                Waits::Until(at) => at <= self.bench.now,
+                Waits::Until(at) => at <= self.back_end.now,
                 Waits::Iot(run) => self.iots[run].is_over(),
                 Waits::Children => self.tasks.iter().filter(|t| is_child(t)).all(|t| t.over),
             }
     }
 
     fn go(&mut self, task: usize) {
-        let now = self.bench.now;
+        let now = self.back_end.now;
         if let Some(disk) = self.tasks[task].open.take() {
-            close(&mut self.bench.guest, disk);
+            self.back_end.close(disk);
         }
         let step = self.tasks[task].steps.pop_front();
         let mut waits = Waits::Until(now + COMMAND);
@@ -259,7 +274,7 @@ impl Player {
             None => self.tasks[task].over = true,
             Some(Step::Control(words)) => self.control(&words),
             Some(Step::Sleep(time)) => waits = Waits::Until(now + time),
-            Some(Step::Say(words, lists)) => self.say(words, lists),
+            Some(Step::Say(say)) => self.say(say),
             Some(Step::Wait) => waits = Waits::Children,
             Some(Step::Background(steps)) => {
                 let steps = steps.into();
@@ -279,39 +294,40 @@ impl Player {
                         .undone
                         .push("iot through the page cache".to_owned());
                 }
-                self.iots.push(IotRun::new(run, &step, &mut self.bench));
-                if let Some(over) = self.iots[run].go(&mut self.bench) {
+                self.iots.push(IotRun::new(run, &step, &mut self.back_end));
+                if let Some(over) = self.iots[run].go(&mut self.back_end) {
                     self.played.printed.push(Printed::Iot(over));
                     self.over += 1;
                 }
                 waits = Waits::Iot(run);
             }
-            Some(Step::HoldOpen(target, time)) => {
-                if let Some(disk) = self.bench.guest.disk_at(0, target) {
-                    self.bench.guest.direct.open.push(disk);
+            Some(Step::HoldOpen(HoldOpen { target, time })) => {
+                if let Some(disk) = self.back_end.disk_at(target) {
+                    self.back_end.open(disk);
                     self.tasks[task].open = Some(disk);
                 }
                 waits = Waits::Until(now + time);
             }
             Some(Step::Delete(target)) => {
-                if let Some(disk) = self.bench.guest.disk_at(0, target) {
-                    self.bench.guest.delete_by_hand(disk, now);
+                if let Some(disk) = self.back_end.disk_at(target) {
+                    self.back_end.delete_by_hand(disk);
                 }
             }
-            Some(Step::Scan(target)) => self.bench.guest.scan_by_hand(0, target, now),
+            Some(Step::Scan(target)) => self.back_end.scan_by_hand(target),
             Some(Step::Unknown(words)) => self.played.undone.push(words),
         }
         self.tasks[task].waits = waits;
     }
 
-    fn say(&mut self, words: String, lists: bool) {
-        let disks = self
-            .bench
-            .guest
-            .disks
-            .iter()
-            .filter(|disk| disk.visible && !disk.dead);
-        let disks = disks.map(|disk| (disk.target, "running".to_owned(), disk.capacity / 512));
+    fn say(
+        &mut self,
+        Say {
+            words,
+            disks: lists,
+        }: Say,
+    ) {
+        let disks = self.back_end.all_disks().filter(|disk| disk.is_there());
+        let disks = disks.map(|disk| (disk.target(), "running".to_owned(), disk.capacity() / 512));
         let disks = if lists {
             disks.collect()
         } else {
@@ -325,11 +341,11 @@ impl Player {
     /// What the guest writes to its last disk, to speak to the target.
     fn control(&mut self, words: &[String]) {
         self.controls += 1;
-        if let Some(recorder) = &mut self.bench.recorder {
+        if let Some(recorder) = &mut self.back_end.recorder {
             recorder.reads_writes += 1;
         }
         for word in words {
-            self.bench.note(|| What::Control(word.clone()));
+            self.back_end.note(|| What::Control(word.clone()));
             let parts: Vec<&str> = word.split(' ').collect();
             if self.told(&parts).is_none() {
                 self.played.undone.push(format!("ctl {word}"));
@@ -341,13 +357,13 @@ impl Player {
         match *parts {
             ["attach", target] => {
                 let target = target.parse().ok()?;
-                self.bench.slots.insert(target, Slot::Present);
-                self.bench.event(1, [1, target, 0, 0], 1);
+                self.back_end.slots.insert(target, Slot::Present);
+                self.back_end.event(1, [1, target, 0, 0], 1);
             }
             ["detach", target] => {
                 let target = target.parse().ok()?;
-                self.bench.slots.insert(target, Slot::Removed);
-                self.bench.event(1, [1, target, 0, 0], 2);
+                self.back_end.slots.insert(target, Slot::Removed);
+                self.back_end.event(1, [1, target, 0, 0], 2);
             }
             ["set", target, state] => {
                 let slot = match state {
@@ -356,20 +372,22 @@ impl Player {
                     "empty" => Slot::Absent,
                     _ => return None,
                 };
-                self.bench.slots.insert(target.parse().ok()?, slot);
+                self.back_end.slots.insert(target.parse().ok()?, slot);
             }
             ["event", event, a, b, c, reason] => {
                 let lun = [1, byte(a)?, byte(b)?, byte(c)?];
-                self.bench.event(number(event)?, lun, number(reason)?);
+                self.back_end.event(number(event)?, lun, number(reason)?);
             }
             ["rw", target, ref how @ ..] => {
                 let reactions = reactions(how)?;
-                self.bench.reactions.insert(target.parse().ok()?, reactions);
+                self.back_end
+                    .reactions
+                    .insert(target.parse().ok()?, reactions);
             }
             ["release"] => {
-                while let Some(chain) = self.bench.held.pop_front() {
-                    let at = self.bench.now + LATENCY;
-                    self.bench.due.push_back((at, chain, Answer::good()));
+                while let Some(chain) = self.back_end.held.pop_front() {
+                    let at = self.back_end.now + LATENCY;
+                    self.back_end.due.push_back((at, chain, Answer::good()));
                 }
             }
             ["stat"] => self.count(),
@@ -380,7 +398,7 @@ impl Player {
     }
 
     fn count(&mut self) {
-        let recorder = self.bench.recorder.as_mut().expect("it records");
+        let recorder = self.back_end.recorder.as_mut().expect("it records");
         let counted = std::mem::take(&mut recorder.reads_writes);
         let short = std::mem::take(&mut recorder.short);
         let iots = (self.before, self.over);
@@ -392,14 +410,7 @@ impl Player {
             iots,
         });
         self.before = self.over;
-        self.bench.note(|| What::ReadsWrites(counted));
-    }
-}
-
-fn close(guest: &mut Guest, disk: usize) {
-    let open = &mut guest.direct.open;
-    if let Some(at) = open.iter().position(|other| *other == disk) {
-        open.swap_remove(at);
+        self.back_end.note(|| What::ReadsWrites(counted));
     }
 }
 

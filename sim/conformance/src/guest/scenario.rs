@@ -1,40 +1,47 @@
-//! What was done in a recording: `NAME.scenario`, a shell script, as a list of steps.
+//! What was done in a recording, as data: `NAME.steps.json`, made of the recorded shell script by
+//! `cargo xtask guest-trace DIR`.
 //!
-//! Loops and cases are decided here, for their words are known; what is known only when it happens
-//! (the name of a disk) stays a target. Knows no guest.
+//! ```json
+//! {"reboots":false,"steps":[
+//! {"say":{"words":"=== hold","disks":false}},
+//! {"control":["rw 0 hold","stat"]},
+//! {"background":[{"iot":{"target":0,"seconds":1.0,"threads":2,"buffered":false}}]},
+//! {"sleep":45.0},
+//! "wait"
+//! ]}
+//! ```
 //!
-//! # Divergence from a shell
-//!
-//! Pipes are their first command; outputs of other commands than `disk` and `disks` are unknown; a
-//! command that is not known is a step that is not carried out, and said to be.
+//! A step a line. Times are seconds; disks are named by their targets. Knows no guest.
 
-use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::time::Duration;
-use std::vec::IntoIter;
 
-use super::words::{DISK, DISKS, Piece, Token, UNKNOWN, expand, fits, tokens};
+use serde::{Deserialize, Serialize};
 
 /// Threads of an `iot` at most: the requests of more would not fit one queue.
-const THREADS_MAX: usize = 64;
+pub const THREADS_MAX: usize = 64;
 /// Nothing takes longer.
-const TIME_MAX: Duration = Duration::from_secs(3600);
-/// Commands within commands.
-const DEPTH_MAX: usize = 64;
+pub const TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// A step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What was done, and whether the guest rebooted at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    pub reboots: bool,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Each word to the target, at once.
     Control(Vec<String>),
     /// Threads of I/O on the disk of a target.
     Iot(IotStep),
     /// Nothing for a while.
-    Sleep(Duration),
-    /// Words; the part up to the first that is not known, and whether the disks are listed.
-    Say(String, bool),
+    Sleep(#[serde(with = "seconds")] Duration),
+    Say(Say),
     /// The disk of a target is held open for a while.
-    HoldOpen(u8, Duration),
+    HoldOpen(HoldOpen),
     /// The disk of a target is deleted through sysfs.
     Delete(u8),
     /// A target is scanned through sysfs.
@@ -49,363 +56,122 @@ pub enum Step {
 
 /// `iot DEVICE SECONDS THREADS [buf]`: each thread reads, or writes, 4 KiB here and there, and rests for
 /// 20 ms after a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IotStep {
     /// Whose disk.
     pub target: u8,
-    /// How long.
+    #[serde(rename = "seconds", with = "seconds")]
     pub time: Duration,
-    /// Threads.
     pub threads: usize,
     /// Through the page cache.
     pub buffered: bool,
 }
 
-/// The steps of a scenario, and whether the guest reboots at its end.
-///
-/// # Errors
-///
-/// It is no script.
-pub fn parse(text: &str) -> Result<(Vec<Step>, bool), String> {
-    let nodes = Parser::new(tokens(text)?).list(&[])?;
-    let mut shell = Shell::default();
-    let mut steps = Vec::new();
-    shell.list(&nodes, &mut steps);
-    let reboots = shell
-        .variables
-        .get("REBOOT")
-        .is_some_and(|word| word == "1");
-    Ok((steps, reboots))
+/// Words; the part up to the first that is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Say {
+    pub words: String,
+    /// Whether the disks are listed.
+    pub disks: bool,
 }
 
-type Word = Vec<Piece>;
-
-/// A command, with how it is joined to the one before and the one after.
-#[derive(Clone, Debug)]
-struct Item {
-    node: Node,
-    /// `&&`: only after a success.
-    only_then: bool,
-    background: bool,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldOpen {
+    pub target: u8,
+    #[serde(rename = "seconds", with = "seconds")]
+    pub time: Duration,
 }
 
-#[derive(Clone, Debug)]
-enum Node {
-    Simple(Vec<Word>, Option<(&'static str, Word)>),
-    For(String, Vec<Word>, Vec<Item>),
-    Case(Word, Vec<(Vec<Word>, Vec<Item>)>),
-    Sub(Vec<Item>),
+/// Why a text is no scenario.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{0} threads of an iot, of {THREADS_MAX} at most")]
+    Threads(usize),
 }
 
-struct Parser {
-    tokens: Peekable<IntoIter<Token>>,
-    /// Lists that are being read.
-    depth: usize,
-}
+impl Scenario {
+    /// How the name of its file ends, after the recording's.
+    pub const EXTENSION: &str = "steps.json";
 
-fn is(token: &Token, word: &str) -> bool {
-    matches!(token, Token::Word(pieces) if matches!(&pieces[..], [Piece::Text(text)] if text == word))
-}
-
-impl Parser {
-    fn new(tokens: Vec<Token>) -> Self {
-        let tokens = tokens.into_iter().peekable();
-        Self { tokens, depth: 0 }
-    }
-
-    fn skip(&mut self, operators: &[&str]) {
-        while self
-            .tokens
-            .next_if(|t| matches!(t, Token::Operator(o) if operators.contains(o)))
-            .is_some()
-        {}
-    }
-
-    fn take(&mut self, operator: &str) -> bool {
-        self.tokens
-            .next_if(|t| matches!(t, Token::Operator(o) if *o == operator))
-            .is_some()
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), String> {
-        self.tokens
-            .next_if(|t| is(t, word))
-            .map(drop)
-            .ok_or_else(|| format!("{word} is missing"))
-    }
-
-    /// Commands up to one of these words, `)`, `;;`, or the end.
-    fn list(&mut self, ends: &[&str]) -> Result<Vec<Item>, String> {
-        let mut items = Vec::new();
-        let mut only_then = false;
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} commands within each other"));
-        }
-        loop {
-            self.skip(&[";"]);
-            let over = |t: &Token| {
-                matches!(t, Token::Operator(")" | ";;")) || ends.iter().any(|e| is(t, e))
-            };
-            if self.tokens.peek().is_none_or(over) {
-                self.depth -= 1;
-                return Ok(items);
-            }
-            let node = self.command()?;
-            while self.take("|") {
-                self.command()?;
-            }
-            items.push(Item {
-                node,
-                only_then,
-                background: self.take("&"),
-            });
-            only_then = self.take("&&");
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// It is no JSON of this form, or has more threads or time than a guest could take.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_json::from_str(text)?;
+        let threads = flat(&scenario.steps).find_map(|step| match step {
+            Step::Iot(iot) if iot.threads > THREADS_MAX => Some(iot.threads),
+            _ => None,
+        });
+        match threads {
+            Some(threads) => Err(ScenarioError::Threads(threads)),
+            None => Ok(scenario),
         }
     }
 
-    fn command(&mut self) -> Result<Node, String> {
-        if self.take("(") {
-            let inside = self.list(&[])?;
-            if !self.take(")") {
-                return Err("a parenthesis does not end".into());
-            }
-            return Ok(Node::Sub(inside));
-        }
-        if self.tokens.next_if(|t| is(t, "for")).is_some() {
-            let variable = expand(&self.word()?, &BTreeMap::new());
-            self.expect("in")?;
-            let mut words = Vec::new();
-            while matches!(self.tokens.peek(), Some(Token::Word(_))) {
-                words.push(self.word()?);
-            }
-            self.skip(&[";"]);
-            self.expect("do")?;
-            let body = self.list(&["done"])?;
-            self.expect("done")?;
-            return Ok(Node::For(variable, words, body));
-        }
-        if self.tokens.next_if(|t| is(t, "case")).is_some() {
-            return self.case();
-        }
-        self.simple()
+    /// Writes it, a step a line.
+    ///
+    /// # Panics
+    ///
+    /// Never: every step can be written as JSON.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let line = |step| serde_json::to_string(step).expect("a step can be written");
+        let steps: Vec<String> = self.steps.iter().map(line).collect();
+        let steps = steps.join(",\n");
+        format!("{{\"reboots\":{},\"steps\":[\n{steps}\n]}}\n", self.reboots)
     }
 
-    fn case(&mut self) -> Result<Node, String> {
-        let word = self.word()?;
-        self.expect("in")?;
-        let mut arms = Vec::new();
-        loop {
-            self.skip(&[";", ";;"]);
-            if self.tokens.next_if(|t| is(t, "esac")).is_some() {
-                return Ok(Node::Case(word, arms));
-            }
-            let mut patterns = vec![self.word()?];
-            while self.take("|") {
-                patterns.push(self.word()?);
-            }
-            if !self.take(")") {
-                return Err("a case without a )".into());
-            }
-            arms.push((patterns, self.list(&["esac"])?));
-        }
-    }
-
-    fn word(&mut self) -> Result<Word, String> {
-        match self.tokens.next() {
-            Some(Token::Word(word)) => Ok(word),
-            other => Err(format!("a word is missing: {other:?}")),
-        }
-    }
-
-    fn simple(&mut self) -> Result<Node, String> {
-        let mut words = Vec::new();
-        let mut redirect = None;
-        loop {
-            match self.tokens.peek() {
-                Some(Token::Word(_)) => words.push(self.word()?),
-                Some(Token::Operator(o @ ("<" | ">"))) => {
-                    let operator = *o;
-                    self.tokens.next();
-                    redirect = Some((operator, self.word()?));
-                }
-                _ if words.is_empty() => {
-                    return Err(format!("no command: {:?}", self.tokens.peek()));
-                }
-                _ => return Ok(Node::Simple(words, redirect)),
-            }
-        }
+    /// What nobody can carry out.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        flat(&self.steps).filter_map(|step| match step {
+            Step::Unknown(words) => Some(words.as_str()),
+            _ => None,
+        })
     }
 }
 
-/// How a command ended, for what follows it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ran {
-    Well,
-    Badly,
-    Continue,
-}
-
-#[derive(Default)]
-struct Shell {
-    variables: BTreeMap<String, String>,
-}
-
-impl Shell {
-    fn list(&mut self, items: &[Item], steps: &mut Vec<Step>) -> Ran {
-        let mut last = Ran::Well;
-        for item in items {
-            if item.only_then && last != Ran::Well {
-                continue;
-            }
-            if item.background {
-                let mut inside = Vec::new();
-                self.node(&item.node, &mut inside);
-                steps.push(Step::Background(inside));
-            } else {
-                last = self.node(&item.node, steps);
-                if last == Ran::Continue {
-                    return last;
-                }
-            }
+/// All steps, those that go on beside others included.
+fn flat(steps: &[Step]) -> impl Iterator<Item = &Step> {
+    let mut left: Vec<&Step> = steps.iter().rev().collect();
+    std::iter::from_fn(move || {
+        let step = left.pop()?;
+        if let Step::Background(inside) = step {
+            left.extend(inside.iter().rev());
         }
-        last
+        Some(step)
+    })
+}
+
+/// A time, as seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::Serializer;
+
+    use super::TIME_MAX;
+
+    pub fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64())
     }
 
-    fn node(&mut self, node: &Node, steps: &mut Vec<Step>) -> Ran {
-        match node {
-            Node::Simple(words, redirect) => {
-                let words: Vec<String> = words.iter().map(|w| expand(w, &self.variables)).collect();
-                let redirect = redirect
-                    .as_ref()
-                    .map(|(o, w)| (*o, expand(w, &self.variables)));
-                self.simple(&words, redirect, steps)
-            }
-            Node::For(variable, words, body) => {
-                for word in words {
-                    let word = expand(word, &self.variables);
-                    self.variables.insert(variable.clone(), word);
-                    self.list(body, steps);
-                }
-                Ran::Well
-            }
-            Node::Case(word, arms) => {
-                let word = expand(word, &self.variables);
-                let fit = |patterns: &[Word]| {
-                    patterns
-                        .iter()
-                        .any(|p| fits(&expand(p, &self.variables), &word))
-                };
-                match arms.iter().find(|(patterns, _)| fit(patterns)) {
-                    Some((_, body)) => self.list(body, steps),
-                    None => Ran::Well,
-                }
-            }
-            Node::Sub(body) => self.list(body, steps),
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        let time = Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)?;
+        if time > TIME_MAX {
+            let limit = TIME_MAX.as_secs();
+            return Err(D::Error::custom(format!(
+                "{seconds} s: expected {limit} at most"
+            )));
         }
-    }
-
-    fn simple(
-        &mut self,
-        words: &[String],
-        to: Option<(&str, String)>,
-        steps: &mut Vec<Step>,
-    ) -> Ran {
-        let texts: Vec<&str> = words.iter().map(String::as_str).collect();
-        if let Some((name, value)) = assignment(texts[0]) {
-            self.variables.insert(name.to_owned(), value.to_owned());
-            return Ran::Well;
-        }
-        let unknown = || Step::Unknown(texts.join(" "));
-        let step = match (&texts[..], &to) {
-            (["[", a, "=", b, "]"], _) => return if a == b { Ran::Well } else { Ran::Badly },
-            (["continue"], _) => return Ran::Continue,
-            (["time", rest @ ..], _) if !rest.is_empty() => {
-                let rest: Vec<String> = rest.iter().map(|word| (*word).to_owned()).collect();
-                return self.simple(&rest, to, steps);
-            }
-            (["ctl", words @ ..], _) => {
-                Step::Control(words.iter().map(|w| (*w).to_owned()).collect())
-            }
-            (["say", words @ ..], _) => say(&words.join(" ")),
-            (["wait"], _) => Step::Wait,
-            (["sleep", time], Some(("<", file))) => match (seconds(time), disk(file)) {
-                (Some(time), Some(target)) => Step::HoldOpen(target, time),
-                _ => unknown(),
-            },
-            (["sleep", time], None) => seconds(time).map_or_else(unknown, Step::Sleep),
-            (["iot", device, time, threads, buffered @ ..], _) => {
-                match (disk(device), seconds(time), threads.parse()) {
-                    (Some(target), Some(time), Ok(threads @ 0..=THREADS_MAX)) => {
-                        Step::Iot(IotStep {
-                            target,
-                            time,
-                            threads,
-                            buffered: buffered == ["buf"],
-                        })
-                    }
-                    _ => unknown(),
-                }
-            }
-            (["echo", word], Some((">", file))) => sysfs(word, file)
-                .unwrap_or_else(|| Step::Unknown(format!("echo {word} > {}", shown(file)))),
-            // They only look.
-            (
-                [
-                    "echo" | "cat" | "ls" | "ps" | "dmesg" | "grep" | "head" | "tail" | "true"
-                    | ":",
-                    ..,
-                ],
-                None,
-            ) => return Ran::Well,
-            _ => unknown(),
-        };
-        steps.push(step);
-        Ran::Well
-    }
-}
-
-fn shown(word: &str) -> String {
-    word.replace(DISK, "disk ").replace(UNKNOWN, "…")
-}
-
-fn assignment(word: &str) -> Option<(&str, &str)> {
-    let (name, value) = word.split_once('=')?;
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name.then_some((name, value))
-}
-
-fn say(text: &str) -> Step {
-    let known = text
-        .split([UNKNOWN, '\u{2}', DISK])
-        .next()
-        .unwrap_or_default();
-    let words: Vec<&str> = known.split_whitespace().collect();
-    Step::Say(words.join(" "), text.contains(DISKS))
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let time = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
-    (time <= TIME_MAX).then_some(time)
-}
-
-/// The target in a path with `$(disk N)` in it.
-fn disk(text: &str) -> Option<u8> {
-    let (_, rest) = text.split_once(DISK)?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
-    rest[..end].parse().ok()
-}
-
-fn sysfs(word: &str, file: &str) -> Option<Step> {
-    if file.ends_with("/device/delete") {
-        return Some(Step::Delete(disk(file)?));
-    }
-    let place: Vec<&str> = word.split(' ').collect();
-    match place[..] {
-        ["0", target, "0"] if file.ends_with("/scan") => target.parse().ok().map(Step::Scan),
-        _ => None,
+        Ok(time)
     }
 }
 
@@ -413,56 +179,43 @@ fn sysfs(word: &str, file: &str) -> Option<Step> {
 mod tests {
     use super::*;
 
-    fn steps(text: &str) -> Vec<Step> {
-        parse(text).unwrap().0
-    }
-
-    fn control(words: &[&str]) -> Step {
-        Step::Control(words.iter().map(|w| (*w).to_owned()).collect())
+    #[test]
+    fn what_was_written_is_read_again() {
+        let iot = IotStep {
+            target: 2,
+            time: Duration::from_millis(300),
+            threads: 6,
+            buffered: true,
+        };
+        let words = "=== at:".to_owned();
+        let scenario = Scenario {
+            reboots: true,
+            steps: vec![
+                Step::Say(Say { words, disks: true }),
+                Step::Background(vec![Step::Iot(iot), Step::Unknown("dmesg -n 8".to_owned())]),
+                Step::Wait,
+            ],
+        };
+        let text = scenario.to_text();
+        assert_eq!(text.lines().count(), 5);
+        assert_eq!(Scenario::parse(&text).unwrap(), scenario);
+        assert!(scenario.unknown().eq(["dmesg -n 8"]));
     }
 
     #[test]
-    fn loops_and_cases_are_unrolled() {
-        let text = "for r in 3 4 \"6 1\"; do [ $r = 4 ] && continue\ncase \"$r\" in \"6 \"*|9) ctl \"a $r\" b;; *) \
-            ctl c$r;; esac; done; ctl end";
-        let expected = [
-            control(&["c3"]),
-            control(&["a 6 1", "b"]),
-            control(&["end"]),
-        ];
-        assert_eq!(steps(text), expected);
-    }
-
-    #[test]
-    fn what_runs_beside_stands_beside() {
-        let text = "D=$(disk 2); ( sleep 0.5; say \"at: $(disks)\" ) & iot /dev/$D 3 6 buf; wait\n\
-            sleep 4 < /dev/$(disk 0) & echo 1 > /sys/block/$D/device/delete; ps | grep x | head";
-        let half = Duration::from_millis(500);
-        let expected = [
-            Step::Background(vec![Step::Sleep(half), Step::Say("at:".to_owned(), true)]),
-            Step::Iot(IotStep {
-                target: 2,
-                time: Duration::from_secs(3),
-                threads: 6,
-                buffered: true,
-            }),
-            Step::Wait,
-            Step::Background(vec![Step::HoldOpen(0, Duration::from_secs(4))]),
-            Step::Delete(2),
-        ];
-        assert_eq!(steps(text), expected);
-    }
-
-    #[test]
-    fn what_is_not_known_is_said() {
-        let (steps, reboots) =
-            parse("dd if=/dev/$(disk 0) of=/dev/null; frobnicate now; REBOOT=1").unwrap();
-        assert!(reboots);
-        assert!(
-            matches!(&steps[..], [Step::Unknown(_), Step::Unknown(text)] if text == "frobnicate now")
-        );
-        for bad in ["( a", "for x in 1; do a", "case x in y a", "& a"] {
-            assert!(parse(bad).is_err(), "{bad}");
+    fn what_no_guest_could_do_is_refused() {
+        let iot = |seconds: &str, threads: &str| {
+            format!(
+                r#"{{"reboots":false,"steps":[{{"background":[{{"iot":
+                {{"target":0,"seconds":{seconds},"threads":{threads},"buffered":false}}}}]}}]}}"#
+            )
+        };
+        assert!(Scenario::parse(&iot("3", "64")).is_ok());
+        for bad in [iot("3", "65"), iot("3601", "1"), iot("-1", "1")] {
+            assert!(Scenario::parse(&bad).is_err(), "{bad}");
+        }
+        for bad in ["", "ctl \"", "{}", r#"{"reboots":false,"steps":["go"]}"#] {
+            assert!(Scenario::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use scenarios::{FioId, Observation, Ticket};
-
-use crate::Guest;
 use wire::component::Cx;
 use wire::message::FromGuest;
+
+use super::Fio;
 
 /// The whole of a job's clock when the job itself has no run time.
 pub(super) const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
@@ -19,16 +19,16 @@ pub struct ClockWait {
     permille: u32,
 }
 
-impl Guest {
+impl Fio {
     /// Answers `ticket` when the clock of `fio` says `at`.
-    pub(crate) fn wait_job_clock(
+    pub fn wait_clock(
         &mut self,
         ticket: Ticket,
         fio: FioId,
         at: Duration,
         cx: &mut Cx<'_, FromGuest>,
     ) {
-        let run = self.fios.iter().find(|run| run.fio == fio);
+        let run = self.runs.iter().find(|run| run.fio == fio);
         let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
         let permille = at.as_nanos().saturating_mul(1000) / whole.as_nanos().max(1);
         self.waits.push(ClockWait {

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use fio_model::{Errno, JobResult, Placed, StrictKind, exit_status};
 use scenarios::{DiskId, FioId, FioJobEnd, Observation, Place};
+use wire::component::Cx;
+use wire::message::FromGuest;
 
 use super::clock::CLOCK_DEFAULT;
-use crate::Guest;
-use wire::component::{Cx, When};
-use wire::message::FromGuest;
+use super::{Fio, Thread};
+use crate::actors::Actor;
+use crate::block::Block;
+use crate::ids::ThreadNo;
+use crate::shared::Shared;
 
 /// Messages of a job that are kept for the report.
 const MESSAGES_MAX: usize = 3;
@@ -27,6 +31,8 @@ pub struct FioRun {
     pub exits_all: bool,
     /// Threads that have not begun, with their disks, in the order in which they do.
     waiting: VecDeque<((DiskId, Place), Placed)>,
+    /// The section of each thread, by fio's number of it.
+    sections: Vec<u16>,
     /// Those that run wait for the end of others (`Placed::after`) so often.
     wave: u32,
     results: Vec<JobResult>,
@@ -35,7 +41,6 @@ pub struct FioRun {
 
 impl FioRun {
     /// A fio that starts; its jobs have this run time, and these threads.
-    #[must_use]
     pub fn new(
         fio: FioId,
         runtime: Duration,
@@ -51,6 +56,7 @@ impl FioRun {
             whole,
             running: 0,
             exits_all: waiting.iter().any(|(_, placed)| placed.job.exitall),
+            sections: waiting.iter().map(|(_, placed)| placed.section).collect(),
             waiting,
             wave: 0,
             results: Vec::new(),
@@ -71,20 +77,17 @@ impl FioRun {
     }
 }
 
-impl Guest {
-    pub(super) fn thread_stopped(
-        &mut self,
-        fio: FioId,
-        at: (DiskId, Place),
-        volume: u64,
-        result: JobResult,
-    ) {
-        if let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) {
+impl Fio {
+    /// A thread that ran has ended.
+    pub(super) fn thread_stopped(&mut self, thread: &Thread, result: JobResult) {
+        if let Some(run) = self.runs.iter_mut().find(|run| run.fio == thread.fio) {
             run.running -= 1;
         }
-        self.thread_ended(fio, at, volume, result);
+        let volume = thread.file.progress().volume;
+        self.thread_ended(thread.fio, thread.on, volume, result);
     }
 
+    /// A thread has ended, or could not begin.
     pub(super) fn thread_ended(
         &mut self,
         fio: FioId,
@@ -92,7 +95,7 @@ impl Guest {
         volume: u64,
         result: JobResult,
     ) {
-        let Some(run) = self.fios.iter_mut().find(|run| run.fio == fio) else {
+        let Some(run) = self.runs.iter_mut().find(|run| run.fio == fio) else {
             return;
         };
         let messages = result.messages.iter().take(MESSAGES_MAX).cloned();
@@ -105,6 +108,7 @@ impl Guest {
         run.ends.push(FioJobEnd {
             disk,
             place,
+            section: run.sections[result.thread_number as usize - 1],
             error: result.error.0,
             hung: result.is_hung,
             written: result.blocks_written(),
@@ -117,13 +121,25 @@ impl Guest {
         run.results.push(result);
     }
 
-    pub(super) fn end_fio_if_over(&mut self, fio: FioId, cx: &mut Cx<'_, FromGuest>) {
+    /// `exitall`: the end of a thread ends those of its group.
+    pub(super) fn end_others(&mut self, ended: &Thread) {
+        let run = self.runs.iter().find(|run| run.fio == ended.fio);
+        if !run.is_some_and(|run| run.exits_all) && !ended.file.exits_all_on_error() {
+            return;
+        }
+        let others = self.threads.iter_mut().flatten();
+        for other in others.filter(|other| (other.fio, other.group) == (ended.fio, ended.group)) {
+            other.file.terminate();
+        }
+    }
+
+    pub(super) fn end_if_over(&mut self, fio: FioId, cx: &mut Cx<'_, FromGuest>) {
         let over = self
-            .fios
+            .runs
             .iter()
             .position(|run| run.fio == fio && run.running == 0 && run.waiting.is_empty());
         let Some(over) = over else { return };
-        let mut run = self.fios.remove(over);
+        let mut run = self.runs.remove(over);
         run.ends.sort_by_key(|end| end.disk);
         let exit = exit_status(&run.results).unwrap_or(u8::MAX);
         cx.see(Observation::FioEnded {
@@ -134,39 +150,33 @@ impl Guest {
         self.answer_clocks(cx);
     }
 
-    /// All fio threads end with `errno`: their guest goes away under them.
-    pub(crate) fn end_applications(&mut self, errno: Errno, cx: &mut Cx<'_, FromGuest>) {
-        self.stop_threads(cx, |mut result| {
-            result.error = errno;
-            result
-        });
-        self.forget_all_ios();
-        self.end_managing(cx);
-    }
-
-    /// Nothing will ever come back: the threads that wait have hung.
-    pub(crate) fn give_up(&mut self, cx: &mut Cx<'_, FromGuest>) {
-        self.stop_threads(cx, |result| result.hung());
-    }
-
-    fn stop_threads(&mut self, cx: &mut Cx<'_, FromGuest>, end: impl Fn(JobResult) -> JobResult) {
-        for slot in 0..self.threads.len() {
-            self.set(self.fio_actor(slot), When::Blocked);
-            let Some(thread) = self.threads[slot].take() else {
+    /// All threads end: their guest goes away under them (`error`), or they have hung.
+    pub fn stop(
+        &mut self,
+        error: Option<Errno>,
+        block: &mut Block,
+        shared: &mut Shared,
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        for slot in (0..self.threads.len()).map(ThreadNo) {
+            shared.actors.block(Actor::Fio(slot));
+            let Some(thread) = self.threads[slot.0].take() else {
                 continue;
             };
-            for (n, _) in &thread.inbox {
-                self.forget_io(*n);
+            block.close(slot);
+            shared.disks.closed(thread.disk);
+            let mut result = thread.file.result().clone();
+            match error {
+                Some(errno) => result.error = errno,
+                None => result = result.hung(),
             }
-            let volume = thread.file.progress().volume;
-            let result = end(thread.file.result().clone());
-            self.thread_stopped(thread.fio, (thread.id, thread.place), volume, result);
+            self.thread_stopped(&thread, result);
         }
-        for run in &mut self.fios {
+        for run in &mut self.runs {
             run.waiting.clear();
         }
-        for fio in self.fios.iter().map(|run| run.fio).collect::<Vec<_>>() {
-            self.end_fio_if_over(fio, cx);
+        for fio in self.runs.iter().map(|run| run.fio).collect::<Vec<_>>() {
+            self.end_if_over(fio, cx);
         }
     }
 }

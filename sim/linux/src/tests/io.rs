@@ -5,9 +5,9 @@ use std::time::Duration;
 use fio_model::Volume;
 use scenarios::{CheckId, Observation, Time};
 
-use super::bench::Bench;
-use crate::bench::chain::Sent;
-use crate::bench::scsi::{Reaction, Says, Slot};
+use super::back_end::ScriptedBackEnd;
+use crate::testing::chain::Sent;
+use crate::testing::scsi::{Reaction, Says, Slot};
 use wire::message::GuestAct;
 
 fn job(rw: &str, depth: u32) -> String {
@@ -19,29 +19,29 @@ fn verified(depth: u32) -> String {
 }
 
 /// A guest with one disk and a volume of `blocks`.
-fn guest(blocks: u64) -> Bench {
-    let mut bench = Bench::new(1, |config| {
+fn guest(blocks: u64) -> ScriptedBackEnd {
+    let mut back_end = ScriptedBackEnd::new(1, |config| {
         config.volume = Some(Volume { blocks, scale: 1 })
     });
-    bench.slots.insert(0, Slot::Present);
-    bench.boot();
-    bench.forget();
-    bench
+    back_end.slots.insert(0, Slot::Present);
+    back_end.boot();
+    back_end.forget();
+    back_end
 }
 
 /// One read whose first tries get `reactions`: its result and the tries.
 fn one_read(reactions: &[Reaction]) -> (Result<u32, u16>, u8) {
-    let mut bench = guest(1);
-    bench
+    let mut back_end = guest(1);
+    back_end
         .reactions
         .insert(0, reactions.iter().copied().collect());
-    bench.start_fio(1, &job("randread", 1), &[0]);
-    bench.rest();
-    assert!(bench.ended(1).is_some());
-    let (write, result, tries) = bench.results()[0];
+    back_end.start_fio(1, &job("randread", 1), &[0]);
+    back_end.rest();
+    assert!(back_end.ended(1).is_some());
+    let (write, result, tries) = back_end.results()[0];
     assert!(!write);
     assert_eq!(
-        bench.sent.iter().filter(|s| s.is_rw()).count(),
+        back_end.sent.iter().filter(|s| s.is_rw()).count(),
         usize::from(tries)
     );
     (result, tries)
@@ -54,54 +54,54 @@ fn long(more: &str) -> String {
 
 #[test]
 fn a_request_longer_than_a_transfer_is_sent_in_parts_at_once() {
-    let mut bench = guest(4);
-    bench.start_fio(1, &long("verify=crc32c\n"), &[0]);
-    bench.rest();
-    let end = &bench.ended(1).unwrap()[0];
+    let mut back_end = guest(4);
+    back_end.start_fio(1, &long("verify=crc32c\n"), &[0]);
+    back_end.rest();
+    let end = &back_end.ended(1).unwrap()[0];
     assert_eq!((end.error, end.written, end.verified), (0, 4, 4));
     let blocks = |sent: &Sent| u16::from_be_bytes([sent.cdb[7], sent.cdb[8]]);
-    let sent = bench.sent.iter().filter(|sent| sent.is_rw());
+    let sent = back_end.sent.iter().filter(|sent| sent.is_rw());
     let sent: Vec<_> = sent.map(|sent| (sent.cdb[0], blocks(sent))).collect();
     assert_eq!(sent.len(), 24);
     assert_eq!(sent[..3], [(0x2a, 2560), (0x2a, 2560), (0x2a, 1024)]);
-    assert_eq!(bench.results().len(), 8, "one end a request");
-    assert_eq!(bench.most, 6);
+    assert_eq!(back_end.results().len(), 8, "one end a request");
+    assert_eq!(back_end.most, 6);
 }
 
 #[test]
 fn a_part_that_fails_fails_the_request_when_all_are_over() {
-    let mut bench = guest(4);
+    let mut back_end = guest(4);
     let bad = Reaction::Says(Says::check(3, 0x11, 0));
     let reactions = [Reaction::Normal, bad, Reaction::Hold];
-    bench.reactions.insert(0, reactions.into());
-    bench.start_fio(1, &(long("") + "iodepth=1\n"), &[0]);
-    bench.rest();
-    assert_eq!(bench.held(), 1);
-    assert!(bench.results().is_empty(), "one part is under way");
-    bench.release();
-    bench.rest();
-    assert_eq!(bench.results(), [(true, Err(61), 1)]);
-    assert_eq!(bench.ended(1).unwrap()[0].error, 61);
+    back_end.reactions.insert(0, reactions.into());
+    back_end.start_fio(1, &(long("") + "iodepth=1\n"), &[0]);
+    back_end.rest();
+    assert_eq!(back_end.held(), 1);
+    assert!(back_end.results().is_empty(), "one part is under way");
+    back_end.release();
+    back_end.rest();
+    assert_eq!(back_end.results(), [(true, Err(61), 1)]);
+    assert_eq!(back_end.ended(1).unwrap()[0].error, 61);
     // Nothing is left behind.
-    bench.reactions.clear();
-    bench.start_fio(2, &long("verify=md5\n"), &[0]);
-    bench.rest();
-    assert_eq!(bench.ended(2).unwrap()[0].verified, 4);
-    assert_eq!(bench.guest.left(), [""; 0]);
-    assert!(bench.guest.disks.iter().all(|disk| disk.in_flight == 0));
+    back_end.reactions.clear();
+    back_end.start_fio(2, &long("verify=md5\n"), &[0]);
+    back_end.rest();
+    assert_eq!(back_end.ended(2).unwrap()[0].verified, 4);
+    assert_eq!(back_end.guest.left(), [""; 0]);
+    assert!(back_end.all_disks().all(|disk| disk.in_flight() == 0));
 }
 
 #[test]
 fn parts_keep_to_the_queue_depth() {
-    let mut bench = guest(24);
-    bench.reactions.insert(0, [Reaction::Hold].into());
+    let mut back_end = guest(24);
+    back_end.reactions.insert(0, [Reaction::Hold].into());
     let job = job("randwrite", 16) + "bs=3m\n" + "numjobs=5\n";
-    bench.start_fio(1, &job, &[0]);
-    bench.rest();
-    assert_eq!(bench.held(), 126, "another would have parts 127 to 129");
-    bench.release();
-    bench.rest();
-    let ends = bench.ended(1).unwrap();
+    back_end.start_fio(1, &job, &[0]);
+    back_end.rest();
+    assert_eq!(back_end.held(), 126, "another would have parts 127 to 129");
+    back_end.release();
+    back_end.rest();
+    let ends = back_end.ended(1).unwrap();
     assert!(ends.iter().all(|end| (end.error, end.written) == (0, 21)));
 }
 
@@ -109,37 +109,37 @@ fn parts_keep_to_the_queue_depth() {
 /// three parts to the second waits until all of them have a place.
 #[test]
 fn parts_wait_for_a_place_each_in_a_ring_that_another_disk_fills() {
-    let mut bench = Bench::new(1, |config| {
+    let mut back_end = ScriptedBackEnd::new(1, |config| {
         config.volume = Some(Volume {
             blocks: 127,
             scale: 1,
         })
     });
     for target in [0, 1] {
-        bench.slots.insert(target, Slot::Present);
+        back_end.slots.insert(target, Slot::Present);
     }
-    bench.boot();
-    bench.forget();
-    bench.reactions.insert(0, [Reaction::Hold].into());
-    bench.start_fio(1, &verified(127), &[0]);
-    bench.rest();
-    assert_eq!(bench.held(), 127);
-    let shared = bench.sent[0].vring;
+    back_end.boot();
+    back_end.forget();
+    back_end.reactions.insert(0, [Reaction::Hold].into());
+    back_end.start_fio(1, &verified(127), &[0]);
+    back_end.rest();
+    assert_eq!(back_end.held(), 127);
+    let shared = back_end.sent[0].vring;
     // Threads are on CPU 0 and 1 in turn: the second clone shares the ring.
-    bench.start_fio(2, &(long("") + "iodepth=1\nnumjobs=2\n"), &[1]);
-    bench.rest();
-    let parts = |bench: &Bench, mine: bool| {
-        let sent = bench.sent.iter().filter(|sent| sent.target == 1);
+    back_end.start_fio(2, &(long("") + "iodepth=1\nnumjobs=2\n"), &[1]);
+    back_end.rest();
+    let parts = |back_end: &ScriptedBackEnd, mine: bool| {
+        let sent = back_end.sent.iter().filter(|sent| sent.target == 1);
         sent.filter(|sent| (sent.vring == shared) == mine).count()
     };
-    assert_eq!(parts(&bench, false), 12);
-    let early = parts(&bench, true);
+    assert_eq!(parts(&back_end, false), 12);
+    let early = parts(&back_end, true);
     assert_eq!(early, 0, "one place is not enough for three parts");
-    bench.release();
-    bench.rest();
-    assert_eq!(parts(&bench, true), 12);
+    back_end.release();
+    back_end.rest();
+    assert_eq!(parts(&back_end, true), 12);
     for fio in [1, 2] {
-        let ends = bench.ended(fio).unwrap();
+        let ends = back_end.ended(fio).unwrap();
         assert!(ends.iter().all(|end| end.error == 0), "{ends:?}");
     }
 }
@@ -148,33 +148,33 @@ fn parts_wait_for_a_place_each_in_a_ring_that_another_disk_fills() {
 fn direct_io_that_is_not_in_whole_blocks_is_invalid() {
     for options in ["bs=1000", "bs=4k\noffset=100", "bs=4k\noffset=256"] {
         for rw in ["write", "randread"] {
-            let mut bench = guest(8);
+            let mut back_end = guest(8);
             let job = job(rw, 1) + options + "\n";
-            bench.start_fio(1, &job, &[0]);
-            bench.rest();
-            let end = &bench.ended(1).unwrap()[0];
+            back_end.start_fio(1, &job, &[0]);
+            back_end.rest();
+            let end = &back_end.ended(1).unwrap()[0];
             assert_eq!((end.error, end.written), (22, 0), "{rw}, {options}");
             let said = "fio: io_u error on file /dev/sda: Invalid argument: ";
             assert!(end.messages[0].starts_with(said), "{:?}", end.messages);
-            assert_eq!(bench.results(), [(rw == "write", Err(22), 0)]);
-            assert!(!bench.sent.iter().any(|sent| sent.is_rw()), "{options}");
+            assert_eq!(back_end.results(), [(rw == "write", Err(22), 0)]);
+            assert!(!back_end.sent.iter().any(|sent| sent.is_rw()), "{options}");
         }
     }
-    let mut bench = guest(8);
-    bench.start_fio(1, &(job("randwrite", 1) + "bs=512\nverify=md5\n"), &[0]);
-    bench.rest();
-    let end = &bench.ended(1).unwrap()[0];
+    let mut back_end = guest(8);
+    back_end.start_fio(1, &(job("randwrite", 1) + "bs=512\nverify=md5\n"), &[0]);
+    back_end.rest();
+    let end = &back_end.ended(1).unwrap()[0];
     assert_eq!((end.error, end.verified), (0, 8));
 }
 
 #[test]
 fn what_is_written_is_read_back() {
-    let mut bench = guest(64);
-    bench.start_fio(1, &verified(16), &[0]);
-    bench.rest();
-    let end = &bench.ended(1).unwrap()[0];
+    let mut back_end = guest(64);
+    back_end.start_fio(1, &verified(16), &[0]);
+    back_end.rest();
+    let end = &back_end.ended(1).unwrap()[0];
     assert_eq!((end.error, end.written, end.verified), (0, 64, 64));
-    assert!(bench.most >= 16);
+    assert!(back_end.most >= 16);
     assert!(end.strict.is_empty());
 }
 
@@ -215,20 +215,20 @@ fn each_answer_becomes_the_recorded_errno_after_the_recorded_tries() {
 
 #[test]
 fn a_disk_that_does_not_know_read_10_is_asked_for_read_6_for_good() {
-    let mut bench = guest(4);
+    let mut back_end = guest(4);
     let unknown = Reaction::Says(Says::check(5, 0x20, 0));
-    bench
+    back_end
         .reactions
         .insert(0, [unknown, Reaction::Normal].into());
     // The back-end does not know READ(6) either: each fio ends with its first request.
     for fio in [1, 2] {
-        bench.start_fio(fio, &job("randread", 1), &[0]);
-        bench.rest();
+        back_end.start_fio(fio, &job("randread", 1), &[0]);
+        back_end.rest();
     }
-    let opcodes: Vec<u8> = bench.sent.iter().map(|sent| sent.cdb[0]).collect();
+    let opcodes: Vec<u8> = back_end.sent.iter().map(|sent| sent.cdb[0]).collect();
     assert_eq!(opcodes, [0x28, 0x08, 0x08]);
     assert_eq!(
-        bench.results(),
+        back_end.results(),
         [(false, Err(121), 2), (false, Err(121), 1)]
     );
 }
@@ -252,15 +252,15 @@ fn what_passes_is_tried_until_it_has_passed() {
 
 #[test]
 fn what_never_passes_fails_when_it_is_180_s_old() {
-    let mut bench = guest(1);
-    bench
+    let mut back_end = guest(1);
+    back_end
         .reactions
         .insert(0, [Reaction::Says(Says::status(0x08))].into());
-    bench.start_fio(1, &job("randread", 1), &[0]);
-    bench.run_for(Duration::from_secs(179));
-    assert!(bench.results().is_empty());
-    bench.run_for(Duration::from_secs(2));
-    assert_eq!(bench.results()[0].1, Err(5));
+    back_end.start_fio(1, &job("randread", 1), &[0]);
+    back_end.run_for(Duration::from_secs(179));
+    assert!(back_end.results().is_empty());
+    back_end.run_for(Duration::from_secs(2));
+    assert_eq!(back_end.results()[0].1, Err(5));
 }
 
 #[test]
@@ -279,17 +279,17 @@ fn a_residual_is_asked_for_again() {
         resid: 3000,
         ..Says::default()
     };
-    let mut bench = guest(1);
-    bench
+    let mut back_end = guest(1);
+    back_end
         .reactions
         .insert(0, [Reaction::Says(short), Reaction::Normal].into());
-    bench.start_fio(1, &verified(1), &[0]);
-    bench.rest();
+    back_end.start_fio(1, &verified(1), &[0]);
+    back_end.rest();
     // 3000 bytes are rounded up to six blocks.
-    let lbas: Vec<_> = bench.sent.iter().map(|s| (s.cdb[0], s.cdb[8])).collect();
+    let lbas: Vec<_> = back_end.sent.iter().map(|s| (s.cdb[0], s.cdb[8])).collect();
     assert_eq!(lbas, [(0x2a, 8), (0x2a, 6), (0x28, 8)]);
-    assert_eq!(bench.results()[0], (true, Ok(4096), 2));
-    let end = &bench.ended(1).unwrap()[0];
+    assert_eq!(back_end.results()[0], (true, Ok(4096), 2));
+    let end = &back_end.ended(1).unwrap()[0];
     assert_eq!((end.error, end.verified), (0, 1));
 }
 
@@ -304,34 +304,34 @@ fn a_residual_of_everything_is_no_endless_loop() {
 
 #[test]
 fn a_disk_has_128_requests_in_flight_at_most() {
-    let mut bench = guest(600);
-    bench.reactions.insert(0, [Reaction::Hold].into());
+    let mut back_end = guest(600);
+    back_end.reactions.insert(0, [Reaction::Hold].into());
     let two = verified(300) + "numjobs=2\n";
-    bench.start_fio(1, &two, &[0]);
-    bench.rest();
-    assert_eq!(bench.held(), 128);
-    bench.release();
-    bench.rest();
-    assert!(bench.most <= 128);
-    assert!(bench.ended(1).is_some(), "both went on");
+    back_end.start_fio(1, &two, &[0]);
+    back_end.rest();
+    assert_eq!(back_end.held(), 128);
+    back_end.release();
+    back_end.rest();
+    assert!(back_end.most <= 128);
+    assert!(back_end.ended(1).is_some(), "both went on");
 }
 
 /// What the strict oracle says of a second fio all of whose writes are lost, or none.
 fn strict(more: &str, lost: bool) -> Vec<usize> {
-    let mut bench = guest(64);
+    let mut back_end = guest(64);
     // `time_based`: fio compares no count of writes.
     let job = verified(16) + "time_based\nruntime=10\n";
-    bench.start_fio(1, &job, &[0]);
-    bench.rest();
-    let old = bench.store.clone();
-    bench.start_fio(2, &(job + more), &[0]);
-    while bench.ended(2).is_none() {
-        assert!(bench.step(Time(u64::MAX)), "it ends");
+    back_end.start_fio(1, &job, &[0]);
+    back_end.rest();
+    let old = back_end.store.clone();
+    back_end.start_fio(2, &(job + more), &[0]);
+    while back_end.ended(2).is_none() {
+        assert!(back_end.step(Time(u64::MAX)), "it ends");
         if lost {
-            bench.store.clone_from(&old);
+            back_end.store.clone_from(&old);
         }
     }
-    let ends = bench.ended(2).unwrap();
+    let ends = back_end.ended(2).unwrap();
     let all = ends.iter().all(|end| (end.error, end.verified) == (0, 64));
     assert!(all, "fio sees nothing: {ends:?}");
     ends.iter().map(|end| end.strict.len()).collect()
@@ -347,46 +347,46 @@ fn only_the_one_thread_that_writes_to_a_disk_is_judged_strictly() {
 
 #[test]
 fn two_fios_on_a_disk_are_no_stale_data_to_each_other() {
-    let mut bench = guest(64);
+    let mut back_end = guest(64);
     let job = verified(16) + "time_based\nruntime=10\n";
     for fio in [1, 2] {
-        bench.start_fio(fio, &job, &[0]);
-        bench.run_for(Duration::from_micros(30));
+        back_end.start_fio(fio, &job, &[0]);
+        back_end.run_for(Duration::from_micros(30));
     }
-    assert!(bench.ended(1).is_none(), "they run at the same time");
-    bench.rest();
+    assert!(back_end.ended(1).is_none(), "they run at the same time");
+    back_end.rest();
     for fio in [1, 2] {
-        let end = &bench.ended(fio).unwrap()[0];
+        let end = &back_end.ended(fio).unwrap()[0];
         assert_eq!((end.error, end.strict.len()), (0, 0), "{end:?}");
     }
 }
 
 #[test]
 fn requests_that_wait_for_another_try_keep_their_place() {
-    let mut bench = guest(400);
+    let mut back_end = guest(400);
     let mut reactions = vec![Reaction::Says(Says::status(0x08)); 300];
     reactions.push(Reaction::Normal);
-    bench.reactions.insert(0, reactions.into());
-    bench.start_fio(1, &verified(200), &[0]);
-    bench.rest();
-    let end = &bench.ended(1).unwrap()[0];
+    back_end.reactions.insert(0, reactions.into());
+    back_end.start_fio(1, &verified(200), &[0]);
+    back_end.rest();
+    let end = &back_end.ended(1).unwrap()[0];
     assert_eq!((end.error, end.verified), (0, 400));
-    assert!(bench.most <= 128);
+    assert!(back_end.most <= 128);
 }
 
 #[test]
 fn a_used_id_that_is_no_head_breaks_that_queue_alone() {
-    let mut bench = guest(4);
-    bench.push_used(2, 500, 0);
-    bench.rest();
+    let mut back_end = guest(4);
+    back_end.push_used(2, 500, 0);
+    back_end.rest();
     for check in [CheckId::G1, CheckId::I1] {
         let is = |what: &Observation| matches!(what, Observation::Broken { check: c, .. } if *c == check);
-        assert!(bench.has(is));
+        assert!(back_end.has(is));
     }
     // Threads are on CPU 0 and 1 in turn, each with its own queue.
-    bench.start_fio(1, &(verified(1) + "numjobs=2\n"), &[0]);
-    bench.rest();
-    let mut errors: Vec<_> = bench
+    back_end.start_fio(1, &(verified(1) + "numjobs=2\n"), &[0]);
+    back_end.rest();
+    let mut errors: Vec<_> = back_end
         .ended(1)
         .unwrap()
         .iter()
@@ -394,19 +394,19 @@ fn a_used_id_that_is_no_head_breaks_that_queue_alone() {
         .collect();
     errors.sort_unstable();
     assert_eq!(errors, [0, 5]);
-    assert!(bench.sent.iter().all(|sent| sent.vring == 3));
+    assert!(back_end.sent.iter().all(|sent| sent.vring == 3));
 }
 
 #[test]
 fn a_response_that_was_never_written_reads_as_good_and_is_told() {
-    let mut bench = guest(1);
-    bench.reactions.insert(0, [Reaction::Hold].into());
-    bench.start_fio(1, &job("randread", 1), &[0]);
-    bench.rest();
-    let sent = bench.sent.last().unwrap().clone();
-    bench.push_used(sent.vring, u32::from(sent.head), 0);
-    bench.rest();
-    assert_eq!(bench.results()[0].1, Ok(4096));
+    let mut back_end = guest(1);
+    back_end.reactions.insert(0, [Reaction::Hold].into());
+    back_end.start_fio(1, &job("randread", 1), &[0]);
+    back_end.rest();
+    let sent = back_end.sent.last().unwrap().clone();
+    back_end.push_used(sent.vring, u32::from(sent.head), 0);
+    back_end.rest();
+    assert_eq!(back_end.results()[0].1, Ok(4096));
     let is = |what: &Observation| {
         matches!(
             what,
@@ -416,38 +416,38 @@ fn a_response_that_was_never_written_reads_as_good_and_is_told() {
             }
         )
     };
-    assert!(bench.has(is));
+    assert!(back_end.has(is));
 }
 
 #[test]
 fn a_fio_that_hangs_is_given_up_and_its_memory_is_not_used_again() {
-    let mut bench = guest(16);
-    bench.reactions.insert(0, [Reaction::Hold].into());
-    bench.start_fio(1, &job("randread", 8), &[0]);
-    bench.rest();
-    assert!(bench.ended(1).is_none());
-    bench.act(GuestAct::GiveUp);
-    bench.rest();
-    assert!(bench.ended(1).unwrap()[0].hung);
+    let mut back_end = guest(16);
+    back_end.reactions.insert(0, [Reaction::Hold].into());
+    back_end.start_fio(1, &job("randread", 8), &[0]);
+    back_end.rest();
+    assert!(back_end.ended(1).is_none());
+    back_end.act(GuestAct::GiveUp);
+    back_end.rest();
+    assert!(back_end.ended(1).unwrap()[0].hung);
     // Another one starts; then what the first one waited for comes after all.
-    let held = bench.held();
+    let held = back_end.held();
     assert_eq!(held, 8);
-    bench.reactions.insert(0, [Reaction::Normal].into());
-    bench.start_fio(2, &verified(8), &[0]);
-    bench.run_for(Duration::from_micros(50));
-    bench.release();
-    bench.rest();
-    let end = &bench.ended(2).unwrap()[0];
+    back_end.reactions.insert(0, [Reaction::Normal].into());
+    back_end.start_fio(2, &verified(8), &[0]);
+    back_end.run_for(Duration::from_micros(50));
+    back_end.release();
+    back_end.rest();
+    let end = &back_end.ended(2).unwrap()[0];
     assert_eq!((end.error, end.verified), (0, 16));
-    assert_eq!(bench.guest.left(), [""; 0]);
+    assert_eq!(back_end.guest.left(), [""; 0]);
 }
 
 #[test]
 fn more_threads_than_there_are_places_fail_with_enomem() {
-    let mut bench = guest(4);
-    bench.start_fio(1, &(job("randread", 1) + "numjobs=12\n"), &[0]);
-    bench.rest();
-    let errors = bench.ended(1).unwrap().iter().map(|end| end.error);
+    let mut back_end = guest(4);
+    back_end.start_fio(1, &(job("randread", 1) + "numjobs=12\n"), &[0]);
+    back_end.rest();
+    let errors = back_end.ended(1).unwrap().iter().map(|end| end.error);
     let mut errors: Vec<_> = errors.collect();
     errors.sort_unstable();
     assert_eq!(errors, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 12]);

@@ -2,7 +2,7 @@
 //!
 //! `data/` holds what a back-end saw of a Debian 6.1 guest in QEMU 7.2, distilled.
 
-mod bench;
+mod back_end;
 mod boot;
 mod hotplug;
 mod io;

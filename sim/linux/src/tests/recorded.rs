@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::bench::Bench;
-use crate::bench::scsi::Slot;
+use super::back_end::ScriptedBackEnd;
+use crate::testing::scsi::Slot;
 
 /// The lines of a distilled recording.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -45,24 +45,24 @@ fn sessions<'a>(log: impl Iterator<Item = &'a str>) -> Vec<Vec<&'a str>> {
 
 #[test]
 fn a_boot_sends_the_messages_of_a_real_one_in_their_order() {
-    let bench = Bench::booted(&[0, 2, 7]);
+    let back_end = ScriptedBackEnd::booted(&[0, 2, 7]);
     let is_message = |line: &&str| line.starts_with("MSG");
-    let mine = bench.log.iter().map(String::as_str).filter(is_message);
+    let mine = back_end.log.iter().map(String::as_str).filter(is_message);
     let recorded = lines(include_str!("data/boot.txt")).filter(is_message);
     assert!(
         mine.eq(recorded),
         "{:#?}",
-        bench.log.iter().filter(|l| l.starts_with("MSG"))
+        back_end.log.iter().filter(|l| l.starts_with("MSG"))
     );
 }
 
 #[test]
 fn a_boot_sends_the_commands_of_a_real_one() {
-    let bench = Bench::booted(&[0, 2, 7]);
+    let back_end = ScriptedBackEnd::booted(&[0, 2, 7]);
     // Recordings show reads only as numbers: the firmware's three boot sectors, `sd`'s partitions.
-    let reads: Vec<_> = bench.log.iter().filter(|line| is_read(line)).collect();
+    let reads: Vec<_> = back_end.log.iter().filter(|line| is_read(line)).collect();
     assert_eq!(reads.len(), 6);
-    let mine = bench
+    let mine = back_end
         .log
         .iter()
         .map(String::as_str)
@@ -86,8 +86,8 @@ fn a_boot_sends_the_commands_of_a_real_one() {
 
 #[test]
 fn the_scan_of_a_host_goes_target_by_target() {
-    let bench = Bench::booted(&[0, 2, 7]);
-    let scan = bench
+    let back_end = ScriptedBackEnd::booted(&[0, 2, 7]);
+    let scan = back_end
         .log
         .iter()
         .filter(|l| l.contains(" 1200000024"))
@@ -100,12 +100,17 @@ fn the_scan_of_a_host_goes_target_by_target() {
 
 #[test]
 fn three_reboots_send_what_those_of_a_real_guest_send() {
-    let mut bench = Bench::booted(&[0, 2, 7]);
+    let mut back_end = ScriptedBackEnd::booted(&[0, 2, 7]);
     for _ in 0..3 {
-        bench.boot();
+        back_end.boot();
     }
     let kept = |line: &&str| line.starts_with("MSG") || line.contains(" 0 35");
-    let mine: Vec<_> = bench.log.iter().map(String::as_str).filter(kept).collect();
+    let mine: Vec<_> = back_end
+        .log
+        .iter()
+        .map(String::as_str)
+        .filter(kept)
+        .collect();
     let recorded: Vec<_> = lines(include_str!("data/reboot.txt")).collect();
     // The recording ends in the middle of the last boot.
     assert_eq!(mine[..recorded.len()], recorded[..]);
@@ -114,22 +119,22 @@ fn three_reboots_send_what_those_of_a_real_guest_send() {
 }
 
 /// Replays the stimuli of a recording and compares, after each, what was asked of each target.
-fn replay(bench: &mut Bench, text: &'static str) -> usize {
+fn replay(back_end: &mut ScriptedBackEnd, text: &'static str) -> usize {
     let mut compared = 0;
     let mut recorded = lines(text).peekable();
     while recorded.peek().is_some() {
-        bench.forget();
+        back_end.forget();
         let mut stimuli = Vec::new();
         while let Some(line) = recorded.next_if(|line| !line.starts_with("CMD")) {
             stimuli.push(line);
-            stimulate(bench, line);
+            stimulate(back_end, line);
         }
-        bench.rest();
+        back_end.rest();
         let mut expected = Vec::new();
         while let Some(line) = recorded.next_if(|line| line.starts_with("CMD")) {
             expected.push(line);
         }
-        let mine = bench
+        let mine = back_end
             .log
             .iter()
             .map(String::as_str)
@@ -144,18 +149,22 @@ fn replay(bench: &mut Bench, text: &'static str) -> usize {
     compared
 }
 
-fn stimulate(bench: &mut Bench, line: &str) {
+fn stimulate(back_end: &mut ScriptedBackEnd, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
     match words[..] {
         ["ATTACH", target] | ["SET", target, "present"] => {
-            bench.slots.insert(target.parse().unwrap(), Slot::Present);
+            back_end
+                .slots
+                .insert(target.parse().unwrap(), Slot::Present);
         }
         ["DETACH", target] | ["SET", target, _] => {
-            bench.slots.insert(target.parse().unwrap(), Slot::Removed);
+            back_end
+                .slots
+                .insert(target.parse().unwrap(), Slot::Removed);
         }
         ["EVENT", event, lun, reason] => {
-            assert!(bench.event(hex(event), hex(lun).to_be_bytes(), hex(reason)));
+            assert!(back_end.event(hex(event), hex(lun).to_be_bytes(), hex(reason)));
         }
         _ => panic!("no stimulus: {line:?}"),
     }
@@ -163,30 +172,30 @@ fn stimulate(bench: &mut Bench, line: &str) {
 
 #[test]
 fn attaches_and_detaches_ask_what_a_real_guest_asks() {
-    let mut bench = Bench::booted(&[0, 2, 7]);
-    let compared = replay(&mut bench, include_str!("data/detach.txt"));
+    let mut back_end = ScriptedBackEnd::booted(&[0, 2, 7]);
+    let compared = replay(&mut back_end, include_str!("data/detach.txt"));
     assert_eq!(compared, 7);
-    assert_eq!(bench.targets(), [0, 2, 7]);
+    assert_eq!(back_end.targets(), [0, 2, 7]);
 }
 
 #[test]
 fn events_ask_what_a_real_guest_asks() {
     let text = include_str!("data/events.txt");
     let (back_to_back, _) = text.split_once("SET 1").unwrap();
-    let mut bench = Bench::booted(&[0, 2, 7]);
-    assert_eq!(replay(&mut bench, back_to_back), 2);
-    assert_eq!(bench.targets(), [2, 7]);
+    let mut back_end = ScriptedBackEnd::booted(&[0, 2, 7]);
+    assert_eq!(replay(&mut back_end, back_to_back), 2);
+    assert_eq!(back_end.targets(), [2, 7]);
     // What happened in between left disks 0 and 3, and targets 4 to 6 removed.
     for target in [0, 3] {
-        bench.attach(target);
-        bench.rest();
+        back_end.attach(target);
+        back_end.rest();
     }
-    bench
+    back_end
         .slots
         .extend([4, 5, 6].map(|target| (target, Slot::Removed)));
     let kinds = &text[back_to_back.len()..];
     assert!(kinds.starts_with("SET 1"));
-    let compared = replay(&mut bench, kinds);
+    let compared = replay(&mut back_end, kinds);
     assert_eq!(compared, 6);
-    assert_eq!(bench.targets(), [0, 1, 3, 7]);
+    assert_eq!(back_end.targets(), [0, 1, 3, 7]);
 }

@@ -11,16 +11,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::exec::{Answer, DONE};
+use super::answer::{Answer, DONE};
 use super::{AppThread, bdev_goes};
-use crate::agenda::BDEV;
 use crate::bdev::io::{Injected, IoKind, Rule};
-use crate::bdev::{Awaiting, Bdev, Bdevs, Kind, NewBdev, SplitConfig, Waiter, uuid_text};
-use crate::handles::BdevHandle;
+use crate::bdev::{
+    Awaiting, Bdev, Bdevs, Kind, NewBdev, NewMalloc, SplitConfig, Waiter, uuid_text,
+};
+use crate::handles::{BDEV, BdevHandle};
 use crate::mail::AppMessage;
 use crate::rpc::{
-    CallId, Errno, ErrorKind, IoType, LatencyType, RpcDelay, RpcError, RpcInject, RpcMalloc,
-    RpcNull, code, render,
+    BdevDelayCreate, BdevDelayUpdateLatency, BdevErrorCreate, BdevErrorInjectError,
+    BdevMallocCreate, BdevNullCreate, BdevSplitCreate, CallId, Errno, ErrorKind, IoType, RpcError,
+    code, render,
 };
 use crate::turn::TargetTurn;
 use wire::bugs::Bug;
@@ -31,23 +33,29 @@ const METADATA_SIZES: [u32; 6] = [0, 8, 16, 32, 64, 128];
 const ALL_KINDS: [IoKind; 4] = [IoKind::Read, IoKind::Write, IoKind::Flush, IoKind::Unmap];
 const MIB: u64 = 1 << 20;
 
-pub(super) fn malloc_create(app: &mut AppThread<'_>, params: RpcMalloc) -> Result<Value, RpcError> {
+pub(super) fn malloc_create(
+    app: &mut AppThread<'_>,
+    params: BdevMallocCreate,
+) -> Result<Value, RpcError> {
     let metadata = METADATA_SIZES.contains(&params.md_size);
     if !metadata || !(0..=3).contains(&params.dif_type) {
         return Err(RpcError::errno(Errno::Inval));
     }
-    let made = app.shared.bdevs.malloc(
-        params.name,
-        params.block_size,
-        params.num_blocks,
-        params.physical_block_size,
-        params.uuid,
-    );
+    let made = app.shared.bdevs.malloc(NewMalloc {
+        name: params.name,
+        block_size: params.block_size,
+        num_blocks: params.num_blocks,
+        physical_block_size: params.physical_block_size,
+        uuid: params.uuid,
+    });
     self::made(app, made)
 }
 
-pub(super) fn null_create(app: &mut AppThread<'_>, params: RpcNull) -> Result<Value, RpcError> {
-    let RpcNull {
+pub(super) fn null_create(
+    app: &mut AppThread<'_>,
+    params: BdevNullCreate,
+) -> Result<Value, RpcError> {
+    let BdevNullCreate {
         name,
         num_blocks,
         block_size,
@@ -55,6 +63,7 @@ pub(super) fn null_create(app: &mut AppThread<'_>, params: RpcNull) -> Result<Va
         uuid,
         md_size,
         dif_type,
+        ..
     } = params;
     let wrong = block_size == 0
         || !block_size.is_multiple_of(512)
@@ -135,8 +144,13 @@ pub(super) fn delete(
 
 pub(super) fn split_create(
     app: &mut AppThread<'_>,
-    config: SplitConfig,
+    params: BdevSplitCreate,
 ) -> Result<Value, RpcError> {
+    let config = SplitConfig {
+        base: params.base_bdev,
+        count: params.split_count,
+        size_mb: params.split_size_mb,
+    };
     let (count, base) = (config.count, config.base.clone());
     let failed = |errno: Errno| {
         let text = format!(
@@ -148,13 +162,8 @@ pub(super) fn split_create(
     if count == 0 {
         return Err(failed(Errno::Inval));
     }
-    if app
-        .shared
-        .bdevs
-        .splits
-        .iter()
-        .any(|split| split.base == config.base)
-    {
+    let splits = &app.shared.bdevs.splits;
+    if splits.iter().any(|split| split.base == config.base) {
         return Err(failed(Errno::Exist));
     }
     let Some(handle) = app.shared.bdevs.find(&config.base) else {
@@ -211,7 +220,7 @@ pub(super) fn split_delete(app: &mut AppThread<'_>, base: &str) -> Result<Value,
 }
 
 /// Puts a bdev on its base, now or when that appears; says its name.
-pub(super) fn put_on_base(app: &mut AppThread<'_>, what: Awaiting) -> Result<Value, RpcError> {
+fn put_on_base(app: &mut AppThread<'_>, what: Awaiting) -> Result<Value, RpcError> {
     let waits = |other: &Awaiting| other.name == what.name;
     if app.shared.bdevs.awaiting.iter().any(waits) {
         return Err(RpcError::errno(Errno::Exist));
@@ -225,7 +234,10 @@ pub(super) fn put_on_base(app: &mut AppThread<'_>, what: Awaiting) -> Result<Val
     self::made(app, made)
 }
 
-pub(super) fn delay_create(app: &mut AppThread<'_>, params: RpcDelay) -> Result<Value, RpcError> {
+pub(super) fn delay_create(
+    app: &mut AppThread<'_>,
+    params: BdevDelayCreate,
+) -> Result<Value, RpcError> {
     let usual_is_rarer = params.avg_read_latency > params.p99_read_latency
         || params.avg_write_latency > params.p99_write_latency;
     if usual_is_rarer {
@@ -249,31 +261,43 @@ pub(super) fn delay_create(app: &mut AppThread<'_>, params: RpcDelay) -> Result<
 
 pub(super) fn delay_update(
     app: &mut AppThread<'_>,
-    name: &str,
-    which: Option<LatencyType>,
-    latency: u64,
+    params: &BdevDelayUpdateLatency,
 ) -> Result<Value, RpcError> {
-    let found = app
-        .shared
-        .bdevs
-        .find(name)
-        .and_then(|bdev| app.shared.bdevs.get_mut(bdev));
+    let bdevs = &mut app.shared.bdevs;
+    let found = bdevs.find(&params.delay_bdev_name);
+    let found = found.and_then(|bdev| bdevs.get_mut(bdev));
     let Some(Kind::Delay { us, .. }) = found.map(|bdev| &mut bdev.kind) else {
         return Err(RpcError::errno(Errno::NoDev));
     };
-    let place = match which {
-        Some(LatencyType::AvgRead) => 0,
-        Some(LatencyType::P99Read) => 1,
-        Some(LatencyType::AvgWrite) => 2,
-        Some(LatencyType::P99Write) => 3,
-        None => return Err(RpcError::errno(Errno::Inval)),
+    let place = match params.latency_type.as_str() {
+        "avg_read" => 0,
+        "p99_read" => 1,
+        "avg_write" => 2,
+        "p99_write" => 3,
+        _ => return Err(RpcError::errno(Errno::Inval)),
     };
-    us[place] = latency;
-    Ok(Value::Bool(true))
+    us[place] = params.latency_us;
+    DONE
 }
 
-pub(super) fn inject(app: &mut AppThread<'_>, params: &RpcInject) -> Result<Value, RpcError> {
-    let RpcInject {
+pub(super) fn error_create(
+    app: &mut AppThread<'_>,
+    params: BdevErrorCreate,
+) -> Result<Value, RpcError> {
+    let what = Awaiting {
+        name: format!("EE_{}", params.base_name),
+        base: params.base_name,
+        delay: None,
+        uuid: params.uuid,
+    };
+    put_on_base(app, what).and(DONE)
+}
+
+pub(super) fn inject(
+    app: &mut AppThread<'_>,
+    params: &BdevErrorInjectError,
+) -> Result<Value, RpcError> {
+    let BdevErrorInjectError {
         io_type,
         error_type,
         num,

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::exec::{Answer, DONE};
+use super::answer::{Answer, DONE, no_such};
 use super::{App, AppThread, Blk, Entry, show, targets};
 use crate::handles::{SlotId, VdevId};
 use crate::mail::AppMessage;
-use crate::rpc::{CallId, Errno, RpcError};
+use crate::rpc::{
+    CallId, Errno, RpcError, VhostControllerSetCoalescing, VhostCreateBlkController,
+    VhostCreateScsiController,
+};
 use crate::turn::TargetTurn;
 use crate::vdev::controller::{Controller, Vdevs};
 use wire::bugs::Bug;
@@ -67,10 +70,6 @@ impl App {
     }
 }
 
-pub(super) fn no_such(vdev: Option<VdevId>) -> Result<VdevId, RpcError> {
-    vdev.ok_or(RpcError::vhost(Errno::NoDev))
-}
-
 pub(super) fn start(app: &mut AppThread<'_>, name: &str) -> Result<Value, RpcError> {
     let vdev = no_such(app.vdevs.find(name))?;
     let (entry, ctl) = app.controller(vdev).expect("found by name");
@@ -90,11 +89,10 @@ pub(super) fn start(app: &mut AppThread<'_>, name: &str) -> Result<Value, RpcErr
 
 pub(super) fn set_coalescing(
     app: &mut AppThread<'_>,
-    name: &str,
-    delay: u32,
-    iops: u32,
+    params: &VhostControllerSetCoalescing,
 ) -> Result<Value, RpcError> {
-    let vdev = no_such(app.vdevs.find(name))?;
+    let (delay, iops) = (params.delay_base_us, params.iops_threshold);
+    let vdev = no_such(app.vdevs.find(&params.ctrlr))?;
     if iops < IOPS_THRESHOLD_MIN || delay > DELAY_MAX {
         return Err(RpcError::vhost(Errno::Inval));
     }
@@ -105,12 +103,10 @@ pub(super) fn set_coalescing(
 
 pub(super) fn create_scsi(
     app: &mut AppThread<'_>,
-    name: String,
-    cpumask: Option<&str>,
-    delay: bool,
+    params: VhostCreateScsiController,
 ) -> Result<Value, RpcError> {
-    let vdev = create(app, name, cpumask)?;
-    if !delay {
+    let vdev = create(app, params.ctrlr, params.cpumask.as_deref())?;
+    if !params.delay {
         listen(app, vdev);
     }
     DONE
@@ -118,25 +114,22 @@ pub(super) fn create_scsi(
 
 pub(super) fn create_blk(
     app: &mut AppThread<'_>,
-    name: String,
-    bdev_name: &str,
-    cpumask: Option<&str>,
-    readonly: bool,
+    params: VhostCreateBlkController,
 ) -> Result<Value, RpcError> {
-    let found = app.shared.bdevs.find(bdev_name);
+    let found = app.shared.bdevs.find(&params.dev_name);
     let handle = found.ok_or(RpcError::vhost(Errno::NoDev))?;
     let bdev = app.shared.bdevs.get(handle);
     if bdev.is_some_and(|bdev| bdev.claimed.is_some()) {
         return Err(RpcError::vhost(Errno::Perm));
     }
-    let vdev = create(app, name, cpumask)?;
+    let vdev = create(app, params.ctrlr, params.cpumask.as_deref())?;
     listen(app, vdev);
     let (entry, ctl) = app.controller(vdev).expect("just made");
     // The model has no vhost-blk sessions.
     ctl.accepts = false;
     entry.blk = Some(Blk {
         bdev: Some(handle),
-        readonly,
+        readonly: params.readonly,
     });
     if let Some(bdev) = app.shared.bdevs.get_mut(handle) {
         bdev.blk = true;

@@ -5,22 +5,17 @@
 use std::time::Duration;
 
 use scenarios::CheckId;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::answer::{Answer, DONE};
 use super::bdev::{self as bdev, delete};
 use super::{AppThread, controllers, framework, heed, nvme, targets};
-use crate::bdev::{Awaiting, Kind, SplitConfig};
+use crate::bdev::Kind;
 use crate::rpc::{CallId, Method, RpcError, code, render};
 use crate::turn::{TargetTurn, fold};
 
 /// A reactor that reads no RPC for so long stands still: sixty times the poller's period.
 const STALL_MAX: Duration = Duration::from_millis(250);
-
-/// What a method gives at once; `None` if it is answered later.
-pub(super) type Answer = Option<Result<Value, RpcError>>;
-
-/// What most methods give that went well.
-pub(super) const DONE: Result<Value, RpcError> = Ok(Value::Bool(true));
 
 /// A run of the RPC poller: answers leave, then requests are read and carried out.
 pub(super) fn rpc_poll(app: &mut AppThread<'_>) -> TargetTurn {
@@ -63,124 +58,68 @@ pub(super) fn rpc_poll(app: &mut AppThread<'_>) -> TargetTurn {
 
 #[expect(clippy::too_many_lines, reason = "one arm a method")]
 fn execute(app: &mut AppThread<'_>, call: CallId, method: Method) -> Answer {
+    let is_malloc = |kind: &Kind| matches!(kind, Kind::Malloc { .. });
+    let is_delay = |kind: &Kind| matches!(kind, Kind::Delay { .. });
+    let is_error = |kind: &Kind| matches!(kind, Kind::Error { .. });
     Some(match method {
-        Method::VhostCreateScsiController {
-            ctrlr,
-            cpumask,
-            delay,
-        } => controllers::create_scsi(app, ctrlr, cpumask.as_deref(), delay),
-        Method::VhostStartScsiController { ctrlr } => controllers::start(app, &ctrlr),
-        Method::VhostScsiControllerAddTarget {
-            ctrlr,
-            scsi_target_num,
-            bdev_name,
-        } => targets::add(app, &ctrlr, scsi_target_num, &bdev_name),
-        Method::VhostScsiControllerRemoveTarget {
-            ctrlr,
-            scsi_target_num,
-        } => return targets::remove(app, &ctrlr, scsi_target_num, call),
-        Method::VhostDeleteController { ctrlr } => return controllers::delete(app, call, ctrlr),
-        Method::VhostGetControllers { name } => controllers::get(app, name.as_deref()),
-        Method::VhostControllerSetCoalescing {
-            ctrlr,
-            delay_base_us,
-            iops_threshold,
-        } => controllers::set_coalescing(app, &ctrlr, delay_base_us, iops_threshold),
-        Method::VhostCreateBlkController {
-            ctrlr,
-            dev_name,
-            cpumask,
-            transport: _,
-            readonly,
-        } => controllers::create_blk(app, ctrlr, &dev_name, cpumask.as_deref(), readonly),
-        Method::ScsiGetDevices => {
+        Method::VhostCreateScsiController(p) => controllers::create_scsi(app, *p),
+        Method::VhostStartScsiController(p) => controllers::start(app, &p.ctrlr),
+        Method::VhostScsiControllerAddTarget(p) => targets::add(app, &p),
+        Method::VhostScsiControllerRemoveTarget(p) => return targets::remove(app, call, &p),
+        Method::VhostDeleteController(p) => return controllers::delete(app, call, p.ctrlr),
+        Method::VhostGetControllers(p) => controllers::get(app, p.name.as_deref()),
+        Method::VhostControllerSetCoalescing(p) => controllers::set_coalescing(app, &p),
+        Method::VhostCreateBlkController(p) => controllers::create_blk(app, *p),
+        Method::ScsiGetDevices(_) => {
             let devices = app.shared.devs.all();
             let shown = devices.map(|(id, dev)| render::scsi_device(id as u32, &dev.name));
             Ok(shown.collect())
         }
-        Method::BdevMallocCreate(params) => bdev::malloc_create(app, *params),
-        Method::BdevMallocDelete { name } => {
-            return delete(app, call, &name, |kind| matches!(kind, Kind::Malloc { .. }));
-        }
-        Method::BdevNullCreate(params) => bdev::null_create(app, *params),
-        Method::BdevNullDelete { name } => {
-            return delete(app, call, &name, |kind| *kind == Kind::Null);
-        }
-        Method::BdevNullResize { name, new_size } => bdev::null_resize(app, &name, new_size),
-        Method::BdevSplitCreate {
-            base_bdev: base,
-            split_count: count,
-            split_size_mb: size_mb,
-        } => {
-            let config = SplitConfig {
-                base,
-                count,
-                size_mb,
-            };
-            bdev::split_create(app, config)
-        }
-        Method::BdevSplitDelete { base_bdev } => bdev::split_delete(app, &base_bdev),
-        Method::BdevDelayCreate(params) => bdev::delay_create(app, *params),
-        Method::BdevDelayDelete { name } => {
-            return delete(app, call, &name, |kind| matches!(kind, Kind::Delay { .. }));
-        }
-        Method::BdevDelayUpdateLatency {
-            delay_bdev_name,
-            latency_type,
-            latency_us,
-        } => bdev::delay_update(app, &delay_bdev_name, latency_type, latency_us),
-        Method::BdevErrorCreate { base_name, uuid } => {
-            let what = Awaiting {
-                name: format!("EE_{base_name}"),
-                base: base_name,
-                delay: None,
-                uuid,
-            };
-            bdev::put_on_base(app, what).and(DONE)
-        }
-        Method::BdevErrorDelete { name } => {
-            return delete(app, call, &name, |kind| matches!(kind, Kind::Error { .. }));
-        }
-        Method::BdevErrorInjectError(params) => bdev::inject(app, &params),
-        Method::BdevErrorResumePending { name } => bdev::resume(app, &name),
-        Method::BdevGetBdevs { name, timeout } => return bdev::get(app, call, name, timeout),
-        Method::BdevNvmeAttachController {
-            name,
-            trid,
-            max_bdevs,
-            ..
-        } => nvme::attach(app, &name, &trid, max_bdevs),
-        Method::BdevNvmeDetachController { name, path } => {
-            return nvme::detach(app, call, name, &path);
-        }
-        Method::BdevNvmeGetControllers { name } => nvme::controllers(app, name),
+        Method::BdevMallocCreate(p) => bdev::malloc_create(app, *p),
+        Method::BdevMallocDelete(p) => return delete(app, call, &p.name, is_malloc),
+        Method::BdevNullCreate(p) => bdev::null_create(app, *p),
+        Method::BdevNullDelete(p) => return delete(app, call, &p.name, |kind| *kind == Kind::Null),
+        Method::BdevNullResize(p) => bdev::null_resize(app, &p.name, p.new_size),
+        Method::BdevSplitCreate(p) => bdev::split_create(app, *p),
+        Method::BdevSplitDelete(p) => bdev::split_delete(app, &p.base_bdev),
+        Method::BdevDelayCreate(p) => bdev::delay_create(app, *p),
+        Method::BdevDelayDelete(p) => return delete(app, call, &p.name, is_delay),
+        Method::BdevDelayUpdateLatency(p) => bdev::delay_update(app, &p),
+        Method::BdevErrorCreate(p) => bdev::error_create(app, *p),
+        Method::BdevErrorDelete(p) => return delete(app, call, &p.name, is_error),
+        Method::BdevErrorInjectError(p) => bdev::inject(app, &p),
+        Method::BdevErrorResumePending(p) => bdev::resume(app, &p.name),
+        Method::BdevGetBdevs(p) => return bdev::get(app, call, p.name, p.timeout),
+        Method::BdevNvmeAttachController(p) => nvme::attach(app, &p),
+        Method::BdevNvmeDetachController(p) => return nvme::detach(app, call, *p),
+        Method::BdevNvmeGetControllers(p) => nvme::controllers(app, p.name),
         // Nothing appears by itself, and examining is done as soon as a bdev is made.
-        Method::BdevNvmeSetHotplug { .. } | Method::BdevWaitForExamine => DONE,
-        Method::SpdkGetVersion => Ok(render::version()),
-        Method::FrameworkWaitInit => DONE,
-        Method::FrameworkGetConfig { name } => framework::config(app, &name),
-        Method::FrameworkGetSubsystems => Ok(framework::subsystems()),
-        Method::FrameworkGetReactors => Ok(framework::reactors(app)),
-        Method::ThreadGetStats | Method::ThreadGetPollers | Method::ThreadGetIoChannels => {
-            Ok(framework::threads(app))
-        }
-        Method::NotifyGetTypes => Ok(json!(["bdev_register", "bdev_unregister", "bdev_resize"])),
-        Method::NotifyGetNotifications { id, max } => Ok(framework::notifications(app, id, max)),
-        Method::LogSetFlag { flag } => app.own.logging.set_flag(&flag),
-        Method::LogClearFlag { flag } => app.own.logging.clear_flag(&flag),
-        Method::LogGetFlags => Ok(app.own.logging.flags()),
-        Method::LogSetLevel { level } => {
-            app.own.logging.level = level;
+        Method::BdevNvmeSetHotplug(_) | Method::BdevWaitForExamine(_) => DONE,
+        Method::SpdkGetVersion(_) => Ok(render::version()),
+        Method::FrameworkWaitInit(_) => DONE,
+        Method::FrameworkGetConfig(p) => framework::config(app, &p.name),
+        Method::FrameworkGetSubsystems(_) => Ok(framework::subsystems()),
+        Method::FrameworkGetReactors(_) => Ok(framework::reactors(app)),
+        Method::ThreadGetStats(_)
+        | Method::ThreadGetPollers(_)
+        | Method::ThreadGetIoChannels(_) => Ok(framework::threads(app)),
+        Method::NotifyGetTypes(_) => Ok(json!(["bdev_register", "bdev_unregister", "bdev_resize"])),
+        Method::NotifyGetNotifications(p) => Ok(framework::notifications(app, p.id, p.max)),
+        Method::LogSetFlag(p) => app.own.logging.set_flag(&p.flag),
+        Method::LogClearFlag(p) => app.own.logging.clear_flag(&p.flag),
+        Method::LogGetFlags(_) => Ok(app.own.logging.flags()),
+        Method::LogSetLevel(p) => {
+            app.own.logging.level = p.level;
             DONE
         }
-        Method::LogSetPrintLevel { level } => {
-            app.own.logging.print = level;
+        Method::LogSetPrintLevel(p) => {
+            app.own.logging.print = p.level;
             DONE
         }
-        Method::LogGetLevel => Ok(framework::level_name(app.own.logging.level).into()),
-        Method::LogGetPrintLevel => Ok(framework::level_name(app.own.logging.print).into()),
+        Method::LogGetLevel(_) => Ok(framework::level_name(app.own.logging.level).into()),
+        Method::LogGetPrintLevel(_) => Ok(framework::level_name(app.own.logging.print).into()),
         // Those that come before the framework is initialised never get here.
-        Method::FrameworkStartInit | Method::IobufSetOptions { .. } => {
+        Method::FrameworkStartInit(_) | Method::IobufSetOptions(_) => {
             Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found"))
         }
     })
@@ -205,24 +144,22 @@ pub(super) fn retry(app: &mut AppThread<'_>) -> TargetTurn {
 
 /// What the order of hot-plug turns knows of a method: its name, and the place that it is about.
 fn hotplug_of(method: &Method) -> Option<(&'static str, u64)> {
-    match method {
-        Method::VhostScsiControllerAddTarget {
-            ctrlr,
-            scsi_target_num,
-            ..
-        } => Some(("add", fold(ctrlr) ^ u64::from(*scsi_target_num as u32))),
-        Method::VhostScsiControllerRemoveTarget {
-            ctrlr,
-            scsi_target_num,
-        } => Some(("remove", fold(ctrlr) ^ u64::from(*scsi_target_num))),
-        Method::VhostDeleteController { ctrlr } => Some(("delete", fold(ctrlr))),
-        Method::BdevMallocDelete { name }
-        | Method::BdevNullDelete { name }
-        | Method::BdevDelayDelete { name }
-        | Method::BdevErrorDelete { name } => Some(("bdev", fold(name))),
-        Method::BdevNullResize { name, .. } => Some(("resize", fold(name))),
-        Method::BdevSplitDelete { base_bdev } => Some(("split", fold(base_bdev))),
-        Method::BdevNvmeDetachController { name, .. } => Some(("nvme", fold(name))),
-        _ => None,
-    }
+    Some(match method {
+        Method::VhostScsiControllerAddTarget(p) => {
+            let slot = u64::from(p.scsi_target_num as u32);
+            ("add", fold(&p.ctrlr) ^ slot)
+        }
+        Method::VhostScsiControllerRemoveTarget(p) => {
+            ("remove", fold(&p.ctrlr) ^ u64::from(p.scsi_target_num))
+        }
+        Method::VhostDeleteController(p) => ("delete", fold(&p.ctrlr)),
+        Method::BdevMallocDelete(p) => ("bdev", fold(&p.name)),
+        Method::BdevNullDelete(p) => ("bdev", fold(&p.name)),
+        Method::BdevDelayDelete(p) => ("bdev", fold(&p.name)),
+        Method::BdevErrorDelete(p) => ("bdev", fold(&p.name)),
+        Method::BdevNullResize(p) => ("resize", fold(&p.name)),
+        Method::BdevSplitDelete(p) => ("split", fold(&p.base_bdev)),
+        Method::BdevNvmeDetachController(p) => ("nvme", fold(&p.name)),
+        _ => return None,
+    })
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::exec::DONE;
+use super::answer::DONE;
 use super::{AppThread, show};
 use crate::rpc::{LogLevel, RpcError, code, render};
 use wire::bugs::Bug;

@@ -3,11 +3,13 @@
 //!
 //! What it owns stands in private fields: no other thread's code can name it.
 
+mod answer;
 mod bdev;
 mod bdev_goes;
 mod controllers;
 mod exec;
 mod framework;
+mod invariants;
 mod lun;
 mod nvme;
 mod show;
@@ -28,6 +30,9 @@ use crate::turn::TargetTurn;
 use crate::vdev::controller::{Controller, Vdevs};
 use crate::vdev::session::next_tick;
 use framework::Logging;
+#[cfg(test)]
+pub use invariants::MUTANTS;
+pub use invariants::{call_out_of_place, retries_miscounted, timeout_of_nobody};
 use wire::bugs::Bug;
 use wire::message::ClientId;
 
@@ -52,7 +57,6 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 struct Blk {
-    /// Until it goes.
     bdev: Option<BdevHandle>,
     readonly: bool,
 }
@@ -159,7 +163,6 @@ impl AppThread<'_> {
     }
 }
 
-/// A turn of the thread.
 pub fn turn(app: &mut AppThread<'_>) -> TargetTurn {
     let (message, timer_at, retry_at) = app.shared.mail.app_due();
     let message_at = message.0;

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::answer::Answer;
 use super::bdev::bdevs_appeared;
-use super::exec::Answer;
 use super::{AppThread, bdev_goes};
 use crate::bdev::{Kind, Waiter};
 use crate::mail::AppMessage;
-use crate::rpc::{CallId, Errno, NvmePath, NvmeTrid, RpcError};
+use crate::rpc::{BdevNvmeAttachController, BdevNvmeDetachController, CallId, Errno, RpcError};
 use crate::turn::TargetTurn;
 
 /// `NVME_DETACH_TIMEOUT`: a detach that takes longer is answered "Connection timed out".
@@ -24,17 +24,16 @@ const DETACH_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn attach(
     app: &mut AppThread<'_>,
-    name: &str,
-    trid: &NvmeTrid,
-    max: u32,
+    params: &BdevNvmeAttachController,
 ) -> Result<Value, RpcError> {
+    let (name, max) = (params.name.as_str(), params.max_bdevs);
     if max == 0 {
         return Err(RpcError::new(
             -Errno::Inval.number(),
             "max_bdevs cannot be zero",
         ));
     }
-    if !trid.trtype.eq_ignore_ascii_case("pcie") {
+    if !params.trtype.eq_ignore_ascii_case("pcie") {
         return Err(RpcError::errno(Errno::NoDev));
     }
     if app.shared.bdevs.nvme_controllers.contains_key(name) {
@@ -42,7 +41,7 @@ pub(super) fn attach(
             format!("A controller named {name} already exists with the specified network path");
         return Err(RpcError::new(-Errno::Already.number(), text));
     }
-    let made = app.shared.bdevs.nvme_attach(name, &trid.traddr, max);
+    let made = app.shared.bdevs.nvme_attach(name, &params.traddr, max);
     let made = made.map_err(RpcError::errno)?;
     for bdev in &made {
         app.shared.bdevs.examine(*bdev);
@@ -78,13 +77,13 @@ pub(super) fn controllers(
 pub(super) fn detach(
     app: &mut AppThread<'_>,
     call: CallId,
-    name: String,
-    path: &NvmePath,
+    params: BdevNvmeDetachController,
 ) -> Answer {
+    let name = params.name;
     let Some(traddr) = app.shared.bdevs.nvme_controllers.get(&name) else {
         return Some(Err(RpcError::errno(Errno::NoDev)));
     };
-    if path.traddr.as_ref().is_some_and(|of| of != traddr) {
+    if params.traddr.as_ref().is_some_and(|of| of != traddr) {
         return Some(Err(RpcError::errno(Errno::NxIo)));
     }
     app.own.deferred.nvme.push((call, name.clone()));

@@ -6,35 +6,38 @@
 use scenarios::{CheckId, Inside, Observation, SlotState};
 use serde_json::Value;
 
-use super::controllers::no_such;
-use super::exec::{Answer, DONE};
+use super::answer::{Answer, DONE, no_such};
 use super::{AppThread, lun};
 use crate::devices::NewDevice;
 use crate::handles::{Foreach, SlotId, VdevId};
 use crate::mail::{AppMessage, Waiting};
-use crate::rpc::{CallId, Errno, RpcError};
+use crate::rpc::{
+    CallId, Errno, RpcError, VhostScsiControllerAddTarget, VhostScsiControllerRemoveTarget,
+};
 use crate::turn::{ForeachOp, TargetTurn};
 use crate::vdev::slot::Cause;
 use wire::bugs::Bug;
 
 pub(super) fn add(
     app: &mut AppThread<'_>,
-    controller: &str,
-    slot: i32,
-    bdev: &str,
+    params: &VhostScsiControllerAddTarget,
 ) -> Result<Value, RpcError> {
-    let vdev = no_such(app.vdevs.find(controller))?;
-    let added = add_target(app, vdev, slot, bdev);
+    let vdev = no_such(app.vdevs.find(&params.ctrlr))?;
+    let added = add_target(app, vdev, params.scsi_target_num, &params.bdev_name);
     added.map(|slot| slot.0.into()).map_err(RpcError::vhost)
 }
 
-pub(super) fn remove(app: &mut AppThread<'_>, controller: &str, slot: u32, call: CallId) -> Answer {
-    let vdev = match no_such(app.vdevs.find(controller)) {
+pub(super) fn remove(
+    app: &mut AppThread<'_>,
+    call: CallId,
+    params: &VhostScsiControllerRemoveTarget,
+) -> Answer {
+    let vdev = match no_such(app.vdevs.find(&params.ctrlr)) {
         Ok(vdev) => vdev,
         Err(error) => return Some(Err(error)),
     };
-    let named = u8::try_from(slot).map(SlotId).ok();
-    let slot = named.filter(|slot| slot.index() < SlotId::COUNT);
+    let slot = u8::try_from(params.scsi_target_num).map(SlotId).ok();
+    let slot = slot.filter(|slot| slot.index() < SlotId::COUNT);
     let begun = slot
         .ok_or(Errno::Inval)
         .and_then(|slot| begin_remove(app, vdev, slot, Some(call)));

@@ -22,33 +22,24 @@ use wire::Rng;
 /// What I/O does to a device, as far as latency and injected errors go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IoKind {
-    /// Reads blocks.
     Read,
     /// Writes blocks, compare and write included.
     Write,
-    /// Flushes.
     Flush,
-    /// Unmaps.
     Unmap,
-    /// Resets.
     Reset,
 }
 
-/// I/O to begin.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// For which task.
     pub task: TaskRef,
-    /// On which bdev.
     pub bdev: BdevHandle,
-    /// What.
     pub kind: IoKind,
 }
 
 /// What an error bdev does to the next I/O of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Injected {
-    /// It fails.
     Failure,
     /// It is held until `bdev_error_resume_pending`, or a reset.
     Pending,
@@ -68,7 +59,6 @@ pub enum Injected {
 /// A rule of an error bdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What happens.
     pub what: Injected,
     /// How many more times.
     pub times: u32,
@@ -77,11 +67,8 @@ pub struct Rule {
 /// I/O that has ended: its data can be moved.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// For which task.
     pub task: TaskRef,
-    /// What.
     pub kind: IoKind,
-    /// How.
     pub status: BdevStatus,
     /// On which device's content; none for a null bdev.
     pub store: Option<StoreId>,
@@ -117,7 +104,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Nothing in flight.
     pub fn reset(&mut self, latencies: Latencies) {
         assert!(latencies.nvme_period > 0, "devices post what they complete");
         self.latencies = latencies;
@@ -130,7 +116,6 @@ impl Engine {
     }
 
     /// When the next I/O ends.
-    #[must_use]
     pub fn due(&self) -> Time {
         self.heap
             .peek()
@@ -138,9 +123,39 @@ impl Engine {
     }
 
     /// I/O in flight, held ones included.
-    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.flights.len() - self.free.len()
+    }
+
+    /// I/O in flight other than resets.
+    pub fn flying(&self) -> usize {
+        let flights = self.flights.iter().flatten();
+        let ios = flights.filter(|flight| flight.ended.kind != IoKind::Reset);
+        ios.count()
+    }
+
+    /// A flight that is lost or ends twice, for the invariants.
+    pub fn flight_adrift(&self) -> Option<String> {
+        if let Some(free) = self
+            .free
+            .iter()
+            .find(|n| self.flights[**n as usize].is_some())
+        {
+            return Some(format!("flight {free} is free"));
+        }
+        let flights = || self.flights.iter().flatten();
+        let count = flights().count();
+        if self.flights.len() - count != self.free.len() {
+            return Some(format!("{count} fly, {} are free", self.free.len()));
+        }
+        // A ticket is given once: a flight has one entry that is not void at most.
+        let valid = self.heap.iter().filter(|Reverse((_, ticket, index))| {
+            let flight = &self.flights[*index as usize];
+            flight.is_some_and(|flight| flight.ticket == *ticket)
+        });
+        let held = flights().filter(|flight| flight.held.is_some());
+        let (ends, held) = (valid.count(), held.count());
+        (ends + held != count).then(|| format!("{count} fly, {ends} end, {held} are held"))
     }
 
     /// Sets what an error bdev does to I/O of `kind`.
@@ -378,6 +393,22 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
         .and_then(Option::as_ref)
         .filter(|bdev| bdev.generation == handle.generation)
 }
+
+/// A change to a target that breaks the invariant of this name.
+#[cfg(test)]
+pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+    ("time_of_the_devices", |t| {
+        let engine = &mut t.shared.bdevs.engine;
+        engine.schedule(0, Time(1));
+    }),
+    ("flights_end_once", |t| {
+        let flights = &mut t.shared.bdevs.engine.flights;
+        flights
+            .iter_mut()
+            .flatten()
+            .for_each(|flight| flight.held = None);
+    }),
+];
 
 #[cfg(test)]
 mod tests {

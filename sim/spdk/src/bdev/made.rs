@@ -7,6 +7,18 @@ use super::*;
 /// `BDEV_MALLOC`'s and the model's limit on bytes; more is "Cannot allocate memory".
 const MALLOC_MAX: u64 = store::STORE_MAX;
 
+/// A malloc bdev to make.
+#[derive(Clone, Debug)]
+pub struct NewMalloc {
+    /// "MallocN" if none.
+    pub name: Option<String>,
+    pub block_size: u32,
+    pub num_blocks: u64,
+    /// 0: a block.
+    pub physical_block_size: u32,
+    pub uuid: Option<[u8; 16]>,
+}
+
 impl Bdevs {
     /// Makes a malloc bdev; "MallocN" if it has no name.
     ///
@@ -14,14 +26,14 @@ impl Bdevs {
     ///
     /// As `bdev_malloc_create`: `EINVAL` for impossible sizes, `ENOMEM` for too many bytes or no
     /// block size, `EEXIST`.
-    pub fn malloc(
-        &mut self,
-        name: Option<String>,
-        block_size: u32,
-        num_blocks: u64,
-        physical_block_size: u32,
-        uuid: Option<[u8; 16]>,
-    ) -> Result<BdevHandle, Errno> {
+    pub fn malloc(&mut self, new: NewMalloc) -> Result<BdevHandle, Errno> {
+        let NewMalloc {
+            name,
+            block_size,
+            num_blocks,
+            physical_block_size,
+            uuid,
+        } = new;
         if num_blocks == 0 {
             return Err(Errno::Inval);
         }
@@ -203,7 +215,6 @@ impl Bdevs {
     }
 
     /// Bdevs of an NVMe controller that are registered, those that are going included.
-    #[must_use]
     pub fn nvme_bdevs(&self, name: &str) -> usize {
         let of = |bdev: &&Bdev| matches!(&bdev.kind, Kind::Nvme { controller, .. } if controller == name);
         self.list.iter().flatten().filter(of).count()

@@ -3,6 +3,8 @@
 //! Knows names, sizes, who has what open, and how long devices take. Knows no SCSI, no slots, no
 //! RPC. Handles carry a generation, so that a stale one is noticed instead of followed.
 
+mod fio_payload;
+pub mod invariants;
 pub mod io;
 mod made;
 mod pages;
@@ -16,6 +18,7 @@ use scenarios::Time;
 use crate::handles::{BdevHandle, DevHandle};
 use crate::rpc::{CallId, Errno};
 use io::Engine;
+pub use made::NewMalloc;
 use store::{StoreId, Stores};
 
 /// How long devices take, in nanoseconds, from and to.
@@ -23,7 +26,6 @@ use store::{StoreId, Stores};
 pub struct Latencies {
     /// A malloc or null bdev.
     pub malloc: (u32, u32),
-    /// An NVMe namespace.
     pub nvme: (u32, u32),
     /// NVMe devices post what they have completed so often, all at the same moments.
     ///
@@ -68,35 +70,28 @@ pub struct NvmeDevice {
 /// What a bdev is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Memory.
     Malloc {
-        /// Its content.
         store: StoreId,
     },
     /// Reads nothing, writes nothing.
     Null,
     /// A namespace of the controller with this name; its content outlives the bdev.
     Nvme {
-        /// Its content.
         store: StoreId,
-        /// The controller.
         controller: String,
     },
     /// A part of a base, from this block on.
     Split {
-        /// The bdev underneath.
         base: BdevHandle,
         /// Its first block there.
         start: u64,
     },
     /// Fails or holds I/O of its base, as told.
     Error {
-        /// The bdev underneath.
         base: BdevHandle,
     },
     /// Delays I/O of its base: average and 99th percentile of reads and writes, in microseconds.
     Delay {
-        /// The bdev underneath.
         base: BdevHandle,
         /// Reads, rare reads, writes, rare writes.
         us: [u64; 4],
@@ -104,8 +99,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The bdev underneath.
-    #[must_use]
     pub const fn base(&self) -> Option<BdevHandle> {
         match self {
             Self::Split { base, .. } | Self::Error { base } | Self::Delay { base, .. } => {
@@ -125,25 +118,19 @@ pub enum Waiter {
     NvmeDetach(String),
 }
 
-/// A bdev.
 #[derive(Clone, Debug)]
 pub struct Bdev {
     generation: u32,
-    /// Its name.
     pub name: String,
-    /// Other names.
     pub aliases: Vec<String>,
-    /// What it is.
     pub kind: Kind,
     /// Bytes in a block.
     pub block_size: u32,
-    /// Blocks.
     pub num_blocks: u64,
     /// Bytes in a physical block.
     pub physical_block_size: u32,
     /// "Malloc disk".
     pub product: &'static str,
-    /// Its UUID.
     pub uuid: [u8; 16],
     /// It is being unregistered: it cannot be opened or found any more.
     pub going: bool,
@@ -151,7 +138,6 @@ pub struct Bdev {
     pub claimed: Option<&'static str>,
     /// The LUNs that have it open.
     pub luns: Vec<DevHandle>,
-    /// The bdevs on top of it.
     pub tops: Vec<BdevHandle>,
     /// Whether a vhost-blk controller has it open.
     pub blk: bool,
@@ -161,7 +147,6 @@ pub struct Bdev {
 
 impl Bdev {
     /// Whether anybody has it open.
-    #[must_use]
     pub fn is_open(&self) -> bool {
         self.blk || !self.luns.is_empty() || !self.tops.is_empty()
     }
@@ -170,13 +155,11 @@ impl Bdev {
 /// A bdev on another one that is not there yet: made when it appears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaiting {
-    /// The base's name.
     pub base: String,
     /// The name of the one to make.
     pub name: String,
     /// The latencies of a delay bdev; `None` for an error bdev.
     pub delay: Option<[u64; 4]>,
-    /// Its UUID.
     pub uuid: Option<[u8; 16]>,
 }
 
@@ -186,15 +169,12 @@ const NOTIFICATIONS_MAX: usize = 1024;
 /// A split that is in force, or waits for its base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitConfig {
-    /// The base's name.
     pub base: String,
-    /// Parts asked for.
     pub count: u32,
     /// MiB a part; 0: equal parts.
     pub size_mb: u64,
 }
 
-/// All bdevs.
 #[derive(Clone, Debug, Default)]
 pub struct Bdevs {
     list: Vec<Option<Bdev>>,
@@ -206,9 +186,7 @@ pub struct Bdevs {
     pub awaiting: Vec<Awaiting>,
     /// What `notify_get_notifications` tells: the number of the first, and type and name of each.
     pub notifications: (u64, VecDeque<(&'static str, String)>),
-    /// Contents.
     pub stores: Stores,
-    /// I/O in flight.
     pub engine: Engine,
     nvme: Arc<Vec<(NvmeDevice, Vec<StoreId>)>>,
     /// Attached NVMe controllers: name and transport address.
@@ -248,7 +226,6 @@ impl Bdevs {
     }
 
     /// The bdev, unless the handle is stale.
-    #[must_use]
     pub fn get(&self, handle: BdevHandle) -> Option<&Bdev> {
         self.list
             .get(usize::from(handle.index))
@@ -265,7 +242,6 @@ impl Bdevs {
     }
 
     /// The bdev with this name, alias or UUID, unless it is being unregistered.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<BdevHandle> {
         let handle = self.names.get(name).copied()?;
         self.get(handle).filter(|bdev| !bdev.going).map(|_| handle)
@@ -289,6 +265,11 @@ impl Bdevs {
             .collect();
         all.sort_by_key(|(handle, _)| handle.generation);
         all.into_iter()
+    }
+
+    /// Who waits for the end of some bdev.
+    pub fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        self.list.iter().flatten().flat_map(|bdev| &bdev.waiters)
     }
 
     /// Registers a bdev.
@@ -343,7 +324,6 @@ impl Bdevs {
 
     /// The error bdev with this name, one that is being unregistered included: its module keeps a
     /// list of its own.
-    #[must_use]
     pub fn error_bdev(&self, name: &str) -> Option<BdevHandle> {
         let handle = self.names.get(name).copied()?;
         self.get(handle)
@@ -395,13 +375,10 @@ impl Bdevs {
 /// A bdev to register.
 #[derive(Clone, Debug)]
 pub struct NewBdev {
-    /// Its name.
     pub name: String,
-    /// What it is.
     pub kind: Kind,
     /// Bytes in a block.
     pub block_size: u32,
-    /// Blocks.
     pub num_blocks: u64,
     /// Bytes in a physical block.
     pub physical_block_size: u32,
@@ -431,7 +408,6 @@ fn invented_uuid(number: u32) -> [u8; 16] {
 }
 
 /// As SPDK prints a UUID.
-#[must_use]
 pub fn uuid_text(uuid: &[u8; 16]) -> String {
     let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
     format!(

@@ -1,17 +1,24 @@
-//! Where the pages of devices lie: whole, or as the little from which fio's payload is made.
+//! Where the pages of devices lie: whole, or as the little from which the rest of a page can be made.
 //!
-//! What fio writes is a function of the seed in a block's header, behind the header and the checksum. A page
-//! that is that and nothing else, byte for byte, is kept as its head, a cache line: what is read back is the
-//! same, and the contents of the devices stay in the processor's caches. Knows no devices.
+//! A page that can be made again, byte for byte, is kept as its head, a cache line: what is read back is the
+//! same, and the contents of the devices stay in the processor's caches. Knows no devices, and not what can be
+//! made again.
 
-use fio_model::{Header, fill_from, is_pristine};
+use std::marker::PhantomData;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
 
-/// Bytes of a page that are kept in any case: a header, and a checksum of up to 24 bytes. Pages with a
-/// longer one are kept whole.
-const HEAD: usize = 64;
+/// Bytes of a page that are kept in any case.
+pub const HEAD: usize = 64;
+
+/// What makes the rest of a page from its head.
+pub trait Regenerate {
+    /// Whether `rest` is what [`Regenerate::make`] makes of `head`.
+    fn can_make(head: &[u8; HEAD], rest: &[u8]) -> bool;
+
+    fn make(head: &[u8; HEAD], rest: &mut [u8]);
+}
 
 /// Pages that are allocated at once.
 const SLAB: usize = 512;
@@ -38,14 +45,24 @@ impl Kept {
 }
 
 /// Pages of all devices.
-#[derive(Clone, Debug, Default)]
-pub struct Pages {
+#[derive(Clone, Debug)]
+pub struct Pages<R> {
     whole: Pool<PAGE>,
     heads: Pool<HEAD>,
+    rest: PhantomData<R>,
 }
 
-impl Pages {
-    /// Pages in use.
+impl<R> Default for Pages<R> {
+    fn default() -> Self {
+        Self {
+            whole: Pool::default(),
+            heads: Pool::default(),
+            rest: PhantomData,
+        }
+    }
+}
+
+impl<R: Regenerate> Pages<R> {
     pub fn in_use(&self) -> usize {
         self.whole.in_use() + self.heads.in_use()
     }
@@ -107,9 +124,8 @@ impl Pages {
 
     /// Keeps `page`, in the place of `old` if that is given and will do.
     pub fn keep(&mut self, page: &[u8; PAGE], old: Option<Kept>) -> Kept {
-        let seed = Header::decode(page).rand_seed;
         let (head, rest) = page.split_first_chunk::<HEAD>().expect("a page is longer");
-        if is_pristine(seed, HEAD, rest) {
+        if R::can_make(head, rest) {
             let old = old.filter(|old| *old != Kept::NOWHERE && !old.is_whole());
             let kept = old.unwrap_or_else(|| Kept((self.heads.take() + 1) | SHORT));
             *self.heads.get_mut(kept.index()) = *head;
@@ -130,7 +146,7 @@ impl Pages {
             .split_first_chunk_mut::<HEAD>()
             .expect("a page is longer");
         *head = *self.heads.get(kept.index());
-        fill_from(Header::decode(head).rand_seed, HEAD, rest);
+        R::make(head, rest);
         scratch
     }
 }
@@ -196,9 +212,10 @@ impl<const N: usize> Pool<N> {
 
 #[cfg(test)]
 mod tests {
-    use fio_model::{HEADER_LEN, VerifyType, fill};
+    use fio_model::{HEADER_LEN, Header, VerifyType, fill};
 
     use super::*;
+    use crate::bdev::fio_payload::FioPayload;
 
     /// A block as fio leaves it on the medium, roughly: a header with a seed, a checksum, payload.
     fn block(seed: u64) -> [u8; PAGE] {
@@ -216,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_fio_writes_is_kept_as_its_head_and_comes_back_whole() {
-        let mut pages = Pages::default();
+        let mut pages = Pages::<FioPayload>::default();
         let mut scratch = [0xff; PAGE];
         for seed in [1, 77, u64::MAX] {
             let page = block(seed);
@@ -230,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_single_wrong_byte_is_kept() {
-        let mut pages = Pages::default();
+        let mut pages = Pages::<FioPayload>::default();
         let mut scratch = [0; PAGE];
         for at in [0, 8, 44, HEAD - 1, HEAD, 1000, PAGE - 1] {
             let mut page = block(5);
@@ -244,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_if_it_will_do() {
-        let mut pages = Pages::default();
+        let mut pages = Pages::<FioPayload>::default();
         let (fios, other) = (block(5), [7; PAGE]);
         let head = pages.keep(&fios, None);
         assert_eq!(pages.keep(&block(6), Some(head)), head);

@@ -3,6 +3,7 @@
 //! Knows bytes and offsets, no blocks, no bdevs; how pages are kept stands in `pages`. They are kept when
 //! a store goes, and used again.
 
+use super::fio_payload::FioPayload;
 pub use super::pages::PAGE;
 use super::pages::{Kept, Pages};
 
@@ -24,7 +25,7 @@ pub struct Stores {
     free_stores: Vec<u32>,
     /// Stores in use or free; more may lie behind them, empty.
     made: u32,
-    pages: Pages,
+    pages: Pages<FioPayload>,
     mark: Option<Mark>,
     /// Room for a page on its way.
     scratch: Vec<u8>,
@@ -127,13 +128,11 @@ impl Stores {
     }
 
     /// Bytes that the pages in use take.
-    #[must_use]
     pub fn kept_bytes(&self) -> u64 {
         self.pages.kept_bytes()
     }
 
     /// Bytes of the pages in use, however they are kept.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         (self.pages.in_use() * PAGE) as u64
     }

@@ -31,7 +31,6 @@ const fn part(size: u16) -> u64 {
 }
 
 /// A fresh buffer; `None` if there is nothing to make one for.
-#[must_use]
 pub fn buffer(queues: u16, size: u16) -> Option<Memory> {
     let len = usize::try_from(part(size) * u64::from(queues)).ok()?;
     if len == 0 || size == 0 {
@@ -77,7 +76,6 @@ impl Inflights {
         self.buffers.iter().map(|buffer| &buffer.memory).for_each(f);
     }
 
-    /// Forgets a connection's.
     pub fn forget(&mut self, conn: ConnId) {
         self.buffers.retain(|buffer| buffer.conn != conn);
     }

@@ -5,28 +5,25 @@
 //! `new_connection`, `stop_device`, `destroy_connection`) and DPDK's vhost_user.c; fact sheet §4,
 //! recordings §2a. The thread blocks while a session stops, and with it the messages of all VMs.
 
+mod device;
 pub mod inflight;
 mod kick;
 mod stop;
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use scenarios::Time;
-use vm_memory::{Bytes, GuestAddress};
 
 use crate::handles::{SessionAt, SessionId, VdevId};
 use crate::mail::Mail;
 use crate::shared::{self, Out, Shared};
 use crate::turn::TargetTurn;
-use crate::vdev::chain::contiguous;
 use crate::vdev::controller::Vdevs;
 use crate::vdev::session::Session;
-use crate::vdev::vring::Layout;
+use device::Device;
 use wire::component::Memory;
 use wire::message::{ConnId, FromTarget, VhostUser, VhostUserReply, VringIndex};
-use wire::ring::USED_IDX;
 use wire::scsi::feature;
 
 /// What SPDK's vhost-scsi offers: `SPDK_VHOST_SCSI_FEATURES` less what it disables.
@@ -42,10 +39,6 @@ pub const FEATURES: u64 = feature::INOUT
 pub const PROTOCOL_FEATURES: u64 = 0x11cbf;
 /// `VHOST_MAX_QUEUE_PAIRS`.
 pub const QUEUE_NUM: u64 = 128;
-/// `SPDK_VHOST_MAX_VQUEUES`.
-const RINGS_MAX: u16 = 256;
-/// The most entries that DPDK lets a ring have.
-const DPDK_RING_SIZE_MAX: u32 = 32_768;
 /// A message takes so long: start messages of three queues take 2.0 ms with their answers.
 const MESSAGE: Duration = Duration::from_micros(30);
 /// Between the two halves of a handler.
@@ -80,84 +73,6 @@ pub enum Incoming {
     Connect(ConnId, Box<str>),
     Disconnect(ConnId),
     Message(ConnId, VhostUser, Ack),
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Ring {
-    layout: Layout,
-    mapped: bool,
-    kicked: bool,
-}
-
-/// A connection as DPDK sees it.
-#[derive(Clone, Debug)]
-struct Device {
-    conn: ConnId,
-    vdev: VdevId,
-    /// The controller's creation number: its place may be another's by now.
-    number: u8,
-    vid: u32,
-    features: u64,
-    memory: Option<Memory>,
-    /// `VIRTIO_DEV_RUNNING`.
-    running: bool,
-    status: u64,
-    rings: Vec<Ring>,
-}
-
-impl Device {
-    fn ring(&mut self, vring: VringIndex) -> Option<&mut Ring> {
-        if vring.0 >= RINGS_MAX {
-            return None;
-        }
-        let index = usize::from(vring.0);
-        if self.rings.len() <= index {
-            self.rings.resize_with(index + 1, Ring::default);
-        }
-        self.rings.get_mut(index)
-    }
-
-    // Each of these says whether DPDK takes it.
-
-    fn set_features(&mut self, features: u64) -> bool {
-        let known = features & !FEATURES == 0;
-        let changed = (features ^ self.features) & !feature::LOG_ALL != 0;
-        let ok = known && !(self.running && changed);
-        if ok {
-            self.features = features;
-        }
-        ok
-    }
-
-    fn set_ring_size(&mut self, vring: VringIndex, size: u32) -> bool {
-        let fits = size.is_power_of_two() && size <= DPDK_RING_SIZE_MAX;
-        let ring = self.ring(vring);
-        ring.is_some_and(|ring| {
-            ring.layout.size = size;
-            fits
-        })
-    }
-
-    fn set_ring_base(&mut self, vring: VringIndex, base: u16) -> bool {
-        let ring = self.ring(vring);
-        ring.is_some_and(|ring| {
-            (ring.layout.last_avail, ring.layout.last_used) = (base, base);
-            true
-        })
-    }
-
-    fn set_ring_addresses(&mut self, vring: VringIndex, [desc, avail, used]: [u64; 3]) -> bool {
-        let memory = self.memory.clone();
-        let ring = self.ring(vring).zip(memory);
-        ring.is_some_and(|(ring, memory)| {
-            (ring.layout.desc, ring.layout.avail, ring.layout.used) = (desc, avail, used);
-            ring.mapped = mapped(&memory, &ring.layout);
-            if ring.mapped {
-                trust_used_index(&memory, &mut ring.layout);
-            }
-            true
-        })
-    }
 }
 
 /// What a stop is for.
@@ -197,7 +112,6 @@ enum Doing {
     Stopping(Then, StoppedBy),
 }
 
-/// The thread.
 #[derive(Clone, Debug, Default)]
 pub struct Dpdk {
     inbox: VecDeque<(Time, Incoming)>,
@@ -237,6 +151,27 @@ impl Dpdk {
     /// Whether it waits for a session to stop.
     pub const fn waits(&self) -> bool {
         matches!(self.doing, Doing::Stopping(..))
+    }
+
+    /// The controller whose ring is being kicked, by its place and number.
+    pub fn kicks(&self) -> Option<(VdevId, u8)> {
+        let Doing::Kicking(conn, ..) = &self.doing else {
+            return None;
+        };
+        let device = self.devices.iter().find(|device| device.conn == *conn)?;
+        Some((device.vdev, device.number))
+    }
+
+    /// Two connections that are one, for the invariants.
+    pub fn connection_twice(&self) -> Option<String> {
+        let same = |a: &Device, b: &Device| a.conn == b.conn || a.vid == b.vid;
+        self.devices.iter().enumerate().find_map(|(n, one)| {
+            let twin = self.devices[..n].iter().find(|other| same(one, other))?;
+            Some(format!(
+                "{:?} and {:?} share vid {}",
+                one.conn, twin.conn, one.vid
+            ))
+        })
     }
 
     /// Connections that are open.
@@ -303,7 +238,6 @@ impl DpdkThread<'_> {
     }
 }
 
-/// A turn of the thread.
 pub fn turn(dpdk: &mut DpdkThread<'_>) -> TargetTurn {
     let turn = match std::mem::take(&mut dpdk.own.doing) {
         Doing::Nothing => match dpdk.own.inbox.pop_front() {
@@ -484,26 +418,11 @@ fn handle(
     Some(dpdk.own.turn_of(conn, request, vring))
 }
 
-/// `translate_ring_addresses`: where the driver's used index and the base differ, "some packets maybe
-/// resent", and the used index counts.
-fn trust_used_index(memory: &Memory, layout: &mut Layout) {
-    let at = GuestAddress(layout.used + USED_IDX);
-    if let Ok(used) = memory.load::<u16>(at, Ordering::Acquire) {
-        let used = u16::from_le(used);
-        if used != layout.last_used {
-            (layout.last_used, layout.last_avail) = (used, used);
-        }
-    }
-}
-
-/// Whether a ring lies in memory as DPDK maps it: each part in one region.
-fn mapped(memory: &Memory, layout: &Layout) -> bool {
-    let size = u64::from(layout.size);
-    size > 0
-        && layout.desc.is_multiple_of(16)
-        && layout.avail.is_multiple_of(2)
-        && layout.used.is_multiple_of(4)
-        && contiguous(memory, layout.desc, 16 * size)
-        && contiguous(memory, layout.avail, 6 + 2 * size)
-        && contiguous(memory, layout.used, 6 + 8 * size)
-}
+/// A change to a target that breaks the invariant of this name.
+#[cfg(test)]
+pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+    ("time_of_dpdks_thread", |t| t.dpdk.warn_at = Time(1)),
+    ("connections_are_distinct", |t| {
+        t.dpdk.devices[0].vid = t.dpdk.devices[1].vid
+    }),
+];

@@ -3,8 +3,9 @@
 //! A session that does not stop is stopped twice: by SPDK's hook before the message, and by DPDK's own
 //! handler of it (recordings §2a). The thread waits for both.
 
+use super::device::mapped;
 use super::kick::{enable_ring, schedule_start, spurious_call};
-use super::{Doing, DpdkThread, Handled, STOP_WARNING, StoppedBy, Then, mapped};
+use super::{Doing, DpdkThread, Handled, STOP_WARNING, StoppedBy, Then};
 use crate::handles::SessionAt;
 use crate::mail::{StopResult, VdevMessage};
 use crate::turn::TargetTurn;

@@ -7,7 +7,6 @@ use super::json::Json;
 /// What a parameter may be.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// A text.
     Text,
     /// `true` or `false`.
     Flag,
@@ -27,10 +26,8 @@ pub enum Kind {
     OneOfAnyCase(&'static [&'static str]),
 }
 
-/// A parameter.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name.
     pub name: &'static str,
     /// What it may be.
     pub kind: Kind,
@@ -38,135 +35,112 @@ pub struct Field {
     pub required: bool,
 }
 
-/// A parameter that has to be there.
-pub(super) const fn must(name: &'static str, kind: Kind) -> Field {
-    Field {
-        name,
-        kind,
-        required: true,
-    }
-}
-
-/// A parameter that may be left out.
-pub(super) const fn may(name: &'static str, kind: Kind) -> Field {
-    Field {
-        name,
-        kind,
-        required: false,
-    }
-}
-
 #[derive(Clone, Debug)]
-enum Value {
+pub(super) enum Value {
     Text(String),
     Flag(bool),
     Number(i128),
     Uuid([u8; 16]),
 }
 
-/// Decoded parameters, taken out by name.
-#[derive(Debug)]
-pub(super) struct Params {
-    fields: &'static [Field],
-    values: Vec<Option<Value>>,
+/// What keys that no field has do to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnknownKeys {
+    Refused,
+    PassedOver,
 }
 
-impl Params {
-    /// `None` if it cannot be decoded. No object at all is an empty one. With `relaxed`, unknown
-    /// keys are passed over.
-    pub(super) fn decode(
-        fields: &'static [Field],
-        params: Option<&Json>,
-        relaxed: bool,
-    ) -> Option<Self> {
-        let members = match params {
-            None => &[],
-            Some(Json::Object(members)) => members.as_slice(),
-            Some(_) => return None,
-        };
-        let mut values = vec![None; fields.len()];
-        for (key, json) in members {
-            let Some(at) = fields.iter().position(|f| f.name == key) else {
-                if relaxed {
-                    continue;
-                }
-                return None;
-            };
-            if values[at].is_some() {
-                return None;
+/// The values of `fields`, in their order; `None` if they cannot be decoded. No object at all is an empty one.
+pub(super) fn decode(
+    fields: &[Field],
+    params: Option<&Json>,
+    unknown: UnknownKeys,
+) -> Option<Vec<Option<Value>>> {
+    let members = match params {
+        None => &[],
+        Some(Json::Object(members)) => members.as_slice(),
+        Some(_) => return None,
+    };
+    let mut values = vec![None; fields.len()];
+    for (key, json) in members {
+        let Some(at) = fields.iter().position(|f| f.name == key) else {
+            match unknown {
+                UnknownKeys::PassedOver => continue,
+                UnknownKeys::Refused => return None,
             }
-            values[at] = Some(fields[at].kind.decode(json)?);
-        }
-        let missing = |(f, v): (&Field, &Option<Value>)| f.required && v.is_none();
-        if fields.iter().zip(&values).any(missing) {
+        };
+        if values[at].is_some() {
             return None;
         }
-        Some(Self { fields, values })
+        values[at] = Some(fields[at].kind.decode(json)?);
     }
+    let missing = |(f, v): (&Field, &Option<Value>)| f.required && v.is_none();
+    let whole = !fields.iter().zip(&values).any(missing);
+    whole.then_some(values)
+}
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        let at = self.fields.iter().position(|f| f.name == name);
-        let at = at.unwrap_or_else(|| panic!("{name} is not in the method's table"));
-        self.values[at].take()
+/// What a parameter can be in Rust.
+pub(super) trait Param: Default {
+    const KIND: Kind;
+
+    /// From a value of that kind.
+    fn from_value(value: Value) -> Self;
+}
+
+impl<T: Param> Param for Option<T> {
+    const KIND: Kind = T::KIND;
+
+    fn from_value(value: Value) -> Self {
+        Some(T::from_value(value))
     }
+}
 
-    /// A text that may be missing.
-    pub(super) fn some_text(&mut self, name: &str) -> Option<String> {
-        match self.take(name)? {
-            Value::Text(text) => Some(text),
-            other => panic!("{name} is {other:?} in the method's table"),
-        }
-    }
+impl Param for String {
+    const KIND: Kind = Kind::Text;
 
-    /// A text; empty if it is missing, which for a required one it is not.
-    pub(super) fn text(&mut self, name: &str) -> String {
-        self.some_text(name).unwrap_or_default()
-    }
-
-    /// Which text of a `OneOf`; 0 if it is missing.
-    pub(super) fn choice(&mut self, name: &str) -> usize {
-        let Some(text) = self.some_text(name) else {
-            return 0;
-        };
-        let field = self.fields.iter().find(|f| f.name == name);
-        match field.map(|f| f.kind) {
-            Some(Kind::OneOf(all) | Kind::OneOfAnyCase(all)) => {
-                let same = |t: &&str| t.eq_ignore_ascii_case(&text);
-                all.iter().position(same).unwrap_or(0)
-            }
-            _ => 0,
-        }
-    }
-
-    /// A flag that may be missing: then it is not set.
-    pub(super) fn flag(&mut self, name: &str) -> bool {
-        matches!(self.take(name), Some(Value::Flag(true)))
-    }
-
-    /// A number that may be missing, in the range that the table gives it.
-    pub(super) fn some<T: TryFrom<i128>>(&mut self, name: &str) -> Option<T> {
-        match self.take(name)? {
-            Value::Number(number) => match T::try_from(number) {
-                Ok(number) => Some(number),
-                Err(_) => panic!("{name} is wider in the method's table than where it is used"),
-            },
-            other => panic!("{name} is {other:?} in the method's table"),
-        }
-    }
-
-    /// A number, or `default`.
-    pub(super) fn number<T: TryFrom<i128>>(&mut self, name: &str, default: T) -> T {
-        self.some(name).unwrap_or(default)
-    }
-
-    /// A UUID that may be missing.
-    pub(super) fn uuid(&mut self, name: &str) -> Option<[u8; 16]> {
-        match self.take(name)? {
-            Value::Uuid(uuid) => Some(uuid),
-            other => panic!("{name} is {other:?} in the method's table"),
+    fn from_value(value: Value) -> Self {
+        match value {
+            Value::Text(text) => text,
+            other => panic!("{other:?} is no text"),
         }
     }
 }
+
+impl Param for bool {
+    const KIND: Kind = Kind::Flag;
+
+    fn from_value(value: Value) -> Self {
+        matches!(value, Value::Flag(true))
+    }
+}
+
+impl Param for [u8; 16] {
+    const KIND: Kind = Kind::Uuid;
+
+    fn from_value(value: Value) -> Self {
+        match value {
+            Value::Uuid(uuid) => uuid,
+            other => panic!("{other:?} is no UUID"),
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty, $kind:ident);*) => {$(
+        impl Param for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn from_value(value: Value) -> Self {
+                match value {
+                    Value::Number(number) => number.try_into().expect("its kind has the same range"),
+                    other => panic!("{other:?} is no number"),
+                }
+            }
+        }
+    )*};
+}
+
+numbers! { u8, U8; i32, I32; u32, U32; u64, U64 }
 
 impl Kind {
     fn decode(self, json: &Json) -> Option<Value> {

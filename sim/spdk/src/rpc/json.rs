@@ -9,12 +9,10 @@ const DEPTH_MAX: usize = 64;
 /// (`SPDK_JSONRPC_MAX_VALUES`).
 const VALUES_MAX: usize = 1024;
 
-/// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Json {
     Null,
     Bool(bool),
-    /// As written.
     Number(String),
     String(String),
     Array(Vec<Json>),
@@ -27,7 +25,6 @@ pub(super) enum Json {
 pub(super) enum Fault {
     /// What is there may become a value.
     Incomplete,
-    /// It cannot.
     Malformed,
 }
 

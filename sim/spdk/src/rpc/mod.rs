@@ -8,28 +8,22 @@ mod json;
 mod method;
 pub mod render;
 mod server;
-mod table;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Field, Kind};
-pub use method::{
-    ErrorKind, IoType, LatencyType, LogLevel, Method, NvmePath, NvmeTrid, RpcDelay, RpcInject,
-    RpcMalloc, RpcNull,
-};
+pub use method::*;
 pub use server::{CallId, RpcServer};
 
 /// Every method, and its parameters.
 pub fn methods() -> impl Iterator<Item = (&'static str, &'static [Field])> {
-    table::all().map(|spec| (spec.name, spec.fields()))
+    TABLE.iter().map(|spec| (spec.name, spec.fields))
 }
 
-/// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RpcError {
     /// The code: a JSON-RPC one, or a negative errno.
     pub code: i32,
-    /// The message.
     pub message: String,
 }
 
@@ -37,7 +31,6 @@ pub struct RpcError {
 pub mod code {
     /// The request is not one.
     pub const INVALID_REQUEST: i32 = -32600;
-    /// No such method.
     pub const METHOD_NOT_FOUND: i32 = -32601;
     /// Wrong parameters; in vhost, any failure.
     pub const INVALID_PARAMS: i32 = -32602;
@@ -48,8 +41,6 @@ pub mod code {
 }
 
 impl RpcError {
-    /// Any code and message.
-    #[must_use]
     pub fn new(code: i32, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -58,19 +49,16 @@ impl RpcError {
     }
 
     /// How vhost methods fail: -32602 and the errno's text.
-    #[must_use]
     pub fn vhost(errno: Errno) -> Self {
         Self::new(code::INVALID_PARAMS, errno.text())
     }
 
     /// How `vhost_get_controllers` fails: -32603 and the errno's text.
-    #[must_use]
     pub fn internal(errno: Errno) -> Self {
         Self::new(code::INTERNAL_ERROR, errno.text())
     }
 
     /// How most bdev methods fail: the negative errno and its text.
-    #[must_use]
     pub fn errno(errno: Errno) -> Self {
         Self::new(-errno.number(), errno.text())
     }
@@ -96,7 +84,6 @@ pub enum Errno {
 
 impl Errno {
     /// Its number on Linux.
-    #[must_use]
     pub const fn number(self) -> i32 {
         match self {
             Self::Perm => 1,
@@ -115,7 +102,6 @@ impl Errno {
     }
 
     /// What strerror(3) says (glibc).
-    #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
             Self::Perm => "Operation not permitted",

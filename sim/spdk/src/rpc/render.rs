@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 /// An entry of `vhost_get_controllers`.
 #[derive(Clone, Debug)]
 pub struct Controller<'a> {
-    /// Its name.
     pub ctrlr: &'a str,
     /// The cores of its thread.
     pub cpumask: u64,
@@ -19,24 +18,19 @@ pub struct Controller<'a> {
     pub socket: &'a str,
     /// Its sessions, in the order in which they connected.
     pub sessions: Vec<Session<'a>>,
-    /// What it is.
     pub backend: Backend<'a>,
 }
 
 /// A session in `vhost_get_controllers`.
 #[derive(Clone, Debug)]
 pub struct Session<'a> {
-    /// DPDK's number.
     pub vid: u32,
-    /// The controller's number.
     pub id: u32,
     /// `<ctrlr>s<vid>`.
     pub name: &'a str,
-    /// Whether it runs.
     pub started: bool,
     /// The highest queue plus one; 0 when stopped.
     pub max_queues: u16,
-    /// Tasks in flight.
     pub inflight_task_cnt: u32,
 }
 
@@ -47,9 +41,7 @@ pub enum Backend<'a> {
     Scsi(Vec<Target<'a>>),
     /// Its bdev, `None` when that is gone, and whether it is read-only.
     Blk {
-        /// The bdev.
         bdev: Option<&'a str>,
-        /// Writes are refused.
         readonly: bool,
     },
 }
@@ -57,7 +49,6 @@ pub enum Backend<'a> {
 /// A target in `vhost_get_controllers`.
 #[derive(Clone, Debug)]
 pub struct Target<'a> {
-    /// Its slot.
     pub scsi_dev_num: u8,
     /// The number of its SCSI device in the process.
     pub id: u32,
@@ -68,8 +59,6 @@ pub struct Target<'a> {
 }
 
 impl Controller<'_> {
-    /// The entry.
-    #[must_use]
     pub fn json(&self) -> Value {
         let sessions: Vec<Value> = self.sessions.iter().map(Session::json).collect();
         json!({
@@ -85,7 +74,6 @@ impl Controller<'_> {
 
     /// What `framework_get_config` writes for it: created delayed, filled, then started. A target
     /// whose LUN is being hot-removed is left out (SPDK crashes there: bug S9).
-    #[must_use]
     pub fn config(&self) -> Vec<Value> {
         // The mask is written without "0x" here.
         let cpumask = format!("{:x}", self.cpumask);
@@ -161,13 +149,10 @@ impl Target<'_> {
 /// An entry of `bdev_get_bdevs`.
 #[derive(Clone, Debug)]
 pub struct Bdev<'a> {
-    /// Its canonical name.
     pub name: &'a str,
     /// "Split Disk".
     pub product_name: &'a str,
-    /// Bytes per block.
     pub block_size: u32,
-    /// Blocks.
     pub num_blocks: u64,
     /// As text; also its one alias.
     pub uuid: &'a str,
@@ -212,7 +197,6 @@ impl Bdev<'_> {
     /// # Divergence from SPDK
     ///
     /// What only some bdevs have (metadata, memory domains) is left out, as is the claim's type.
-    #[must_use]
     pub fn json(&self) -> Value {
         let mut io_types = serde_json::Map::new();
         for name in IO_TYPES {
@@ -247,13 +231,11 @@ impl Bdev<'_> {
 }
 
 /// An entry of `scsi_get_devices`.
-#[must_use]
 pub fn scsi_device(id: u32, device_name: &str) -> Value {
     json!({"id": id, "device_name": device_name})
 }
 
 /// What `spdk_get_version` says of the version that was recorded.
-#[must_use]
 pub fn version() -> Value {
     json!({
         "version": "SPDK v26.09-pre git sha1 3230130e6a",

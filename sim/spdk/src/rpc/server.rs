@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use wire::message::{ClientId, FromTarget};
 
+use super::decode::{self, Field, Kind, UnknownKeys, decode};
 use super::json::{self, Fault, Json};
-use super::method::Method;
-use super::table::{self, Phase};
+use super::method::{Method, Phase, Spec, TABLE};
 use super::{RpcError, code};
 
 /// The receive buffer of a connection (`SPDK_JSONRPC_RECV_BUF_SIZE`): a request that does not fit
@@ -82,7 +82,6 @@ struct Request<'a> {
 impl RpcServer {
     /// A server without connections; `initialized` as for
     /// [`set_initialized`](Self::set_initialized).
-    #[must_use]
     pub fn new(initialized: bool) -> Self {
         Self {
             initialized,
@@ -91,7 +90,6 @@ impl RpcServer {
     }
 
     /// The same, but every call is answered twice if `twice` is set (X4).
-    #[must_use]
     pub fn answering_twice(self, twice: bool) -> Self {
         Self { twice, ..self }
     }
@@ -127,21 +125,23 @@ impl RpcServer {
     }
 
     /// Whether [`next_call`](Self::next_call) or [`flush`](Self::flush) may have something.
-    #[must_use]
     pub fn has_work(&self) -> bool {
         self.unread || self.unsent || self.clients.iter().any(|client| client.closing)
     }
 
     /// Whether [`flush`](Self::flush) may have something.
-    #[must_use]
     pub fn has_answers(&self) -> bool {
         self.unsent
     }
 
     /// Requests that were taken and not answered.
-    #[must_use]
     pub fn open_calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Whether a request was taken and not answered.
+    pub fn is_open(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
     }
 
     /// The next request: of each client in the order in which they connected, all that it sent.
@@ -252,7 +252,7 @@ impl RpcServer {
         if request.method == "rpc_get_methods" {
             return Err(self.methods(request.params));
         }
-        let Some(spec) = table::find(request.method) else {
+        let Some(spec) = Spec::find(request.method) else {
             let error = RpcError::new(code::METHOD_NOT_FOUND, "Method not found");
             return Err(Err(error));
         };
@@ -273,21 +273,22 @@ impl RpcServer {
 
     /// `rpc_get_methods`: with `current`, those that may be called now. There are no aliases.
     fn methods(&self, params: Option<&Json>) -> Result<Value, RpcError> {
-        use super::decode::{Field, Kind, Params, may};
-        const FIELDS: &[Field] = &[
-            may("current", Kind::Flag),
-            may("include_aliases", Kind::Flag),
-        ];
-        let Some(mut params) = Params::decode(FIELDS, params, false) else {
+        let flag = |name| Field {
+            name,
+            kind: Kind::Flag,
+            required: false,
+        };
+        let fields = [flag("current"), flag("include_aliases")];
+        let Some(values) = decode(&fields, params, UnknownKeys::Refused) else {
             return Err(RpcError::new(code::INVALID_PARAMS, "Invalid parameters"));
         };
-        let current = params.flag("current");
+        let current = matches!(values[0], Some(decode::Value::Flag(true)));
         let wrong = if self.initialized {
             Phase::Startup
         } else {
             Phase::Runtime
         };
-        let shown = table::all().filter(|spec| !current || spec.when != wrong);
+        let shown = TABLE.iter().filter(|spec| !current || spec.when != wrong);
         let names = shown.map(|spec| spec.name).chain(["rpc_get_methods"]);
         Ok(names.map(Value::from).collect())
     }

@@ -156,8 +156,8 @@ fn several_requests_in_one_read_are_taken_together() {
     let [first, second] = &calls[..] else {
         panic!("{calls:?}");
     };
-    assert_eq!(first.1, Method::ScsiGetDevices);
-    assert_eq!(second.1, Method::FrameworkWaitInit);
+    assert!(matches!(first.1, Method::ScsiGetDevices(_)));
+    assert!(matches!(second.1, Method::FrameworkWaitInit(_)));
     server.answer(second.0, Ok(json!(true)));
     server.answer(first.0, Err(RpcError::vhost(Errno::Busy)));
     let (text, closed) = sent(&mut server);
@@ -289,18 +289,18 @@ fn a_bdev_is_shown_as_recorded() {
 /// ranges that building uses.
 #[test]
 fn every_method_can_be_built() {
-    for spec in table::all() {
+    for spec in TABLE {
         for full in [false, true] {
             let mut params = serde_json::Map::new();
-            for field in spec.fields().iter().filter(|f| full || f.required) {
+            for field in spec.fields.iter().filter(|f| full || f.required) {
                 params.insert(field.name.to_owned(), field.kind.example());
             }
             let request = json!({"id": 1, "method": spec.name, "params": params});
             let mut request = request.to_string();
-            if spec.fields().is_empty() {
+            if spec.fields.is_empty() {
                 request = json!({"id": 1, "method": spec.name}).to_string();
             }
-            let startup = spec.when == table::Phase::Startup;
+            let startup = spec.when == Phase::Startup;
             let mut server = RpcServer::new(!startup);
             assert_eq!(take(&mut server, &request, 64).len(), 1, "{request}");
         }

@@ -65,9 +65,7 @@ pub struct LunView<'a> {
     pub bdev_name: &'a str,
     /// Its product name: "Malloc disk", "Split Disk", "NVMe disk".
     pub product: &'a str,
-    /// Bytes per block.
     pub block_size: u32,
-    /// Blocks.
     pub num_blocks: u64,
     /// Bytes per physical block; `block_size` where the bdev says nothing.
     pub physical_block_size: u32,
@@ -88,14 +86,12 @@ pub struct LunView<'a> {
 pub enum Direction {
     /// The guest reads (also when there is no data at all).
     FromDev,
-    /// The guest writes.
     ToDev,
 }
 
 /// A command as the request queue holds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
-    /// The CDB.
     pub cdb: &'a [u8; CDB_SIZE],
     /// The direction of its data descriptors.
     pub direction: Direction,
@@ -129,8 +125,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Everything went well.
-    #[must_use]
     pub const fn good(transferred: u32) -> Self {
         Self {
             status: status::GOOD,
@@ -140,7 +134,6 @@ impl Outcome {
     }
 
     /// CHECK CONDITION, with nothing transferred.
-    #[must_use]
     pub const fn check(sense: Sense) -> Self {
         Self {
             status: status::CHECK_CONDITION,
@@ -150,7 +143,6 @@ impl Outcome {
     }
 
     /// RESERVATION CONFLICT, with nothing transferred.
-    #[must_use]
     pub const fn reservation_conflict() -> Self {
         Self {
             status: status::RESERVATION_CONFLICT,
@@ -160,7 +152,6 @@ impl Outcome {
     }
 
     /// The response's residual: `transfer_len` − transferred, in 32 bits as SPDK computes it.
-    #[must_use]
     pub const fn resid(&self, transfer_len: u32) -> u32 {
         transfer_len.wrapping_sub(self.transferred)
     }
@@ -171,37 +162,27 @@ impl Outcome {
 pub enum BlockIo {
     /// Read `blocks` (0 if there was no buffer) into the data descriptors.
     Read {
-        /// The first block.
         lba: u64,
-        /// How many.
         blocks: u32,
     },
     /// Write the data descriptors.
     Write {
-        /// The first block.
         lba: u64,
-        /// How many.
         blocks: u32,
     },
-    /// Make blocks durable.
     Flush {
-        /// The first block.
         lba: u64,
-        /// How many.
         blocks: u64,
     },
     /// Forget ranges, as one bdev I/O each, in this order; the command fails if one fails.
     Unmap(UnmapList),
     /// Write the one block in the data descriptors to each of `blocks` blocks, one I/O a block.
     WriteSame {
-        /// The first block.
         lba: u64,
-        /// How many.
         blocks: u32,
     },
     /// If the block at `lba` equals the first half of the data descriptors, write the second half.
     CompareAndWrite {
-        /// The block.
         lba: u64,
     },
 }
@@ -221,7 +202,6 @@ pub struct UnmapList {
 /// which only [`Step::NeedData`] asks for. `data_in` is cleared, and holds at most
 /// `command.transfer_len` bytes afterwards, none unless the outcome is GOOD; it is to be copied to
 /// the guest only if the descriptors are writable ([`Direction::FromDev`]).
-#[must_use]
 pub fn start(
     command: &Command,
     data_out: Option<&[u8]>,
@@ -290,7 +270,6 @@ fn primary(
 /// The outcome of a command whose bdev I/O has ended.
 ///
 /// With `BdevStatus::Refused` (submission failed), nothing was transferred.
-#[must_use]
 pub fn finished(io: &BlockIo, transfer_len: u32, status: BdevStatus) -> Outcome {
     let ended = status.outcome();
     // data_transferred is set when a read or write was accepted, whatever comes of it; UNMAP and
@@ -318,7 +297,6 @@ pub fn finished(io: &BlockIo, transfer_len: u32, status: BdevStatus) -> Outcome 
 
 /// The answer for a LUN that is not there (`spdk_scsi_task_process_null_lun`): a target that is
 /// being or has been removed, a LUN other than 0, or one whose bdev is going.
-#[must_use]
 pub fn null_lun(command: &Command, data_in: &mut Vec<u8>, bugs: Bugs) -> Outcome {
     const LEN: u32 = 36;
     data_in.clear();

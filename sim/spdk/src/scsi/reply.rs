@@ -24,12 +24,10 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Appends.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
     }
 
-    /// Appends zeroes.
     pub(super) fn zeroes(&mut self, count: usize) {
         self.data.resize(self.data.len() + count, 0);
     }

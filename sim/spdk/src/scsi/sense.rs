@@ -31,12 +31,10 @@ impl Sense {
     pub const CAPACITY_CHANGED: Self = Self(0x06, 0x2a, 9);
     /// Aborted command: hot-removed, reset, or failed in the backend.
     pub const ABORTED: Self = Self(0x0b, 0, 0);
-    /// Miscompare during verify.
     pub const MISCOMPARE: Self = Self(0x0e, 0x1d, 0);
 }
 
 /// Fixed-format sense data (SPC-4 4.5.3) as `spdk_scsi_task_build_sense_data` lays it out.
-#[must_use]
 pub const fn sense_bytes(sense: Sense) -> [u8; 18] {
     let Sense(key, asc, ascq) = sense;
     let mut bytes = [0; 18];
@@ -60,19 +58,13 @@ pub enum BdevStatus {
     /// `…_MISCOMPARE`.
     Miscompare,
     /// `…_NVME_ERROR`: status code type and status code.
-    Nvme {
-        /// Status code type.
-        sct: u8,
-        /// Status code.
-        sc: u8,
-    },
+    Nvme { sct: u8, sc: u8 },
     /// The submission was refused with an errno other than ENOMEM.
     Refused,
 }
 
 impl BdevStatus {
     /// Status and sense (`spdk_bdev_io_get_scsi_status`); nothing said of the transfer.
-    #[must_use]
     pub const fn outcome(self) -> Outcome {
         match self {
             Self::Success => Outcome::good(0),

@@ -3,6 +3,7 @@
 mod bugs;
 mod front_end;
 mod hotplug;
+mod invariants;
 mod life;
 mod rig;
 mod rings;

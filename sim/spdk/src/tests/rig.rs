@@ -126,6 +126,7 @@ impl Rig {
             saw: &mut self.seen,
         };
         self.turns.push(self.target.turn(ActorId(actor), &mut cx));
+        (self.target).invariants(&mut |name, what| panic!("{name}: {what}"));
         for message in out {
             match message {
                 FromTarget::Rpc { bytes, .. } => self.rpc_bytes(&bytes),

@@ -16,9 +16,7 @@ pub const IOVS_MAX: usize = 129;
 /// A piece of payload in one region of guest memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Iov {
-    /// Guest physical address.
     pub addr: u64,
-    /// Bytes.
     pub len: u32,
 }
 
@@ -27,7 +25,6 @@ pub struct Iov {
 pub struct Malformed(pub &'static str);
 
 /// Whether `len` bytes from `addr` lie in one region (`vhost_gpa_to_vva`).
-#[must_use]
 pub fn contiguous(memory: &GuestMemory, addr: u64, len: u64) -> bool {
     region(memory, addr).is_some_and(|(region, offset)| {
         len > 0 && offset <= region.len().saturating_sub(len) && len <= region.len()
@@ -80,13 +77,11 @@ impl<'m> Walk<'m> {
     }
 
     /// Whether the device may write here.
-    #[must_use]
     pub const fn writable(&self) -> bool {
         self.desc.flags & DESC_F_WRITE != 0
     }
 
     /// Entries of the table it walks: more steps than these are a loop.
-    #[must_use]
     pub const fn entries(&self) -> u32 {
         self.entries
     }
@@ -142,7 +137,6 @@ impl<'m> Walk<'m> {
     }
 
     /// Whether the descriptor's first `len` bytes can be used as one structure.
-    #[must_use]
     pub fn holds(&self, len: u32) -> bool {
         contiguous(self.memory, self.desc.addr, u64::from(len))
     }

@@ -275,7 +275,6 @@ fn settle(task: &mut Task, outcome: Outcome, memory: &Memory, data_in: &[u8]) {
     }
 }
 
-/// The data-out of a task.
 fn gather(task: &Task, memory: &Memory, data_out: &mut Vec<u8>) {
     data_out.clear();
     for iov in &task.iovs {

@@ -11,6 +11,7 @@ mod controlq;
 mod datapath;
 mod eventq;
 mod execute;
+pub mod invariants;
 mod parse;
 mod release;
 mod removal;
@@ -35,7 +36,6 @@ pub use removal::{lun_poll, lun_remove_began};
 use thread::VdevThread;
 pub use used::signal_all;
 
-/// A turn of the thread.
 pub fn turn(vdev: &mut VdevThread<'_>) -> TargetTurn {
     let ctl = &mut *vdev.own;
     let message_at = ctl.inbox().first().0;

@@ -23,7 +23,6 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// A slot in a session's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionSlot {
-    /// Its state.
     pub state: SlotState,
     /// The device, with an io-channel reference.
     pub dev: Option<DevHandle>,
@@ -42,20 +41,17 @@ pub struct Stopping {
     pub began: Time,
 }
 
-/// A session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// SPDK's id: rises on a controller.
     pub id: SessionId,
     /// DPDK's id of the connection: reused.
     pub vid: u32,
-    /// The connection.
     pub conn: ConnId,
     /// The pollers run, or a stop of theirs has not succeeded.
     pub started: bool,
     /// A start was sent to the controller's thread.
     pub starting: bool,
-    /// The pollers run.
     pub polled: bool,
     /// To be started again after a new memory table.
     pub needs_restart: bool,
@@ -69,11 +65,8 @@ pub struct Session {
     pub task_cnt: u32,
     /// Highest ring with addresses, plus one.
     pub max_queues: u16,
-    /// Negotiated features.
     pub features: u64,
-    /// Guest memory.
     pub memory: Option<Memory>,
-    /// Its rings.
     pub vrings: Vec<Vring>,
     /// Tasks of earlier lives of a ring: ring, life, tasks.
     pub orphans: Vec<(u16, u32, Vec<Task>)>,
@@ -123,7 +116,6 @@ impl Session {
     }
 
     /// Whether all of `bits` were negotiated.
-    #[must_use]
     pub const fn has(&self, bits: u64) -> bool {
         self.features & bits == bits
     }
@@ -136,7 +128,6 @@ impl Session {
     }
 
     /// Whether a ring has addresses.
-    #[must_use]
     pub fn has_ring(&self, vring: u16) -> bool {
         self.vrings
             .get(usize::from(vring))
@@ -188,7 +179,6 @@ impl Session {
     }
 
     /// When its own pollers are next due: management, stop.
-    #[must_use]
     pub fn due(&self) -> Time {
         let stop = self.stopping.map_or(Time::NEVER, |stop| stop.next);
         self.manage_at.min(stop)
@@ -202,7 +192,6 @@ impl Session {
 }
 
 /// The first whole `period` after `since` that lies after `now`.
-#[must_use]
 pub fn next_tick(since: Time, period: Duration, now: Time) -> Time {
     let period = period.as_nanos() as u64;
     let past = now.0.saturating_sub(since.0) / period;

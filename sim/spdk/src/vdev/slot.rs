@@ -32,14 +32,12 @@ pub enum Cause {
     RemoveTold,
     /// Session: the LUN was idle at the management poller's tick.
     Drained,
-    /// Session: it stopped.
     Stopped,
 }
 
 /// Where `cause` takes a slot, and whether the table allows it from `from`.
 ///
 /// A move that the table forbids is made all the same, as a release build of SPDK makes it.
-#[must_use]
 pub fn transition(from: SlotState, cause: Cause) -> (SlotState, bool) {
     match cause {
         Cause::AttachBegan => (Adding, from == Empty),

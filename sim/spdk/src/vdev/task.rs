@@ -10,27 +10,21 @@ use wire::scsi::CDB_SIZE;
 /// A request in flight.
 #[derive(Debug, Default)]
 pub struct Task {
-    /// It is.
     pub in_flight: bool,
     /// The SCSI device it is for. Stays behind in the array, as in SPDK (S3).
     pub dev: Option<DevHandle>,
-    /// Data-out.
     pub to_device: bool,
     /// The response, as a guest physical address.
     pub response: u64,
     /// What goes into the used element.
     pub used_len: u32,
-    /// Bytes of payload.
     pub length: u32,
     /// Bytes of payload that the command moved.
     pub transferred: u32,
-    /// SCSI status.
     pub status: u8,
     /// Sense data, if any.
     pub sense: Option<Sense>,
-    /// The command.
     pub cdb: [u8; CDB_SIZE],
-    /// The payload.
     pub iovs: Vec<Iov>,
     /// What the bdev was asked for.
     pub io: Option<BlockIo>,

@@ -25,17 +25,11 @@ pub const POLL_MAX: usize = 32;
 /// Where DPDK has a ring, and from where it goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Entries.
     pub size: u32,
-    /// Descriptor table.
     pub desc: u64,
-    /// Available ring.
     pub avail: u64,
-    /// Used ring.
     pub used: u64,
-    /// Next available entry.
     pub last_avail: u16,
-    /// Next used entry.
     pub last_used: u16,
 }
 
@@ -66,7 +60,6 @@ pub enum Lost {
     Unmapped,
 }
 
-/// A ring.
 #[derive(Debug)]
 pub struct Vring {
     queue: Queue,
@@ -119,7 +112,6 @@ impl Clone for Vring {
 
 impl Vring {
     /// A ring without addresses.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             queue: Queue::new(RING_SIZE_MAX as u16).expect("a power of two"),
@@ -182,25 +174,18 @@ impl Vring {
     }
 
     /// Entries in the ring.
-    #[must_use]
     pub fn size(&self) -> u16 {
         self.queue.size()
     }
 
-    /// The descriptor table.
-    #[must_use]
     pub fn table(&self) -> u64 {
         self.queue.desc_table()
     }
 
-    /// Next available entry.
-    #[must_use]
     pub fn last_avail(&self) -> u16 {
         self.queue.next_avail()
     }
 
-    /// Next used entry.
-    #[must_use]
     pub fn last_used(&self) -> u16 {
         self.queue.next_used()
     }
@@ -270,7 +255,6 @@ impl Vring {
     }
 
     /// Returns `head`; `false` if the used ring is not in memory.
-    #[must_use]
     pub fn put_used(&mut self, memory: &GuestMemory, head: u16, len: u32) -> bool {
         self.calls_due = self.calls_due.saturating_add(1);
         let used = self.queue.used_ring();

@@ -1,0 +1,59 @@
+//! What a guest is made from.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use fio_model::{DigestCache, Volume};
+use scenarios::{ControllerId, DiskId, VmId};
+
+/// Digests of payloads. They depend on nothing but the payload, so guests, and one simulation after the
+/// other, may share them: nothing but the time that it takes changes.
+pub type Digests = Arc<Mutex<DigestCache>>;
+
+/// What a guest is made from.
+#[derive(Clone, Debug)]
+pub struct GuestConfig {
+    /// Its number in the plan.
+    pub vm: VmId,
+    /// The controllers of its devices, in the order of the devices.
+    pub controllers: Vec<ControllerId>,
+    /// Disks of the plan by serial number.
+    pub disks: BTreeMap<String, DiskId>,
+    /// Blocks that each disk of a job covers; `None`: as the job says.
+    pub volume: Option<Volume>,
+    /// Whether every request of an application is observed.
+    pub per_io: bool,
+    /// Whether HOTPLUG is accepted (QEMU's `hotplug=on`).
+    pub hotplug: bool,
+    /// One in how many releases of a scan mutex lets a later waiter pass the first; 0: none.
+    pub steal_one_in: u32,
+    /// Whether there is something to boot from; otherwise it stays in its firmware.
+    pub bootable: bool,
+    /// Whether its firmware accepts HOTPLUG, though it sets up no event queue; SeaBIOS does not.
+    pub firmware_hotplug: bool,
+    /// Digests of payloads that its fio threads write and check.
+    pub digests: Digests,
+}
+
+impl GuestConfig {
+    /// A guest as the test plan has it.
+    pub fn new(
+        vm: VmId,
+        controllers: Vec<ControllerId>,
+        disks: BTreeMap<String, DiskId>,
+        volume: Option<Volume>,
+    ) -> Self {
+        Self {
+            vm,
+            controllers,
+            disks,
+            volume,
+            per_io: true,
+            hotplug: true,
+            steal_one_in: 0,
+            bootable: true,
+            firmware_hotplug: false,
+            digests: Digests::default(),
+        }
+    }
+}
