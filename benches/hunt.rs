@@ -6,8 +6,7 @@
 //! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
 //! scenarios with no bug, which nothing may find anything in.
 
-use plugfest::property::Hunt;
-use plugfest::scenario::{ScenarioOptions, carry_out, drawn};
+use plugfest::command::{Hunt, ScenarioOptions, carry_out, drawn};
 use plugfest::{Failure, Property};
 use scenarios::run::{CheckOutcome, CheckResult};
 use sim::{Bug, Bugs};

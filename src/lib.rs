@@ -41,42 +41,26 @@
 //!
 //! A property: [`Property`].
 //!
-//! Everything else is in the crates that this one is made of: `scenarios` (plans, checks, reports),
+//! What the `plugfest` command needs besides is in [`command`]. Everything else is in the crates that this one is made of: `scenarios` (plans, checks, reports),
 //! `sim` (the two models), `fio_model`, and `real` (what touches the machine).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod conform_command;
-mod guest_conform_command;
-#[doc(hidden)]
-pub mod input;
-#[doc(hidden)]
-pub mod interrupt;
+pub mod command;
+mod interrupt;
 mod job_files;
 mod old_repro;
 mod on_sockets;
 mod options;
 mod ordered;
-#[doc(hidden)]
-pub mod preset;
-#[doc(hidden)]
-pub mod property;
-#[doc(hidden)]
-pub mod replay_on_target;
-#[doc(hidden)]
-pub mod repro;
+mod property;
+mod replay_on_target;
+mod repro;
 mod run;
-#[doc(hidden)]
-pub mod scenario;
+mod scenario;
 mod shrink;
 mod testbed;
 
-#[doc(hidden)]
-pub use conform_command::{ConformOptions, conform_command};
-#[doc(hidden)]
-pub use guest_conform_command::guest_conform_command;
-#[doc(hidden)]
-pub use options::bugs;
 pub use options::{
     Behaviour, GuestKind, LinkedOptions, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
     TargetKind, Volume,
@@ -84,8 +68,6 @@ pub use options::{
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;
 pub use run::run;
-#[doc(hidden)]
-pub use run::{Outputs, check, run_with};
 pub use scenarios::CheckId;
 pub use scenarios::parse;
 pub use scenarios::plan::{JobText, Plan, PlanError};

@@ -19,8 +19,7 @@ use scenarios::{Action, ControllerId, DiskId, DiskKind, Ending, FioId, Place, Ta
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::repro::Repro;
-use crate::run::{RunError, Schedule, Volume};
+use crate::options::{RunError, Schedule, Volume};
 
 /// The only version of them that is read.
 const VERSION: u64 = 2;
@@ -171,7 +170,7 @@ enum Does {
 /// # Errors
 ///
 /// It is no repro, another version, cut off, or changed since it was written; with the place.
-pub(crate) fn parse(text: &str) -> Result<Repro, RunError> {
+pub(crate) fn parse(text: &str) -> Result<(Script, Recorded), RunError> {
     let wrong = |what: String| RunError(what);
     let file: Value = serde_json::from_str(text).map_err(|error| {
         let what = if error.is_eof() {
@@ -218,7 +217,7 @@ pub(crate) fn parse(text: &str) -> Result<Repro, RunError> {
 }
 
 impl Body {
-    fn repro(self) -> Result<Repro, RunError> {
+    fn repro(self) -> Result<(Script, Recorded), RunError> {
         let mut recorded = Recorded {
             seed: self.seed,
             schedule: Schedule::Random.word().to_owned(),
@@ -247,7 +246,7 @@ impl Body {
                 plan.steps.script(plan.vms)
             }
         };
-        Ok(Repro::old(script, recorded))
+        Ok((script, recorded))
     }
 }
 

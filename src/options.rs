@@ -14,8 +14,6 @@ use scenarios::shipped::JOBS;
 use sim::world::Strategy;
 use sim::{Bug, Bugs};
 
-use crate::repro;
-
 /// What a run is made from, besides the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOptions {
@@ -90,7 +88,7 @@ impl RunOptions {
     ///
     /// A word that this program does not know.
     pub fn recorded(recorded: &Recorded) -> Result<Self, RunError> {
-        let all = repro::bugs(recorded)?;
+        let all = recorded_bugs(recorded)?;
         let (behaviour, preset) = if Bugs::head().iter().all(|bug| all.has(bug)) {
             (Behaviour::Head, Bugs::head())
         } else {
@@ -101,10 +99,10 @@ impl RunOptions {
         jobs.extend(recorded.jobs.clone());
         Ok(Self {
             seed: recorded.seed,
-            volume: repro::volume(recorded)?,
+            volume: volume(recorded)?,
             behaviour,
             bugs: all.iter().filter(|bug| !preset.has(*bug)).collect(),
-            schedule: repro::schedule(recorded)?,
+            schedule: schedule(recorded)?,
             jobs,
             ..Self::default()
         })
@@ -305,6 +303,53 @@ pub fn bugs(behaviour: Behaviour, more: &[Bug]) -> Bugs {
         Behaviour::Intended => Bugs::INTENDED,
     };
     more.iter().fold(preset, |all, one| all.with(*one))
+}
+
+/// How the target was wrong.
+///
+/// # Errors
+///
+/// A bug that this program does not know.
+pub(crate) fn recorded_bugs(recorded: &Recorded) -> Result<Bugs, RunError> {
+    let mut all = Bugs::INTENDED;
+    for name in &recorded.bugs {
+        let unknown = || {
+            RunError(format!(
+                "no bug is called {name:?} (plugfest list names them)"
+            ))
+        };
+        all = all.with(Bug::named(name).ok_or_else(unknown)?);
+    }
+    Ok(all)
+}
+
+/// How much each fio wrote.
+///
+/// # Errors
+///
+/// A word that this program does not know.
+pub(crate) fn volume(recorded: &Recorded) -> Result<Volume, RunError> {
+    let all = [Volume::Quick, Volume::Default, Volume::Full];
+    let found = all.into_iter().find(|of| of.word() == recorded.io_count);
+    let word = &recorded.io_count;
+    let unknown = || {
+        RunError(format!(
+            "io-count {word:?}: expected quick, default or full"
+        ))
+    };
+    found.ok_or_else(unknown)
+}
+
+/// Who went next.
+///
+/// # Errors
+///
+/// A word that this program does not know.
+pub(crate) fn schedule(recorded: &Recorded) -> Result<Schedule, RunError> {
+    let all = [Schedule::Timed, Schedule::Random];
+    let found = all.into_iter().find(|of| of.word() == recorded.schedule);
+    let word = &recorded.schedule;
+    found.ok_or_else(|| RunError(format!("schedule {word:?}: expected timed or random")))
 }
 
 /// Why a run said nothing at all.

@@ -10,8 +10,8 @@ use scenarios::plan::{Finding, Plan};
 use sim::Bug;
 
 use crate::interrupt::asked;
+use crate::options::{Behaviour, RunError, Schedule, bugs};
 use crate::repro::Repro;
-use crate::run::{Behaviour, RunError, Schedule, bugs};
 use crate::scenario::{ScenarioOptions, carry_out, drawn};
 use crate::shrink::shrink;
 
@@ -87,7 +87,7 @@ pub enum Failure {
         /// The scenario, its schedule and what was seen: `repro.text()` is a file for `plugfest replay`.
         repro: Box<Repro>,
     },
-    /// Somebody wanted it to end before (Ctrl-C, where [`interrupt::listen`](crate::interrupt::listen)
+    /// Somebody wanted it to end before (Ctrl-C, where [`listen`](crate::command::listen)
     /// is in use).
     Interrupted(Tried),
     /// A scenario could not be carried out.

@@ -16,9 +16,9 @@ use scenarios::{Action, CheckId, Script};
 use sim::Bugs;
 
 use crate::on_sockets;
+use crate::options::{RunError, RunOptions, SpdkOptions, TargetKind, volume};
 use crate::ordered::{Ordered, Point};
-use crate::repro::{Repro, bugs, findings, volume};
-use crate::run::{RunError, RunOptions, SpdkOptions, TargetKind};
+use crate::repro::{Repro, findings};
 use crate::scenario::judged;
 use crate::testbed as make;
 
@@ -71,7 +71,7 @@ impl<'a> OnTarget<'a> {
     ///
     /// As [`Repro::replay`], and if nothing that it broke could be seen on sockets.
     pub fn new(repro: &'a Repro) -> Result<Self, RunError> {
-        let bugs = bugs(&repro.recorded)?;
+        let bugs = repro.bugs()?;
         let mut sim = repro.setting(repro.strategy()?)?.simulator()?;
         let mut ordered = Ordered::new(&mut sim, &[]);
         carry_out(&repro.script, bugs, &mut ordered)?;

@@ -8,11 +8,12 @@ use scenarios::plan::{Finding, Plan, Recorded};
 use scenarios::resolve::{Options, draw, script};
 use scenarios::run::{CheckOutcome, CheckResult};
 use scenarios::{Ending, Script};
+use sim::Bugs;
 use sim::world::{Choices, Strategy};
-use sim::{Bug, Bugs};
 
 use crate::old_repro;
-use crate::run::{RunError, RunOptions, Schedule, Volume, doubts};
+use crate::options::{self, RunError, RunOptions, Schedule, Volume};
+use crate::run::doubts;
 use crate::scenario::{ScenarioOptions, Setting, on_simulator};
 use crate::testbed;
 
@@ -124,13 +125,13 @@ impl Repro {
         })
     }
 
-    /// What an older version wrote.
-    pub(crate) fn old(script: Script, recorded: Recorded) -> Self {
-        Self {
-            script,
-            recorded,
-            plan: None,
-        }
+    /// How the target was wrong.
+    ///
+    /// # Errors
+    ///
+    /// A bug that this program does not know.
+    pub fn bugs(&self) -> Result<Bugs, RunError> {
+        options::recorded_bugs(&self.recorded)
     }
 
     /// Does it all again: by the recorded choices, or, if there are none, by the schedule.
@@ -146,7 +147,7 @@ impl Repro {
     pub(crate) fn strategy(&self) -> Result<Strategy, RunError> {
         let Recorded { choices, seed, .. } = &self.recorded;
         if choices.is_empty() && self.plan.is_some() {
-            return Ok(schedule(&self.recorded)?.strategy(*seed));
+            return Ok(options::schedule(&self.recorded)?.strategy(*seed));
         }
         let choices = Choices::parse(choices);
         let choices = choices.map_err(|error| RunError(format!("choices: {error}")))?;
@@ -160,11 +161,11 @@ impl Repro {
         Ok(Setting {
             options: ScenarioOptions {
                 seed: self.recorded.seed,
-                bugs: bugs(&self.recorded)?,
+                bugs: self.bugs()?,
                 strategy,
                 record: true,
             },
-            volume: volume(&self.recorded)?.of_a_job(),
+            volume: options::volume(&self.recorded)?.of_a_job(),
             jobs,
         })
     }
@@ -196,7 +197,13 @@ impl Repro {
     /// It is no repro, a newer one, cut off, or, if it is JSON, changed since it was written; with the place.
     pub fn parse(file: &str, text: &str) -> Result<Self, RunError> {
         if text.trim_start().starts_with(['{', '[']) {
-            return old_repro::parse(text).map_err(|error| RunError(format!("{file}: {error}")));
+            let old = old_repro::parse(text);
+            let (script, recorded) = old.map_err(|error| RunError(format!("{file}: {error}")))?;
+            return Ok(Self {
+                script,
+                recorded,
+                plan: None,
+            });
         }
         let plan = scenarios::parse(file, text).map_err(|error| RunError(error.to_string()))?;
         let Some(recorded) = plan.recorded.clone() else {
@@ -208,56 +215,9 @@ impl Repro {
         let repro = Self::new(plan, recorded)?;
         let at = repro.recorded.at;
         let wrong = |error| RunError(format!("{file}:{}:{}: {error}", at.line, at.column));
-        bugs(&repro.recorded).map_err(wrong)?;
-        volume(&repro.recorded).map_err(wrong)?;
-        schedule(&repro.recorded).map_err(wrong)?;
+        repro.bugs().map_err(wrong)?;
+        options::volume(&repro.recorded).map_err(wrong)?;
+        options::schedule(&repro.recorded).map_err(wrong)?;
         Ok(repro)
     }
-}
-
-/// How the target was wrong.
-///
-/// # Errors
-///
-/// A bug that this program does not know.
-pub fn bugs(recorded: &Recorded) -> Result<Bugs, RunError> {
-    let mut all = Bugs::INTENDED;
-    for name in &recorded.bugs {
-        let unknown = || {
-            RunError(format!(
-                "no bug is called {name:?} (plugfest list names them)"
-            ))
-        };
-        all = all.with(Bug::named(name).ok_or_else(unknown)?);
-    }
-    Ok(all)
-}
-
-/// How much each fio wrote.
-///
-/// # Errors
-///
-/// A word that this program does not know.
-pub fn volume(recorded: &Recorded) -> Result<Volume, RunError> {
-    let all = [Volume::Quick, Volume::Default, Volume::Full];
-    let found = all.into_iter().find(|of| of.word() == recorded.io_count);
-    let word = &recorded.io_count;
-    let unknown = || {
-        RunError(format!(
-            "io-count {word:?}: expected quick, default or full"
-        ))
-    };
-    found.ok_or_else(unknown)
-}
-
-/// Who went next.
-///
-/// # Errors
-///
-/// A word that this program does not know.
-pub fn schedule(recorded: &Recorded) -> Result<Schedule, RunError> {
-    let all = [Schedule::Timed, Schedule::Random];
-    let found = all.into_iter().find(|of| of.word() == recorded.schedule);
-    let word = &recorded.schedule;
-    found.ok_or_else(|| RunError(format!("schedule {word:?}: expected timed or random")))
 }

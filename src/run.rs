@@ -17,9 +17,8 @@ use scenarios::trace::{Header, Recorder, TRACE_VERSION};
 
 use crate::interrupt::Interruptible;
 use crate::job_files::parse_jobs;
-pub use crate::options::{
-    Behaviour, GuestKind, JobText, RunError, RunOptions, Schedule, SpdkOptions, TargetKind, Volume,
-    bugs,
+use crate::options::{
+    Behaviour, GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume,
 };
 use crate::testbed::{self, Turns};
 

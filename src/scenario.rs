@@ -15,7 +15,7 @@ use sim::world::{Choices, Strategy};
 use sim::{Bugs, Rng, Stream};
 use sim::{Sim, SimOptions};
 
-use crate::run::{GuestKind, RunError, RunOptions};
+use crate::options::{GuestKind, RunError, RunOptions};
 use crate::testbed::{self, parse_jobs};
 
 /// Steps of a drawn scenario, behind its boots.

@@ -61,7 +61,9 @@ pub fn make(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbe
     match (&options.target, &options.guests) {
         (TargetKind::Model, GuestKind::Model) => simulator(options, turns),
         (TargetKind::Linked(linked), GuestKind::Model) => linked_simulator(options, linked, turns),
-        _ => on_sockets::make(options),
+        (TargetKind::Spdk(_), GuestKind::Model) | (_, GuestKind::Qemu(_)) => {
+            on_sockets::make(options)
+        }
     }
 }
 

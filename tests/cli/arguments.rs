@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use plugfest::repro::Repro;
+use plugfest::command::Repro;
 use plugfest::{Behaviour, RunOptions, Volume};
 use sim::Bug;
 

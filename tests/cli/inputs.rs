@@ -74,7 +74,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
         }
     }
     // Recordings of guests are three files, and a pipe may stand among transcripts.
-    let (pipe, _) = &irregular("a.scenario")[0];
+    let (pipe, _) = &irregular("a.steps.json")[0];
     let (exit, _, err) = plugfest(&["conform", "--guest", pipe]);
     assert_eq!(exit, Some(2), "{err}");
     assert!(err.contains(&format!("{pipe}: it is a pipe\n")), "{err}");
@@ -99,11 +99,11 @@ fn what_is_no_transcript_is_one_error_and_no_table() {
             "/nowhere.jsonl: No such file or directory",
             "a transcript (.jsonl)",
         ),
-        (&["conform", "--guest", empty], empty, ".scenario files, "),
+        (&["conform", "--guest", empty], empty, "NAME.steps.json files, "),
         (
             &["conform", "--guest", &readme],
             &readme,
-            ".scenario files, ",
+            "NAME.steps.json files, ",
         ),
     ] {
         let (exit, out, err) = plugfest(arguments);

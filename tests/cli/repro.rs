@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use plugfest::repro::Repro;
-use plugfest::scenario::{ScenarioOptions, drawn};
+use plugfest::command::{Repro, ScenarioOptions, drawn};
 use plugfest::{RunOptions, Schedule, Volume};
 use sim::{Bug, Bugs};
 

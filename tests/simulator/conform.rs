@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use plugfest::{ConformOptions, conform_command};
 use serde_json::Value;
 use sim::conformance::conform;
 use sim::conformance::differences::{Known, UNDER_HEAD, UNDER_INTENDED};
@@ -211,18 +211,18 @@ fn a_damaged_field_of_any_kind_of_observation_is_found() {
     assert!(never.is_empty(), "no recording that holds has {never:?}");
 }
 
-fn command(paths: &[&str], options: ConformOptions) -> (u8, String) {
-    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = conform_command(&paths, options, &mut out, &mut err).unwrap();
-    out.append(&mut err);
-    (exit, String::from_utf8(out).unwrap())
+fn command(arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plugfest"));
+    let mut said = command.arg("conform").args(arguments).output().unwrap();
+    said.stdout.append(&mut said.stderr);
+    let exit = said.status.code().unwrap();
+    (exit, String::from_utf8(said.stdout).unwrap())
 }
 
 #[test]
 fn the_command_exits_with_0_only_if_every_file_held() {
     let good = format!("{TRANSCRIPTS}/T-C01-attach-event.jsonl");
-    let (exit, text) = command(&[&good], ConformOptions::default());
+    let (exit, text) = command(&[&good]);
     assert_eq!(exit, 0, "{text}");
 
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conform");
@@ -233,7 +233,7 @@ fn the_command_exits_with_0_only_if_every_file_held() {
         .replace("RESCAN", "REMOVED");
     std::fs::write(&wrong, damaged).unwrap();
     let wrong = wrong.to_str().unwrap();
-    let (exit, text) = command(&[&good, wrong], ConformOptions::default());
+    let (exit, text) = command(&[&good, wrong]);
     assert_eq!(exit, 1, "{text}");
     assert!(
         text.contains("event.reason: expected \"REMOVED\", got \"RESCAN\""),
@@ -241,11 +241,7 @@ fn the_command_exits_with_0_only_if_every_file_held() {
     );
     assert!(text.contains("slots     controller 0 target 0"), "{text}");
 
-    let json = ConformOptions {
-        json: true,
-        ..ConformOptions::default()
-    };
-    let (exit, text) = command(&[&good, wrong], json);
+    let (exit, text) = command(&["--format", "json", &good, wrong]);
     assert_eq!(exit, 1);
     let verdicts: Vec<Value> = text
         .lines()
@@ -258,10 +254,7 @@ fn the_command_exits_with_0_only_if_every_file_held() {
 fn what_is_no_transcript_is_an_error_and_the_others_are_still_judged() {
     let good = format!("{TRANSCRIPTS}/T-C01-attach-event.jsonl");
     let readme = format!("{TRANSCRIPTS}/README.md");
-    let (exit, text) = command(
-        &["/nonexistent.jsonl", &readme, &good],
-        ConformOptions::default(),
-    );
+    let (exit, text) = command(&["/nonexistent.jsonl", &readme, &good]);
     assert_eq!(exit, 2);
     assert!(text.contains("/nonexistent.jsonl: "), "{text}");
     assert!(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::Command;
 
-use plugfest::guest_conform_command;
 use sim::conformance::guest::known::KNOWN;
 use sim::conformance::guest::log::unabridged;
 use sim::conformance::guest::{Texts, Verdict, judge, judge_runs};
@@ -237,11 +237,13 @@ fn what_is_no_recording_is_told() {
     }
 }
 
-fn command(paths: &[PathBuf]) -> (u8, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = guest_conform_command(paths, &mut out, &mut err).unwrap();
-    out.append(&mut err);
-    (status, String::from_utf8(out).unwrap())
+fn command(paths: &[PathBuf]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plugfest"));
+    let said = command.args(["conform", "--guest"]).args(paths).output();
+    let mut said = said.unwrap();
+    said.stdout.append(&mut said.stderr);
+    let status = said.status.code().unwrap();
+    (status, String::from_utf8(said.stdout).unwrap())
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use plugfest::scenario::{ScenarioOptions, carry_out, carry_out_watched, drawn};
+use plugfest::command::{ScenarioOptions, carry_out, carry_out_watched, drawn};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;

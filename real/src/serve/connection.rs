@@ -109,7 +109,20 @@ impl Connection {
                 }
                 Asked::Base(*vring)
             }
-            _ => Asked::Nothing,
+            VhostUser::GetFeatures
+            | VhostUser::SetFeatures(_)
+            | VhostUser::GetProtocolFeatures
+            | VhostUser::SetProtocolFeatures(_)
+            | VhostUser::GetQueueNum
+            | VhostUser::SetOwner
+            | VhostUser::SetVringNum { .. }
+            | VhostUser::SetVringBase { .. }
+            | VhostUser::SetVringErr { .. }
+            | VhostUser::SetVringEnable { .. }
+            | VhostUser::GetInflightFd { .. }
+            | VhostUser::SetInflightFd { .. }
+            | VhostUser::SetStatus(_)
+            | VhostUser::GetStatus => Asked::Nothing,
         };
     }
 

@@ -351,7 +351,15 @@ impl Engine {
             | TargetTurn::VhostUser { .. }
             | TargetTurn::Manage { .. } => return,
             TargetTurn::Rpc { .. } => self.rpc.looked(),
-            _ => {}
+            TargetTurn::Foreach { .. }
+            | TargetTurn::Start { .. }
+            | TargetTurn::StopBegan { .. }
+            | TargetTurn::StopEnded { .. }
+            | TargetTurn::Lun { .. }
+            | TargetTurn::BdevEvent { .. }
+            | TargetTurn::Unregister { .. }
+            | TargetTurn::Retry { .. }
+            | TargetTurn::Idle => {}
         }
         if !self.stopping {
             self.sockets

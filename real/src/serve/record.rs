@@ -156,7 +156,20 @@ impl Record {
                     memory.and_then(|memory| memory.load_le16(GuestAddress(ring.used + 2)).ok());
                 ring.next_used = used.unwrap_or_default();
             }
-            _ => {}
+            VhostUser::GetFeatures
+            | VhostUser::SetFeatures(_)
+            | VhostUser::GetProtocolFeatures
+            | VhostUser::SetProtocolFeatures(_)
+            | VhostUser::GetQueueNum
+            | VhostUser::SetOwner
+            | VhostUser::SetVringCall { .. }
+            | VhostUser::SetVringErr { .. }
+            | VhostUser::SetVringEnable { .. }
+            | VhostUser::GetVringBase { .. }
+            | VhostUser::GetInflightFd { .. }
+            | VhostUser::SetInflightFd { .. }
+            | VhostUser::SetStatus(_)
+            | VhostUser::GetStatus => {}
         }
     }
 

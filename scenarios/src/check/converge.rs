@@ -136,7 +136,16 @@ impl Converge {
             Observation::Inside(inside) => self.inside(inside, seen.at),
             Observation::Crashed { who, .. } if who == "target" => self.died = true,
             Observation::Quiet { settled: true, .. } if !self.died => self.quiet(seen.at, tally),
-            _ => {}
+            Observation::Answered { .. }
+            | Observation::Alive { .. }
+            | Observation::DisksListed { .. }
+            | Observation::FioEnded { .. }
+            | Observation::Quiet { .. }
+            | Observation::Crashed { .. }
+            | Observation::IoSubmitted(_)
+            | Observation::IoDone { .. }
+            | Observation::Attached { .. }
+            | Observation::Broken { .. } => {}
         }
     }
 

@@ -48,7 +48,21 @@ impl Events {
         match &seen.what {
             Observation::Inside(inside) => self.inside(inside, seen.at, tally),
             Observation::Quiet { .. } => self.quiet(seen.at, tally),
-            _ => {}
+            Observation::Answered { .. }
+            | Observation::VmReady { .. }
+            | Observation::Connected { .. }
+            | Observation::VmDown { .. }
+            | Observation::Alive { .. }
+            | Observation::DiskAppeared(_)
+            | Observation::DiskVanished(_)
+            | Observation::StaleDisk(_)
+            | Observation::DisksListed { .. }
+            | Observation::FioEnded { .. }
+            | Observation::Crashed { .. }
+            | Observation::IoSubmitted(_)
+            | Observation::IoDone { .. }
+            | Observation::Attached { .. }
+            | Observation::Broken { .. } => {}
         }
     }
 
@@ -98,7 +112,11 @@ impl Events {
                 let whose = (controller, session);
                 self.event((whose, target), kind, (delivered, missed), at, tally);
             }
-            _ => {}
+            Inside::Slot { .. }
+            | Inside::RpcTook { .. }
+            | Inside::RemoveAnswered { .. }
+            | Inside::LunGoing { .. }
+            | Inside::LunClosed { .. } => {}
         }
     }
 
@@ -108,7 +126,7 @@ impl Events {
         let kind = match to {
             SlotState::Present => EventKind::Rescan,
             SlotState::Removing => EventKind::Removed,
-            _ => return,
+            SlotState::Empty | SlotState::Adding | SlotState::Removed => return,
         };
         if self
             .started

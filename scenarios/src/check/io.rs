@@ -78,7 +78,15 @@ impl Io {
                 }
             }
             Observation::Quiet { .. } => self.quiet(seen.at, tally),
-            _ => {}
+            Observation::Answered { .. }
+            | Observation::VmReady { .. }
+            | Observation::Connected { .. }
+            | Observation::Alive { .. }
+            | Observation::DiskAppeared(_)
+            | Observation::DiskVanished(_)
+            | Observation::StaleDisk(_)
+            | Observation::DisksListed { .. }
+            | Observation::Broken { .. } => {}
         }
     }
 

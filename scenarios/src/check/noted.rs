@@ -65,7 +65,19 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
             tally.count(*check);
             tally.violated(*check, seen.at, holds_if(*check), text.clone());
         }
-        _ => {}
+        Observation::Answered { .. }
+        | Observation::VmReady { .. }
+        | Observation::Connected { .. }
+        | Observation::VmDown { .. }
+        | Observation::DiskAppeared(_)
+        | Observation::DiskVanished(_)
+        | Observation::StaleDisk(_)
+        | Observation::DisksListed { .. }
+        | Observation::FioEnded { .. }
+        | Observation::IoSubmitted(_)
+        | Observation::IoDone { .. }
+        | Observation::Attached { .. }
+        | Observation::Inside(_) => {}
     }
 }
 
@@ -87,9 +99,22 @@ fn holds_if(check: CheckId) -> &'static str {
         CheckId::G2 => "a whole response when the used index moves",
         CheckId::G3 => "nothing to be written after it was given back",
         CheckId::G4 => "nothing outside the memory table to be touched",
+        CheckId::G7 => "events only with HOTPLUG, and only into posted buffers",
         CheckId::I18 => "slots to move only as SPDK's table has it",
         CheckId::V2 => "every request to come back",
         CheckId::V4 => "every stop to end",
-        _ => "what the check asks for",
+        // Found by checks that look at several observations, in words of their own.
+        CheckId::I2
+        | CheckId::I6
+        | CheckId::I7
+        | CheckId::I8
+        | CheckId::I9
+        | CheckId::G5
+        | CheckId::G6
+        | CheckId::G8
+        | CheckId::V1
+        | CheckId::V3
+        | CheckId::Plan
+        | CheckId::Fio => "what the check asks for",
     }
 }

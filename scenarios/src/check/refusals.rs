@@ -67,7 +67,12 @@ impl Refusals {
             } => {
                 self.started.remove(&(controller, session));
             }
-            _ => {}
+            Inside::Slot { .. }
+            | Inside::SessionClosed { .. }
+            | Inside::Event { .. }
+            | Inside::RpcTook { .. }
+            | Inside::RemoveAnswered { .. }
+            | Inside::LunClosed { .. } => {}
         }
     }
 

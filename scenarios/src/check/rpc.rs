@@ -66,7 +66,22 @@ impl Rpcs {
                     tally.violated(CheckId::V1, seen.at, expected, silence);
                 }
             }
-            _ => {}
+            Observation::VmReady { .. }
+            | Observation::Connected { .. }
+            | Observation::VmDown { .. }
+            | Observation::Alive { .. }
+            | Observation::DiskAppeared(_)
+            | Observation::DiskVanished(_)
+            | Observation::StaleDisk(_)
+            | Observation::DisksListed { .. }
+            | Observation::FioEnded { .. }
+            | Observation::Quiet { .. }
+            | Observation::Crashed { .. }
+            | Observation::IoSubmitted(_)
+            | Observation::IoDone { .. }
+            | Observation::Attached { .. }
+            | Observation::Inside(_)
+            | Observation::Broken { .. } => {}
         }
     }
 }

@@ -196,7 +196,9 @@ fn verified_nothing(fios: &[FioRun]) -> bool {
 fn plan_check(steps: &[StepReport]) -> CheckResult {
     let violated = steps.iter().find_map(|step| match &step.result {
         StepResult::Violated { expected, seen } => Some((step.ended, expected, seen)),
-        _ => None,
+        StepResult::Held { .. } | StepResult::Skipped { .. } | StepResult::Inconclusive { .. } => {
+            None
+        }
     });
     let held = |step: &&StepReport| matches!(step.result, StepResult::Held { .. });
     CheckResult {

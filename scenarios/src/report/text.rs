@@ -63,7 +63,7 @@ pub fn row_line(report: &Report, row: &CaseRow) -> String {
             CheckOutcome::Violated { expected, seen, .. } => {
                 Some(format!(": {}: expected {expected}; seen {seen}", check.id))
             }
-            _ => None,
+            CheckOutcome::Held | CheckOutcome::Waived { .. } | CheckOutcome::NotSeen { .. } => None,
         })
         .or_else(|| checked_nothing(row).then(|| format!(": {NOTHING_CHECKED}")))
         .or_else(|| row.reason.map(|reason| format!(": {reason}")))
@@ -86,7 +86,7 @@ fn open_step(row: &CaseRow) -> Option<String> {
         StepResult::Skipped { reason } | StepResult::Inconclusive { reason } => {
             Some(format!(": {}: {reason}", step.text))
         }
-        _ => None,
+        StepResult::Held { .. } | StepResult::Violated { .. } => None,
     })
 }
 
@@ -133,7 +133,7 @@ fn violations(text: &mut String, report: &Report, row: &CaseRow) {
                 let name = format!("{}/{}", report.header.plan, row.case);
                 let _ = writeln!(text, "\n{name}: check {}: waived: {cause}", check.id);
             }
-            _ => {}
+            CheckOutcome::Held | CheckOutcome::Violated { .. } | CheckOutcome::NotSeen { .. } => {}
         }
     }
 }

@@ -104,7 +104,17 @@ impl Untouched {
                     });
                 }
             }
-            _ => {}
+            Observation::Answered { .. }
+            | Observation::Connected { .. }
+            | Observation::Alive { .. }
+            | Observation::StaleDisk(_)
+            | Observation::DisksListed { .. }
+            | Observation::Quiet { .. }
+            | Observation::IoSubmitted(_)
+            | Observation::IoDone { .. }
+            | Observation::Attached { .. }
+            | Observation::Inside(_)
+            | Observation::Broken { .. } => {}
         }
     }
 

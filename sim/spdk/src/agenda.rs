@@ -8,6 +8,15 @@ use crate::handles::{APP, BDEV, DPDK, VDEV};
 use crate::mail::{NO_MESSAGE, Stamp};
 use wire::component::When;
 
+/// On which cores the threads run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reactors {
+    /// The app thread and the controllers' threads share one, and take turns on it.
+    One,
+    /// Each controller's thread is on its own.
+    Many,
+}
+
 /// When each actor is due.
 #[derive(Clone, Debug)]
 pub struct Agenda {
@@ -23,15 +32,15 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    /// Nobody is due. With `one_reactor`, the app thread and the controllers' threads share a core.
-    pub fn new(actors: usize, one_reactor: bool) -> Self {
+    /// Nobody is due.
+    pub fn new(actors: usize, reactors: Reactors) -> Self {
         Self {
             due: vec![Time::NEVER; actors],
             messages: vec![NO_MESSAGE; actors],
             mail: 0,
             active: 0,
             changed: 0,
-            one_reactor,
+            one_reactor: reactors == Reactors::One,
             stalled: Time::ZERO,
         }
     }
@@ -124,8 +133,9 @@ mod tests {
 
     #[test]
     fn devices_wait_for_the_older_messages_of_a_controllers_thread() {
-        for one_reactor in [true, false] {
-            let mut agenda = Agenda::new(VDEV + 2, one_reactor);
+        for reactors in [Reactors::One, Reactors::Many] {
+            let one_reactor = reactors == Reactors::One;
+            let mut agenda = Agenda::new(VDEV + 2, reactors);
             agenda.set(BDEV, Time(10), NO_MESSAGE);
             let message = |agenda: &mut Agenda, actor, at| {
                 agenda.take_changed();

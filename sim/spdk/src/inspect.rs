@@ -1,12 +1,16 @@
 //! What can be seen of a target from outside without changing it: what is left when all is quiet.
 
 use crate::handles::{APP, BDEV, DPDK};
-use scenarios::SlotState;
+use scenarios::{Evidence, SlotState};
 
-use super::Target;
+use super::{Target, TargetMark};
 use crate::devices::Device;
+use crate::invariants::INVARIANTS;
+use crate::shared::Out;
 use crate::vdev::controller::{Controller, Slot};
-use wire::component::ActorId;
+use wire::component::{ActorId, Memory};
+use wire::inside::Inside;
+use wire::invariant::Invariant;
 
 /// What runs an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,5 +158,41 @@ impl Target {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.dpdk.connections()
+    }
+}
+
+impl Inside for Target {
+    type Mark = TargetMark;
+
+    const EVIDENCE: Evidence = Evidence::TARGET_INSIDE;
+
+    fn invariants() -> &'static [Invariant<Self>] {
+        INVARIANTS
+    }
+
+    fn mark(&mut self) -> Option<TargetMark> {
+        Some(Self::mark(self))
+    }
+
+    fn rewind(&mut self, to: &TargetMark) {
+        Self::rewind(self, to);
+    }
+
+    fn left(&self) -> Option<Vec<String>> {
+        Some(Self::left(self))
+    }
+
+    fn audit(&mut self, at_rest: bool, cx: &mut Out<'_>) {
+        if at_rest {
+            Self::audit(self, cx);
+        }
+    }
+
+    fn memories(&self, f: &mut dyn FnMut(&Memory)) {
+        Self::memories(self, f);
+    }
+
+    fn stored_bytes(&self) -> Option<u64> {
+        Some(Self::stored_bytes(self))
     }
 }

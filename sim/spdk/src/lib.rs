@@ -24,7 +24,6 @@ mod config;
 mod devices;
 mod dpdk;
 mod handles;
-mod inside;
 mod inspect;
 mod invariants;
 mod lun;
@@ -39,7 +38,7 @@ mod vdev;
 
 use scenarios::{CheckId, Time};
 
-use agenda::Agenda;
+use agenda::{Agenda, Reactors};
 pub use app::RPC_PERIOD;
 use app::{App, AppThread};
 use bdev::Bdevs;
@@ -90,11 +89,16 @@ impl Target {
             actors <= wire::component::COMPONENT_ACTORS_MAX,
             "{actors} actors are too many"
         );
+        let reactors = if config.cores < 2 {
+            Reactors::One
+        } else {
+            Reactors::Many
+        };
         Self {
             dpdk: Dpdk::default(),
             vdevs: Vdevs::new(config.controllers_max),
             shared: Shared::new(config.bugs, bdevs),
-            agenda: Agenda::new(actors, config.cores < 2),
+            agenda: Agenda::new(actors, reactors),
             looked: SessionAt::default(),
             app: App::new(config),
         }

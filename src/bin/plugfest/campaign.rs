@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use plugfest::interrupt::asked;
+use plugfest::command::asked;
 use plugfest::{RunOptions, Verdict};
 use scenarios::report::row_line;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use plugfest::property::{Hunt, Tried};
+use plugfest::command::{Hunt, Tried};
 use plugfest::{Failure, Property};
 use scenarios::report::shell_quoted;
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use plugfest::input::read_text;
 use plugfest::{JobText, Plan, RunOptions, parse};
 use scenarios::plan::{Case, Role, nearest};
 use scenarios::shipped::{DOCUMENTED, PLANS};
 
+use crate::input::read_text;
 use crate::output::Stop;
 
 /// A plan to carry out, or one case of it.

@@ -6,12 +6,16 @@
 
 mod campaign;
 mod cli;
+mod conform_command;
 mod fuzz_command;
 mod guest_command;
+mod guest_conform_command;
+mod input;
 mod junit;
 mod list_command;
 mod lookup;
 mod output;
+mod preset;
 mod progress;
 mod replay_command;
 mod run_command;
@@ -23,8 +27,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 
 use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
+use conform_command::{ConformOptions, conform_command};
+use guest_conform_command::guest_conform_command;
 use output::{Stop, print, printed, tell};
-use plugfest::{ConformOptions, conform_command, guest_conform_command};
 
 /// Bad arguments, a bad file, or a testbed that did not come up.
 const EXIT_ERROR: u8 = 2;
@@ -36,7 +41,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments.command,
         Err(said) => return ExitCode::from(status(show(&said))),
     };
-    if let Err(error) = plugfest::interrupt::listen() {
+    if let Err(error) = plugfest::command::listen() {
         tell(&format!("plugfest: {error}\n"));
         return ExitCode::from(EXIT_ERROR);
     }
@@ -74,7 +79,7 @@ fn status(done: Result<u8, Stop>) -> u8 {
     match done {
         Ok(exit) => exit,
         // Before there was anything to report.
-        Err(Stop::Error(error)) if plugfest::interrupt::asked() => {
+        Err(Stop::Error(error)) if plugfest::command::asked() => {
             tell(&format!("plugfest: {error}\n"));
             EXIT_INCONCLUSIVE
         }
@@ -136,7 +141,7 @@ fn conform(arguments: &ConformArguments) -> Result<u8, Stop> {
     let exit = exit.map_err(Stop::error)?;
     tell(&String::from_utf8_lossy(&errors));
     print(&String::from_utf8_lossy(&text))?;
-    if plugfest::interrupt::asked() {
+    if plugfest::command::asked() {
         tell("interrupted: what was played by then is above\n");
     }
     Ok(exit)

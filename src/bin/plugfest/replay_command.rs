@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use plugfest::input::read_text;
-use plugfest::preset::target_words;
-use plugfest::property::finding_lines;
-use plugfest::replay_on_target::OnTarget;
-use plugfest::repro::{self, Repro};
+use plugfest::command::{OnTarget, Repro, finding_lines};
 use plugfest::{RunError, SpdkOptions, TargetKind};
 use scenarios::plan::Expects;
 
 use crate::cli::ReplayArguments;
+use crate::input::read_text;
 use crate::output::{Stop, print, tell};
+use crate::preset::target_words;
 
 /// It is the same run, and nothing is violated.
 const EXIT_HELD: u8 = 0;
@@ -133,6 +131,6 @@ fn summary(repro: &Repro) -> Result<String, RunError> {
     } else {
         format!("plan {}, {} cases", repro.script.plan, cases.len())
     };
-    let wrong = target_words(repro::bugs(&repro.recorded)?);
+    let wrong = target_words(repro.bugs()?);
     Ok(format!("{what}, seed {}, {wrong}", repro.recorded.seed))
 }

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fio_model::JobFile;
-use plugfest::{GuestKind, Outputs, QemuOptions, Report, RunOptions, Verdict, run_with};
+use plugfest::command::{Outputs, Repro, asked, run_with};
+use plugfest::{GuestKind, QemuOptions, Report, RunOptions, Verdict};
 use scenarios::report::{case_json, progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
-
-use plugfest::interrupt::asked;
-use plugfest::repro::Repro;
 
 use crate::campaign;
 use crate::cli::{BehaviourWord, Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
@@ -68,7 +66,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
     };
     for target in &targets {
         let options = options(target, target.seed(arguments.seed));
-        plugfest::check(&target.plan, &options).map_err(Stop::error)?;
+        plugfest::command::check(&target.plan, &options).map_err(Stop::error)?;
     }
     let behaviour = arguments.target_behaviour;
     note_repeated(behaviour.unwrap_or(BehaviourWord::Head), &arguments.bug);

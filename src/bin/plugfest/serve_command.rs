@@ -13,7 +13,7 @@ use sim::nvme_devices;
 use sim::spdk::TargetConfig;
 use sim::wire::message::Crash;
 
-use plugfest::interrupt::asked;
+use plugfest::command::asked;
 
 use crate::cli::ServeArguments;
 use crate::output::Stop;
@@ -32,7 +32,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
         rpc_socket: arguments.rpc_socket.clone(),
         vhost_sockets: arguments.vhost_sockets.clone(),
         target: TargetConfig {
-            bugs: plugfest::bugs(behaviour.into(), more),
+            bugs: plugfest::command::bugs(behaviour.into(), more),
             nvme: nvme_devices(),
             cores: arguments.cores,
             ..TargetConfig::default()

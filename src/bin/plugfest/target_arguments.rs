@@ -50,7 +50,7 @@ pub struct TargetArguments {
 
 /// Says which of `more` are no more than `behaviour` is already.
 pub fn note_repeated(behaviour: BehaviourWord, more: &[Bug]) {
-    let preset = plugfest::bugs(behaviour.into(), &[]);
+    let preset = plugfest::command::bugs(behaviour.into(), &[]);
     for one in more.iter().filter(|one| preset.has(**one)) {
         let (one, word) = (one.name(), Behaviour::from(behaviour).word());
         tell(&format!(

@@ -351,7 +351,15 @@ impl ScriptedBackEnd {
                 self.rings[usize::from(vring.0)].runs = true;
                 None
             }
-            _ => None,
+            VhostUser::SetFeatures(_)
+            | VhostUser::SetProtocolFeatures(_)
+            | VhostUser::SetOwner
+            | VhostUser::SetVringCall { .. }
+            | VhostUser::SetVringErr { .. }
+            | VhostUser::SetVringEnable { .. }
+            | VhostUser::SetInflightFd { .. }
+            | VhostUser::SetStatus(_)
+            | VhostUser::GetStatus => None,
         };
         let held = self.held.len();
         self.note(|| What::Message(answered(words, reply.as_ref(), held)));

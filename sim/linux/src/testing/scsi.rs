@@ -180,7 +180,18 @@ pub fn message_line(message: &VhostUser) -> String {
         | VhostUser::SetVringKick { .. }
         | VhostUser::SetVringCall { .. }
         | VhostUser::SetVringErr { .. } => 2,
-        _ => usize::MAX,
+        VhostUser::GetFeatures
+        | VhostUser::SetFeatures(_)
+        | VhostUser::GetProtocolFeatures
+        | VhostUser::GetQueueNum
+        | VhostUser::SetOwner
+        | VhostUser::SetMemTable(_)
+        | VhostUser::SetVringNum { .. }
+        | VhostUser::SetVringBase { .. }
+        | VhostUser::SetVringEnable { .. }
+        | VhostUser::GetVringBase { .. }
+        | VhostUser::SetStatus(_)
+        | VhostUser::GetStatus => usize::MAX,
     };
     let words: Vec<&str> = words.split(' ').take(kept).collect();
     format!("MSG {}", words.join(" "))

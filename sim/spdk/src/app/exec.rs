@@ -56,7 +56,6 @@ pub(super) fn rpc_poll(app: &mut AppThread<'_>) -> TargetTurn {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm a method")]
 fn execute(app: &mut AppThread<'_>, call: CallId, method: Method) -> Answer {
     let is_malloc = |kind: &Kind| matches!(kind, Kind::Malloc { .. });
     let is_delay = |kind: &Kind| matches!(kind, Kind::Delay { .. });

@@ -91,6 +91,12 @@ struct Flight {
     aborters: [Option<BdevHandle>; 2],
 }
 
+/// The bdevs that a flight goes down through, and the chance of their latencies.
+pub(super) struct Below<'a> {
+    pub list: &'a [Option<Bdev>],
+    pub rng: &'a mut Rng,
+}
+
 /// All I/O in flight.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
@@ -171,13 +177,8 @@ impl Engine {
         self.rules.retain(|(of, _), _| *of != bdev);
     }
 
-    pub(super) fn submit(
-        &mut self,
-        now: Time,
-        request: Request,
-        list: &[Option<Bdev>],
-        rng: &mut Rng,
-    ) {
+    pub(super) fn submit(&mut self, now: Time, request: Request, below: Below<'_>) {
+        let list = below.list;
         let block_size = at(list, request.bdev).map_or(512, |bdev| bdev.block_size);
         let index = self.free.pop().unwrap_or(self.flights.len() as u32);
         if index as usize == self.flights.len() {
@@ -200,7 +201,7 @@ impl Engine {
         if request.kind == IoKind::Reset {
             self.abort_below(now, request.bdev, list);
         }
-        self.go(now, (index, flight), request.bdev, list, rng);
+        self.go(now, (index, flight), request.bdev, below);
     }
 
     /// Sends a flight down from `bdev` until it ends somewhere.
@@ -209,9 +210,9 @@ impl Engine {
         now: Time,
         (index, mut flight): (u32, Flight),
         from: BdevHandle,
-        list: &[Option<Bdev>],
-        rng: &mut Rng,
+        below: Below<'_>,
     ) {
+        let Below { list, rng } = below;
         let mut handle = from;
         let mut extra = Duration::ZERO;
         let mut grouped = false;
@@ -236,14 +237,7 @@ impl Engine {
                     handle = base;
                 }
                 Kind::Delay { base, us } => {
-                    let [read, read99, write, write99] = us;
-                    let (usual, rare) = match flight.ended.kind {
-                        IoKind::Read => (read, read99),
-                        IoKind::Write => (write, write99),
-                        _ => (0, 0),
-                    };
-                    let us = if rng.chance(1, 100) { rare } else { usual };
-                    extra += Duration::from_micros(us);
+                    extra += delay(us, flight.ended.kind, rng);
                     remember(&mut flight.aborters, handle);
                     handle = base;
                 }
@@ -273,31 +267,23 @@ impl Engine {
                 }
             }
         };
-        let due = self.ends_at(now + extra, latency, grouped, extra == Duration::ZERO, rng);
+        let drawn = rng.between(latency.0, latency.1.max(latency.0));
+        let due = now + extra + Duration::from_nanos(u64::from(drawn));
+        let due = if grouped {
+            Time(due.0.next_multiple_of(self.latencies.nvme_period.into()))
+        } else if extra == Duration::ZERO && latency == self.latencies.malloc {
+            self.in_order(due)
+        } else {
+            due
+        };
         self.flights[index as usize] = Some(flight);
         self.schedule(index, due);
     }
 
-    /// When a flight that reached its device at `from` ends.
-    fn ends_at(
-        &mut self,
-        from: Time,
-        latency: (u32, u32),
-        grouped: bool,
-        undelayed: bool,
-        rng: &mut Rng,
-    ) -> Time {
-        let drawn = rng.between(latency.0, latency.1.max(latency.0));
-        let due = from + Duration::from_nanos(u64::from(drawn));
-        if grouped {
-            return Time(due.0.next_multiple_of(self.latencies.nvme_period.into()));
-        }
-        if undelayed && latency == self.latencies.malloc {
-            // A malloc bdev completes in the order of submission, from one poller.
-            self.last_malloc = self.last_malloc.max(due);
-            return self.last_malloc;
-        }
-        due
+    /// A malloc bdev completes in the order of submission, from one poller.
+    fn in_order(&mut self, due: Time) -> Time {
+        self.last_malloc = self.last_malloc.max(due);
+        self.last_malloc
     }
 
     fn schedule(&mut self, index: u32, due: Time) {
@@ -338,13 +324,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn resume(
-        &mut self,
-        now: Time,
-        bdev: BdevHandle,
-        list: &[Option<Bdev>],
-        rng: &mut Rng,
-    ) {
+    pub(super) fn resume(&mut self, now: Time, bdev: BdevHandle, below: Below<'_>) {
+        let Below { list, rng } = below;
         let base = at(list, bdev).and_then(|bdev| bdev.kind.base());
         // What is yet to be held is not, after that (T-C47).
         self.rules
@@ -358,7 +339,8 @@ impl Engine {
                 flight.aborters = [None; 2];
                 let flight = *flight;
                 if let Some(base) = base {
-                    self.go(now, (index as u32, flight), base, list, rng);
+                    let below = Below { list, rng };
+                    self.go(now, (index as u32, flight), base, below);
                 }
             }
         }
@@ -382,6 +364,16 @@ impl Engine {
     }
 }
 
+/// What a delay bdev adds: its 99th percentile once in a hundred, of reads and writes only.
+fn delay([read, read99, write, write99]: [u64; 4], kind: IoKind, rng: &mut Rng) -> Duration {
+    let (usual, rare) = match kind {
+        IoKind::Read => (read, read99),
+        IoKind::Write => (write, write99),
+        _ => (0, 0),
+    };
+    Duration::from_micros(if rng.chance(1, 100) { rare } else { usual })
+}
+
 fn remember(aborters: &mut [Option<BdevHandle>; 2], bdev: BdevHandle) {
     if let Some(place) = aborters.iter_mut().find(|place| place.is_none()) {
         *place = Some(bdev);
@@ -396,7 +388,7 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+pub const MUTANTS: crate::invariants::Mutants = &[
     ("time_of_the_devices", |t| {
         let engine = &mut t.shared.bdevs.engine;
         engine.schedule(0, Time(1));

@@ -17,7 +17,7 @@ use scenarios::Time;
 
 use crate::handles::{BdevHandle, DevHandle};
 use crate::rpc::{CallId, Errno};
-use io::Engine;
+use io::{Below, Engine};
 pub use made::NewMalloc;
 use store::{StoreId, Stores};
 
@@ -362,13 +362,13 @@ impl Bdevs {
     /// Begins I/O for a task; see [`io::Engine`].
     pub fn submit(&mut self, now: Time, request: io::Request, rng: &mut wire::Rng) {
         let Self { list, engine, .. } = self;
-        engine.submit(now, request, list, rng);
+        engine.submit(now, request, Below { list, rng });
     }
 
     /// Lets go what an error bdev holds.
     pub fn resume(&mut self, now: Time, bdev: BdevHandle, rng: &mut wire::Rng) {
         let Self { list, engine, .. } = self;
-        engine.resume(now, bdev, list, rng);
+        engine.resume(now, bdev, Below { list, rng });
     }
 }
 

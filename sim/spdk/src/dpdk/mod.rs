@@ -8,6 +8,7 @@
 mod device;
 pub mod inflight;
 mod kick;
+mod message;
 mod stop;
 
 use std::collections::VecDeque;
@@ -244,7 +245,7 @@ pub fn turn(dpdk: &mut DpdkThread<'_>) -> TargetTurn {
             Some((_, Incoming::Connect(conn, name))) => find_controller(dpdk, conn, name),
             Some((_, Incoming::Disconnect(conn))) => stop::connection_closed(dpdk, conn),
             Some((_, Incoming::Message(conn, message, ack))) => {
-                handle(dpdk, conn, message, ack).unwrap_or(TargetTurn::Idle)
+                message::handle(dpdk, conn, message, ack).unwrap_or(TargetTurn::Idle)
             }
             None => TargetTurn::Idle,
         },
@@ -311,116 +312,9 @@ fn admit(
     dpdk.own.turn_of(conn, "CONNECT", 0)
 }
 
-/// How a message is responded to.
-enum Response {
-    Reply(VhostUserReply),
-    Ack(Handled),
-}
-
-/// Handles a message; `None` if its connection is gone.
-fn handle(
-    dpdk: &mut DpdkThread<'_>,
-    conn: ConnId,
-    message: VhostUser,
-    ack: Ack,
-) -> Option<TargetTurn> {
-    use Response::{Ack as Acked, Reply};
-    use VhostUserReply as R;
-    let session = dpdk.session_of(conn);
-    let device = dpdk.own.device(conn)?;
-    let there = Acked(Handled::Well);
-    let (request, vring, response) = match message {
-        VhostUser::GetFeatures => ("GET_FEATURES", 0, Reply(R::Features(FEATURES))),
-        VhostUser::GetProtocolFeatures => {
-            let reply = Reply(R::ProtocolFeatures(PROTOCOL_FEATURES));
-            ("GET_PROTOCOL_FEATURES", 0, reply)
-        }
-        VhostUser::GetQueueNum => ("GET_QUEUE_NUM", 0, Reply(R::QueueNum(QUEUE_NUM))),
-        VhostUser::GetStatus => ("GET_STATUS", 0, Reply(R::Status(device.status))),
-        VhostUser::GetInflightFd { queues, size } => {
-            let buffer = inflight::buffer(queues, size);
-            let failed = Acked(Handled::Badly);
-            let response = buffer.map_or(failed, |buffer| Reply(R::Inflight { buffer }));
-            ("GET_INFLIGHT_FD", 0, response)
-        }
-        VhostUser::GetVringBase { vring } => {
-            return Some(stop::get_vring_base(dpdk, conn, vring, session));
-        }
-        VhostUser::SetMemTable(memory) => {
-            let then = Then::Memory(conn, memory, ack);
-            return Some(stop::set_mem_table(dpdk, then, session));
-        }
-        VhostUser::SetVringKick { vring } => {
-            return Some(kick::kick(dpdk, conn, vring, ack, session));
-        }
-        VhostUser::SetFeatures(features) => {
-            let handled = Handled::well(device.set_features(features));
-            if let (Handled::Well, Some(at)) = (handled, session) {
-                dpdk.session(at).features = features;
-            }
-            ("SET_FEATURES", 0, Acked(handled))
-        }
-        VhostUser::SetProtocolFeatures(bits) => {
-            let known = Handled::well(bits & !PROTOCOL_FEATURES == 0);
-            ("SET_PROTOCOL_FEATURES", 0, Acked(known))
-        }
-        VhostUser::SetOwner => ("SET_OWNER", 0, there),
-        VhostUser::SetStatus(status) => {
-            device.status = status;
-            ("SET_STATUS", 0, there)
-        }
-        VhostUser::SetVringNum { vring, size } => {
-            let handled = Handled::well(device.set_ring_size(vring, size));
-            ("SET_VRING_NUM", vring.0, Acked(handled))
-        }
-        VhostUser::SetVringBase { vring, base } => {
-            let handled = Handled::well(device.set_ring_base(vring, base));
-            ("SET_VRING_BASE", vring.0, Acked(handled))
-        }
-        VhostUser::SetVringAddr {
-            vring,
-            desc,
-            avail,
-            used,
-        } => {
-            let set = device.set_ring_addresses(vring, [desc, avail, used]);
-            ("SET_VRING_ADDR", vring.0, Acked(Handled::well(set)))
-        }
-        VhostUser::SetVringCall { vring } => {
-            let handled = Handled::well(device.ring(vring).is_some());
-            if let (Handled::Well, Some(at)) = (handled, session) {
-                kick::spurious_call(dpdk, at, vring);
-            }
-            ("SET_VRING_CALL", vring.0, Acked(handled))
-        }
-        VhostUser::SetVringErr { vring } => {
-            let handled = Handled::well(device.ring(vring).is_some());
-            ("SET_VRING_ERR", vring.0, Acked(handled))
-        }
-        VhostUser::SetVringEnable { vring, on: _ } => {
-            // A vring disable does not stop SPDK's polling.
-            let handled = Handled::well(device.ring(vring).is_some());
-            ("SET_VRING_ENABLE", vring.0, Acked(handled))
-        }
-        VhostUser::SetInflightFd {
-            queues,
-            size,
-            buffer,
-        } => {
-            let set = dpdk.shared.inflight.set(conn, queues, size, buffer);
-            ("SET_INFLIGHT_FD", 0, Acked(Handled::well(set)))
-        }
-    };
-    match response {
-        Reply(reply) => dpdk.answer(conn, reply),
-        Acked(handled) => dpdk.ack(conn, ack, handled),
-    }
-    Some(dpdk.own.turn_of(conn, request, vring))
-}
-
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: &[(&str, fn(&mut crate::Target))] = &[
+pub const MUTANTS: crate::invariants::Mutants = &[
     ("time_of_dpdks_thread", |t| t.dpdk.warn_at = Time(1)),
     ("connections_are_distinct", |t| {
         t.dpdk.devices[0].vid = t.dpdk.devices[1].vid

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use crate::{NvmeDevice, Target, TargetConfig, TargetTurn};
 use wire::bugs::Bugs;
 use wire::component::{ActorId, Component, Cx, When};
+use wire::inside::Inside as _;
+use wire::invariant::check_all;
 use wire::message::{ClientId, ConnId, Crash, FromTarget, ToTarget, VhostUser, VhostUserReply};
 use wire::scsi::feature;
 use wire::{Rng, Stream};
@@ -126,7 +128,7 @@ impl Rig {
             saw: &mut self.seen,
         };
         self.turns.push(self.target.turn(ActorId(actor), &mut cx));
-        (self.target).invariants(&mut |name, what| panic!("{name}: {what}"));
+        check_all(Target::invariants(), &self.target);
         for message in out {
             match message {
                 FromTarget::Rpc { bytes, .. } => self.rpc_bytes(&bytes),

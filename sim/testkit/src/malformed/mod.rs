@@ -428,7 +428,10 @@ impl Fire {
                     reply: VhostUserReply::Inflight { buffer },
                     ..
                 } => self.offered = Some(buffer),
-                _ => {}
+                FromTarget::Answer { .. }
+                | FromTarget::Call { .. }
+                | FromTarget::RpcClosed { .. }
+                | FromTarget::Log(_) => {}
             }
         }
         if !closed {

@@ -2,13 +2,11 @@
 
 use sim::Bugs;
 
-use crate::run::{Behaviour, bugs};
-
 /// A target that is wrong in these ways, by the nearest behaviour that has a name: "a target of behaviour
 /// head with early_finish and without log_loop".
 #[must_use]
 pub fn target_words(all: Bugs) -> String {
-    let head = bugs(Behaviour::Head, &[]);
+    let head = Bugs::head();
     let names = |some: Bugs, without: Bugs| {
         let rest = some.iter().filter(|one| !without.has(*one));
         rest.map(|one| one.name()).collect::<Vec<_>>()

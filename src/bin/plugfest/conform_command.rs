@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use plugfest::command::asked;
 use real::socket_peer::{SocketPeer, fresh_dir};
 use sim::Bugs;
 use sim::conformance::model_peer::ModelPeer;
@@ -14,7 +15,6 @@ use sim::conformance::report::{FileReport, Outcome, Report};
 use sim::conformance::{conform, differences};
 
 use crate::input::read_text;
-use crate::interrupt::asked;
 
 /// Every file held.
 const EXIT_HELD: u8 = 0;
