@@ -176,34 +176,6 @@ fn an_unknown_option_names_the_nearest_known_one() {
 }
 
 #[test]
-fn jobs_that_write_what_is_yet_to_be_verified_can_spoil_themselves() {
-    let spoils = |options: &str| {
-        let text = format!("[global]\nioengine=libaio\nverify=md5\n{options}\n");
-        let file = JobFile::parse("x.fio", &text).expect("a job");
-        file.template().can_spoil_itself()
-    };
-    for (options, word) in [
-        ("rw=randrw\nnumjobs=2", "numjobs=2: "),
-        ("rw=write\nnumjobs=4", "numjobs=4: "),
-        ("rw=randwrite\nnorandommap\niodepth=2", "norandommap: "),
-        ("rw=randrw\nnorandommap", "norandommap: "),
-    ] {
-        let why = spoils(options).unwrap_or_else(|| panic!("{options}"));
-        assert!(why.starts_with(word), "{why}");
-    }
-    for options in [
-        "rw=randrw\niodepth=32",
-        "rw=randwrite\nnorandommap",
-        "rw=write\nnorandommap\niodepth=32",
-        "rw=randread\nnumjobs=2",
-        "rw=randrw\nnumjobs=2\ndo_verify=0",
-        "rw=randrw\nnumjobs=2\nverify=null",
-    ] {
-        assert_eq!(spoils(options), None, "{options}");
-    }
-}
-
-#[test]
 fn all_obstacles_are_said_at_once_each_with_its_line() {
     let text = "[global]\nverify=md5\nbs=32\nrw=trim\n[a]\niodpeth=4\n[b]\nverify_mode=x\nexec_prerun=sh\n\
         [c]\nsize=much\n";

@@ -20,6 +20,7 @@ mod source;
 mod span;
 
 mod distribution;
+mod doubts;
 mod lfsr;
 mod offsets;
 mod random;

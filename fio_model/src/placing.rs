@@ -120,62 +120,6 @@ impl JobFile {
         remarks
     }
 
-    /// Why fio may find blocks wrong on a disk that does nothing wrong, if it may.
-    pub fn can_spoil_itself(&self) -> Option<String> {
-        if self.jobs.is_empty() {
-            return self.template().can_spoil_itself();
-        }
-        let alone = self.jobs.iter().find_map(Job::can_spoil_itself);
-        alone.or_else(|| self.sections_that_meet())
-    }
-
-    /// Which of its blocks fio may find wrong as nobody has written them so, if any: a reader's, before which
-    /// no other section that has ended writes the same ones.
-    pub fn reads_unwritten(&self) -> Option<String> {
-        let only = self.jobs.is_empty().then(|| self.template());
-        let jobs: Vec<&Job> = only.into_iter().chain(&self.jobs).collect();
-        let reader = jobs.iter().enumerate().find(|(index, job)| {
-            let last_wall = jobs[..=*index].iter().rposition(|job| job.stonewall);
-            let mut before = jobs[..last_wall.unwrap_or(0)].iter();
-            job.verifies() && !job.writes_blocks() && !before.any(|other| job.reads_back(other))
-        });
-        let (_, job) = reader?;
-        Some(format!("[{}] verifies what it has not written", job.name))
-    }
-
-    /// Why fio, or the kernel, may refuse what a job asks for, if it may: places that not each disk has, or
-    /// blocks that are not those of each disk.
-    pub fn can_be_refused(&self) -> Option<String> {
-        if self.jobs.is_empty() {
-            return self.template().can_be_refused();
-        }
-        self.jobs.iter().find_map(Job::can_be_refused)
-    }
-
-    /// Two sections that run at once and write the same blocks, one of which is verified.
-    fn sections_that_meet(&self) -> Option<String> {
-        for (index, job) in self.jobs.iter().enumerate() {
-            for other in &self.jobs[..index] {
-                let at_once = !self.jobs[..=index]
-                    .iter()
-                    .skip_while(|job| !std::ptr::eq(*job, other))
-                    .skip(1)
-                    .any(|job| job.stonewall);
-                let same_disk = [job, other].iter().any(|job| job.filename.is_none())
-                    || job.filename == other.filename;
-                let [writes, checks] = [Job::writes_blocks, Job::verifies];
-                let spoils = writes(job) && checks(other) || writes(other) && checks(job);
-                if at_once && same_disk && spoils && job.meets(other) {
-                    let (first, second) = (&other.name, &job.name);
-                    return Some(format!(
-                        "[{first}] and [{second}] run at once on the same blocks"
-                    ));
-                }
-            }
-        }
-        None
-    }
-
     /// Each job on each of its disks, with the part of it that it has.
     fn on_disks(&self, disks: &[GivenDisk]) -> Vec<(usize, Part, Job)> {
         if self.jobs.is_empty() {

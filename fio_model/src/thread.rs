@@ -140,8 +140,6 @@ pub struct FioThread {
     tally: Tally,
     loops_left: u64,
     terminated: bool,
-    /// By somebody else.
-    cut_short: bool,
     started_ns: Option<u64>,
     now_ns: u64,
     /// `ramp_time` is not over.
@@ -245,7 +243,6 @@ impl FioThread {
             tally: Tally::default(),
             loops_left: terms.loops.saturating_sub(1),
             terminated: false,
-            cut_short: false,
             started_ns: None,
             now_ns: 0,
             in_ramp: terms.ramp_ns > 0,
@@ -431,7 +428,6 @@ impl FioThread {
     /// waited for and checked, what is logged is never verified.
     pub fn terminate(&mut self) {
         self.terminated = true;
-        self.cut_short = true;
     }
 
     /// Whether it has ended with an error that is to end other threads, too (`exitall_on_error`).

@@ -99,7 +99,11 @@ fn what_is_no_transcript_is_one_error_and_no_table() {
             "/nowhere.jsonl: No such file or directory",
             "a transcript (.jsonl)",
         ),
-        (&["conform", "--guest", empty], empty, "NAME.steps.json files, "),
+        (
+            &["conform", "--guest", empty],
+            empty,
+            "NAME.steps.json files, ",
+        ),
         (
             &["conform", "--guest", &readme],
             &readme,

@@ -231,6 +231,10 @@ fn sections_of_their_own_run_each_on_its_part() {
             "rw=randwrite\nrandom_distribution=zipf:1.2\niodepth=32\nserialize_overlap=1\nverify=md5",
         ),
         (
+            "ended_by_another",
+            "rw=randwrite\nverify=md5\nverify_backlog=8\nexitall\n[short]\nsize=64k\n[long]\noffset=8m\nsize=8m",
+        ),
+        (
             "once_each",
             "rw=randwrite\nrandom_generator=lfsr\nverify=md5\nverify_async=2",
         ),

@@ -9,8 +9,7 @@ impl FioThread {
         let Terms {
             writes, do_verify, ..
         } = self.terms;
-        // What it had done by then it need not have verified.
-        if self.cut_short || self.terms.verify.is_none() || (writes && !do_verify) {
+        if self.terms.verify.is_none() || (writes && !do_verify) {
             return 0;
         }
         let before = self.tally.passes_before;

@@ -35,8 +35,7 @@ pub(super) fn compare(
         let ends: Vec<&FioJobEnd> = ended.iter().filter(mine).collect();
         // By the wall clock there is no volume: a fio that was starved accuses nobody. Nor does a
         // job that verifies nothing, whoever asked for it.
-        let nothing = |end: &&FioJobEnd| end.volume == 0 && end.verified == 0;
-        if job.must == JobMust::Pass && !ends.is_empty() && ends.iter().all(nothing) {
+        if job.must == JobMust::Pass && !ends.is_empty() && verified_too_little(&ends) {
             found.unverified.push(job.disk);
         }
         if ends.is_empty() {
@@ -65,6 +64,16 @@ pub(super) fn compare(
 
 fn passed(end: &FioJobEnd) -> bool {
     end.error == 0 && !end.hung && end.strict.is_empty()
+}
+
+/// Whether nothing was verified on a disk, or nothing by one clone of a section whose others did.
+fn verified_too_little(on_disk: &[&FioJobEnd]) -> bool {
+    let nothing = |end: &FioJobEnd| end.volume == 0 && end.verified == 0;
+    let starved = |end: &FioJobEnd| {
+        let mut clones = on_disk.iter().filter(|other| other.section == end.section);
+        nothing(end) && clones.any(|other| !nothing(other))
+    };
+    on_disk.iter().all(|end| nothing(end)) || on_disk.iter().any(|end| starved(end))
 }
 
 /// Whether this job may have ended before its disk was detached: another section of its file met the detach,
@@ -252,6 +261,20 @@ mod tests {
         assert!(!held(&[of(0, 0), of(1, 0)]));
         assert!(!held(&[of(0, 0), of(0, 5), of(1, 5)]));
         assert!(!held(&[of(0, 0), of(1, 22)]));
+    }
+
+    #[test]
+    fn a_section_may_verify_nothing_beside_another_but_no_clone() {
+        let of = |section, blocks| FioJobEnd {
+            section,
+            volume: blocks,
+            verified: blocks,
+            ..end(0, &[], &[])
+        };
+        let held = |ends: &[FioJobEnd]| matches!(passes(ends), StepResult::Held { .. });
+        assert!(held(&[of(0, 0), of(1, 7)]));
+        assert!(!held(&[of(0, 0), of(0, 7)]));
+        assert!(!held(&[of(0, 0), of(1, 0)]));
     }
 
     #[test]

@@ -83,7 +83,10 @@ impl Fio {
         if let Some(run) = self.runs.iter_mut().find(|run| run.fio == thread.fio) {
             run.running -= 1;
         }
-        let volume = thread.file.progress().volume;
+        let volume = match thread.cut_short {
+            true => 0,
+            false => thread.file.progress().volume,
+        };
         self.thread_ended(thread.fio, thread.on, volume, result);
     }
 
@@ -130,6 +133,7 @@ impl Fio {
         let others = self.threads.iter_mut().flatten();
         for other in others.filter(|other| (other.fio, other.group) == (ended.fio, ended.group)) {
             other.file.terminate();
+            other.cut_short = true;
         }
     }
 

@@ -62,6 +62,8 @@ struct Thread {
     batch: Vec<Request>,
     submitted: usize,
     seen_io: bool,
+    /// Another job's end has ended it (`exitall`): nobody can tell how much it had to verify.
+    cut_short: bool,
 }
 
 /// What a turn of a thread came to.

@@ -129,6 +129,7 @@ impl Fio {
             batch: Vec::with_capacity(depth),
             submitted: 0,
             seen_io: false,
+            cut_short: false,
         });
         if let Some(run) = self.runs.iter_mut().find(|run| run.fio == fio) {
             run.running += 1;
