@@ -198,7 +198,7 @@ impl SocketPeer {
         let status = match process.try_wait() {
             Ok(None) => return Ok(None),
             Ok(Some(status)) => status,
-            Err(error) => return Err(PeerError(error.to_string())),
+            Err(error) => return Err(PeerError::Refused(error.to_string())),
         };
         self.process = None;
         let signal = status.signal().map(Signal::try_from);
@@ -207,16 +207,16 @@ impl SocketPeer {
                 signal: signal.as_str(),
                 place: "the process",
             })),
-            _ => Err(PeerError(format!("the target has ended: {status}"))),
+            _ => Err(PeerError::Ended(status.to_string())),
         }
     }
 
     /// Asks for what SPDK cannot do, on a connection of its own.
     fn ask_privately(&self, method: &str, params: Option<Value>) -> Result<(), PeerError> {
         let mut client = RpcClient::connect(&self.rpc_path(), PATIENCE)
-            .map_err(|error| PeerError(error.to_string()))?;
+            .map_err(|error| PeerError::Refused(error.to_string()))?;
         let said = client.call(method, params);
-        said.map_err(|error| PeerError(format!("{method}: {error}")))?;
+        said.map_err(|error| PeerError::Refused(format!("{method}: {error}")))?;
         Ok(())
     }
 
@@ -326,11 +326,11 @@ impl Peer for SocketPeer {
         let cores = match core_mask {
             None => "1",
             Some("0x3") => "2",
-            Some(other) => return Err(PeerError(format!("no reactors on cores {other}"))),
+            Some(other) => return Err(PeerError::Cores(other.to_owned())),
         };
         self.end();
         let started = self.start(cores);
-        started.map_err(|error| PeerError(format!("{}: {error}", self.program.display())))
+        started.map_err(|error| PeerError::Refused(format!("{}: {error}", self.program.display())))
     }
 
     fn freeze(&mut self, thread: &str, frozen: bool) -> Result<(), PeerError> {
@@ -339,7 +339,7 @@ impl Peer for SocketPeer {
                 self.ask_privately("plugfest_pause", Some(json!({"thread": "controllers"})))
             }
             ("reactor_1", false) => self.ask_privately("plugfest_resume", None),
-            _ => Err(PeerError(format!("no thread {thread} can be stopped"))),
+            _ => Err(PeerError::Thread(thread.to_owned())),
         }
     }
 

@@ -122,7 +122,7 @@ impl CheckId {
     pub const fn needs(self) -> Evidence {
         match self {
             Self::I2 | Self::G5 | Self::G6 | Self::V2 => Evidence::PER_IO,
-            Self::I9 => Evidence::PER_IO.and(Evidence::TARGET_INSIDE),
+            Self::I9 => Evidence::PER_IO.union(Evidence::TARGET_INSIDE),
             Self::I1 | Self::G1 | Self::G2 | Self::G3 | Self::G4 => Evidence::RINGS,
             Self::I12 | Self::I17 | Self::V4 => Evidence::RINGS,
             Self::I13 | Self::I15 | Self::I16 => Evidence::TARGET_INSIDE,
@@ -130,8 +130,8 @@ impl CheckId {
                 Evidence::TARGET_INSIDE
             }
             Self::I14 | Self::I18 | Self::G7 | Self::G8 | Self::V1 => Evidence::TARGET_INSIDE,
-            Self::V3 => Evidence::TARGET_INSIDE.and(Evidence::GUEST_DISKS),
-            Self::I11 | Self::Plan | Self::Fio => Evidence::NONE,
+            Self::V3 => Evidence::TARGET_INSIDE.union(Evidence::GUEST_DISKS),
+            Self::I11 | Self::Plan | Self::Fio => Evidence::empty(),
         }
     }
 }

@@ -431,7 +431,7 @@ fn a_sink_that_cannot_be_written_is_an_error() {
         only: None,
         seed: 7,
         behaviour: "head".into(),
-        evidence: scenarios::Evidence::NONE,
+        evidence: scenarios::Evidence::empty(),
     };
     let (mut fake, mut full) = (Fake::new(&[]), Full);
     let error = Recorder::new(&mut fake, &mut full, &header).err().unwrap();

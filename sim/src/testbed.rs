@@ -167,9 +167,9 @@ impl<T: BackEnd> Sim<T> {
 
 impl<T: BackEnd> Testbed for Sim<T> {
     fn evidence(&self) -> Evidence {
-        let both = T::EVIDENCE.and(Guest::EVIDENCE);
+        let both = T::EVIDENCE.union(Guest::EVIDENCE);
         if self.driver.ends.options.per_io {
-            both.and(Evidence::PER_IO)
+            both.union(Evidence::PER_IO)
         } else {
             both
         }

@@ -209,4 +209,10 @@ fn options_under_their_earlier_names_mean_the_same() {
     let [earlier, now] = [earlier, now].map(|options| plugfest(&[&run[..], &options].concat()));
     assert_eq!(earlier, now);
     assert_eq!(now.0, Some(0), "{}{}", now.1, now.2);
+    let earlier = ["--stories", "3", "--deviation", "early_finish"];
+    let now = ["--scenarios", "3", "--bug", "early_finish"];
+    let [earlier, now] =
+        [earlier, now].map(|options| plugfest(&[&["fuzz"], &options[..]].concat()));
+    assert_eq!(earlier, now);
+    assert_eq!(now.0, Some(0), "{}{}", now.1, now.2);
 }

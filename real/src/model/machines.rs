@@ -25,8 +25,9 @@ use sim::{ActorId, Component as _, Cx, Rng, Stream, When, guest_act};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::main_loop::{self, Order, Said};
-use super::{Post, Shared};
+use super::Shared;
+use super::mail::{Mail, Post, Said};
+use super::main_loop::{self, Order};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 use crate::vhost_user::frontend::FrontEnd;
 use crate::vhost_user::memory::shared;
@@ -37,26 +38,6 @@ const TURNS: usize = 64;
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// What the bell is called among the descriptors.
 const BELL: u64 = u64::MAX;
-
-/// A letter to the guests' thread.
-#[derive(Debug)]
-pub enum Mail {
-    /// Something to do.
-    Ask(VmId, Ask),
-    /// What a main loop says of connection `conn` of a device.
-    Said {
-        /// The machine.
-        vm: VmId,
-        /// Its device.
-        hba: HbaId,
-        /// The connection's number.
-        conn: u32,
-        /// What.
-        said: Said,
-    },
-    /// End.
-    Stop,
-}
 
 /// All guests.
 pub struct Machines {

@@ -8,10 +8,9 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use scenarios::VmId;
-use sim::wire::message::{HbaId, VhostUser, VhostUserReply};
+use sim::wire::message::{HbaId, VhostUser};
 
-use super::Post;
-use super::machines::Mail;
+use super::mail::{Mail, Post, Said};
 use crate::vhost_user::frontend::{FrontEnd, FrontEndError};
 
 /// What a main loop is told.
@@ -23,17 +22,6 @@ pub enum Order {
     Send(HbaId, VhostUser, bool),
     /// A device's connection is over.
     Disconnected(HbaId),
-}
-
-/// What a main loop says of a connection.
-#[derive(Debug)]
-pub enum Said {
-    /// An answer.
-    Reply(VhostUserReply),
-    /// The target has closed it.
-    Closed,
-    /// It cannot be used, and not because the target closed it.
-    Broken(String),
 }
 
 /// Starts the main loop of `vm`. It ends when nobody can tell it anything any more.

@@ -13,11 +13,12 @@
 //! that passes, and a busy machine adds to them.
 
 mod machines;
+mod mail;
 mod main_loop;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use fio_model::Volume;
@@ -27,7 +28,8 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::huge_pages::Pages;
 use crate::testbed::guests::{Ask, Guests, LastWords, Serials, Tell};
-use machines::{Machines, Mail};
+use machines::Machines;
+use mail::{Mail, Post};
 
 /// What all model guests of a run share.
 #[derive(Clone, Debug)]
@@ -51,23 +53,6 @@ pub struct ModelGuests {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Sends letters to the guests' thread, and wakes it.
-#[derive(Clone, Debug)]
-struct Post {
-    letters: Sender<Mail>,
-    bell: Arc<EventFd>,
-}
-
-impl Post {
-    /// Sends a letter; `false` if the thread has ended.
-    fn send(&self, mail: Mail) -> bool {
-        let sent = self.letters.send(mail).is_ok();
-        // A counter that is full wakes as well.
-        let _ = self.bell.write(1);
-        sent
-    }
-}
-
 impl ModelGuests {
     /// No machine runs yet.
     ///
@@ -77,7 +62,7 @@ impl ModelGuests {
     pub fn new(shared: Shared) -> io::Result<Self> {
         let bell = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let (letters, inbox) = mpsc::channel();
-        let post = Post { letters, bell };
+        let post = Post::new(letters, bell);
         let (who, tell) = ("the guests".to_owned(), shared.tell.clone());
         let words = LastWords { who, tell };
         let machines = Machines::new(shared, post.clone(), inbox)?;
@@ -95,8 +80,8 @@ impl ModelGuests {
 
 impl Guests for ModelGuests {
     fn evidence(&self) -> Evidence {
-        let seen = Evidence::GUEST_DISKS.and(Evidence::FIO_REPORT);
-        seen.and(Evidence::PER_IO)
+        let seen = Evidence::GUEST_DISKS.union(Evidence::FIO_REPORT);
+        seen.union(Evidence::PER_IO)
     }
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {

@@ -4,21 +4,11 @@
 
 use std::io;
 
-use scenarios::Ticket;
 use serde_json::Value;
 
-use super::qmp::Said;
+use super::qmp::{Asker, Said};
 use super::vm::Vm;
 use crate::testbed::guests::Told;
-
-/// Who waits for the answer to a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// An action.
-    Action(Ticket),
-    /// Whoever wants a sign of life.
-    Ping,
-}
 
 impl Vm {
     /// Sends a command. With no QEMU there, an action fails, and there is no sign of life.

@@ -107,7 +107,7 @@ impl QemuGuests {
 
 impl Guests for QemuGuests {
     fn evidence(&self) -> Evidence {
-        Evidence::GUEST_DISKS.and(Evidence::FIO_REPORT)
+        Evidence::GUEST_DISKS.union(Evidence::FIO_REPORT)
     }
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {

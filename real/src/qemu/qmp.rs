@@ -7,6 +7,7 @@
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 
+use scenarios::Ticket;
 use serde_json::{Value, json};
 
 /// The id of the command that begins a session; its answer is nobody's.
@@ -21,6 +22,15 @@ pub enum Said {
     Answer(u64, Result<(), String>),
     /// An event, by name.
     Event(String),
+}
+
+/// Who waits for the answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// An action.
+    Action(Ticket),
+    /// Whoever wants a sign of life.
+    Ping,
 }
 
 /// The way to a QEMU.

@@ -14,11 +14,10 @@ use serde_json::json;
 
 use super::Shared;
 use super::agent::{self, Said};
-use super::command::Asker;
 use super::console::{Trouble, trouble};
 use super::fio_end;
 use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
-use super::qmp::{self, Qmp};
+use super::qmp::{self, Asker, Qmp};
 use crate::huge_pages::{HUGE_PAGE, Pages};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 

@@ -162,7 +162,7 @@ impl Ends for RealEnds {
         let file = file.ok_or_else(|| TestbedError(format!("no job is called {job:?}")))?;
         // Who sees every request needs no other job to know what was read.
         let reads_back =
-            jobs::reads_back(&file) && !self.parts.guests.evidence().covers(Evidence::PER_IO);
+            jobs::reads_back(&file) && !self.parts.guests.evidence().contains(Evidence::PER_IO);
         let job = if reads_back {
             let mut on = by_vm.values().flatten();
             let written = on.find_map(|(disk, _)| self.written.get(disk));

@@ -103,7 +103,7 @@ impl crate::verdict::Judge for Judge {
         self.rpc.see(seen, &mut self.tally);
         self.slots.see(seen, &mut self.tally);
         // Half of what it compares is no reason to find fault with the other.
-        if self.evidence.covers(CheckId::V3.needs()) {
+        if self.evidence.contains(CheckId::V3.needs()) {
             self.converge.see(seen, &mut self.tally);
         }
     }

@@ -84,7 +84,7 @@ impl Tally {
                 seen: format!("{}{more}", violation.seen),
                 at,
             }
-        } else if !evidence.covers(id.needs()) {
+        } else if !evidence.contains(id.needs()) {
             CheckOutcome::NotSeen { needs: id.needs() }
         } else if let Some((cause, count)) = self.waived.get(&id) {
             CheckOutcome::Waived {

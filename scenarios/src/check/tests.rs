@@ -17,7 +17,7 @@ const HERE: Place = Place {
 };
 
 fn judge(events_may_drop: bool) -> Judge {
-    let evidence = Evidence(0xff);
+    let evidence = Evidence::all();
     Judge::new(Facts {
         evidence,
         events_may_drop,
@@ -473,13 +473,13 @@ fn an_answer_that_comes_twice_is_seen() {
 #[test]
 fn without_evidence_a_check_is_not_seen() {
     let facts = Facts {
-        evidence: Evidence::NONE,
+        evidence: Evidence::empty(),
         events_may_drop: false,
         vms: Vec::new(),
     };
     for result in outcomes(Judge::new(facts), &[]) {
         let needs = result.id.needs();
-        assert!(needs == Evidence::NONE || result.outcome == CheckOutcome::NotSeen { needs });
+        assert!(needs == Evidence::empty() || result.outcome == CheckOutcome::NotSeen { needs });
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use miette::SourceSpan;
-
 /// Bytes of a line that an error shows.
 const SHOWN_MAX: usize = 400;
 
@@ -81,11 +79,11 @@ pub(super) struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// Where the bytes of `span` are, without the blanks around them, and no further than the end
+    /// Where `length` bytes from `offset` are, without the blanks around them, and no further than the end
     /// of their first line.
-    pub(super) fn position(&self, span: SourceSpan) -> Position {
-        let begin = self.boundary(span.offset());
-        let end = self.boundary(span.offset() + span.len()).max(begin);
+    pub(super) fn position(&self, offset: usize, length: usize) -> Position {
+        let begin = self.boundary(offset);
+        let end = self.boundary(offset + length).max(begin);
         let inside = &self.text[begin..end];
         let begin = begin + (inside.len() - inside.trim_start().len());
         let inside = inside.trim();
@@ -135,7 +133,7 @@ impl Text<'_> {
 /// The word of `known` that `word` was probably meant to be.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let close = |candidate: &&'a str| {
-        let far = distance(word, candidate);
+        let far = strsim::levenshtein(word, candidate);
         (far <= 2 && far < candidate.chars().count()).then_some((far, *candidate))
     };
     known
@@ -154,32 +152,9 @@ pub(super) fn one_of(word: &str, known: &[&str]) -> String {
     text
 }
 
-/// Letters to insert, delete or replace (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_letters() {
-        assert_eq!(distance("attach", "attach"), 0);
-        assert_eq!(distance("atach", "attach"), 1);
-        assert_eq!(distance("", "abc"), 3);
-    }
 
     #[test]
     fn suggests_only_what_is_near() {
@@ -195,7 +170,7 @@ mod tests {
             file: "p.kdl",
             text: "a\n\u{e9}\u{e9} bad",
         };
-        let at = text.position((7, 3).into());
+        let at = text.position(7, 3);
         assert_eq!((at.line, at.column, at.width), (2, 4, 3));
     }
 }

@@ -36,7 +36,8 @@ impl<'a> Node<'a> {
 
     /// Where its name stands.
     pub(super) fn at(&self) -> Position {
-        self.text.position(self.node.name().span())
+        let span = self.node.name().span();
+        self.text.position(span.offset(), span.len())
     }
 
     /// An error at its name.
@@ -46,8 +47,9 @@ impl<'a> Node<'a> {
 
     /// An error at one of its values.
     fn error_at(&self, entry: &KdlEntry, what: String, help: impl Into<String>) -> PlanError {
-        self.text
-            .error(self.text.position(entry.span()), what, help)
+        let span = entry.span();
+        let at = self.text.position(span.offset(), span.len());
+        self.text.error(at, what, help)
     }
 
     /// The nodes between its braces; none if it has no braces.

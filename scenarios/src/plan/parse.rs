@@ -51,17 +51,18 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
         sourced: None,
     };
     if let Some(at) = too_deep(text.text) {
-        let at = text.position((at, 1).into());
+        let at = text.position(at, 1);
         let what = format!("blocks or comments are nested more than {DEPTH_MAX} deep");
         return Err(text.error(at, what, "expected a plan, which needs five"));
     }
     let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(&text, &error))?;
     let sourced = document.nodes().iter().find_map(sourced);
-    text.sourced = sourced.map(|node| text.position(node.span()).line);
+    let spans = sourced.map(|node| node.span());
+    text.sourced = spans.map(|span| text.position(span.offset(), span.len()).line);
     let text = &text;
     let (node, rest) = match document.nodes() {
         [] => {
-            let nowhere = text.position((0, 0).into());
+            let nowhere = text.position(0, 0);
             return Err(text.error(
                 nowhere,
                 "the file has no plan",
@@ -115,12 +116,12 @@ fn too_deep(text: &str) -> Option<usize> {
 /// What KDL's own parser complains about, as one of our errors.
 fn syntax(text: &Text<'_>, error: &kdl::KdlError) -> PlanError {
     let Some(first) = error.diagnostics.first() else {
-        let nowhere = text.position((0, 0).into());
+        let nowhere = text.position(0, 0);
         return text.error(nowhere, "this is not KDL", "");
     };
     let message = first.message.as_deref().unwrap_or("this is not KDL");
     text.error(
-        text.position(first.span),
+        text.position(first.span.offset(), first.span.len()),
         message.to_lowercase(),
         first
             .help

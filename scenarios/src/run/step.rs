@@ -232,7 +232,7 @@ impl Runner<'_> {
     /// cannot be looked into and nobody knows what was first, before it was answered.
     fn note_late(&mut self, begins: bool, polled: &Polled, under: &[FioId]) {
         let ends = matches!(polled, Ok(Poll::Done(_)));
-        let is_known = self.testbed.evidence().covers(Evidence::TARGET_INSIDE);
+        let is_known = self.testbed.evidence().contains(Evidence::TARGET_INSIDE);
         if begins || (ends && !is_known) {
             let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
             self.late.extend(ended);

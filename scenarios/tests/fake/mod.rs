@@ -295,14 +295,14 @@ impl Fake {
 
 impl Testbed for Fake {
     fn evidence(&self) -> Evidence {
-        let mut evidence = Evidence::FIO_REPORT.and(Evidence::GUEST_DISKS);
+        let mut evidence = Evidence::FIO_REPORT.union(Evidence::GUEST_DISKS);
         if self.is(Quirk::ShowsInside) {
-            evidence = evidence.and(Evidence::TARGET_INSIDE);
+            evidence = evidence.union(Evidence::TARGET_INSIDE);
         }
         if self.is(Quirk::NoPerIo) {
             evidence
         } else {
-            evidence.and(Evidence::PER_IO)
+            evidence.union(Evidence::PER_IO)
         }
     }
 

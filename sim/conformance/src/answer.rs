@@ -5,7 +5,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::hex::to_hex;
 use super::memory::{Buffer, FrontEndMemory};
 use wire::scsi::{RESPONSE_RESPONSE, RESPONSE_SENSE, response};
 
@@ -60,12 +59,12 @@ impl Request {
                 Shows::Scsi => see_response(&mut seen, bytes),
                 Shows::Chain if !untouched => {
                     let head = &bytes[..bytes.len().min(RESPONSE_SENSE as usize)];
-                    seen.insert("resp_head".into(), to_hex(head).into());
+                    seen.insert("resp_head".into(), hex::encode(head).into());
                     see_response(&mut seen, bytes);
                 }
                 Shows::Control if !untouched => {
                     let head = &bytes[..bytes.len().min(CONTROL_HEAD)];
-                    seen.insert("resp_bytes".into(), to_hex(head).into());
+                    seen.insert("resp_bytes".into(), hex::encode(head).into());
                     if let [code] = bytes[..] {
                         seen.insert("response".into(), response_name(code));
                     }
@@ -95,7 +94,7 @@ impl Request {
         let crc = crc32fast::hash(&bytes);
         seen.insert("data_crc32".into(), format!("{crc:08x}").into());
         let head = &bytes[..bytes.len().min(DATA_HEAD)];
-        seen.insert("data_head".into(), to_hex(head).into());
+        seen.insert("data_head".into(), hex::encode(head).into());
     }
 }
 
@@ -118,7 +117,7 @@ fn see_response(seen: &mut Map<String, Value>, bytes: &[u8]) {
         let sense = &bytes[head.len()..];
         if sense_len > 0 {
             let sense = &sense[..sense.len().min(SENSE_HEAD)];
-            seen.insert("sense".into(), to_hex(sense).into());
+            seen.insert("sense".into(), hex::encode(sense).into());
         }
     }
     seen.insert("resid".into(), word(4).into());

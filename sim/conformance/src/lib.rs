@@ -12,7 +12,6 @@ pub mod compare;
 pub mod differences;
 pub mod front_end;
 pub mod guest;
-pub mod hex;
 pub mod memory;
 pub mod model_peer;
 pub mod model_target;

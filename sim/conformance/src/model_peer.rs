@@ -155,7 +155,7 @@ impl<M: Maker> Peer for ModelPeer<M> {
 
     fn freeze(&mut self, thread: &str, frozen: bool) -> Result<(), PeerError> {
         let target = self.target.as_ref();
-        let target = target.ok_or_else(|| PeerError("nothing runs".into()))?;
+        let target = target.ok_or(PeerError::NotStarted)?;
         let actors = self.maker.actors_of(target, thread)?;
         if frozen {
             self.frozen |= actors;

@@ -35,7 +35,7 @@ impl Maker for TargetMaker {
         let cores = match core_mask {
             None => 1,
             Some("0x3") => 2,
-            Some(other) => return Err(PeerError(format!("no reactors on cores {other}"))),
+            Some(other) => return Err(PeerError::Cores(other.to_owned())),
         };
         Ok(Target::new(TargetConfig {
             bugs: self.bugs,
@@ -49,7 +49,7 @@ impl Maker for TargetMaker {
     fn actors_of(&self, target: &Target, thread: &str) -> Result<u128, PeerError> {
         match thread {
             "reactor_1" => Ok(((1u128 << target.actors()) - 1) & !OTHER_ACTORS),
-            _ => Err(PeerError(format!("no thread {thread} can be stopped"))),
+            _ => Err(PeerError::Thread(thread.to_owned())),
         }
     }
 

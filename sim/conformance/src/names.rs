@@ -4,7 +4,6 @@
 
 use serde_json::{Value, json};
 
-use super::hex::to_hex;
 use super::memory::{Buffer, FrontEndMemory};
 use wire::message::VhostUser;
 use wire::scsi::{EVENT_SIZE, event, feature};
@@ -29,7 +28,7 @@ pub fn see_event(name: &str, memory: &FrontEndMemory, buffer: Buffer, used_len: 
     json!({"event": {
         "frontend": name,
         "event": event_name(what),
-        "lun": to_hex(&event[4..12]),
+        "lun": hex::encode(&event[4..12]),
         "reason": reason_name(what, reason),
         "used_len": used_len,
     }})

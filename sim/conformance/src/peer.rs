@@ -3,24 +3,31 @@
 //! The player knows a target only through this. Time is the peer's: virtual for the model, a clock
 //! behind sockets.
 
-use std::fmt;
-
 use scenarios::Time;
+use thiserror::Error;
 
 use super::memory::{Region, anonymous};
 use wire::message::{FromTarget, ToTarget};
 
 /// The peer broke, or cannot do what a transcript asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerError(pub String);
-
-impl fmt::Display for PeerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PeerError {
+    /// It has no reactors on the cores of this mask.
+    #[error("no reactors on cores {0}")]
+    Cores(String),
+    /// It has no such thread, or none that could be stopped.
+    #[error("no thread {0} can be stopped")]
+    Thread(String),
+    /// Nothing was started.
+    #[error("nothing runs")]
+    NotStarted,
+    /// Its process has ended; with the status.
+    #[error("the target has ended: {0}")]
+    Ended(String),
+    /// The system, or the target's own answer, is in the way.
+    #[error("{0}")]
+    Refused(String),
 }
-
-impl std::error::Error for PeerError {}
 
 /// A target, model or real.
 pub trait Peer {

@@ -3,7 +3,6 @@
 //! Knows layouts, and no ring: descriptor numbers are handed in.
 
 use super::answer::{PREFILL, Request, Shows};
-use super::hex::from_hex;
 use super::memory::{Buffer, FrontEndMemory};
 use super::posted::{Chain, Role, Scsi, Tmf};
 use wire::ring::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, Desc};
@@ -326,12 +325,25 @@ fn clipped(mut bytes: Vec<u8>, len: u32) -> Vec<u8> {
     bytes
 }
 
+/// Bytes from hex digits, as transcripts write them; blanks between them do not count.
+fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    hex::decode(text.replace(' ', "")).map_err(|_| format!("`{text}` is not hex"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::super::memory::anonymous;
     use super::*;
+
+    #[test]
+    fn hex_may_have_blanks() {
+        assert_eq!(from_hex("00ff 1A").unwrap(), [0, 255, 26]);
+        for wrong in ["0", "0g", "00\n"] {
+            assert_eq!(from_hex(wrong), Err(format!("`{wrong}` is not hex")));
+        }
+    }
 
     fn chain(text: &str) -> Chain {
         serde_json::from_str(text).unwrap()

@@ -3,10 +3,10 @@
 //! Data only. The player knows how each is done.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::posted::{Chain, PostEvents, Scsi, Tmf};
-use super::transcript::from_object;
 
 /// How long the recorder waited after a stimulus, unless it said otherwise: milliseconds.
 const PATIENCE_MS: u64 = 250;
@@ -407,6 +407,11 @@ fn at_most(kind: &str, name: &str, number: u64, max: u64) -> Result<(), String> 
     Err(format!(
         "`{kind}`: `{name}` is {number}, expected at most {max}"
     ))
+}
+
+/// Reads a struct out of a JSON object.
+fn from_object<T: DeserializeOwned>(kind: &str, body: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(body)).map_err(|e| format!("`{kind}`: {e}"))
 }
 
 #[cfg(test)]

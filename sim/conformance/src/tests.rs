@@ -140,7 +140,7 @@ impl Peer for Echo {
 
     fn freeze(&mut self, thread: &str, frozen: bool) -> Result<(), PeerError> {
         if thread != "reactor_1" {
-            return Err(PeerError(format!("no thread {thread}")));
+            return Err(PeerError::Thread(thread.to_owned()));
         }
         self.frozen.retain(|known| known != thread);
         if frozen {

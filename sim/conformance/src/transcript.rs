@@ -6,8 +6,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::stimulus::{Stimulus, Timing};
 
@@ -324,14 +323,6 @@ fn only_member(value: Value) -> Result<(String, Value), String> {
         }
         _ => Err("expected an object with one member".into()),
     }
-}
-
-/// Reads a struct out of a JSON object.
-pub(super) fn from_object<T: DeserializeOwned>(
-    kind: &str,
-    body: Map<String, Value>,
-) -> Result<T, String> {
-    serde_json::from_value(Value::Object(body)).map_err(|e| format!("`{kind}`: {e}"))
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ impl Inside for Guest {
 
     /// Beside this, every request (`PER_IO`), if its configuration says so.
     const EVIDENCE: Evidence = Evidence::GUEST_DISKS
-        .and(Evidence::FIO_REPORT)
-        .and(Evidence::RINGS);
+        .union(Evidence::FIO_REPORT)
+        .union(Evidence::RINGS);
 
     fn invariants() -> &'static [Invariant<Self>] {
         &[Invariant {

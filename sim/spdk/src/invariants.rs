@@ -15,10 +15,6 @@ use crate::vdev::controller::Controller;
 use wire::bugs::Bugs;
 use wire::invariant::Invariant;
 
-/// Invariants by name, each with a change to a target that breaks it.
-#[cfg(test)]
-pub type Mutants = &'static [(&'static str, fn(&mut Target))];
-
 /// A row about the simulator's own books: the look is left out when the process has died.
 macro_rules! row {
     ($name:literal, $says:literal, |$t:ident| $broken:expr $(,)?) => {

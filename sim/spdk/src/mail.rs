@@ -316,7 +316,7 @@ impl Mail {
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: crate::invariants::Mutants = &[
+pub const MUTANTS: crate::tests::Mutants = &[
     ("time_of_the_app_thread", |t| {
         t.shared.mail.retries.at = Time(1);
     }),

@@ -404,7 +404,7 @@ impl Component for Target {
 impl Inside for Target {
     type Mark = Self;
 
-    const EVIDENCE: Evidence = Evidence::NONE;
+    const EVIDENCE: Evidence = Evidence::empty();
     const PREEMPTIBLE: bool = true;
 
     fn invariants() -> &'static [Invariant<Self>] {

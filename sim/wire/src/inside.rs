@@ -17,7 +17,7 @@ pub trait Inside: Component + 'static {
     type Mark;
 
     /// What this end can show a check. What it says beside that is true, but not the whole.
-    const EVIDENCE: Evidence = Evidence::NONE;
+    const EVIDENCE: Evidence = Evidence::empty();
 
     /// Whether a turn has points at which it can be stopped and others let go first ([`Inside::preempt_at`]).
     const PREEMPTIBLE: bool = false;

@@ -1,8 +1,10 @@
 //! What must always hold of a world and of its parts, and when that is checked.
 //!
 //! One table for each thing that is looked at; the ends bring their own ([`wire::Inside::invariants`]). A broken one
-//! is a bug of the simulator and panics. In a debug build the end that took a turn is checked after it, and
-//! everything after each 64th turn; in a release build everything after each 1024th.
+//! is a bug of the simulator and panics. In a debug build the end that took a turn is checked after each 31st turn,
+//! and everything after each eighth of these, as a check of a model after each turn makes a run four times as slow;
+//! in a release build everything after each 1024th. A test can ask for all of them after every turn
+//! ([`World::check_every_turn`]).
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,11 +20,11 @@ use wire::inside::{BackEnd, FrontEnd};
 use wire::invariant::{Invariant, Rows, check_all};
 
 /// Turns from one check to the next.
-const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 1 } else { 1024 };
-/// Turns from one check of everything but memory to the next.
-const CHECK_ALL_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
-/// Turns from one check of what is noted of memory to the next: that takes as long as there is memory.
-const CHECK_MEMORY_EVERY: u64 = 1024;
+const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 31 } else { 1024 };
+/// Of so many checks, one is of everything but memory; the others are of the end that took the turn.
+const ALL_OF: u64 = if cfg!(debug_assertions) { 8 } else { 1 };
+/// Of so many checks, one is of what is noted of memory too: that takes as long as there is memory.
+const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 16 };
 /// Restores from one check of the restored memory to the next.
 const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
 
@@ -49,11 +51,30 @@ pub struct Picked {
     pub limit: Time,
 }
 
-/// When a world was checked last.
-#[derive(Clone, Copy, Debug, Default)]
+/// When a world was checked last, and when it will be.
+#[derive(Clone, Copy, Debug)]
 pub struct Checked {
     now: Time,
     turns: u64,
+    /// Checks so far.
+    checks: u64,
+    /// The turn after which the next one is.
+    next: u64,
+    every: u64,
+    all_of: u64,
+}
+
+impl Default for Checked {
+    fn default() -> Self {
+        Self {
+            now: Time::ZERO,
+            turns: 0,
+            checks: 0,
+            next: CHECK_EVERY,
+            every: CHECK_EVERY,
+            all_of: ALL_OF,
+        }
+    }
 }
 
 static PICKED: [Invariant<Picked>; 4] = [
@@ -302,10 +323,22 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         },
     ];
 
-    /// Whether this turn is one after which something is checked.
+    /// Checks everything but memory after every turn from now on: for tests.
+    pub fn check_every_turn(&mut self) {
+        let next = self.turns;
+        let (every, all_of) = (1, 1);
+        self.checked = Checked {
+            next,
+            every,
+            all_of,
+            ..self.checked
+        };
+    }
+
+    /// Whether the next turn is one after which something is checked.
     #[inline]
     pub(super) fn is_checked(&self) -> bool {
-        self.turns.is_multiple_of(CHECK_EVERY)
+        self.turns >= self.checked.next
     }
 
     /// Checks a choice, before it is followed.
@@ -328,10 +361,12 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     #[cold]
     #[inline(never)]
     pub(super) fn check_turn(&mut self, end: usize) {
-        if self.turns.is_multiple_of(CHECK_MEMORY_EVERY) {
+        self.checked.checks += 1;
+        self.checked.next = self.turns + self.checked.every;
+        if self.checked.checks.is_multiple_of(MEMORY_OF) {
             return self.check();
         }
-        if self.turns.is_multiple_of(CHECK_ALL_EVERY) {
+        if self.checked.checks.is_multiple_of(self.checked.all_of) {
             return self.check_all_but_memory();
         }
         match end {
@@ -365,8 +400,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         for vm in &self.vms {
             check_all(G::invariants(), &vm.guest);
         }
-        let (now, turns) = (self.now, self.turns);
-        self.checked = Checked { now, turns };
+        self.note_checked();
     }
 
     /// Checks a memory that was put back, now and then.
@@ -377,8 +411,12 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
                 check_all(Frozen::RESTORED, frozen);
             }
         }
-        let (now, turns) = (self.now, self.turns);
-        self.checked = Checked { now, turns };
+        self.note_checked();
+    }
+
+    fn note_checked(&mut self) {
+        (self.checked.now, self.checked.turns) = (self.now, self.turns);
+        self.checked.next = self.turns + self.checked.every;
     }
 
     /// Every invariant of a world, its parts and its ends: name and sentence.

@@ -18,7 +18,7 @@ use crate::junit::Junit;
 use crate::lookup::Target;
 use crate::output::{Printer, Stop, first_of, tell};
 use crate::progress::Progress;
-use crate::run_command::{json_lines, keep, printer};
+use crate::run_outputs::{json_lines, keep, printer};
 
 /// What is kept of a seed.
 struct Seed {

@@ -9,9 +9,9 @@ use clap_complete::Shell;
 use scenarios::plan::nearest;
 use sim::Bug;
 
-use plugfest::{Behaviour, Schedule, Volume};
+use plugfest::{Schedule, Volume};
 
-use crate::target_arguments::TargetArguments;
+use crate::target_arguments::{BehaviourWord, TargetArguments};
 
 /// Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, such as SPDK's, with no
 /// hardware: guests write and verify while disks come and go, in an order that a seed decides.
@@ -397,23 +397,6 @@ impl From<ScheduleWord> for Schedule {
         match word {
             ScheduleWord::Timed => Self::Timed,
             ScheduleWord::Random => Self::Random,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BehaviourWord {
-    /// As SPDK 3230130e6a does, its bugs included
-    Head,
-    /// As it should
-    Intended,
-}
-
-impl From<BehaviourWord> for Behaviour {
-    fn from(word: BehaviourWord) -> Self {
-        match word {
-            BehaviourWord::Head => Self::Head,
-            BehaviourWord::Intended => Self::Intended,
         }
     }
 }

@@ -19,6 +19,7 @@ mod preset;
 mod progress;
 mod replay_command;
 mod run_command;
+mod run_outputs;
 mod serve_command;
 mod target_arguments;
 
@@ -26,10 +27,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
-use cli::{BehaviourWord, Cli, Command, ConformArguments, ConformFormat};
+use cli::{Cli, Command, ConformArguments, ConformFormat};
 use conform_command::{ConformOptions, conform_command};
 use guest_conform_command::guest_conform_command;
 use output::{Stop, print, printed, tell};
+use target_arguments::BehaviourWord;
 
 /// Bad arguments, a bad file, or a testbed that did not come up.
 const EXIT_ERROR: u8 = 2;

@@ -1,24 +1,21 @@
 //! `plugfest run`: one seed with everything it has to say, or many and only what failed.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::Write;
+use std::path::Path;
 
 use fio_model::JobFile;
-use plugfest::command::{Outputs, Repro, asked, run_with};
+use plugfest::command::{Outputs, asked, run_with};
 use plugfest::{GuestKind, QemuOptions, Report, RunOptions, Verdict};
-use scenarios::report::{case_json, progress_line, render_partial, shell_quoted};
+use scenarios::report::{progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
 
 use crate::campaign;
-use crate::cli::{BehaviourWord, Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
+use crate::cli::{Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
 use crate::junit::Junit;
 use crate::lookup::{self, Target};
-use crate::output::{
-    Printer, Stop, can_be_written, create, first_of, is_same_file, tell, write_whole,
-};
-use crate::target_arguments::{TargetWord, note_repeated};
+use crate::output::{Printer, Stop, can_be_written, first_of, is_same_file, tell};
+use crate::run_outputs::{Fault, Sink, json_lines, keep, printer};
+use crate::target_arguments::{BehaviourWord, TargetWord, note_repeated};
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
@@ -131,17 +128,6 @@ fn finish(
     let verdict = reports.iter().map(Report::verdict).max();
     let verdict = verdict.max(cut_short(reports, targets));
     out.end(verdict.unwrap_or(Verdict::Failed).exit())
-}
-
-/// Standard output; if there are files to write beside it, they are written in any case.
-pub fn printer(arguments: &RunArguments) -> Printer {
-    let files = [
-        &arguments.junit,
-        &arguments.repro,
-        &arguments.trace,
-        &arguments.turns,
-    ];
-    Printer::new(files.iter().any(|file| file.is_some()))
 }
 
 /// If somebody wanted it to end before all cases were begun: says how many were.
@@ -301,22 +287,6 @@ fn one(
     Ok((report, written))
 }
 
-/// Writes a run that failed down, if that is asked for.
-pub fn keep(
-    target: &Target,
-    options: &RunOptions,
-    arguments: &RunArguments,
-    out: &mut Printer,
-) -> Result<(), Stop> {
-    let Some(path) = &arguments.repro else {
-        return Ok(());
-    };
-    let repro = Repro::of_run(&target.plan, options).map_err(Stop::error)?;
-    write_whole(path, repro.text().unwrap_or_default().as_bytes())?;
-    let path = path.display().to_string();
-    out.print(&format!("again: plugfest replay {}\n", shell_quoted(&path)))
-}
-
 /// That an output file is asked for with one plan only.
 fn one_plan_a_file(option: &str, path: Option<&Path>, targets: &[Target]) -> Result<(), Stop> {
     let Some(path) = path.filter(|_| targets.len() != 1) else {
@@ -326,90 +296,4 @@ fn one_plan_a_file(option: &str, path: Option<&Path>, targets: &[Target]) -> Res
     Err(Stop::Error(format!(
         "{option} {path} takes one plan, not {count}\n  = name it: plugfest run hotattach {option} {path}"
     )))
-}
-
-/// The judged cases, one object a line.
-pub fn json_lines(report: &Report) -> String {
-    let rows = report.rows.iter();
-    rows.map(|row| format!("{}\n", case_json(report, row)))
-        .collect()
-}
-
-/// A file that is written as long as it can be: what is wrong with it is told at the end, and is no reason to
-/// end a run.
-struct Sink {
-    file: BufWriter<File>,
-    fault: Fault,
-}
-
-/// Why a file could not be written, if it could not.
-#[derive(Clone)]
-struct Fault {
-    path: PathBuf,
-    first: Arc<Mutex<Option<io::Error>>>,
-}
-
-impl Fault {
-    fn note(&self, error: io::Error) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(error);
-    }
-
-    fn is_noted(&self) -> bool {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.is_some()
-    }
-
-    fn result(&self) -> Result<(), Stop> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*first {
-            Some(error) => Err(unwritable(&self.path, error)),
-            None => Ok(()),
-        }
-    }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Stop {
-    Stop::Error(format!("cannot write {}: {error}", path.display()))
-}
-
-impl Sink {
-    fn create(path: &Path) -> Result<Self, Stop> {
-        let file = create(path).map_err(|error| unwritable(path, &error))?;
-        let fault = Fault {
-            path: path.to_owned(),
-            first: Arc::default(),
-        };
-        Ok(Self {
-            file: BufWriter::new(file),
-            fault,
-        })
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.fault.is_noted() {
-            self.file
-                .write_all(bytes)
-                .unwrap_or_else(|error| self.fault.note(error));
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.fault.is_noted() {
-            self.file
-                .flush()
-                .unwrap_or_else(|error| self.fault.note(error));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        // It notes what is wrong.
-        let _ = self.flush();
-    }
 }

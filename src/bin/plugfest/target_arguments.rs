@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use plugfest::{Bdevs, Behaviour, LinkedOptions, SpdkOptions, TargetKind};
 use sim::Bug;
 
-use crate::cli::BehaviourWord;
 use crate::output::{Stop, tell};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +16,23 @@ pub enum TargetWord {
     Linked,
     /// One that runs, such as SPDK or `plugfest serve`
     Spdk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BehaviourWord {
+    /// As SPDK 3230130e6a does, its bugs included
+    Head,
+    /// As it should
+    Intended,
+}
+
+impl From<BehaviourWord> for Behaviour {
+    fn from(word: BehaviourWord) -> Self {
+        match word {
+            BehaviourWord::Head => Self::Head,
+            BehaviourWord::Intended => Self::Intended,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

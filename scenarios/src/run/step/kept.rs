@@ -22,8 +22,8 @@ impl Runner<'_> {
         job: &Job,
     ) -> Polled {
         let evidence = self.testbed.evidence();
-        let per_io = evidence.covers(Evidence::PER_IO);
-        if !per_io && !evidence.covers(Evidence::FIO_REPORT) {
+        let per_io = evidence.contains(Evidence::PER_IO);
+        if !per_io && !evidence.contains(Evidence::FIO_REPORT) {
             return unseen();
         }
         self.known.read_back.entry(fio).or_default();

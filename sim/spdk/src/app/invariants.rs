@@ -97,7 +97,7 @@ pub fn timeout_of_nobody(app: &App, mail: &Mail) -> Option<String> {
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: crate::invariants::Mutants = &[
+pub const MUTANTS: crate::tests::Mutants = &[
     ("controllers_in_their_places", |t| t.app.entries[0] = None),
     ("numbers_are_given_once", |t| t.app.device_numbers -= 1),
     ("rpcs_that_retry_are_counted", |t| {

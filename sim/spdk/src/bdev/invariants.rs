@@ -84,7 +84,7 @@ pub fn too_many_notifications(bdevs: &Bdevs) -> Option<String> {
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: crate::invariants::Mutants = &[
+pub const MUTANTS: crate::tests::Mutants = &[
     ("luns_and_bdevs_agree", |t| {
         t.shared
             .bdevs

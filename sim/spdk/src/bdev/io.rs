@@ -388,7 +388,7 @@ fn at(list: &[Option<Bdev>], handle: BdevHandle) -> Option<&Bdev> {
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: crate::invariants::Mutants = &[
+pub const MUTANTS: crate::tests::Mutants = &[
     ("time_of_the_devices", |t| {
         let engine = &mut t.shared.bdevs.engine;
         engine.schedule(0, Time(1));

@@ -314,7 +314,7 @@ fn admit(
 
 /// A change to a target that breaks the invariant of this name.
 #[cfg(test)]
-pub const MUTANTS: crate::invariants::Mutants = &[
+pub const MUTANTS: crate::tests::Mutants = &[
     ("time_of_dpdks_thread", |t| t.dpdk.warn_at = Time(1)),
     ("connections_are_distinct", |t| {
         t.dpdk.devices[0].vid = t.dpdk.devices[1].vid

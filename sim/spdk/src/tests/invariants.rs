@@ -45,7 +45,7 @@ fn busy() -> Target {
     rig.target
 }
 
-const MUTANTS: crate::invariants::Mutants = &[
+const MUTANTS: crate::tests::Mutants = &[
     ("time_of_the_controllers", |t| {
         t.vdevs.get_mut(VdevId(1)).expect("vhost.1").poll_at = Time(1);
     }),

@@ -7,3 +7,6 @@ mod invariants;
 mod life;
 mod rig;
 mod rings;
+
+/// Invariants by name, each with a change to a target that breaks it.
+pub type Mutants = &'static [(&'static str, fn(&mut crate::Target))];

@@ -166,10 +166,10 @@ impl Lab {
             ..TargetConfig::default()
         };
         let all = Evidence::PER_IO
-            .and(Evidence::TARGET_INSIDE)
-            .and(Evidence::GUEST_DISKS)
-            .and(Evidence::FIO_REPORT)
-            .and(Evidence::RINGS);
+            .union(Evidence::TARGET_INSIDE)
+            .union(Evidence::GUEST_DISKS)
+            .union(Evidence::FIO_REPORT)
+            .union(Evidence::RINGS);
         let judge = Judge::new(Facts {
             evidence: all,
             events_may_drop: false,
