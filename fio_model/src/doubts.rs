@@ -97,7 +97,7 @@ impl Job {
     }
 
     /// Why a disk, or a guest's kernel, may not take its requests, if it may: Linux takes whole logical blocks,
-    /// of up to 4096 bytes, and fio no place behind the end.
+    /// of up to 4096 bytes, and fio no place behind the end. The model has no page cache that would take others.
     pub fn can_be_refused(&self) -> Option<String> {
         const BLOCK_MAX: u64 = 4096;
         const DEVICE_MIN: u64 = 1 << 20;
@@ -116,7 +116,7 @@ impl Job {
         if self.verify_state_load {
             return Some("verify_state_load: its state file may be missing".into());
         }
-        if self.direct && !(whole(grain) && places.into_iter().all(whole)) {
+        if !(whole(grain) && places.into_iter().all(whole)) {
             return Some(format!("blocks, or places, of {grain} bytes"));
         }
         if from > 0 || places[1] > 0 {
@@ -223,7 +223,6 @@ mod tests {
         for options in [
             "bs=4k\nsize=1m\n",
             "bs=64k\nrw=randrw\nnumjobs=4\n",
-            "bs=512\ndirect=0\n",
             "bs=4k\nnumjobs=1\noffset_increment=1g\n",
         ] {
             assert_eq!(of(options), None, "{options}");
