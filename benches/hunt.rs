@@ -1,7 +1,7 @@
 //! How many schedules each bug takes until something shows it, and by which check.
 //!
 //! Scenarios are looked at first, of the seeds 0, 1, 2 …; then the malformed inputs of one seed; then, for
-//! what needs a way of its own, the episodes of the table test (`testkit::bugs`). So the figures
+//! what neither reaches, the directed tests of the table (`testkit::bugs`). So the figures
 //! are the same on every machine. `cargo bench --bench hunt` looks at up to 20 000 schedules a bug;
 //! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
 //! scenarios with no bug, which nothing may find anything in.
@@ -28,7 +28,7 @@ fn main() {
     println!("bug                              schedules  found in, by");
     for bug in Bug::ALL {
         let (id, name) = (bug.id(), bug.name());
-        let ways = [by_scenario, by_malformed, by_episode];
+        let ways = [by_scenario, by_malformed, by_directed_test];
         let shown = ways.iter().enumerate().find_map(|(way, look)| {
             let (schedules, how) = look(*bug, limit)?;
             found[way] += 1;
@@ -37,14 +37,14 @@ fn main() {
         let shown = shown.unwrap_or_else(|| format!("{:>9}  -", "none"));
         println!("{id:4} {name:28}{shown}");
     }
-    let [scenarios, malformed, episodes] = found;
+    let [scenarios, malformed, directed] = found;
     println!(
-        "{} of {} found within {limit} schedules: {scenarios} in scenarios, {malformed} by malformed inputs, {episodes} in \
-         episodes",
-        scenarios + malformed + episodes,
+        "{} of {} found within {limit} schedules: {scenarios} in scenarios, {malformed} by malformed inputs, {directed} in \
+         directed tests",
+        scenarios + malformed + directed,
         Bug::ALL.len()
     );
-    let all = scenarios + malformed + episodes;
+    let all = scenarios + malformed + directed;
     if all < Bug::ALL.len() || scenarios < FOUND_IN_SCENARIOS_MIN {
         let expected = format!("all, and {FOUND_IN_SCENARIOS_MIN} of them in scenarios");
         eprintln!("expected {expected}, to be found");
@@ -101,13 +101,13 @@ fn by_malformed(bug: Bug, limit: u64) -> Option<(u64, String)> {
     })
 }
 
-fn by_episode(bug: Bug, limit: u64) -> Option<(u64, String)> {
+fn by_directed_test(bug: Bug, limit: u64) -> Option<(u64, String)> {
     let rows = || ROWS.iter().filter(|row| row.bug == bug);
     (0..limit.min(16)).find_map(|seed| {
         rows().find_map(|row| {
             let bugs = row.base.with(row.bug);
-            let all = results(bugs, seed, &[row.check], row.episode);
-            Some((seed + 1, format!("an episode, {}", violated(&all)?)))
+            let all = results(bugs, seed, &[row.check], row.test);
+            Some((seed + 1, format!("a directed test, {}", violated(&all)?)))
         })
     })
 }

@@ -54,6 +54,11 @@ impl From<RunError> for StartError {
     }
 }
 
+fn no_sockets() -> StartError {
+    let text = "--target linked takes turns with model guests: it has no sockets";
+    RunError(text.to_owned()).into()
+}
+
 /// The same with another volume. `closing`: see [`RealOptions`].
 ///
 /// # Errors
@@ -75,10 +80,7 @@ pub fn testbed(
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
     let pages = match &options.target {
         TargetKind::Model => Pages::Ordinary,
-        TargetKind::Linked(_) => {
-            let text = "--target linked takes turns with model guests: it has no sockets";
-            return Err(RunError(text.to_owned()).into());
-        }
+        TargetKind::Linked(_) => return Err(no_sockets()),
         TargetKind::Spdk(spdk) => {
             let pages = Pages::for_guests_of(&spdk.rpc_socket);
             pages.map_err(|error| nobody(&spdk.rpc_socket, &error))?
@@ -98,9 +100,8 @@ pub fn testbed(
         }
     };
     let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
-        TargetKind::Model | TargetKind::Linked(_) => {
-            (served(options, &dir, &tell)?, Box::new(ModelledDisks))
-        }
+        TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
+        TargetKind::Linked(_) => return Err(no_sockets()),
         TargetKind::Spdk(spdk) => {
             let disks = GivenDisks::new(spdk.bdevs.clone());
             (connected(spdk, &dir, &tell)?, Box::new(disks))

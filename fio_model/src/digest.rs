@@ -159,7 +159,7 @@ impl VerifyType {
             VerifyType::Md5 => put(&mut trailer, &md5::Md5::digest(payload)),
             VerifyType::Crc64 => put(&mut trailer, &sums::CRC64.checksum(payload).to_le_bytes()),
             VerifyType::Crc32 => put(&mut trailer, &sums::crc32(payload).to_le_bytes()),
-            VerifyType::Crc32c => put(&mut trailer, &crc32c(payload).to_le_bytes()),
+            VerifyType::Crc32c => put(&mut trailer, &sums::crc32c(payload).to_le_bytes()),
             VerifyType::Crc16 => put(&mut trailer, &sums::CRC16.checksum(payload).to_le_bytes()),
             VerifyType::Crc7 => trailer[0] = sums::CRC7.checksum(payload),
             VerifyType::Xxhash => put(&mut trailer, &xxh32(payload, 1).to_le_bytes()),
@@ -177,9 +177,4 @@ impl VerifyType {
 
 fn put(trailer: &mut Trailer, digest: &[u8]) {
     trailer[..digest.len()].copy_from_slice(digest);
-}
-
-/// fio's CRC-32C: started with all ones and not inverted at the end.
-pub fn crc32c(bytes: &[u8]) -> u32 {
-    !crc32c::crc32c(bytes)
 }

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use crate::digest::crc32c;
 use crate::header::{HEADER_LEN, Header, MAGIC};
+use crate::sums::crc32c;
 
 /// A block's identity. Equal blocks have equal fingerprints.
 ///

@@ -11,7 +11,7 @@
 //!
 //! Knows nothing of what a right header would be: that is `verify`.
 
-use crate::digest::crc32c;
+use crate::sums::crc32c;
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 40;

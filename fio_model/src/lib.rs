@@ -45,7 +45,7 @@ mod units;
 mod write_log;
 
 pub use continue_on_error::ContinueOnError;
-pub use digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
+pub use digest::{TRAILER_MAX, Trailer, VerifyType};
 pub use digest_cache::DigestCache;
 pub use distribution::Distribution;
 pub use errno::Errno;
@@ -67,6 +67,7 @@ pub use result::{
 pub use source::{Surroundings, expand};
 pub use span::{Part, Span};
 pub use strict::{Moment, StrictKind, StrictOracle, StrictViolation};
+pub use sums::crc32c;
 pub use terms::{SetupError, Volume};
 pub use thread::{FioThread, Progress};
 pub use verify::{Cause, Expected, Stamp, VerifyFailure, check, stamp};

@@ -13,6 +13,11 @@ pub static CRC16: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_ARC);
 pub static CRC7: Crc<u8, Table<16>> = Crc::<u8, Table<16>>::new(&CRC_7_MMC);
 static CKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_CKSUM);
 
+/// fio's CRC-32C: started with all ones and not inverted at the end.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    !crc32c::crc32c(bytes)
+}
+
 /// CRC-32 with polynomial 04C11DB7, most significant bit first, start 0: `cksum`'s without its final
 /// inversion.
 pub fn crc32(bytes: &[u8]) -> u32 {

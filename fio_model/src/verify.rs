@@ -6,12 +6,13 @@
 
 use std::fmt;
 
-use crate::digest::{TRAILER_MAX, Trailer, VerifyType, crc32c};
+use crate::digest::{TRAILER_MAX, Trailer, VerifyType};
 use crate::digest_cache::DigestCache;
 use crate::fingerprint::Fingerprint;
 use crate::header::{HEADER_LEN, Header, MAGIC};
 use crate::pattern::{Mismatch, Pattern};
 use crate::payload;
+use crate::sums::crc32c;
 
 /// What a write stamps on its intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@
 //! | 112..176 | name of the job |
 //! | 176.. | number of the file and offset of each of the last writes, newest first; `depth` of them |
 
-use crate::digest::crc32c;
 use crate::random::Taus88;
+use crate::sums::crc32c;
 
 /// `VSTATE_HDR_VERSION`
 const VERSION: u64 = 3;

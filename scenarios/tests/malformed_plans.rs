@@ -198,6 +198,7 @@ fn verbs_that_are_wrong() {
         ("no size", "resize disk=1"),
         ("a size that is too large", "resize disk=1 mib=9999999"),
         ("no time", "delay disk=1 by=300"),
+        ("half a microsecond", "delay disk=1 by=\"500ns\""),
         ("not of that kind", "resize disk=1 mib=256"),
         (
             "a slot by another word",

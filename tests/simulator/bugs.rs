@@ -1,6 +1,6 @@
 //! Each bug is caught by its check, with every other check off; and a right target by none.
 //!
-//! One table of (check, bug, episode), each on several seeds.
+//! One table of (check, bug, directed test), each on several seeds.
 
 use scenarios::check::CheckId;
 use scenarios::run::{CheckOutcome, CheckResult};
@@ -9,7 +9,7 @@ use testkit::bugs::{ROWS, results};
 
 const SEEDS: std::ops::Range<u64> = 0..16;
 
-/// The checks that an episode violates, with what was seen.
+/// The checks that a directed test violates, with what was seen.
 fn violations(results: Vec<CheckResult>) -> Vec<String> {
     let violated = results
         .into_iter()
@@ -29,12 +29,12 @@ fn each_bug_is_caught_by_its_check() {
     for row in ROWS {
         for seed in SEEDS {
             let bugs = row.base.with(row.bug);
-            let with = violations(results(bugs, seed, &[row.check], row.episode));
+            let with = violations(results(bugs, seed, &[row.check], row.test));
             let (check, name) = (row.check, row.bug.name());
             if with.is_empty() {
                 wrong.push(format!("{check} is silent with {name}, seed {seed}"));
             }
-            let without = results(row.base, seed, &[row.check], row.episode);
+            let without = results(row.base, seed, &[row.check], row.test);
             if without.iter().any(|result| result.observations == 0) {
                 wrong.push(format!(
                     "{check} looks at nothing without {name}, seed {seed}"
@@ -54,9 +54,9 @@ fn a_right_target_violates_nothing() {
     for row in ROWS.iter().filter(|row| row.base == Bugs::INTENDED) {
         for seed in SEEDS {
             let name = row.bug.name();
-            let all = results(Bugs::INTENDED, seed, &CheckId::JUDGED, row.episode);
+            let all = results(Bugs::INTENDED, seed, &CheckId::JUDGED, row.test);
             for violation in violations(all) {
-                wrong.push(format!("episode of {name}, seed {seed}: {violation}"));
+                wrong.push(format!("directed test of {name}, seed {seed}: {violation}"));
             }
         }
     }

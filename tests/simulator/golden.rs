@@ -182,13 +182,13 @@ fn runs_of_a_few_seeds_are_as_they_were() {
 }
 
 #[test]
-#[ignore = "a minute on a release build: .ci/run"]
+#[ignore = "needs a release build"]
 fn runs_of_many_seeds_are_as_they_were() {
     golden("quick.txt", &runs("quick", 100));
 }
 
 #[test]
-#[ignore = "a minute on a release build: .ci/run"]
+#[ignore = "needs a release build"]
 fn runs_at_the_default_volume_are_as_they_were() {
     golden("default.txt", &runs("default", 2));
 }

@@ -49,7 +49,7 @@ fn a_few_recordings_hold_over_sockets() {
 }
 
 #[test]
-#[ignore = "two minutes"]
+#[ignore = "needs two minutes"]
 fn every_recording_holds_over_sockets_but_those_that_are_listed() {
     let reports = play(&["T-"]);
     assert!(reports.len() > 150, "{} transcripts", reports.len());

@@ -265,13 +265,13 @@ fn hostile_front_ends_do_no_harm() {
 }
 
 #[test]
-#[ignore = "half a minute"]
+#[ignore = "needs half a minute"]
 fn three_thousand_hostile_front_ends_do_no_harm() {
     attack(3_000);
 }
 
 #[test]
-#[ignore = "a quarter of an hour"]
+#[ignore = "needs a quarter of an hour"]
 fn a_hundred_thousand_hostile_front_ends_do_no_harm() {
     attack(100_000);
 }

@@ -100,14 +100,14 @@ impl TurnInfo for ToyTurn {
 
 #[derive(Clone, Copy, Debug)]
 struct Question {
-    producer: u8,
+    producer: u16,
     number: u64,
     payload: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    producer: u8,
+    producer: u16,
     payload: u64,
 }
 
@@ -142,7 +142,7 @@ impl Component for Producers {
     }
 
     fn actors(&self) -> u16 {
-        self.all.len() as u8
+        self.all.len() as u16
     }
 
     fn changed(&mut self) -> u64 {

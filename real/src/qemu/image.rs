@@ -91,7 +91,7 @@ pub fn build(options: &ImageOptions) -> Result<Image, ImageError> {
             modules: PathBuf::new(),
         },
         (Some(image), None) => Kernel::of(image)?,
-        (None, Some(_)) => return Err(ImageError("--initrd needs its --kernel".into())),
+        (None, Some(_)) => return Err(ImageError::Missing("--initrd needs its --kernel".into())),
         (None, None) => Kernel::find(&cache())?,
     };
     let busybox = program("busybox", "busybox-static")?;
@@ -195,12 +195,12 @@ fn program(name: &str, package: &str) -> Result<PathBuf, ImageError> {
     let mut files = env::split_paths(&path).map(|dir| dir.join(name));
     let file = files.find(|file| file.is_file());
     let file = file.ok_or_else(|| {
-        ImageError(format!(
+        ImageError::Missing(format!(
             "{name} is not on the path, and guests need it: apt-get install {package}"
         ))
     })?;
     if name == "busybox" && !loaded(&file)?.is_empty() {
-        return Err(ImageError(format!(
+        return Err(ImageError::Missing(format!(
             "{} needs shared libraries: apt-get install {package}",
             file.display()
         )));
@@ -214,7 +214,7 @@ fn libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>, ImageError> {
     for line in loaded(program)? {
         if line.contains("not found") {
             let (program, line) = (program.display(), line.trim());
-            return Err(ImageError(format!(
+            return Err(ImageError::Missing(format!(
                 "{program}: {line}: install that library's package"
             )));
         }
@@ -230,13 +230,13 @@ fn libraries(program: &Path) -> Result<BTreeMap<String, PathBuf>, ImageError> {
 /// What `ldd` says of a program; nothing if it is static.
 fn loaded(program: &Path) -> Result<Vec<String>, ImageError> {
     let done = Command::new("ldd").arg(program).env("LC_ALL", "C").output();
-    let done = done.map_err(|error| ImageError(format!("cannot run ldd: {error}")))?;
+    let done = done.map_err(|error| ImageError::Program(format!("cannot run ldd: {error}")))?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
         if said.contains("not a dynamic executable") {
             return Ok(Vec::new());
         }
-        return Err(ImageError(format!(
+        return Err(ImageError::Program(format!(
             "ldd {}: {}",
             program.display(),
             said.trim()

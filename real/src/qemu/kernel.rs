@@ -40,10 +40,10 @@ impl Kernel {
         let mut modules = roots.map(|root| root.join("lib/modules").join(&version));
         let modules = modules.find(|dir| dir.join("kernel").is_dir());
         let modules = modules.ok_or_else(|| {
-            ImageError(format!(
-                "{}: no /lib/modules/{version}; install that kernel's package, or give an --initrd that has them",
-                image.display()
-            ))
+            let why = format!(
+                "no /lib/modules/{version}; install that kernel's package, or give an --initrd that has them"
+            );
+            ImageError::at(image, &why)
         })?;
         Ok(Self {
             image: image.to_owned(),
@@ -64,7 +64,8 @@ impl Kernel {
         let kept = cache.join(KEPT);
         unpack(&kept)?;
         let image = newest(&kept.join("boot"));
-        let image = image.ok_or_else(|| ImageError(format!("{PACKAGE} has no /boot/vmlinuz-*")))?;
+        let image = image
+            .ok_or_else(|| ImageError::Missing(format!("{PACKAGE} has no /boot/vmlinuz-*")))?;
         Self::of(&image)
     }
 
@@ -125,7 +126,7 @@ impl Found {
                 return Ok(());
             }
             let missing = format!("{}: no module {name}; {PACKAGE} has it", dir.display());
-            return Err(ImageError(missing));
+            return Err(ImageError::Missing(missing));
         };
         let content = read_module(&file)?;
         for needed in depends(&content) {
@@ -201,7 +202,7 @@ fn files_below(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), ImageError> {
 /// Downloads the kernel's package, and unpacks it into `into`; installs nothing.
 fn unpack(into: &Path) -> Result<(), ImageError> {
     let to_get_it = |error: ImageError| {
-        ImageError(format!(
+        ImageError::Missing(format!(
             "there is no kernel for guests here ({error}); apt-get install {PACKAGE}, or give --kernel and --initrd"
         ))
     };
@@ -213,8 +214,11 @@ fn unpack(into: &Path) -> Result<(), ImageError> {
     let real = depends
         .lines()
         .find_map(|line| line.trim().strip_prefix("Depends: "));
-    let real =
-        real.ok_or_else(|| to_get_it(ImageError(format!("no package {PACKAGE} is known"))))?;
+    let real = real.ok_or_else(|| {
+        to_get_it(ImageError::Missing(format!(
+            "no package {PACKAGE} is known"
+        )))
+    })?;
     let _ = fs::remove_dir_all(into);
     fs::create_dir_all(into).map_err(|error| ImageError::at(into, &error))?;
     let mut download = Command::new("apt-get");
@@ -225,7 +229,8 @@ fn unpack(into: &Path) -> Result<(), ImageError> {
     let deb = files
         .into_iter()
         .find(|file| file.extension().is_some_and(|ext| ext == "deb"));
-    let deb = deb.ok_or_else(|| to_get_it(ImageError(format!("{real} was not downloaded"))))?;
+    let deb =
+        deb.ok_or_else(|| to_get_it(ImageError::Missing(format!("{real} was not downloaded"))))?;
     run(
         Command::new("dpkg-deb").arg("-x").arg(&deb).arg(into),
         "dpkg-deb",
@@ -236,13 +241,16 @@ fn unpack(into: &Path) -> Result<(), ImageError> {
 /// What a program prints.
 fn run(command: &mut Command, name: &str) -> Result<Vec<u8>, ImageError> {
     let done = command.stdin(Stdio::null()).output();
-    let done = done.map_err(|error| ImageError(format!("cannot run {name}: {error}")))?;
+    let done = done.map_err(|error| ImageError::Program(format!("cannot run {name}: {error}")))?;
     if done.status.success() {
         return Ok(done.stdout);
     }
     let said = String::from_utf8_lossy(&done.stderr);
     let last = said.lines().last().unwrap_or_default();
-    Err(ImageError(format!("{name}: {}: {last}", done.status)))
+    Err(ImageError::Program(format!(
+        "{name}: {}: {last}",
+        done.status
+    )))
 }
 
 #[cfg(test)]

@@ -22,13 +22,14 @@ mod vm;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 
 use scenarios::driver::{self, Boots, NotHere, Refusal};
 use scenarios::{Evidence, TestbedError, VmId};
+use thiserror::Error;
 
 pub use image::{Image, ImageOptions};
 pub use process::{Accelerator, accelerator};
@@ -154,19 +155,27 @@ impl Drop for QemuGuests {
 }
 
 /// Why there is no image for guests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageError(pub String);
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ImageError {
+    /// A file cannot be used.
+    #[error("{}: {why}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Something has to be installed or given.
+    #[error("{0}")]
+    Missing(String),
+    /// A program that makes a part of it failed.
+    #[error("{0}")]
+    Program(String),
+}
 
 impl ImageError {
-    fn at(path: &Path, error: &dyn fmt::Display) -> Self {
-        Self(format!("{}: {error}", path.display()))
+    fn at(file: &Path, why: &dyn fmt::Display) -> Self {
+        let (file, why) = (file.to_owned(), why.to_string());
+        Self::File { file, why }
     }
 }
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ImageError {}

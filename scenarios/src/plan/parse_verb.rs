@@ -61,7 +61,12 @@ impl Steps<'_> {
             "delay" => {
                 let by = node.span("by")?;
                 let by = by.ok_or_else(|| node.missing("by", "a time such as \"300us\""))?;
-                let micros = by.as_micros() as u32;
+                let whole = u32::try_from(by.as_micros()).ok();
+                let whole = whole.filter(|_| by.subsec_nanos() % 1000 == 0);
+                let micros = whole.ok_or_else(|| {
+                    let what = "a delay is counted in whole microseconds";
+                    node.error(what, format!("expected 0us to {}us", u32::MAX))
+                })?;
                 self.each_disk(node, |disk| Action::Delay { disk, micros })?
             }
             "release" => self.each_disk(node, |disk| Action::Release { disk })?,

@@ -1,6 +1,6 @@
 //! The model target as a peer: its actors take turns in the order of virtual time.
 //!
-//! Knows the target only as an [`End`], and by the names of its threads. Actors that are due at
+//! Knows the target only as a [`Component`], and by the names of its threads. Actors that are due at
 //! the same time go by their number.
 
 use std::collections::BTreeMap;

@@ -131,17 +131,14 @@ void point(void)
 	errno = error;
 }
 
-bool fibre_wait(condition met, void *arg, uint64_t deadline, const char *what)
+/* Only fibre_run comes back from here, and only if it can go or its time has come. errno is the OS thread's, and
+ * other fibres run meanwhile: it stays the caller's. */
+bool fibre_block(enum fibre_state state, void *on, uint64_t deadline)
 {
 	struct fibre *f = running;
-	if (!f) {
-		return met(arg);
-	}
 	int error = errno;
-	f->state = ON_CONDITION;
-	f->met = met;
-	f->waits = arg;
-	f->waits_for = what;
+	f->state = state;
+	f->waits = on;
 	f->since = now_ns;
 	f->ready = PF_BLOCKED;
 	f->deadline = deadline;
@@ -149,6 +146,16 @@ bool fibre_wait(condition met, void *arg, uint64_t deadline, const char *what)
 	fibre_leave();
 	errno = error;
 	return !f->timed_out;
+}
+
+bool fibre_wait(condition met, void *arg, uint64_t deadline, const char *what)
+{
+	if (!running) {
+		return met(arg);
+	}
+	running->met = met;
+	running->waits_for = what;
+	return fibre_block(ON_CONDITION, arg, deadline);
 }
 
 bool fibre_live_stack(const struct fibre *f, char **at, size_t *bytes)

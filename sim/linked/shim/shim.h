@@ -73,6 +73,7 @@ struct fibre *fibre_start(int first, int count, const char *name, void (*body)(v
 void fibre_run(struct fibre *, uint32_t stop_at);
 void fibre_leave(void);
 void fibre_yield(uint64_t ready);
+bool fibre_block(enum fibre_state state, void *on, uint64_t deadline);
 bool fibre_wait(condition met, void *arg, uint64_t deadline, const char *what);
 bool fibre_can_go(struct fibre *);
 bool fibre_live_stack(const struct fibre *, char **at, size_t *bytes);

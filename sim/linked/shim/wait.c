@@ -94,26 +94,11 @@ static bool posted(void *semaphore)
 	return value > 0;
 }
 
-/* Whether what it waits for has come; notes if only its time has. */
+/* Whether what it waits for has come. */
 bool fibre_can_go(struct fibre *f)
 {
-	bool come = f->state == ON_LOCK ? free_mutex(f->waits) : f->state == ON_SPIN ? free_spin(f->waits)
-		    : f->state == ON_SEM ? posted(f->waits) : f->state == ON_CONDITION && f->met(f->waits);
-	return come;
-}
-
-/* Only fibre_run comes back from here, and only if it can go or its time has come. */
-static bool block(enum fibre_state state, void *on, uint64_t deadline)
-{
-	struct fibre *f = running;
-	f->state = state;
-	f->waits = on;
-	f->since = now_ns;
-	f->ready = PF_BLOCKED;
-	f->deadline = deadline;
-	f->timed_out = false;
-	fibre_leave();
-	return !f->timed_out;
+	return f->state == ON_LOCK ? free_mutex(f->waits) : f->state == ON_SPIN ? free_spin(f->waits)
+	       : f->state == ON_SEM ? posted(f->waits) : f->state == ON_CONDITION && f->met(f->waits);
 }
 
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
@@ -123,7 +108,7 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
 		if (!running) {
 			die("a lock is held while nobody runs");
 		}
-		block(ON_LOCK, lock, PF_BLOCKED);
+		fibre_block(ON_LOCK, lock, PF_BLOCKED);
 	}
 	hold(lock);
 	return 0;
@@ -165,7 +150,7 @@ int __wrap_pthread_spin_lock(pthread_spinlock_t *lock)
 		if (!running) {
 			die("a spin lock is held while nobody runs");
 		}
-		block(ON_SPIN, (void *)lock, PF_BLOCKED);
+		fibre_block(ON_SPIN, (void *)lock, PF_BLOCKED);
 	}
 	hold((void *)lock);
 	return 0;
@@ -186,7 +171,7 @@ static int wait_for(sem_t *semaphore, uint64_t deadline)
 		if (!running) {
 			die("a semaphore is waited for while nobody runs");
 		}
-		if (!block(ON_SEM, semaphore, deadline)) {
+		if (!fibre_block(ON_SEM, semaphore, deadline)) {
 			errno = ETIMEDOUT;
 			return -1;
 		}

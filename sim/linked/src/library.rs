@@ -1,7 +1,7 @@
 //! A library behind `plugfest_target.h`, loaded, with a safe face.
 //!
 //! What makes the face safe: it cannot leave its thread (the header wants one), its strings are copied before
-//! the next call, and memory that is handed over stays mapped because [`Memories`](crate::memories) holds it.
+//! the next call, and memory that is handed over stays mapped because `memories.rs` holds it.
 
 #![expect(unsafe_code, reason = "C is called here and nowhere else")]
 

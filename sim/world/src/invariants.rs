@@ -2,14 +2,18 @@
 //!
 //! One table for each thing that is looked at; the ends bring their own ([`wire::Inside::invariants`]). A broken one
 //! is a bug of the simulator and panics. In a debug build the end that took a turn is checked after each 31st turn,
-//! and everything after each eighth of these, as a check of a model after each turn makes a run four times as slow;
-//! in a release build everything after each 1024th. A test can ask for all of them after every turn
-//! ([`World::check_every_turn`]).
+//! and all ends after each eighth of these (after each turn a run takes four times as long); in a release build all
+//! ends after each 1024th. What is noted of memory is looked at after each 64th check, in a release build each
+//! 16th. A test can ask for all but memory after every turn ([`World::check_every_turn`]).
+
+mod picked;
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use scenarios::Time;
+
+use picked::{PICKED, Picked};
 
 use super::frozen::Frozen;
 use super::{LOG_LINES_MAX, Schedule, Strategy, TARGET, World};
@@ -28,28 +32,10 @@ const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 16 };
 /// Restores from one check of the restored memory to the next.
 const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
 
-/// SPDK waits so long for a session to stop (`SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`): no schedule may invent
-/// that.
+/// `SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`: no schedule may invent that wait.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// Observations, and answers to RPCs, that nobody has taken yet: more are a leak.
+/// Observations, and answers to RPCs, that nobody has taken: more are a leak.
 const UNTAKEN_MAX: usize = 1 << 16;
-
-/// What a strategy chose, with what it chose from.
-#[derive(Clone, Copy, Debug)]
-pub struct Picked {
-    /// Who goes.
-    pub actor: usize,
-    /// Since when it has been ready, as the strategy says.
-    pub since: Time,
-    /// Since when it has been ready, as the schedule says; `None`: it is blocked.
-    pub ready: Option<Time>,
-    /// When the first of all is ready, if the strategy has to take that one.
-    pub soonest: Option<Time>,
-    /// Actors that there are.
-    pub actors: usize,
-    /// No turn is later than this.
-    pub limit: Time,
-}
 
 /// When a world was checked last, and when it will be.
 #[derive(Clone, Copy, Debug)]
@@ -77,68 +63,33 @@ impl Default for Checked {
     }
 }
 
-static PICKED: [Invariant<Picked>; 4] = [
-    Invariant {
-        name: "who_is_picked_exists",
-        says: "A strategy picks an actor that there is.",
-        broken: |picked| {
-            let exists = picked.actor < picked.actors;
-            (!exists).then(|| format!("it is {picked:?}"))
-        },
-    },
-    Invariant {
-        name: "who_is_picked_is_ready",
-        says: "A strategy picks an actor that is not blocked, and knows since when.",
-        broken: |picked| {
-            let is_ready = picked.ready == Some(picked.since);
-            (!is_ready).then(|| format!("it is {picked:?}"))
-        },
-    },
-    Invariant {
-        name: "no_turn_is_after_the_limit",
-        says: "Nobody goes who is ready only after the limit.",
-        broken: |picked| {
-            let is_late = picked.since > picked.limit;
-            is_late.then(|| format!("it is {picked:?}"))
-        },
-    },
-    Invariant {
-        name: "a_timed_schedule_takes_the_earliest",
-        says: "Nobody is ready sooner than whom a timed schedule picks.",
-        broken: |picked| {
-            let soonest = picked.soonest?;
-            (soonest < picked.since).then(|| format!("it is {picked:?}"))
-        },
-    },
-];
-
 impl Schedule {
     /// What must hold of every schedule.
     pub(super) const INVARIANTS: &'static [Invariant<Self>] = &[
         Invariant {
             name: "the_earliest_of_a_group_is_known",
             says: "What is kept as the earliest of a group is its earliest, unless it is marked as stale.",
-            broken: |schedule| schedule.wrong_earliest(),
+            broken: |schedule| schedule.small()?.wrong_earliest(),
         },
         Invariant {
             name: "nobody_is_ready_above_the_top",
             says: "No group from the top on has an actor that is ready.",
-            broken: |schedule| schedule.ready_above_top(),
+            broken: |schedule| schedule.small()?.ready_above_top(),
         },
         Invariant {
             name: "nobody_is_ready_who_does_not_exist",
             says: "The last group is filled up with blocked actors.",
-            broken: |schedule| schedule.ready_beyond_count(),
+            broken: |schedule| schedule.small()?.ready_beyond_count(),
         },
         Invariant {
             name: "who_is_ready_in_time_is_known",
             says: "The set of those that are ready by a time is that of a plain search, and so is its size.",
-            broken: |schedule| schedule.wrong_within(),
+            broken: |schedule| schedule.small()?.wrong_within(),
         },
         Invariant {
             name: "who_went_last_exists",
             says: "The actor that went last is one of the schedule.",
-            broken: |schedule| schedule.unknown_last(),
+            broken: Self::unknown_last,
         },
     ];
 }

@@ -26,7 +26,7 @@ pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
 use invariants::Checked;
 use strategy::Pick;
-use wire::component::{ActorId, Cx, TurnInfo, When};
+use wire::component::{ActorId, Component, Cx, TurnInfo, When};
 use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 use wire::{BackEnd, FrontEnd, Rng};
 
@@ -353,7 +353,8 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         if is_checked {
             self.check_pick(actor, ready, limit);
         }
-        let point = if T::PREEMPTIBLE {
+        let end = self.owner[actor];
+        let point = if T::PREEMPTIBLE && end == TARGET {
             self.strategy.preemption()
         } else {
             None
@@ -364,11 +365,8 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         }
         self.now = self.now.max(ready);
         self.schedule.went(actor);
-        let end = self.owner[actor];
         let (words, hotplug) = if end == TARGET {
-            if T::PREEMPTIBLE
-                && let Some(point) = point
-            {
+            if let Some(point) = point {
                 self.target.preempt_at(point);
             }
             self.target_turn(actor)
@@ -435,32 +433,31 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         }
     }
 
-    /// Takes over from the target when its actors can go; a dead one never goes.
     fn refresh_target(&mut self) {
-        let mut changed = self.target.changed();
-        if self.died {
-            changed = (1 << self.target.actors()) - 1;
-        }
-        while changed != 0 {
-            let actor = changed.trailing_zeros();
-            changed &= changed - 1;
-            let when = if self.died {
-                When::Blocked
-            } else {
-                self.target.when(ActorId(actor as u16))
-            };
-            self.schedule.set(actor as usize, when);
-        }
+        refresh(&mut self.schedule, &mut self.target, 0);
     }
 
     fn refresh_guest(&mut self, vm: usize) {
         let vm = &mut self.vms[vm];
-        let mut changed = vm.guest.changed();
-        while changed != 0 {
-            let actor = changed.trailing_zeros();
-            changed &= changed - 1;
-            let when = vm.guest.when(ActorId(actor as u16));
-            self.schedule.set(vm.first + actor as usize, when);
+        refresh(&mut self.schedule, &mut vm.guest, vm.first);
+    }
+
+    /// Nobody of a dead target ever goes again.
+    fn block_target(&mut self) {
+        for actor in 0..usize::from(self.target.actors()) {
+            self.schedule.set(actor, When::Blocked);
         }
+    }
+}
+
+/// Takes over from an end, whose first actor is `first`, when its actors can go.
+#[inline]
+fn refresh<C: Component>(schedule: &mut Schedule, end: &mut C, first: usize) {
+    let mut changed = end.changed();
+    while changed != 0 {
+        let actor = changed.trailing_zeros();
+        changed &= changed - 1;
+        let when = end.when(ActorId(actor as u16));
+        schedule.set(first + actor as usize, when);
     }
 }

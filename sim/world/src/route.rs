@@ -55,7 +55,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
                     who: "target".into(),
                     how,
                 });
-                self.refresh_target();
+                self.block_target();
                 for conn in 0..self.conns.len() {
                     self.close(ConnId(conn as u32));
                 }

@@ -150,17 +150,9 @@ fn cases_of(targets: &[Target]) -> usize {
     targets.iter().map(Target::cases).sum()
 }
 
-/// Who the guests are; an option that means nothing with them is an error.
-fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
-    let real = [
-        (
-            "--runtime",
-            arguments.runtime.is_some() && arguments.target.target == TargetWord::Model,
-        ),
-        ("--guest-image", arguments.guest_image.is_some()),
-        ("--emulate", arguments.emulate),
-    ];
-    let simulated = [
+/// What means something in the simulator only, and whether it was given.
+fn simulated(arguments: &RunArguments) -> [(&'static str, bool); 5] {
+    [
         (
             "--io-count",
             arguments
@@ -176,30 +168,59 @@ fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
         ("--turns", arguments.turns.is_some()),
         ("--repro", arguments.repro.is_some()),
         ("--disturb-at", arguments.disturb_at.is_some()),
-    ];
+    ]
+}
+
+/// Refuses what the target cannot take.
+fn target_takes(arguments: &RunArguments, simulated: &[(&'static str, bool)]) -> Result<(), Stop> {
+    let behaviour = arguments.target_behaviour;
     let modelled = [
         (
             "--target-behaviour",
-            arguments
-                .target_behaviour
-                .is_some_and(|of| of != BehaviourWord::Head),
+            behaviour.is_some_and(|of| of != BehaviourWord::Head),
         ),
         ("--bug", !arguments.bug.is_empty()),
     ];
-    let sockets = arguments.target.target == TargetWord::Spdk;
-    let mut strange = simulated[1..].iter().chain(&modelled);
-    if let Some((option, _)) = strange.find(|(_, given)| *given && sockets) {
-        return Err(Stop::Error(format!(
+    // A recorded run is replayed on the model.
+    let recorded = ("--repro", arguments.repro.is_some());
+    let foreign: Vec<(&str, bool)> = match arguments.target.target {
+        TargetWord::Model => Vec::new(),
+        TargetWord::Linked => modelled.into_iter().chain([recorded]).collect(),
+        TargetWord::Spdk => simulated[1..].iter().chain(&modelled).copied().collect(),
+    };
+    match foreign.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Stop::Error(format!(
             "{option} means something with --target model only"
-        )));
+        ))),
+        None => Ok(()),
     }
+}
+
+/// Who the guests are; an option that means nothing with them is an error.
+fn guests(arguments: &RunArguments) -> Result<GuestKind, Stop> {
+    let real = [
+        (
+            "--runtime",
+            arguments.runtime.is_some() && arguments.target.target == TargetWord::Model,
+        ),
+        ("--guest-image", arguments.guest_image.is_some()),
+        ("--emulate", arguments.emulate),
+    ];
+    let simulated = simulated(arguments);
+    target_takes(arguments, &simulated)?;
     if arguments.workers.is_some() && arguments.seeds.is_none() {
         let alone = "--workers means something with --seeds only";
         return Err(Stop::Error(alone.to_owned()));
     }
-    if sockets && arguments.workers.is_some_and(|workers| workers > 1) {
-        let one = "--workers: one run at a time on a target that runs";
-        return Err(Stop::Error(one.to_owned()));
+    if arguments.workers.is_some_and(|workers| workers > 1) {
+        let one = match arguments.target.target {
+            TargetWord::Model => None,
+            TargetWord::Linked => Some("--workers: SPDK's own code is there once a process"),
+            TargetWord::Spdk => Some("--workers: one run at a time on a target that runs"),
+        };
+        if let Some(one) = one {
+            return Err(Stop::Error(one.to_owned()));
+        }
     }
     let (guests, strange, other) = match arguments.guest {
         GuestWord::Model => (GuestKind::Model, &real[..], "qemu"),

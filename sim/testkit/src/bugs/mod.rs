@@ -2,11 +2,11 @@
 //!
 //! On the models of SPDK and Linux.
 
-pub mod episodes;
-pub mod lab;
-mod ring_episodes;
-mod rpc_episodes;
+pub mod harness;
+pub mod hotplug;
+mod rings;
+mod rpcs;
 pub mod table;
 
-pub use lab::Lab;
+pub use harness::Harness;
 pub use table::{ROWS, Row, results};

@@ -22,7 +22,7 @@ use world::{Device, World};
 pub use crate::directed::Call;
 use crate::{Directed, Watch};
 
-/// The controller of every episode.
+/// The controller of every directed test.
 pub const CONTROLLER: ControllerId = ControllerId(1);
 /// Its first guest.
 pub const VM_A: VmId = VmId(1);
@@ -53,7 +53,7 @@ pub struct Judged {
 
 impl Watch for Judged {
     fn see(&mut self, seen: &mut Seen) {
-        // All of these disks keep their data, and only the lab knows which bdev is which.
+        // All of these disks keep their data, and only the harness knows which bdev is which.
         if let Observation::Attached {
             bdev: name, disk, ..
         } = &mut seen.what
@@ -65,7 +65,7 @@ impl Watch for Judged {
 }
 
 /// A world under a judge.
-pub type Lab = Directed<Target, Guest, Judged>;
+pub type Harness = Directed<Target, Guest, Judged>;
 
 /// A slot of the controller.
 pub const fn place(slot: u8) -> Place {
@@ -148,10 +148,10 @@ pub fn removed(seen: &Seen) -> bool {
     )
 }
 
-impl Lab {
+impl Harness {
     /// A target with `bugs`, its bdevs and one controller; `only`: the checks that are on.
     ///
-    /// The seed feeds the world's accidents, and says when in the target's periods the episode begins.
+    /// The seed feeds the world's accidents, and says when in the target's periods the directed test begins.
     pub fn new(bugs: Bugs, seed: u64, only: &[CheckId]) -> Self {
         let config = TargetConfig {
             bugs,
@@ -177,11 +177,11 @@ impl Lab {
         });
         let world = World::new(Target::new(config), Rng::new(seed, Stream::Accidents));
         let judge = judge.only(only);
-        let mut lab = Self::over(world, Judged { judge, fios: 0 });
-        lab.set_up();
+        let mut harness = Self::over(world, Judged { judge, fios: 0 });
+        harness.set_up();
         let begins = Rng::new(seed, Stream::Test).below(20_000);
-        lab.run(Duration::from_micros(begins.into()));
-        lab
+        harness.run(Duration::from_micros(begins.into()));
+        harness
     }
 
     fn set_up(&mut self) {
@@ -234,7 +234,7 @@ impl Lab {
     /// Starts a fio of the first guest on a disk; `options`: one a line, for libaio with direct I/O.
     pub fn fio(&mut self, disk: DiskId, slot: u8, options: &str) {
         let text = format!("[global]\nioengine=libaio\ndirect=1\nthread\nbs=4k\n{options}\n");
-        let job = JobFile::parse("episode.fio", &text).expect("a job that fio would take");
+        let job = JobFile::parse("directed.fio", &text).expect("a job that fio would take");
         self.tell(
             VM_A,
             GuestAct::StartFio {
