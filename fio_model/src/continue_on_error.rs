@@ -34,11 +34,6 @@ impl ContinueOnError {
         self.on = on;
     }
 
-    /// Whether errors of I/O itself are.
-    pub(crate) fn of_io(&self) -> bool {
-        self.on[0] || self.on[1]
-    }
-
     /// Reads `ignore_error`: three lists of names or numbers. `None` if one is no error.
     pub(crate) fn ignore(&mut self, text: &str) -> Option<()> {
         let lists: Vec<&str> = text.split(',').collect();

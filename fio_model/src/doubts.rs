@@ -9,10 +9,7 @@ use crate::span::Span;
 impl JobFile {
     /// Why fio may find blocks wrong on a disk that does nothing wrong, if it may.
     pub fn can_spoil_itself(&self) -> Option<String> {
-        if self.jobs.is_empty() {
-            return self.template().can_spoil_itself();
-        }
-        let alone = self.jobs.iter().find_map(Job::can_spoil_itself);
+        let alone = self.working().find_map(Job::can_spoil_itself);
         alone.or_else(|| self.sections_that_meet())
     }
 
@@ -37,10 +34,7 @@ impl JobFile {
     /// Why fio, or the kernel, may refuse what a job asks for, if it may: places that not each disk has, or
     /// blocks that are not those of each disk.
     pub fn can_be_refused(&self) -> Option<String> {
-        if self.jobs.is_empty() {
-            return self.template().can_be_refused();
-        }
-        self.jobs.iter().find_map(Job::can_be_refused)
+        self.working().find_map(Job::can_be_refused)
     }
 
     /// Two sections that run at once and write the same blocks, one of which is verified.

@@ -109,12 +109,21 @@ pub enum IoEngine {
     #[default]
     Psync,
     /// `lseek`, then `read`/`write`: one at a time.
+    ///
+    /// # Divergence from fio
+    ///
+    /// After an error that `continue_on_error` lets pass, fio 3.33 leaves out its `lseek` where the next request
+    /// begins at the end of the last good one (`engines/sync.c`, `LAST_POS`), and goes to a wrong place.
     Sync,
+    /// One that reaches no disk: it changes the layout of regular files (`e4defrag`, `falloc`), or does no I/O
+    /// (`null`, `cpuio`).
+    NoDisk,
 }
 
 impl IoEngine {
-    /// Names in job files. `pvsync`, `pvsync2`, `vsync` and `mmap` differ from `psync` in the system call only.
-    pub const NAMES: [(&'static str, IoEngine); 9] = [
+    /// Names in job files. `pvsync`, `pvsync2`, `vsync`, `splice` and `mmap` differ from `psync` in the system
+    /// call only.
+    pub const NAMES: [(&'static str, IoEngine); 18] = [
         ("libaio", IoEngine::Libaio),
         ("io_uring", IoEngine::IoUring),
         ("posixaio", IoEngine::Posixaio),
@@ -122,13 +131,35 @@ impl IoEngine {
         ("pvsync", IoEngine::Psync),
         ("pvsync2", IoEngine::Psync),
         ("vsync", IoEngine::Psync),
+        ("splice", IoEngine::Psync),
         ("mmap", IoEngine::Psync),
         ("sync", IoEngine::Sync),
+        ("e4defrag", IoEngine::NoDisk),
+        ("falloc", IoEngine::NoDisk),
+        ("ftruncate", IoEngine::NoDisk),
+        ("filecreate", IoEngine::NoDisk),
+        ("filestat", IoEngine::NoDisk),
+        ("filedelete", IoEngine::NoDisk),
+        ("null", IoEngine::NoDisk),
+        ("cpuio", IoEngine::NoDisk),
     ];
+
+    /// The engine of this name; fio takes all names that begin with `aio` or `linuxaio` for `libaio`
+    /// (`ioengines.c`, `parse_engine`).
+    pub fn named(name: &str) -> Option<IoEngine> {
+        if name.starts_with("aio") || name.starts_with("linuxaio") {
+            return Some(IoEngine::Libaio);
+        }
+        let row = Self::NAMES.iter().find(|row| row.0 == name)?;
+        Some(row.1)
+    }
 
     /// Whether it does one request at a time, whatever `iodepth` says.
     pub fn is_sync(self) -> bool {
-        matches!(self, IoEngine::Psync | IoEngine::Sync)
+        match self {
+            IoEngine::Psync | IoEngine::Sync | IoEngine::NoDisk => true,
+            IoEngine::Libaio | IoEngine::IoUring | IoEngine::Posixaio => false,
+        }
     }
 }
 
@@ -374,15 +405,20 @@ impl Job {
         !self.norandommap && self.distribution == Distribution::Random && by_block
     }
 
-    /// Whether it writes anything.
+    /// Whether its I/O goes to a disk.
+    pub fn reaches_disks(&self) -> bool {
+        self.ioengine != IoEngine::NoDisk
+    }
+
+    /// Whether it writes anything to a disk.
     pub fn writes_blocks(&self) -> bool {
-        self.rw.writes() && !self.verify_only
+        self.rw.writes() && !self.verify_only && self.reaches_disks()
     }
 
     /// Whether it compares what it reads.
     pub fn verifies(&self) -> bool {
         let is_checked = self.verify.is_some_and(|verify| verify != VerifyType::Null);
-        is_checked && (self.do_verify || !self.rw.writes())
+        is_checked && (self.do_verify || !self.rw.writes()) && self.reaches_disks()
     }
 
     /// The shortest block of either direction, the unit of the random map.

@@ -35,14 +35,11 @@ impl Findings {
 /// beside the others, and why.
 pub(crate) fn check(job: &mut Job, warnings: &mut Vec<String>) -> Vec<Found> {
     let mut found = Findings::default();
+    if !job.reaches_disks() {
+        return found.0;
+    }
     check_verify_kind(job, &mut found);
     check_pattern(job, &mut found);
-    if job.ioengine.is_sync() && job.continue_on_error.of_io() {
-        found.unsupported(
-            "continue_on_error",
-            "goes on after failed I/O with asynchronous engines only",
-        );
-    }
     check_sizes(job, &mut found);
     if let Some(verify) = job.verify {
         check_verify(verify, job, &mut found);

@@ -60,6 +60,7 @@ impl JobFile {
             own: Vec::new(),
         };
         let mut defaults = Defaults::default();
+        let mut idle = None;
         for section in &sections {
             let mut current = defaults.clone();
             file.apply(section, &mut current, &mut found);
@@ -72,6 +73,7 @@ impl JobFile {
                 job.name = section.name.to_owned();
             }
             file.check(&current, section.place, &mut job, &mut found);
+            idle = current.places.get("ioengine").copied().or(idle);
             file.jobs.push(job);
             file.own.push(current.settings);
         }
@@ -85,6 +87,14 @@ impl JobFile {
             let mut template = file.template.clone();
             file.check(&defaults, here, &mut template, &mut found);
             file.template = template;
+            idle = defaults.places.get("ioengine").copied();
+        }
+        if let Some(place) = idle.filter(|_| file.working().next().is_none()) {
+            found.push(place.error(JobErrorKind::Unsupported {
+                option: "ioengine".to_owned(),
+                value: None,
+                expected: "would do nothing: none of its sections does I/O on a disk".to_owned(),
+            }));
         }
         file.globals = defaults.settings;
         JobErrors::check(found)?;
@@ -94,6 +104,13 @@ impl JobFile {
     /// What `[global]` gives a section that says nothing itself.
     pub fn template(&self) -> &Job {
         &self.template
+    }
+
+    /// The jobs that do I/O on disks; of a file without sections of its own, the template.
+    pub fn working(&self) -> impl Iterator<Item = &Job> {
+        let only = self.jobs.is_empty().then_some(&self.template);
+        let all = only.into_iter().chain(&self.jobs);
+        all.filter(|job| job.reaches_disks())
     }
 
     /// A job file for real fio: this file's `[global]` and one section for each name and file.

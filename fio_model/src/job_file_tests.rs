@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::digest::VerifyType;
+use crate::job::IoEngine;
 use crate::job::ReadWrite;
 use crate::span::Span;
 
@@ -78,6 +79,15 @@ fn numbers_are_read_as_fio_reads_them() {
 }
 
 #[test]
+fn engines_and_switches_are_read_as_fio_reads_them() {
+    assert_eq!(job("ioengine=aio-like").ioengine, IoEngine::Libaio);
+    assert_eq!(job("ioengine=linuxaio ").ioengine, IoEngine::Libaio);
+    assert_eq!(job("ioengine=splice").ioengine, IoEngine::Psync);
+    assert!(job("time_based=10\nruntime=1").time_based);
+    assert!(!job("time_based=0\nruntime=1").time_based);
+}
+
+#[test]
 fn each_kind_of_wrong_says_which_it_is_and_where() {
     let rows = [
         ("[x]\niodpeth=4\n", "x.fio:2", "unknown option"),
@@ -89,6 +99,15 @@ fn each_kind_of_wrong_says_which_it_is_and_where() {
         ("[x\nbs=4k\n", "x.fio:1", ""),
         ("[x]\niodepth=0\n", "x.fio:2", "0"),
         ("[x]\ndirect=yes\n", "x.fio:2", "0 or 1"),
+        ("[x]\nthread=yes\n", "x.fio:2", "no value, 0 or 1"),
+        ("[x]\nioengine=sg\n", "x.fio:2", "unsupported"),
+        (
+            "[x]\nioengine=libaoi\n",
+            "x.fio:2",
+            "expected libaio, io_uring",
+        ),
+        ("[x]\nbs=4k\nioengine=null\n", "x.fio:3", "would do nothing"),
+        ("[global]\nioengine=cpuio\n", "x.fio:2", "would do nothing"),
     ];
     refused(&rows);
 }

@@ -90,8 +90,8 @@ pub const INERT: &[(NoEffect, &[&str])] = &[
     ]),
     (NoEffect::Files, &[
         "allow_file_create", "allow_mounted_write", "create_fsync", "create_on_open",
-        "create_serialize", "fadvise_hint", "fallocate", "file_service_type", "filename_format",
-        "lockfile", "openfiles", "overwrite", "unique_filename", "unlink", "unlink_each_loop",
+        "create_serialize", "donorname", "fadvise_hint", "fallocate", "file_service_type", "filename_format",
+        "inplace", "lockfile", "openfiles", "overwrite", "unique_filename", "unlink", "unlink_each_loop",
     ]),
     (NoEffect::Cache, &[
         "end_fsync", "fdatasync", "fsync", "fsync_on_close", "invalidate", "pre_read", "readfua",
@@ -124,7 +124,6 @@ pub const UNMODELLED: &[&str] = &[
     "replay_no_stall", "replay_redirect", "replay_scale", "replay_skip", "replay_time_scale",
     "spdk_conf", "spdk_json_conf", "spdk_mem", "uri", "wait_for", "zone_reset_frequency",
     "zone_reset_threshold", "zonecapacity", "zonerange", "zoneskip", "cmd_type",
-    "donorname", "inplace",
 ];
 
 /// Options that later fios have, with the first version that does.
@@ -150,9 +149,8 @@ pub const NEWER: &[(&str, &str)] = &[
 /// Engines that fio 3.33 has on Linux beside those that the model has.
 #[rustfmt::skip]
 pub const OTHER_ENGINES: &[&str] = &[
-    "splice", "sg", "null", "net", "netsplice", "cpuio", "rdma", "falloc", "e4defrag", "rbd",
-    "http", "nbd", "nvme", "io_uring_cmd", "external", "spdk", "spdk_bdev", "exec", "ftruncate",
-    "filecreate", "filestat", "filedelete", "libzbc",
+    "sg", "net", "netsplice", "rdma", "rbd", "http", "nbd", "nvme", "io_uring_cmd", "external",
+    "spdk", "spdk_bdev", "exec", "libzbc",
 ];
 
 /// All names of the tables above that fio 3.33 knows.

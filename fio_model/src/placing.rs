@@ -29,7 +29,7 @@ pub struct Placed {
     pub job: Job,
     /// Which section of the file on which of its disks, from 0; its clones share it.
     pub section: u16,
-    /// fio's number of it, from 1.
+    /// fio's number of it, from 1. Those of sections that reach no disk are left out.
     pub thread_number: u32,
     /// How often it waits for the end of all threads before it (`stonewall`).
     pub after: u32,
@@ -51,20 +51,24 @@ impl JobFile {
 
     /// The longest run time of its jobs, in nanoseconds; 0 is none.
     pub fn runtime_ns(&self) -> u64 {
-        let jobs = self.jobs.iter().map(|job| job.runtime_ns).max();
-        jobs.unwrap_or(self.template().runtime_ns)
+        let longest = self.working().map(|job| job.runtime_ns).max();
+        longest.unwrap_or_default()
     }
 
     /// The threads of a fio on these disks, in fio's order.
     pub fn place(&self, disks: &[GivenDisk]) -> Vec<Placed> {
         let mut placed: Vec<Placed> = Vec::new();
-        let (mut after, mut group) = (0, 0);
+        let (mut after, mut group, mut thread_number) = (0, 0, 0);
         for (section, (disk, part, job)) in (0..).zip(self.on_disks(disks)) {
-            if !placed.is_empty() {
+            if thread_number > 0 {
                 after += u32::from(job.stonewall);
                 group += u32::from(job.stonewall || job.new_group);
             }
             for clone_number in 0..job.numjobs.max(1) {
+                thread_number += 1;
+                if !job.reaches_disks() {
+                    continue;
+                }
                 let job = Job {
                     clone_number,
                     part,
@@ -74,7 +78,7 @@ impl JobFile {
                     disk,
                     job,
                     section,
-                    thread_number: placed.len() as u32 + 1,
+                    thread_number,
                     after,
                     group,
                 });
@@ -98,12 +102,16 @@ impl JobFile {
                 ));
             }
         }
-        let jobs = match &self.jobs[..] {
-            [] => std::slice::from_ref(self.template()),
-            jobs => jobs,
-        };
-        if jobs.iter().any(|job| !job.direct) {
+        if self.working().any(|job| !job.direct) {
             remarks.push("buffered I/O goes to the disk at once: there is no page cache".into());
+        }
+        let idle = self.jobs.iter().filter(|job| !job.reaches_disks());
+        let idle: Vec<String> = idle.map(|job| format!("[{}]", job.name)).collect();
+        if !idle.is_empty() {
+            let idle = idle.join(", ");
+            remarks.push(format!(
+                "left out, as its engine does nothing on a disk: {idle}"
+            ));
         }
         let mut idle: BTreeMap<NoEffect, Vec<&str>> = BTreeMap::new();
         for (option, why) in &self.without_effect {
@@ -146,6 +154,10 @@ impl JobFile {
         let mut placed = Vec::new();
         let mut seen = BTreeMap::new();
         for section in &self.jobs {
+            if !section.reaches_disks() {
+                placed.push((0, Part::WHOLE, section.clone()));
+                continue;
+            }
             let file = section.filename.as_ref();
             let file = file.and_then(|file| files.iter().position(|known| known == &file));
             let (file, of) = file.map_or((0, 1), |file| (file, files.len()));
@@ -172,7 +184,7 @@ impl JobFile {
     /// The files that are named, in order.
     fn files(&self) -> Vec<&String> {
         let mut files = Vec::new();
-        for file in self.jobs.iter().filter_map(|job| job.filename.as_ref()) {
+        for file in self.working().filter_map(|job| job.filename.as_ref()) {
             if !files.contains(&file) {
                 files.push(file);
             }

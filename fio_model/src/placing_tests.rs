@@ -122,3 +122,30 @@ fn what_to_know_of_a_file_is_a_line_each() {
         ["buffered I/O goes to the disk at once: there is no page cache"]
     );
 }
+
+#[test]
+fn a_section_that_reaches_no_disk_is_left_out_and_counts_for_numbers_and_walls() {
+    let text = "[global]\ndirect=1\n[defrag]\nioengine=e4defrag\ndonorname=d\nfilename=x\nnumjobs=2\n\
+        [a]\nfilename=y\nrw=write\n[punch]\nstonewall\nioengine=falloc\nrw=write\nbs=1\nverify=md5\n\
+        [b]\nfilename=y\nrw=read\n";
+    let file = file(text);
+    let threads = file.place(&disks(2)).into_iter();
+    let threads: Vec<_> = threads
+        .map(|it| (it.job.name, it.thread_number, it.after, it.section))
+        .collect();
+    let row = |name: &str, number, after, section| (name.to_owned(), number, after, section);
+    let expected = [
+        row("a-disk1", 3, 0, 1),
+        row("a-disk2", 4, 0, 2),
+        row("b-disk1", 6, 1, 4),
+        row("b-disk2", 7, 1, 5),
+    ];
+    assert_eq!(threads, expected);
+    let said = file.remarks();
+    let idle = "left out, as its engine does nothing on a disk: [defrag], [punch]";
+    assert!(said.contains(&idle.to_owned()), "{said:?}");
+    assert!(
+        said.contains(&"y is each disk of a fio".to_owned()),
+        "{said:?}"
+    );
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fio_model::{
-    Completion, Device, DigestCache, FioThread, Job, JobFile, JobResult, Next, Op, Request,
+    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
 };
 
 fn model_job(text: &str) -> Job {
@@ -31,12 +31,32 @@ pub fn model_fio(text: &str, file: &Path, image: &mut [u8]) -> JobResult {
     model_fio_beside(text, file, image, None).0
 }
 
+/// The same, where writes from byte `end` on fail with this error.
+pub fn model_fio_failing(
+    text: &str,
+    file: &Path,
+    image: &mut [u8],
+    fails: (u64, Errno),
+) -> JobResult {
+    run_model(text, file, image, None, Some(fails)).0
+}
+
 /// The same, beside the state file of an earlier run; and the one that this run leaves.
 pub fn model_fio_beside(
     text: &str,
     file: &Path,
     image: &mut [u8],
     state: Option<&[u8]>,
+) -> (JobResult, Option<Vec<u8>>) {
+    run_model(text, file, image, state, None)
+}
+
+fn run_model(
+    text: &str,
+    file: &Path,
+    image: &mut [u8],
+    state: Option<&[u8]>,
+    fails: Option<(u64, Errno)>,
 ) -> (JobResult, Option<Vec<u8>>) {
     let device = Device {
         name: file.display().to_string(),
@@ -62,11 +82,14 @@ pub fn model_fio_beside(
                 let buffer = &mut buffers[usize::from(request.unit.0)];
                 let buffer = &mut buffer[..request.len as usize];
                 let at = request.offset as usize..request.offset as usize + request.len as usize;
-                match request.op {
-                    Op::Write => image[at].copy_from_slice(buffer),
-                    Op::Read => buffer.copy_from_slice(&image[at]),
+                let fails =
+                    fails.filter(|(end, _)| request.op == Op::Write && request.offset >= *end);
+                let mut done = Completion::Done { bytes: request.len };
+                match (request.op, fails) {
+                    (_, Some((_, errno))) => done = Completion::Failed { errno },
+                    (Op::Write, None) => image[at].copy_from_slice(buffer),
+                    (Op::Read, None) => buffer.copy_from_slice(&image[at]),
                 }
-                let done = Completion::Done { bytes: request.len };
                 let content = if request.op == Op::Read {
                     &buffer[..]
                 } else {

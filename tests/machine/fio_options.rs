@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use crate::fio::{blank, model_fio, place, real_fio};
+use crate::fio::{blank, model_fio, model_fio_failing, place, real_fio};
+use fio_model::Errno;
 
 /// Bytes of the image.
 const SIZE: usize = 4 << 20;
@@ -65,6 +67,12 @@ const JOBS: &[(&str, &str)] = &[
     ("pvsync2", "rw=randwrite\nbs=4k\nioengine=pvsync2\nverify=crc32c"),
     ("vsync", "rw=write\nbs=4k\nioengine=vsync\nverify=crc32c"),
     ("mmap", "rw=randwrite\nbs=4k\nioengine=mmap\nverify=crc32c"),
+    ("splice", "rw=randwrite\nbs=4k\nioengine=splice\nverify=crc32c"),
+    ("splice_mixed", "rw=randrw\nbsrange=16k-256k\nioengine=splice\nend_fsync=1\nverify=crc32"),
+    ("aio", "rw=randwrite\nbs=4k\nioengine=aio\niodepth=4\nverify=crc32c"),
+    ("psync_backlog", "rw=readwrite\nbs=4k\nioengine=psync\nverify=crc32c\nverify_backlog=1"),
+    ("sync_backlog", "rw=randwrite\nbs=4k\nioengine=sync\nverify=crc32c\nverify_backlog=32\nloops=2"),
+    ("sync_io_size", "rw=randwrite\nbs=4k\nioengine=sync\nsize=1m\nio_size=3m\nverify=crc32c\nverify_backlog=8"),
     ("pattern_unused", "rw=randwrite\nbs=4k\nverify=md5\nverify_pattern=0xab\nverify_async=1\ndo_verify=0"),
     ("ignoring", "rw=randwrite\nbs=4k\nverify=md5\nignore_error=EIO,ENOSPC:EIO\ncontinue_on_error=all"),
     ("spelled_out", "readwrite=randwrite\nblocksize=4k\nzonemode=none\nverify=md5\nunlink=0\nnrfiles=1\nramp_time=0s"),
@@ -169,6 +177,61 @@ fn what_is_only_verified_is_read_as_fio_reads_it() {
             assert_eq!(output.status.success(), result.passed(), "{more}: {said}");
             let issued = format!("issued rwts: total={},", result.counts.reads);
             assert!(said.contains(&issued), "{more}: {issued} {said}");
+        }
+    }
+}
+
+/// Writes to the second half of the image fail with EFBIG: for real fio by its limit on the size of files.
+#[test]
+#[ignore = "needs fio 3.33: apt-get install fio"]
+fn what_is_written_beside_failed_writes_is_verified_as_fio_verifies_it() {
+    const END: u64 = SIZE as u64 / 2;
+    const EFBIG: Errno = Errno(27);
+    for (number, more) in [
+        "rw=write\nioengine=psync",
+        "rw=randwrite\nioengine=psync",
+        "rw=randwrite\nioengine=psync\nverify_backlog=16",
+        "rw=randwrite\nioengine=psync\nnorandommap",
+        "rw=randwrite\nioengine=libaio\niodepth=8",
+        "rw=write\nioengine=libaio\nverify_backlog=64",
+    ]
+    .iter()
+    .enumerate()
+    {
+        for goes_on in ["continue_on_error=write\nignore_error=,EFBIG", ""] {
+            let (directory, file) = place(&format!("beside-{number}-{}", goes_on.len()));
+            fs::write(&file, vec![0; SIZE]).expect("an empty image");
+            let more = format!("bs=4k\nverify=md5\n{more}\n{goes_on}");
+            let text = job_text(&file, &more);
+            let job = directory.join("image.fio");
+            fs::write(&job, &text).expect("a job file");
+            // bash counts in units of 1024 bytes.
+            let limited = format!("trap '' XFSZ; ulimit -f {}; exec fio image.fio", END / 1024);
+            let output = Command::new("bash")
+                .args(["-c", &limited])
+                .current_dir(&directory)
+                .output()
+                .expect("bash starts");
+            let said = String::from_utf8_lossy(&output.stdout);
+            let mut models = vec![0; SIZE];
+            let result = model_fio_failing(&text, &file, &mut models, (END, EFBIG));
+            assert_eq!(output.status.success(), result.passed(), "{more}: {said}");
+            if !goes_on.is_empty() {
+                let (reads, writes) = (result.counts.reads, result.counts.writes);
+                let issued = format!("issued rwts: total={reads},");
+                assert!(
+                    said.contains(&issued),
+                    "{more}: not {issued}, {writes}: {said}"
+                );
+                let counted = said.lines().find(|line| line.contains("errors    : "));
+                let counted = counted.map(|line| line.trim().to_owned());
+                assert_eq!(counted, result.continued_line(), "{more}");
+            }
+            let mut fios = fs::read(&file).expect("fio's image");
+            blank(&mut fios);
+            blank(&mut models);
+            let differ = fios.iter().zip(&models).position(|(a, b)| a != b);
+            assert_eq!(differ, None, "{more}");
         }
     }
 }

@@ -80,14 +80,16 @@ fn filename(draft: &mut Draft, value: Value<'_>) -> Taken {
 }
 
 fn ioengine(draft: &mut Draft, value: Value<'_>) -> Taken {
-    let name = value.text.unwrap_or_default();
+    let name = value.text.unwrap_or_default().trim();
     let other = name.split(':').next().unwrap_or_default();
     if OTHER_ENGINES.contains(&other) || name.starts_with('/') {
         return Err(Refusal::Unsupported(
             "has libaio, io_uring, posixaio, mmap and the synchronous ones",
         ));
     }
-    put(&mut draft.job.ioengine, value.named(&IoEngine::NAMES))
+    let names = || IoEngine::NAMES.map(|row| row.0).join(", ");
+    let engine = IoEngine::named(name).ok_or_else(|| bad(names()));
+    put(&mut draft.job.ioengine, engine)
 }
 
 fn readwrite(draft: &mut Draft, value: Value<'_>) -> Taken {

@@ -14,8 +14,8 @@ use crate::job::Job;
 use crate::numbers;
 use crate::span::Span;
 
-/// Longest block: what the model's buffers and tables are made for.
-const BLOCK_MAX: u64 = 64 << 20;
+/// Longest block: lengths have 32 bits.
+const BLOCK_MAX: u64 = 1 << 30;
 /// Most I/O units: their numbers have 16 bits.
 const DEPTH_MAX: u64 = 65_535;
 
@@ -93,13 +93,13 @@ impl<'a> Value<'a> {
             .ok_or_else(|| bad(expected))
     }
 
-    /// A bare option, or 0 or 1.
+    /// A bare option, or a number: fio takes all but 0 for 1 (`parse.c`, `FIO_OPT_STR_SET`).
     fn flag(&self) -> Result<bool, Refusal> {
-        match self.text {
-            None | Some("1") => Ok(true),
-            Some("0") => Ok(false),
-            Some(_) => Err(bad("0, 1 or no value")),
-        }
+        let Some(text) = self.text else {
+            return Ok(true);
+        };
+        let number = numbers::size(text.trim(), 1024).map(|number| number.value != 0);
+        number.ok_or_else(|| bad("no value, 0 or 1"))
     }
 
     fn bool(&self) -> Result<bool, Refusal> {

@@ -94,13 +94,19 @@ impl FioThread {
 
     fn fail_request(&mut self, id: UnitId, unit: &Unit, errno: Errno) {
         self.units.give_back(id);
-        self.forget_write(unit);
         self.result.counts.failed += 1;
         let op = unit.op;
         if self.terms.continue_on_error.covers(op, errno) {
+            // Of a synchronous engine, a write that failed stays in the log as if it were in flight
+            // (`io_queue_event`, `clear_io_u`): fio verifies nothing that stands behind it.
+            match self.terms.is_sync {
+                true => self.doubt_write(unit),
+                false => self.forget_write(unit),
+            }
             self.result.go_on_after(errno);
             return;
         }
+        self.forget_write(unit);
         let (offset, len) = (unit.offset + u64::from(unit.moved), unit.len - unit.moved);
         let file = &self.file;
         self.result.say(|| {
@@ -128,11 +134,16 @@ impl FioThread {
         );
     }
 
-    /// A write that failed is not verified, and its blocks may hold either content.
+    /// A write that failed is not verified.
     fn forget_write(&mut self, unit: &Unit) {
         if let Some(ticket) = unit.ticket {
             self.log.failed(ticket);
         }
+        self.doubt_write(unit);
+    }
+
+    /// The blocks of a write that failed may hold either content.
+    fn doubt_write(&mut self, unit: &Unit) {
         let Some(oracle) = self.oracle.as_mut().filter(|_| unit.op == Op::Write) else {
             return;
         };

@@ -31,8 +31,8 @@ pub struct FioRun {
     pub exits_all: bool,
     /// Threads that have not begun, with their disks, in the order in which they do.
     waiting: VecDeque<((DiskId, Place), Placed)>,
-    /// The section of each thread, by fio's number of it.
-    sections: Vec<u16>,
+    /// fio's number of each thread, and its section.
+    sections: Vec<(u32, u16)>,
     /// Those that run wait for the end of others (`Placed::after`) so often.
     wave: u32,
     results: Vec<JobResult>,
@@ -56,12 +56,21 @@ impl FioRun {
             whole,
             running: 0,
             exits_all: waiting.iter().any(|(_, placed)| placed.job.exitall),
-            sections: waiting.iter().map(|(_, placed)| placed.section).collect(),
+            sections: waiting
+                .iter()
+                .map(|(_, placed)| (placed.thread_number, placed.section))
+                .collect(),
             waiting,
             wave: 0,
             results: Vec::new(),
             ends: Vec::new(),
         }
+    }
+
+    fn section_of(&self, thread_number: u32) -> u16 {
+        let mut sections = self.sections.iter();
+        let row = sections.find(|(number, _)| *number == thread_number);
+        row.expect("only its own threads end").1
     }
 
     /// The next thread that waits for nobody; `has_room` for it, or, if none runs that could make some, for
@@ -111,7 +120,7 @@ impl Fio {
         run.ends.push(FioJobEnd {
             disk,
             place,
-            section: run.sections[result.thread_number as usize - 1],
+            section: run.section_of(result.thread_number),
             error: result.error.0,
             hung: result.is_hung,
             written: result.blocks_written(),
