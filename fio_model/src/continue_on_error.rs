@@ -54,7 +54,8 @@ impl ContinueOnError {
         let kind = match (errno, op) {
             (Errno::EILSEQ, _) => 2,
             (_, Op::Read) => 0,
-            (_, Op::Write) => 1,
+            // As `td_error_type` has it.
+            (_, Op::Write | Op::Trim) => 1,
         };
         let ignored = match &self.ignored[kind][..] {
             [] => &[Errno::EIO, Errno::EILSEQ][..],

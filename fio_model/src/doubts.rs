@@ -2,7 +2,7 @@
 //!
 //! Knows options, and nothing of how a job went.
 
-use crate::job::Job;
+use crate::job::{Job, ReadWrite};
 use crate::job_file::JobFile;
 use crate::span::Span;
 
@@ -20,8 +20,13 @@ impl JobFile {
         let jobs: Vec<&Job> = only.into_iter().chain(&self.jobs).collect();
         let reader = jobs.iter().enumerate().find(|(index, job)| {
             let last_wall = jobs[..=*index].iter().rposition(|job| job.stonewall);
-            let mut before = jobs[..last_wall.unwrap_or(0)].iter();
-            job.verifies() && !job.writes_blocks() && !before.any(|other| job.reads_back(other))
+            let before = &jobs[..last_wall.unwrap_or(0)];
+            let written = before.iter().rposition(|other| job.reads_back(other));
+            let stays = written.is_some_and(|written| {
+                let mut since = before[written..].iter();
+                !since.any(|other| other.trims_blocks() && job.meets(other))
+            });
+            job.verifies() && !job.writes_blocks() && !stays
         });
         let (_, job) = reader?;
         let who = match self.jobs.is_empty() {
@@ -84,6 +89,11 @@ impl Job {
             let why = "experimental_verify: it draws the mix of reads and writes again, and may draw another";
             return Some(why.to_owned());
         }
+        let begins_later = self.offset != Span::Bytes(0) || self.part.index > 0;
+        if self.rw == ReadWrite::RandTrimWrite && begins_later {
+            let why = "randtrimwrite: with an offset, fio 3.33 writes to one place again and again";
+            return Some(why.to_owned());
+        }
         let meets = self.iodepth > 1 || self.rw.reads();
         let again = self.rw.is_random() && !self.has_map_option() && meets;
         let why = "norandommap: it writes blocks again before they are verified";
@@ -107,6 +117,9 @@ impl Job {
             Span::Bytes(bytes) => bytes,
             Span::Percent(_) => 0,
         });
+        if self.trims_blocks() {
+            return Some("trims: Linux refuses that of a disk that went, too".into());
+        }
         if self.verify_state_load {
             return Some("verify_state_load: its state file may be missing".into());
         }
@@ -132,7 +145,7 @@ impl Job {
             )
         };
         let all = !other.rw.is_mixed() && (!other.rw.is_random() || other.has_map_option());
-        other.writes_blocks() && all && of(self) == of(other)
+        other.writes_blocks() && other.rw.writes() && all && of(self) == of(other)
     }
 
     /// Whether its blocks may be those of `other`, on a disk that is large enough for both.

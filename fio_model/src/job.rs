@@ -25,11 +25,19 @@ pub enum ReadWrite {
     Mixed,
     /// `randrw`
     RandMixed,
+    /// `trim`
+    Trim,
+    /// `randtrim`
+    RandTrim,
+    /// `trimwrite`: a place is trimmed, then written.
+    TrimWrite,
+    /// `randtrimwrite`
+    RandTrimWrite,
 }
 
 impl ReadWrite {
     /// Names in job files.
-    pub const NAMES: [(&'static str, ReadWrite); 7] = [
+    pub const NAMES: [(&'static str, ReadWrite); 11] = [
         ("read", ReadWrite::Read),
         ("write", ReadWrite::Write),
         ("randread", ReadWrite::RandRead),
@@ -37,27 +45,43 @@ impl ReadWrite {
         ("rw", ReadWrite::Mixed),
         ("readwrite", ReadWrite::Mixed),
         ("randrw", ReadWrite::RandMixed),
+        ("trim", ReadWrite::Trim),
+        ("randtrim", ReadWrite::RandTrim),
+        ("trimwrite", ReadWrite::TrimWrite),
+        ("randtrimwrite", ReadWrite::RandTrimWrite),
     ];
 
     /// Whether offsets are drawn.
     pub fn is_random(self) -> bool {
+        use ReadWrite::{RandMixed, RandRead, RandTrim, RandTrimWrite, RandWrite};
         matches!(
             self,
-            ReadWrite::RandRead | ReadWrite::RandWrite | ReadWrite::RandMixed
+            RandRead | RandWrite | RandMixed | RandTrim | RandTrimWrite
         )
     }
 
     /// Whether the job reads, apart from verification.
     pub fn reads(self) -> bool {
-        !matches!(self, ReadWrite::Write | ReadWrite::RandWrite)
+        use ReadWrite::{Mixed, RandMixed, RandRead, Read};
+        matches!(self, Read | RandRead | Mixed | RandMixed)
     }
 
     /// Whether the job writes.
     pub fn writes(self) -> bool {
-        !matches!(self, ReadWrite::Read | ReadWrite::RandRead)
+        use ReadWrite::{Mixed, RandMixed, RandTrimWrite, RandWrite, TrimWrite, Write};
+        matches!(
+            self,
+            Write | RandWrite | Mixed | RandMixed | TrimWrite | RandTrimWrite
+        )
     }
 
-    /// Whether it does both.
+    /// Whether the job trims.
+    pub fn trims(self) -> bool {
+        use ReadWrite::{RandTrim, RandTrimWrite, Trim, TrimWrite};
+        matches!(self, Trim | RandTrim | TrimWrite | RandTrimWrite)
+    }
+
+    /// Whether it reads and writes.
     pub fn is_mixed(self) -> bool {
         self.reads() && self.writes()
     }
@@ -180,8 +204,10 @@ pub struct Job {
     pub read_len: (u32, u32),
     /// Shortest and longest write
     pub write_len: (u32, u32),
-    /// `bssplit`, for reads and for writes: lengths, and how many in a hundred; empty is none
-    pub splits: [Vec<(u32, u32)>; 2],
+    /// Shortest and longest trim
+    pub trim_len: (u32, u32),
+    /// `bssplit`, for reads, writes and trims: lengths, and how many in a hundred; empty is none
+    pub splits: [Vec<(u32, u32)>; 3],
     /// `iodepth`
     pub iodepth: u32,
     /// `iodepth_batch`; 0 is `iodepth`
@@ -246,8 +272,8 @@ pub struct Job {
     pub step: Step,
     /// `rw_sequencer`
     pub sequencer: Sequencer,
-    /// `ba`, `blockalign`: what offsets of random reads and writes are multiples of; 0 is the block
-    pub align: [u32; 2],
+    /// `ba`, `blockalign`: what offsets of random reads, writes and trims are multiples of; 0 is the block
+    pub align: [u32; 3],
     /// `bs_is_seq_rand`: `read_len` is that of sequential I/O, `write_len` that of random I/O
     pub bs_is_seq_rand: bool,
     /// `serialize_overlap`
@@ -298,7 +324,8 @@ impl Default for Job {
             rwmixread: 50,
             read_len: (4096, 4096),
             write_len: (4096, 4096),
-            splits: [const { Vec::new() }; 2],
+            trim_len: (4096, 4096),
+            splits: [const { Vec::new() }; 3],
             iodepth: 1,
             iodepth_batch: 1,
             iodepth_batch_complete: 1,
@@ -331,7 +358,7 @@ impl Default for Job {
             randseed: None,
             step: Step::Each,
             sequencer: Sequencer::Sequential,
-            align: [0; 2],
+            align: [0; 3],
             bs_is_seq_rand: false,
             serialize_overlap: false,
             new_group: false,
@@ -364,7 +391,9 @@ impl Job {
         } else {
             0
         };
-        read.max(write)
+        // A trim's parameters need some room, too.
+        let trim = if self.rw.trims() { SECTOR } else { 0 };
+        read.max(write).max(trim)
     }
 
     /// Whether a pass repeats the one before: all generators are seeded again. `randseed` overrides
@@ -376,6 +405,9 @@ impl Job {
     /// What every offset and every length is a multiple of.
     pub fn grain(&self) -> u32 {
         let mut grain = gcd(self.read_len.0, self.write_len.0);
+        if self.rw.trims() {
+            grain = gcd(grain, self.trim_len.0);
+        }
         if self.rw.is_random() {
             grain = self
                 .align
@@ -399,7 +431,7 @@ impl Job {
     /// What fio makes of `norandommap`: it does without a map, too, where places are not drawn evenly, or not
     /// block by block.
     pub fn has_map_option(&self) -> bool {
-        let lengths = [self.read_len.0, self.write_len.0];
+        let lengths = [self.read_len.0, self.write_len.0, self.trim_len.0];
         let own = |(align, len): (&u32, u32)| *align == 0 || *align == len;
         let by_block = !self.rw.is_random() || self.align.iter().zip(lengths).all(own);
         !self.norandommap && self.distribution == Distribution::Random && by_block
@@ -410,20 +442,31 @@ impl Job {
         self.ioengine != IoEngine::NoDisk
     }
 
-    /// Whether it writes anything to a disk.
+    /// Whether it writes or trims anything on a disk.
     pub fn writes_blocks(&self) -> bool {
-        self.rw.writes() && !self.verify_only && self.reaches_disks()
+        let writes = self.rw.writes() && !self.verify_only;
+        (writes || self.trims_blocks()) && self.reaches_disks()
+    }
+
+    /// Whether it trims anything on a disk.
+    pub fn trims_blocks(&self) -> bool {
+        let only_verifies = self.verify_only && self.rw.writes();
+        self.rw.trims() && !only_verifies && self.reaches_disks()
     }
 
     /// Whether it compares what it reads.
     pub fn verifies(&self) -> bool {
         let is_checked = self.verify.is_some_and(|verify| verify != VerifyType::Null);
-        is_checked && (self.do_verify || !self.rw.writes()) && self.reaches_disks()
+        let reads = match self.rw.writes() {
+            true => self.do_verify,
+            false => self.rw.reads(),
+        };
+        is_checked && reads && self.reaches_disks()
     }
 
-    /// The shortest block of either direction, the unit of the random map.
+    /// The shortest block of any direction, the unit of the random map.
     pub fn len_min(&self) -> u32 {
-        self.read_len.0.min(self.write_len.0)
+        self.read_len.0.min(self.write_len.0).min(self.trim_len.0)
     }
 
     /// The interval between headers: as given, if it divides every write, else what does.
@@ -445,6 +488,9 @@ impl Job {
         }
     }
 }
+
+/// Bytes of a sector of Linux's block layer.
+const SECTOR: u32 = 512;
 
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }

@@ -32,10 +32,11 @@ pub struct Extent {
 pub struct Offsets {
     rw: ReadWrite,
     region: Region,
-    device_bytes: u64,
-    lengths: [(u32, u32); 2],
-    splits: [Vec<(u32, u32)>; 2],
-    align: [u32; 2],
+    /// Where the file ends on the device, in bytes.
+    end: u64,
+    lengths: [(u32, u32); 3],
+    splits: [Vec<(u32, u32)>; 3],
+    align: [u32; 3],
     by_order: bool,
     wraps: bool,
     places: Places,
@@ -44,10 +45,10 @@ pub struct Offsets {
     /// I/Os until a place is drawn, this one included.
     until_drawn: u32,
     /// Where the last I/O of each direction began.
-    last_start: [Option<u64>; 2],
-    position: [u64; 2],
+    last_start: [Option<u64>; 3],
+    position: [u64; 3],
     offset_draws: Taus88,
-    length_draws: [Taus88; 2],
+    length_draws: [Taus88; 3],
     mix: Mix,
 }
 
@@ -77,6 +78,8 @@ struct Mix {
 #[derive(Clone, Copy, Debug)]
 struct Chosen {
     place: u64,
+    /// Its length, if that is not for the generators to say.
+    len: Option<u32>,
     is_random: bool,
     /// A place that was drawn is marked in the map, one that follows another is not.
     is_marked: bool,
@@ -93,7 +96,7 @@ impl Offsets {
         device: &Device,
         thread_number: u32,
     ) -> Offsets {
-        let lengths = [job.read_len, job.write_len];
+        let lengths = [job.read_len, job.write_len, job.trim_len];
         let unit = u64::from(job.len_min());
         let seed = if job.repeats() {
             name_hash(&device.name).wrapping_mul(thread_number)
@@ -117,20 +120,20 @@ impl Offsets {
         let mut offsets = Offsets {
             rw: job.rw,
             region,
-            device_bytes: device.size_bytes,
+            end: job.part.bytes(device.size_bytes).1,
             lengths,
             splits: job.splits.clone(),
-            align: [align(0), align(1)],
+            align: [align(0), align(1), align(2)],
             by_order: job.bs_is_seq_rand,
             wraps,
             places,
             step: job.step,
             sequencer: job.sequencer,
             until_drawn: 1,
-            last_start: [None; 2],
-            position: [region.start; 2],
+            last_start: [None; 3],
+            position: [region.start; 3],
             offset_draws: Taus88::new(0),
-            length_draws: [Taus88::new(0); 2],
+            length_draws: [Taus88::new(0); 3],
             mix: Mix {
                 draws: Taus88::new(0),
                 read_percent: job.rwmixread,
@@ -159,14 +162,18 @@ impl Offsets {
         } else {
             seeds.lengths_write()
         };
-        self.length_draws = [Taus88::new(seeds.lengths_read()), Taus88::new(write)];
+        let trim = match self.rw.writes() {
+            true => write,
+            false => seeds.lengths_trim(),
+        };
+        self.length_draws = [seeds.lengths_read(), write, trim].map(Taus88::new);
         self.mix.draws = Taus88::new(seeds.mix());
     }
 
     /// A pass begins: nothing is visited, sequential positions are at the start.
     pub fn rewind(&mut self) {
-        self.position = [self.region.start; 2];
-        self.last_start = [None; 2];
+        self.position = [self.region.start; 3];
+        self.last_start = [None; 3];
         self.mix.limit = 0;
         self.forget_places();
     }
@@ -182,8 +189,18 @@ impl Offsets {
     /// The direction of the next I/O, given how many of each direction were issued.
     pub fn direction(&mut self, reads: u64, writes: u64) -> Op {
         let mix = &mut self.mix;
-        if !self.rw.is_mixed() {
-            return if self.rw.reads() { Op::Read } else { Op::Write };
+        match self.rw {
+            ReadWrite::Read | ReadWrite::RandRead => return Op::Read,
+            ReadWrite::Write | ReadWrite::RandWrite => return Op::Write,
+            ReadWrite::Trim | ReadWrite::RandTrim => return Op::Trim,
+            ReadWrite::TrimWrite | ReadWrite::RandTrimWrite => {
+                let [_, written, trimmed] = self.last_start;
+                return match written == trimmed {
+                    true => Op::Trim,
+                    false => Op::Write,
+                };
+            }
+            ReadWrite::Mixed | ReadWrite::RandMixed => {}
         }
         let issued = if mix.current == Op::Read {
             reads
@@ -215,6 +232,7 @@ impl Offsets {
         let index = op as usize;
         let Chosen {
             place,
+            len,
             is_random,
             is_marked,
         } = self.choose(op)?;
@@ -222,18 +240,22 @@ impl Offsets {
             return None;
         }
         let offset = self.region.start + place;
+        let [_, written, trimmed] = &mut self.last_start;
+        if (self.rw, op) == (ReadWrite::RandTrimWrite, Op::Trim) && *trimmed == Some(offset) {
+            // The place that was written last, again: fio makes sure that it is not taken for written.
+            *written = written.map(|written| written.wrapping_sub(1));
+        }
         let by = if self.by_order {
             usize::from(is_random)
         } else {
             index
         };
-        let mut len = self.length(by, place)?;
-        // An I/O behind a hole may reach beyond the region, but not beyond the device.
-        let end = match self.step {
-            Step::Skip(_) => self.device_bytes - self.region.start,
-            Step::Each | Step::Random(_) => self.region.size,
+        let mut len = match len {
+            Some(len) => len,
+            None => self.length(by, place)?,
         };
-        if place + u64::from(len) > end {
+        // The last I/O may reach beyond the region, but not beyond the file.
+        if offset + u64::from(len) > self.end {
             return None;
         }
         if let Places::Mapped(map) = &mut self.places
@@ -253,11 +275,13 @@ impl Offsets {
     fn choose(&mut self, op: Op) -> Option<Chosen> {
         let drawn = |place| Chosen {
             place,
+            len: None,
             is_random: true,
             is_marked: true,
         };
         let in_order = |place| Chosen {
             place,
+            len: None,
             is_random: false,
             is_marked: false,
         };
@@ -265,11 +289,25 @@ impl Offsets {
             return self.sequential(op).map(in_order);
         }
         self.until_drawn -= 1;
-        if self.until_drawn == 0 {
+        let is_due = self.until_drawn == 0;
+        if is_due {
             self.until_drawn = match self.step {
                 Step::Random(every) => every,
                 Step::Each | Step::Skip(_) => 1,
             };
+        }
+        if (self.rw, op) == (ReadWrite::RandTrimWrite, Op::Write) {
+            // As in fio: counted from the start of the device, and the region's start is added once more.
+            let place = self.last_start[Op::Trim as usize].unwrap_or(u64::MAX);
+            let len = self.position[Op::Trim as usize].wrapping_sub(place);
+            return Some(Chosen {
+                place,
+                len: Some(len as u32),
+                is_random: true,
+                is_marked: false,
+            });
+        }
+        if is_due {
             return self.random(op).map(drawn);
         }
         match self.sequencer {
@@ -295,8 +333,8 @@ impl Offsets {
         let block = match self.random_block(blocks) {
             None if self.wraps => {
                 self.forget_places();
-                self.position = [self.region.start; 2];
-                self.last_start = [None; 2];
+                self.position = [self.region.start; 3];
+                self.last_start = [None; 3];
                 self.random_block(blocks)?
             }
             block => block?,
@@ -326,28 +364,28 @@ impl Offsets {
         if *position >= start + size && self.wraps {
             *position = start;
         }
-        if *position >= self.device_bytes {
+        if *position >= self.end {
             return None;
         }
         let Step::Skip(skip) = self.step else {
             return Some(*position - start).filter(|place| *place < size);
         };
         if *position == start && start > 0 && skip < 0 {
-            *position = size.min(self.device_bytes);
+            *position = size.min(self.end);
         }
         let place = position.wrapping_sub(start);
         if place == 0 || skip == 0 {
             return Some(place);
         }
         let place = place.wrapping_add_signed(skip);
-        if place < self.device_bytes {
+        if place < self.end {
             return Some(place);
         }
         // fio wraps at the end of the device, not of the region.
         if skip > 0 {
             return Some(start);
         }
-        Some(size.min(self.device_bytes).wrapping_add_signed(skip))
+        Some(size.min(self.end).wrapping_add_signed(skip))
     }
 
     /// The length: fixed, or drawn until it fits before the end.

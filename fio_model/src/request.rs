@@ -24,6 +24,8 @@ pub enum Op {
     Read = 0,
     /// Buffer to device.
     Write = 1,
+    /// The device may forget what it holds there (`BLKDISCARD`).
+    Trim = 2,
 }
 
 impl Op {
@@ -32,6 +34,7 @@ impl Op {
         match self {
             Op::Read => "read",
             Op::Write => "write",
+            Op::Trim => "trim",
         }
     }
 }

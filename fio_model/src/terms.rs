@@ -98,6 +98,7 @@ pub(crate) struct Terms {
     pub is_sync: bool,
     pub reads: bool,
     pub writes: bool,
+    pub trims: bool,
     /// Whether a pass repeats the one before: all generators are seeded again.
     pub repeats: bool,
     /// Whether the run goes on until its time is over.
@@ -128,12 +129,16 @@ pub(crate) struct Terms {
     pub checks_numberio: bool,
     pub len_min: u32,
     pub len_max: u32,
+    /// Bytes that a unit's buffer holds.
+    pub buffer_len: u32,
     /// Bytes to issue before a pass ends, verify reads included.
     pub pass_bytes: u64,
     /// Bytes that `size` asks for, of the region.
     pub size: u64,
     /// Bytes after which no pass begins, verify reads included, and no more is written: `io_size`.
     pub io_bytes: u64,
+    /// `io_size` is given: a pass that finds no place any more is not the last one.
+    pub has_io_size: bool,
     pub is_volume: bool,
 }
 
@@ -144,7 +149,10 @@ impl Terms {
         let (depth, backlog) = (depths.depth, depths.backlog);
         let writes = job.rw.writes();
         let verifies_inside = job.verify.is_some() && writes && backlog > 0;
-        let fixed_len = job.read_len == job.write_len && job.read_len.0 == job.read_len.1;
+        let (read, write, trim) = (job.read_len, job.write_len, job.trim_len);
+        let fixed_len = read == write && write == trim && read.0 == read.1;
+        // Each place is trimmed, then written.
+        let by_place = 1 + u64::from(job.rw.trims() && writes);
         let interval = interval(job)?;
         let runtime_ns = match volume {
             Some(_) => 0,
@@ -172,6 +180,7 @@ impl Terms {
             is_sync: job.ioengine.is_sync(),
             reads: job.rw.reads(),
             writes,
+            trims: job.rw.trims(),
             repeats: job.repeats(),
             time_based: job.time_based && job.runtime_ns > 0 && volume.is_none(),
             runtime_ns,
@@ -188,7 +197,9 @@ impl Terms {
             serialize_overlap: job.serialize_overlap && writes && depth > 1,
             fill_device: job.fill_device,
             exitall_on_error: job.exitall_on_error,
-            number_ios: job.number_ios.saturating_mul(u64::from(job.loops)),
+            number_ios: job
+                .number_ios
+                .saturating_mul(by_place * u64::from(job.loops)),
             ramp_ns: if runtime_ns > 0 { job.ramp_ns } else { 0 },
             state_depth: state_depth(job, volume.map(|_| depth)),
             continue_on_error: job.continue_on_error.clone(),
@@ -199,10 +210,15 @@ impl Terms {
                 && !job.verify_only
                 && !(job.time_based && job.runtime_ns > 0),
             len_min: job.len_min(),
-            len_max: job.len_max(),
+            len_max: match job.rw.trims() {
+                true => job.len_max().max(trim.1),
+                false => job.len_max(),
+            },
+            buffer_len: job.len_max(),
             pass_bytes: pass_bytes + if verifies_inside { size } else { 0 },
             size,
             io_bytes,
+            has_io_size: job.io_size.is_some(),
             is_volume: volume.is_some(),
         })
     }

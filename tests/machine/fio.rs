@@ -80,7 +80,8 @@ fn run_model(
             Next::Reap { .. } => {
                 let request = in_flight.pop_front().expect("something is in flight");
                 let buffer = &mut buffers[usize::from(request.unit.0)];
-                let buffer = &mut buffer[..request.len as usize];
+                let held = buffer.len().min(request.len as usize);
+                let buffer = &mut buffer[..held];
                 let at = request.offset as usize..request.offset as usize + request.len as usize;
                 let fails =
                     fails.filter(|(end, _)| request.op == Op::Write && request.offset >= *end);
@@ -89,6 +90,7 @@ fn run_model(
                     (_, Some((_, errno))) => done = Completion::Failed { errno },
                     (Op::Write, None) => image[at].copy_from_slice(buffer),
                     (Op::Read, None) => buffer.copy_from_slice(&image[at]),
+                    (Op::Trim, None) => image[at].fill(0),
                 }
                 let content = if request.op == Op::Read {
                     &buffer[..]

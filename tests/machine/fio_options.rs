@@ -67,6 +67,8 @@ const JOBS: &[(&str, &str)] = &[
     ("pvsync2", "rw=randwrite\nbs=4k\nioengine=pvsync2\nverify=crc32c"),
     ("vsync", "rw=write\nbs=4k\nioengine=vsync\nverify=crc32c"),
     ("mmap", "rw=randwrite\nbs=4k\nioengine=mmap\nverify=crc32c"),
+    ("beyond_its_size", "rw=write\nbs=4k,12k\nsize=2m\nverify=crc32c\nverify_interval=4k"),
+    ("beyond_its_size_drawn", "rw=randwrite\nbs=4k,64k\nsize=1028k\nverify=crc32c"),
     ("splice", "rw=randwrite\nbs=4k\nioengine=splice\nverify=crc32c"),
     ("splice_mixed", "rw=randrw\nbsrange=16k-256k\nioengine=splice\nend_fsync=1\nverify=crc32"),
     ("aio", "rw=randwrite\nbs=4k\nioengine=aio\niodepth=4\nverify=crc32c"),

@@ -4,5 +4,6 @@ mod fio;
 mod fio_bytes;
 mod fio_jobs;
 mod fio_options;
+mod fio_trims;
 mod hardware;
 mod qemu;

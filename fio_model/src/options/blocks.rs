@@ -72,7 +72,7 @@ fn bssplit(draft: &mut Draft, value: Value<'_>) -> Taken {
     if parts.len() > 3 {
         return Err(bad(expected));
     }
-    for index in 0..2 {
+    for index in 0..3 {
         let part = parts[index.min(parts.len() - 1)];
         let split = split(part, draft.base()).ok_or_else(|| bad(expected))?;
         let lengths = || split.iter().map(|(len, _)| *len);

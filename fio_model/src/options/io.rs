@@ -98,9 +98,6 @@ fn readwrite(draft: &mut Draft, value: Value<'_>) -> Taken {
         Some((name, step)) => (name, Some(step.trim())),
         None => (text, None),
     };
-    if name.contains("trim") {
-        return Err(Refusal::Unsupported("has no trims"));
-    }
     let name = Value {
         text: Some(name),
         ignored: value.ignored,

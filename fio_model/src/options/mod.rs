@@ -23,8 +23,8 @@ const DEPTH_MAX: u64 = 65_535;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
     pub job: Job,
-    pub blocks: [Option<u32>; 2],
-    pub ranges: [Option<(u32, u32)>; 2],
+    pub blocks: [Option<u32>; 3],
+    pub ranges: [Option<(u32, u32)>; 3],
     pub kb_base: Option<u32>,
     /// `directory`: in front of each `filename`.
     pub directory: Option<String>,
@@ -41,7 +41,7 @@ impl Draft {
     /// The job, lengths resolved: a range beats a fixed size, whatever came first.
     pub fn finish(&self) -> Job {
         let mut job = self.job.clone();
-        let lengths = [&mut job.read_len, &mut job.write_len];
+        let lengths = [&mut job.read_len, &mut job.write_len, &mut job.trim_len];
         for (index, len) in lengths.into_iter().enumerate() {
             let fixed = self.blocks[index].unwrap_or(4096);
             *len = self.ranges[index].unwrap_or((fixed, fixed));

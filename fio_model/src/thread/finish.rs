@@ -58,7 +58,7 @@ impl FioThread {
             Op::Read if unit.verify => {
                 self.finish_verify(&unit, bytes, &buffer[..unit.len as usize], digests)
             }
-            Op::Read => None,
+            Op::Read | Op::Trim => None,
             Op::Write => {
                 self.finish_write(&unit);
                 None
@@ -78,6 +78,10 @@ impl FioThread {
                 counts.reads += 1;
                 counts.read_bytes += moved;
                 counts.no_data += u64::from(moved == 0);
+            }
+            Op::Trim => {
+                counts.trims += 1;
+                counts.trim_bytes += moved;
             }
         }
         self.tally.pass_done += moved;
@@ -100,7 +104,8 @@ impl FioThread {
             // Of a synchronous engine, a write that failed stays in the log as if it were in flight
             // (`io_queue_event`, `clear_io_u`): fio verifies nothing that stands behind it.
             match self.terms.is_sync {
-                true => self.doubt_write(unit),
+                true if op == Op::Write => self.doubt_blocks(unit.offset, unit.len),
+                true => {}
                 false => self.forget_write(unit),
             }
             self.result.go_on_after(errno);
@@ -109,18 +114,22 @@ impl FioThread {
         self.forget_write(unit);
         let (offset, len) = (unit.offset + u64::from(unit.moved), unit.len - unit.moved);
         let file = &self.file;
-        self.result.say(|| {
-            let op = op.name();
-            format!("fio: io_u error on file {file}: {errno}: {op} offset={offset}, buflen={len}")
-        });
+        // Of a trim, fio says no more than that its job has ended.
+        if op != Op::Trim {
+            self.result.say(|| {
+                let op = op.name();
+                format!(
+                    "fio: io_u error on file {file}: {errno}: {op} offset={offset}, buflen={len}"
+                )
+            });
+        }
         if errno == Errno::ENOSPC && self.terms.fill_device {
             self.terminated = true;
             return;
         }
-        let origin = if self.terms.is_sync {
-            Origin::SyncTransfer
-        } else {
-            Origin::IoUnit
+        let origin = match op {
+            Op::Trim => Origin::Queue,
+            Op::Read | Op::Write => Origin::IoUnit,
         };
         self.result.fail(
             errno,
@@ -139,16 +148,18 @@ impl FioThread {
         if let Some(ticket) = unit.ticket {
             self.log.failed(ticket);
         }
-        self.doubt_write(unit);
+        if unit.op == Op::Write {
+            self.doubt_blocks(unit.offset, unit.len);
+        }
     }
 
-    /// The blocks of a write that failed may hold either content.
-    fn doubt_write(&mut self, unit: &Unit) {
-        let Some(oracle) = self.oracle.as_mut().filter(|_| unit.op == Op::Write) else {
+    /// Nobody knows any more what these blocks hold: they are trimmed, or a write to them has failed.
+    pub(super) fn doubt_blocks(&mut self, offset: u64, len: u32) {
+        let Some(oracle) = self.oracle.as_mut() else {
             return;
         };
-        for at in (0..unit.len).step_by(self.terms.interval as usize) {
-            oracle.unknown(unit.offset + u64::from(at));
+        for at in (0..len).step_by(self.terms.interval as usize) {
+            oracle.unknown(offset + u64::from(at));
         }
     }
 

@@ -26,7 +26,7 @@ impl FioThread {
         if self.in_ramp && self.now_ns - started >= self.terms.ramp_ns {
             // What was done before does not count.
             self.in_ramp = false;
-            self.tally.issued = [0; 2];
+            self.tally.issued = [0; 3];
         }
         over
     }
@@ -34,7 +34,8 @@ impl FioThread {
     /// Whether `number_ios` have been done or are under way.
     fn has_enough_ios(&self) -> bool {
         let counts = &self.result.counts;
-        let all = counts.reads + counts.writes + u64::from(self.depth_now);
+        let done = counts.reads + counts.writes + counts.trims;
+        let all = done + u64::from(self.depth_now);
         self.terms.number_ios > 0 && all >= self.terms.number_ios
     }
 
@@ -69,10 +70,11 @@ impl FioThread {
             }
             return self.queue_logged(unit, logged);
         }
-        let [reads, writes] = self.tally.issued;
+        let [reads, writes, _] = self.tally.issued;
         let op = self.offsets.direction(reads, writes);
         let Some(extent) = self.offsets.next(op) else {
             self.units.give_back(unit);
+            self.tally.found_no_place = true;
             return self.leave_io();
         };
         let logs = op == Op::Write
@@ -92,7 +94,9 @@ impl FioThread {
             self.units.give_back(unit);
             return self.pretend(op, extent, ticket);
         }
-        self.tally.pass_own += u64::from(extent.len);
+        if op != Op::Trim {
+            self.tally.pass_own += u64::from(extent.len);
+        }
         let slot = self.units.get_mut(unit);
         let (offset, len, verify) = (extent.offset, extent.len, verifies);
         *slot = Unit {
@@ -117,7 +121,7 @@ impl FioThread {
             }
             (Op::Write, _) => self.buffer_seeds.draw_seed(),
             (Op::Read, Some(_)) if verifies => self.payload_seeds.draw_seed(),
-            (Op::Read, _) => 0,
+            (Op::Read | Op::Trim, _) => 0,
         }
     }
 
@@ -129,12 +133,14 @@ impl FioThread {
         }
         let tally = &mut self.tally;
         tally.issued[op as usize] += 1;
-        tally.issued_bytes += bytes;
-        tally.pass_issued += bytes;
+        if op != Op::Trim {
+            tally.issued_bytes += bytes;
+            tally.pass_issued += bytes;
+            tally.pass_own += bytes;
+        }
         tally.pass_done += bytes;
         tally.done += bytes;
         tally.own_done += bytes;
-        tally.pass_own += bytes;
         if op == Op::Read {
             tally.only_read += bytes;
         }
@@ -161,7 +167,7 @@ impl FioThread {
     fn begin_again(&mut self, id: UnitId) {
         let unit = self.units.get_mut(id);
         let waited = std::mem::take(&mut unit.waited);
-        if !waited || unit.op == Op::Read {
+        if !waited || unit.op != Op::Write {
             return;
         }
         let is_random = self.terms.pattern.is_none();
@@ -220,7 +226,7 @@ impl FioThread {
             return Step::Drain;
         }
         loop {
-            let [reads, writes] = self.tally.issued;
+            let [reads, writes, _] = self.tally.issued;
             let op = self.offsets.direction(reads, writes);
             let Some(Extent { offset, len }) = self.offsets.next(op) else {
                 self.units.give_back(unit);
@@ -304,12 +310,22 @@ impl FioThread {
         unit.in_flight = true;
         unit.issued = issued.unwrap_or_default();
         let request = unit.request(id);
+        let bytes = u64::from(request.len);
+        let is_trim = request.op == Op::Trim;
         if !unit.from_log {
             self.tally.issued[request.op as usize] += 1;
-            self.tally.issued_bytes += u64::from(request.len);
+            // What is trimmed to be written does not count (`io_bytes_exceeded`).
+            if !is_trim || !self.terms.writes {
+                self.tally.issued_bytes += bytes;
+            }
         }
-        if self.phase == Phase::Io {
-            self.tally.pass_issued += u64::from(request.len);
+        // What has completed when it was queued does not count (`io_queue_event`).
+        if self.phase == Phase::Io && !is_trim {
+            self.tally.pass_issued += bytes;
+        }
+        if is_trim {
+            self.trim = Some(id);
+            self.doubt_blocks(request.offset, request.len);
         }
         self.queue.push(request);
         self.depth_now += 1;
@@ -322,7 +338,8 @@ impl FioThread {
         let nothing_done = self.phase == Phase::Io && self.tally.pass_done == 0;
         // What such a job reads counts as verified, not as done: after a pass, fio finds that nothing was
         // done (`io_u_update_bytes_done`), whatever `loops`, `io_size` and `time_based` say.
-        let only_verifies = !self.terms.writes && self.terms.verify.is_some();
+        let only_reads = self.terms.reads && !self.terms.writes;
+        let only_verifies = only_reads && self.terms.verify.is_some();
         if failed || self.terminated || nothing_done || only_verifies {
             if self.tally.own_is_over && self.tally.pass_own == 0 {
                 // The passes before have issued all that there is: none comes any more.
@@ -333,6 +350,7 @@ impl FioThread {
         let verifies = self.terms.do_verify && self.terms.verify.is_some();
         if self.phase == Phase::Io && verifies {
             self.phase = Phase::Verify;
+            self.tally.found_no_place = false;
             self.close();
             if !self.terms.repeats {
                 self.payload_seeds = crate::random::Taus88::new(self.seeds.verify());
@@ -350,6 +368,7 @@ impl FioThread {
         }
         self.phase = Phase::Io;
         self.tally.own_is_over = false;
+        self.tally.found_no_place = false;
         self.tally.pass_issued = 0;
         self.tally.pass_done = 0;
         self.close();
@@ -382,7 +401,7 @@ impl FioThread {
             self.loops_left -= 1;
             return true;
         }
-        if self.has_enough_ios() {
+        if self.has_enough_ios() || (self.tally.found_no_place && !self.terms.has_io_size) {
             return false;
         }
         let missing = self.terms.io_bytes.saturating_sub(self.tally.done);

@@ -9,7 +9,7 @@ impl FioThread {
         let Terms {
             writes, do_verify, ..
         } = self.terms;
-        if self.terms.verify.is_none() || (writes && !do_verify) {
+        if self.terms.verify.is_none() || (writes && !do_verify) || self.trims_alone() {
             return 0;
         }
         let before = self.tally.passes_before;
