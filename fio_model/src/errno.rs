@@ -57,6 +57,8 @@ impl Errno {
     pub const ENXIO: Errno = Errno(6);
     /// No such device.
     pub const ENODEV: Errno = Errno(19);
+    /// Operation not supported: a disk that is trimmed and does not know UNMAP.
+    pub const EOPNOTSUPP: Errno = Errno(95);
     /// Invalid argument.
     pub const EINVAL: Errno = Errno(22);
     /// No space left on device: what a write beyond a vanished disk's capacity gets.

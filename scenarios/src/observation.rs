@@ -155,6 +155,9 @@ pub struct Io {
     pub place: Place,
     /// Whether it writes.
     pub write: bool,
+    /// Whether it trims; then it counts as a write, too, of nobody knows what.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trim: bool,
     /// Byte offset on the disk.
     pub offset: u64,
     /// Bytes.
@@ -193,6 +196,10 @@ pub struct FioJobEnd {
     /// disk that has gone (`set_capacity(0)`); from any other it is a violation.
     #[serde(default)]
     pub no_data: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn is_first(section: &u16) -> bool {

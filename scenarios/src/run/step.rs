@@ -19,8 +19,9 @@ const MISCOMPARED: u16 = 84;
 /// EINVAL: fio itself or the guest's kernel refuses what is asked. No SCSI status becomes it
 /// (`blk_errors` and `scsi_result_to_blk_status`).
 const INVALID: u16 = 22;
-/// ENOMEM.
 const NO_MEMORY: u16 = 12;
+/// EOPNOTSUPP.
+const NO_TRIMS: u16 = 95;
 
 /// A step that has begun, or is about to.
 pub(super) struct UnderWay {
@@ -374,6 +375,7 @@ impl Runner<'_> {
         }
         let doubts = self.doubts.get(&fio)?;
         let why = match end.error {
+            NO_TRIMS => return Some("the disk does not know UNMAP"),
             NO_MEMORY => return Some("the guest has no memory for its buffers"),
             INVALID => &doubts.refused,
             MISCOMPARED if doubts.spoils.is_none() => {

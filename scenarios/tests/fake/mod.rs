@@ -214,6 +214,7 @@ impl Fake {
                 write: false,
                 offset: block * 4096,
                 len: 4096,
+                trim: false,
                 wrote: 0,
             };
             self.queue.push_back(Observation::IoDone {
