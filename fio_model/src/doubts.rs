@@ -51,8 +51,10 @@ impl JobFile {
                     .skip_while(|job| !std::ptr::eq(*job, other))
                     .skip(1)
                     .any(|job| job.stonewall);
-                let same_disk = [job, other].iter().any(|job| job.filename.is_none())
-                    || job.filename == other.filename;
+                let (mine, theirs) = (job.file_names(), other.file_names());
+                let same_disk = mine.is_empty()
+                    || theirs.is_empty()
+                    || mine.iter().any(|name| theirs.contains(name));
                 let [writes, checks] = [Job::writes_blocks, Job::verifies];
                 let spoils = writes(job) && checks(other) || writes(other) && checks(job);
                 if at_once && same_disk && spoils && job.meets(other) {
@@ -89,7 +91,8 @@ impl Job {
             let why = "experimental_verify: it draws the mix of reads and writes again, and may draw another";
             return Some(why.to_owned());
         }
-        let begins_later = self.offset != Span::Bytes(0) || self.part.index > 0;
+        let elsewhere = self.parts.iter().any(|part| part.index > 0);
+        let begins_later = self.offset != Span::Bytes(0) || elsewhere;
         if self.rw == ReadWrite::RandTrimWrite && begins_later {
             let why = "randtrimwrite: with an offset, fio 3.33 writes to one place again and again";
             return Some(why.to_owned());

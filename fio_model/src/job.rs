@@ -6,186 +6,9 @@
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::distribution::Distribution;
+pub use crate::kinds::{FileOrder, Generator, IoEngine, ReadWrite, Sequencer, Step};
 use crate::pattern::Pattern;
 use crate::span::{Part, Span};
-
-/// Which directions a job moves data in, and in which order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadWrite {
-    /// `read`
-    #[default]
-    Read,
-    /// `write`
-    Write,
-    /// `randread`
-    RandRead,
-    /// `randwrite`
-    RandWrite,
-    /// `rw`, `readwrite`
-    Mixed,
-    /// `randrw`
-    RandMixed,
-    /// `trim`
-    Trim,
-    /// `randtrim`
-    RandTrim,
-    /// `trimwrite`: a place is trimmed, then written.
-    TrimWrite,
-    /// `randtrimwrite`
-    RandTrimWrite,
-}
-
-impl ReadWrite {
-    /// Names in job files.
-    pub const NAMES: [(&'static str, ReadWrite); 11] = [
-        ("read", ReadWrite::Read),
-        ("write", ReadWrite::Write),
-        ("randread", ReadWrite::RandRead),
-        ("randwrite", ReadWrite::RandWrite),
-        ("rw", ReadWrite::Mixed),
-        ("readwrite", ReadWrite::Mixed),
-        ("randrw", ReadWrite::RandMixed),
-        ("trim", ReadWrite::Trim),
-        ("randtrim", ReadWrite::RandTrim),
-        ("trimwrite", ReadWrite::TrimWrite),
-        ("randtrimwrite", ReadWrite::RandTrimWrite),
-    ];
-
-    /// Whether offsets are drawn.
-    pub fn is_random(self) -> bool {
-        use ReadWrite::{RandMixed, RandRead, RandTrim, RandTrimWrite, RandWrite};
-        matches!(
-            self,
-            RandRead | RandWrite | RandMixed | RandTrim | RandTrimWrite
-        )
-    }
-
-    /// Whether the job reads, apart from verification.
-    pub fn reads(self) -> bool {
-        use ReadWrite::{Mixed, RandMixed, RandRead, Read};
-        matches!(self, Read | RandRead | Mixed | RandMixed)
-    }
-
-    /// Whether the job writes.
-    pub fn writes(self) -> bool {
-        use ReadWrite::{Mixed, RandMixed, RandTrimWrite, RandWrite, TrimWrite, Write};
-        matches!(
-            self,
-            Write | RandWrite | Mixed | RandMixed | TrimWrite | RandTrimWrite
-        )
-    }
-
-    /// Whether the job trims.
-    pub fn trims(self) -> bool {
-        use ReadWrite::{RandTrim, RandTrimWrite, Trim, TrimWrite};
-        matches!(self, Trim | RandTrim | TrimWrite | RandTrimWrite)
-    }
-
-    /// Whether it reads and writes.
-    pub fn is_mixed(self) -> bool {
-        self.reads() && self.writes()
-    }
-}
-
-/// How often a random job draws a place, or how far a sequential one skips: what stands behind the colon of
-/// `rw`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Step {
-    /// Every I/O goes to a place of its own, or on where the last one ended.
-    #[default]
-    Each,
-    /// Every so many-th I/O of a random job draws a place; the others follow `rw_sequencer`.
-    Random(u32),
-    /// A sequential job leaves out so many bytes between two I/Os, or goes back by them.
-    Skip(i64),
-}
-
-/// Where an I/O of a random job goes that draws no place: `rw_sequencer`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sequencer {
-    /// On from the last one.
-    #[default]
-    Sequential,
-    /// To the same place.
-    Identical,
-}
-
-/// What draws the places of a random job: `random_generator`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Generator {
-    /// `tausworthe`
-    #[default]
-    Tausworthe,
-    /// `lfsr`: every place once, without a map.
-    Lfsr,
-}
-
-/// How I/O is handed to the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IoEngine {
-    /// Linux native AIO.
-    Libaio,
-    /// io_uring.
-    IoUring,
-    /// POSIX AIO.
-    Posixaio,
-    /// `pread`/`pwrite`: one at a time. fio's default.
-    #[default]
-    Psync,
-    /// `lseek`, then `read`/`write`: one at a time.
-    ///
-    /// # Divergence from fio
-    ///
-    /// After an error that `continue_on_error` lets pass, fio 3.33 leaves out its `lseek` where the next request
-    /// begins at the end of the last good one (`engines/sync.c`, `LAST_POS`), and goes to a wrong place.
-    Sync,
-    /// One that reaches no disk: it changes the layout of regular files (`e4defrag`, `falloc`), or does no I/O
-    /// (`null`, `cpuio`).
-    NoDisk,
-}
-
-impl IoEngine {
-    /// Names in job files. `pvsync`, `pvsync2`, `vsync`, `splice` and `mmap` differ from `psync` in the system
-    /// call only.
-    pub const NAMES: [(&'static str, IoEngine); 18] = [
-        ("libaio", IoEngine::Libaio),
-        ("io_uring", IoEngine::IoUring),
-        ("posixaio", IoEngine::Posixaio),
-        ("psync", IoEngine::Psync),
-        ("pvsync", IoEngine::Psync),
-        ("pvsync2", IoEngine::Psync),
-        ("vsync", IoEngine::Psync),
-        ("splice", IoEngine::Psync),
-        ("mmap", IoEngine::Psync),
-        ("sync", IoEngine::Sync),
-        ("e4defrag", IoEngine::NoDisk),
-        ("falloc", IoEngine::NoDisk),
-        ("ftruncate", IoEngine::NoDisk),
-        ("filecreate", IoEngine::NoDisk),
-        ("filestat", IoEngine::NoDisk),
-        ("filedelete", IoEngine::NoDisk),
-        ("null", IoEngine::NoDisk),
-        ("cpuio", IoEngine::NoDisk),
-    ];
-
-    /// The engine of this name; fio takes all names that begin with `aio` or `linuxaio` for `libaio`
-    /// (`ioengines.c`, `parse_engine`).
-    pub fn named(name: &str) -> Option<IoEngine> {
-        if name.starts_with("aio") || name.starts_with("linuxaio") {
-            return Some(IoEngine::Libaio);
-        }
-        let row = Self::NAMES.iter().find(|row| row.0 == name)?;
-        Some(row.1)
-    }
-
-    /// Whether it does one request at a time, whatever `iodepth` says.
-    pub fn is_sync(self) -> bool {
-        match self {
-            IoEngine::Psync | IoEngine::Sync | IoEngine::NoDisk => true,
-            IoEngine::Libaio | IoEngine::IoUring | IoEngine::Posixaio => false,
-        }
-    }
-}
 
 /// What one job does. Fields are fio's options of the same name, after aliases were resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -310,8 +133,12 @@ pub struct Job {
     pub distribution: Distribution,
     /// `random_generator`
     pub generator: Generator,
-    /// The part of the disk that stands for the job's file
-    pub part: Part,
+    /// `nrfiles`: files that it has, if none is named
+    pub nrfiles: u32,
+    /// `file_service_type`: how it chooses between its files
+    pub file_order: FileOrder,
+    /// The parts of the disk that stand for the job's files
+    pub parts: Vec<Part>,
 }
 
 impl Default for Job {
@@ -377,7 +204,9 @@ impl Default for Job {
             verify_async: 0,
             distribution: Distribution::Random,
             generator: Generator::Tausworthe,
-            part: Part::WHOLE,
+            nrfiles: 1,
+            file_order: FileOrder::RoundRobin(1),
+            parts: vec![Part::WHOLE],
         }
     }
 }
@@ -435,6 +264,25 @@ impl Job {
         let own = |(align, len): (&u32, u32)| *align == 0 || *align == len;
         let by_block = !self.rw.is_random() || self.align.iter().zip(lengths).all(own);
         !self.norandommap && self.distribution == Distribution::Random && by_block
+    }
+
+    /// The files that `filename` names: several with colons between them, of which a backslash takes the meaning.
+    pub fn file_names(&self) -> Vec<String> {
+        let mut names = vec![String::new()];
+        let mut is_escaped = false;
+        for c in self.filename.iter().flat_map(|name| name.chars()) {
+            match c {
+                ':' if !is_escaped => names.push(String::new()),
+                '\\' if !is_escaped => {
+                    is_escaped = true;
+                    continue;
+                }
+                c => names.last_mut().expect("there is one").push(c),
+            }
+            is_escaped = false;
+        }
+        names.retain(|name| !name.is_empty());
+        names
     }
 
     /// Whether its I/O goes to a disk.

@@ -39,6 +39,9 @@ pub(crate) fn check(job: &mut Job, warnings: &mut Vec<String>) -> Vec<Found> {
         return found.0;
     }
     check_verify_kind(job, &mut found);
+    if job.verify_state_load && (job.nrfiles > 1 || job.file_names().len() > 1) {
+        found.unsupported("verify_state_load", "reads it for one file");
+    }
     check_pattern(job, &mut found);
     check_sizes(job, &mut found);
     if let Some(verify) = job.verify {

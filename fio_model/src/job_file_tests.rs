@@ -218,7 +218,6 @@ fn what_changes_nothing_is_taken_and_listed() {
         "cpus_allowed",
         "create_serialize",
         "log_avg_msec",
-        "nrfiles",
         "rate",
         "refill_buffers",
         "scramble_buffers",
@@ -227,7 +226,7 @@ fn what_changes_nothing_is_taken_and_listed() {
         "zonemode",
     ];
     assert_eq!(idle, expected);
-    assert!(error("[x]\nnrfiles=2\n").contains("takes 1 only"));
+    assert!(error("[x]\nflow=2\n").contains("takes 0 only"));
 }
 
 #[test]

@@ -16,8 +16,6 @@ pub const NEUTRAL: &[(&str, &str)] = &[
     ("io_submit_mode", "inline"),
     ("job_max_open_zones", "0"),
     ("max_open_zones", "0"),
-    ("nr_files", "1"),
-    ("nrfiles", "1"),
     ("percentage_random", "100"),
     ("sg_write_mode", "write"),
     ("trim_backlog", "0"),
@@ -90,7 +88,7 @@ pub const INERT: &[(NoEffect, &[&str])] = &[
     ]),
     (NoEffect::Files, &[
         "allow_file_create", "allow_mounted_write", "create_fsync", "create_on_open",
-        "create_serialize", "donorname", "fadvise_hint", "fallocate", "file_service_type", "filename_format",
+        "create_serialize", "donorname", "fadvise_hint", "fallocate", "filename_format",
         "inplace", "lockfile", "openfiles", "overwrite", "unique_filename", "unlink", "unlink_each_loop",
     ]),
     (NoEffect::Cache, &[
@@ -158,4 +156,25 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     let neutral = NEUTRAL.iter().map(|row| row.0);
     let inert = INERT.iter().flat_map(|row| row.1);
     neutral.chain(inert.chain(UNMODELLED).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::setters;
+
+    #[test]
+    fn the_table_of_options_names_each() {
+        let table = include_str!("../../docs/jobs.md");
+        let carried_out = setters().flat_map(|setter| [setter.name, setter.alias]);
+        let newer = NEWER.iter().map(|row| row.0);
+        let all = carried_out.chain(names()).chain(newer);
+        let missing: Vec<&str> = all
+            .filter(|name| {
+                let [bare, given] = [format!("`{name}`"), format!("`{name}=")];
+                !table.contains(&bare) && !table.contains(&given)
+            })
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

@@ -2,11 +2,10 @@
 //!
 //! Knows nothing of depth, completion and verification.
 
-use crate::distribution::{Preference, name_hash};
-use crate::job::{Generator, Job, ReadWrite, Sequencer, Step};
-use crate::lfsr::Lfsr;
+use crate::distribution::name_hash;
+use crate::job::{FileOrder, Job, ReadWrite, Sequencer, Step};
+use crate::places::{File, Places};
 use crate::random::{SeedTable, Taus88};
-use crate::random_map::RandomMap;
 use crate::request::{Device, Op};
 
 /// The part of the device that a job uses, after sizes were resolved.
@@ -31,38 +30,25 @@ pub struct Extent {
 #[derive(Clone, Debug)]
 pub struct Offsets {
     rw: ReadWrite,
-    region: Region,
-    /// Where the file ends on the device, in bytes.
-    end: u64,
+    files: Vec<File>,
+    order: FileOrder,
+    /// The file whose turn it is, and for how many I/Os more.
+    turn: Option<(usize, u32)>,
+    /// The file that is looked at first when the next one is chosen.
+    next_file: usize,
+    file_draws: Taus88,
     lengths: [(u32, u32); 3],
     splits: [Vec<(u32, u32)>; 3],
     align: [u32; 3],
     by_order: bool,
     wraps: bool,
-    places: Places,
     step: Step,
     sequencer: Sequencer,
     /// I/Os until a place is drawn, this one included.
     until_drawn: u32,
-    /// Where the last I/O of each direction began.
-    last_start: [Option<u64>; 3],
-    position: [u64; 3],
     offset_draws: Taus88,
     length_draws: [Taus88; 3],
     mix: Mix,
-}
-
-/// What a random job draws its places of.
-#[derive(Clone, Debug)]
-enum Places {
-    /// All of them, again and again.
-    Any,
-    /// Those that were not visited.
-    Mapped(RandomMap),
-    /// A register's, each once.
-    Register(Lfsr),
-    /// Some more than others.
-    Preferred(Preference),
 }
 
 /// Chooses between reads and writes of a mixed job.
@@ -86,52 +72,42 @@ struct Chosen {
 }
 
 impl Offsets {
-    /// The generators of `job`, thread `thread_number`, on `device`; `wraps` if a pass that has visited
-    /// everything starts over.
+    /// The generators of `job`, thread `thread_number`, in these parts of `device`, each with the end of its
+    /// file; `wraps` if a pass that has visited everything starts over.
     pub fn new(
         job: &Job,
         seeds: &SeedTable,
-        region: Region,
+        regions: &[(Region, u64)],
         wraps: bool,
         device: &Device,
         thread_number: u32,
     ) -> Offsets {
         let lengths = [job.read_len, job.write_len, job.trim_len];
-        let unit = u64::from(job.len_min());
         let seed = if job.repeats() {
             name_hash(&device.name).wrapping_mul(thread_number)
         } else {
             seeds.offsets() as u32
         };
-        let preferred = Preference::new(job.distribution, region.size.div_ceil(unit), seed);
-        let places = match (preferred, job.generator) {
-            _ if !job.rw.is_random() => Places::Any,
-            (Some(preference), _) => Places::Preferred(preference),
-            (None, Generator::Lfsr) => {
-                Places::Register(Lfsr::new(region.size / unit, seeds.offsets()))
-            }
-            (None, _) if job.has_map() => Places::Mapped(RandomMap::new(region.size / unit)),
-            (None, _) => Places::Any,
-        };
+        let file = |&(region, end): &(Region, u64)| File::new(job, (region, end), seeds, seed);
         let align = |op: usize| match job.align[op] {
             align @ 1.. if job.rw.is_random() => align,
             _ => lengths[op].0,
         };
         let mut offsets = Offsets {
             rw: job.rw,
-            region,
-            end: job.part.bytes(device.size_bytes).1,
+            files: regions.iter().map(file).collect(),
+            order: job.file_order,
+            turn: None,
+            next_file: 0,
+            file_draws: Taus88::new(0),
             lengths,
             splits: job.splits.clone(),
             align: [align(0), align(1), align(2)],
             by_order: job.bs_is_seq_rand,
             wraps,
-            places,
             step: job.step,
             sequencer: job.sequencer,
             until_drawn: 1,
-            last_start: [None; 3],
-            position: [region.start; 3],
             offset_draws: Taus88::new(0),
             length_draws: [Taus88::new(0); 3],
             mix: Mix {
@@ -168,33 +144,80 @@ impl Offsets {
         };
         self.length_draws = [seeds.lengths_read(), write, trim].map(Taus88::new);
         self.mix.draws = Taus88::new(seeds.mix());
+        self.file_draws = Taus88::new(seeds.files());
     }
 
-    /// A pass begins: nothing is visited, sequential positions are at the start.
+    /// A pass begins.
     pub fn rewind(&mut self) {
-        self.position = [self.region.start; 3];
-        self.last_start = [None; 3];
         self.mix.limit = 0;
-        self.forget_places();
-    }
-
-    fn forget_places(&mut self) {
-        match &mut self.places {
-            Places::Any | Places::Preferred(_) => {}
-            Places::Mapped(map) => map.reset(),
-            Places::Register(register) => register.reset(),
+        self.turn = None;
+        for file in &mut self.files {
+            file.rewind();
+            file.is_done = false;
         }
     }
 
-    /// The direction of the next I/O, given how many of each direction were issued.
-    pub fn direction(&mut self, reads: u64, writes: u64) -> Op {
+    /// The file of the next I/O; `None` when all are done.
+    fn choose_file(&mut self) -> Option<usize> {
+        if self.files.iter().all(|file| file.is_done) {
+            return None;
+        }
+        if let Some((file, left)) = self.turn.filter(|(file, _)| !self.files[*file].is_done) {
+            if self.order == FileOrder::Sequential {
+                return Some(file);
+            }
+            if left > 0 {
+                self.turn = Some((file, left - 1));
+                return Some(file);
+            }
+        }
+        let count = self.files.len();
+        let (file, number) = match self.order {
+            FileOrder::Random(number) => loop {
+                let file = self.file_draws.below(count as u64) as usize;
+                if !self.files[file].is_done {
+                    break (file, number);
+                }
+            },
+            FileOrder::RoundRobin(number) => (self.next_in_turn(), number),
+            FileOrder::Sequential => (self.next_in_turn(), 1),
+        };
+        self.turn = Some((file, number - 1));
+        Some(file)
+    }
+
+    /// The next file that is not done; there is one.
+    fn next_in_turn(&mut self) -> usize {
+        loop {
+            let file = self.next_file;
+            self.next_file = (file + 1) % self.files.len();
+            if !self.files[file].is_done {
+                return file;
+            }
+        }
+    }
+
+    /// The next I/O and its direction, given how many of each direction were issued; `None` when the pass has no
+    /// place left.
+    pub fn next(&mut self, [reads, writes]: [u64; 2]) -> Option<(Op, Extent)> {
+        loop {
+            let file = self.choose_file()?;
+            let op = self.direction(file, reads, writes);
+            if let Some(extent) = self.next_in(file, op) {
+                return Some((op, extent));
+            }
+            self.files[file].is_done = true;
+        }
+    }
+
+    fn direction(&mut self, file: usize, reads: u64, writes: u64) -> Op {
         let mix = &mut self.mix;
         match self.rw {
             ReadWrite::Read | ReadWrite::RandRead => return Op::Read,
             ReadWrite::Write | ReadWrite::RandWrite => return Op::Write,
             ReadWrite::Trim | ReadWrite::RandTrim => return Op::Trim,
             ReadWrite::TrimWrite | ReadWrite::RandTrimWrite => {
-                let [_, written, trimmed] = self.last_start;
+                let [_, written, trimmed] = self.files[file].last_start;
                 return match written == trimmed {
                     true => Op::Trim,
                     false => Op::Write,
@@ -227,20 +250,21 @@ impl Offsets {
         mix.current
     }
 
-    /// The next I/O in direction `op`; `None` when the pass has no place left for it.
-    pub fn next(&mut self, op: Op) -> Option<Extent> {
+    /// The next I/O of a file in direction `op`; `None` when it has no place left for it.
+    fn next_in(&mut self, file: usize, op: Op) -> Option<Extent> {
         let index = op as usize;
         let Chosen {
             place,
             len,
             is_random,
             is_marked,
-        } = self.choose(op)?;
-        if place >= self.region.size {
+        } = self.choose(file, op)?;
+        let region = self.files[file].region;
+        if place >= region.size {
             return None;
         }
-        let offset = self.region.start + place;
-        let [_, written, trimmed] = &mut self.last_start;
+        let offset = region.start + place;
+        let [_, written, trimmed] = &mut self.files[file].last_start;
         if (self.rw, op) == (ReadWrite::RandTrimWrite, Op::Trim) && *trimmed == Some(offset) {
             // The place that was written last, again: fio makes sure that it is not taken for written.
             *written = written.map(|written| written.wrapping_sub(1));
@@ -252,13 +276,14 @@ impl Offsets {
         };
         let mut len = match len {
             Some(len) => len,
-            None => self.length(by, place)?,
+            None => self.length(by, place, region.size)?,
         };
         // The last I/O may reach beyond the region, but not beyond the file.
-        if offset + u64::from(len) > self.end {
+        let file = &mut self.files[file];
+        if offset + u64::from(len) > file.end {
             return None;
         }
-        if let Places::Mapped(map) = &mut self.places
+        if let Places::Mapped(map) = &mut file.places
             && is_marked
         {
             // As in fio: counted and addressed in units of this direction's own smallest block.
@@ -266,13 +291,13 @@ impl Offsets {
             let marked = map.mark(place / u64::from(unit), u64::from(len.div_ceil(unit)));
             len = len.min((marked as u32).max(1) * unit);
         }
-        self.last_start[index] = Some(offset);
-        self.position[index] = offset + u64::from(len);
+        file.last_start[index] = Some(offset);
+        file.position[index] = offset + u64::from(len);
         Some(Extent { offset, len })
     }
 
     /// Where the next I/O goes: on from the last one, or where a draw says.
-    fn choose(&mut self, op: Op) -> Option<Chosen> {
+    fn choose(&mut self, file: usize, op: Op) -> Option<Chosen> {
         let drawn = |place| Chosen {
             place,
             len: None,
@@ -286,7 +311,7 @@ impl Offsets {
             is_marked: false,
         };
         if !self.rw.is_random() {
-            return self.sequential(op).map(in_order);
+            return self.sequential(file, op).map(in_order);
         }
         self.until_drawn -= 1;
         let is_due = self.until_drawn == 0;
@@ -298,8 +323,8 @@ impl Offsets {
         }
         if (self.rw, op) == (ReadWrite::RandTrimWrite, Op::Write) {
             // As in fio: counted from the start of the device, and the region's start is added once more.
-            let place = self.last_start[Op::Trim as usize].unwrap_or(u64::MAX);
-            let len = self.position[Op::Trim as usize].wrapping_sub(place);
+            let place = self.files[file].last_start[Op::Trim as usize].unwrap_or(u64::MAX);
+            let len = self.files[file].position[Op::Trim as usize].wrapping_sub(place);
             return Some(Chosen {
                 place,
                 len: Some(len as u32),
@@ -308,109 +333,101 @@ impl Offsets {
             });
         }
         if is_due {
-            return self.random(op).map(drawn);
+            return self.random(file, op).map(drawn);
         }
         match self.sequencer {
-            Sequencer::Sequential => match self.sequential(op) {
+            Sequencer::Sequential => match self.sequential(file, op) {
                 Some(place) => Some(in_order(place)),
-                None => self.random(op).map(in_order),
+                None => self.random(file, op).map(in_order),
             },
             Sequencer::Identical => {
-                let last = self.last_start[op as usize];
-                Some(in_order(last.map_or(0, |last| last - self.region.start)))
+                let file = &self.files[file];
+                let last = file.last_start[op as usize];
+                Some(in_order(last.map_or(0, |last| last - file.region.start)))
             }
         }
     }
 
-    fn random(&mut self, op: Op) -> Option<u64> {
+    fn random(&mut self, file: usize, op: Op) -> Option<u64> {
         let index = op as usize;
         let (unit, len) = (
             u64::from(self.align[index]),
             u64::from(self.lengths[index].0),
         );
+        let file = &mut self.files[file];
         // The last places have room for the shortest block.
-        let blocks = (self.region.size - len.saturating_sub(unit).min(self.region.size)) / unit;
-        let block = match self.random_block(blocks) {
+        let size = file.region.size;
+        let blocks = (size - len.saturating_sub(unit).min(size)) / unit;
+        let draws = &mut self.offset_draws;
+        let block = match file.places.next(blocks, draws) {
             None if self.wraps => {
-                self.forget_places();
-                self.position = [self.region.start; 3];
-                self.last_start = [None; 3];
-                self.random_block(blocks)?
+                file.rewind();
+                file.places.next(blocks, draws)?
             }
             block => block?,
         };
         Some(block * unit)
     }
 
-    fn random_block(&mut self, blocks: u64) -> Option<u64> {
-        match &mut self.places {
-            Places::Preferred(preference) => Some(preference.next()),
-            Places::Register(register) => register.next(),
-            Places::Any => (blocks > 0).then(|| self.offset_draws.below(blocks)),
-            Places::Mapped(map) => {
-                let block = self.offset_draws.below(blocks);
-                if map.is_free(block) {
-                    Some(block)
-                } else {
-                    map.next_free(block)
-                }
-            }
-        }
-    }
-
-    fn sequential(&mut self, op: Op) -> Option<u64> {
-        let Region { start, size } = self.region;
-        let position = &mut self.position[op as usize];
+    fn sequential(&mut self, file: usize, op: Op) -> Option<u64> {
+        let File {
+            region: Region { start, size },
+            end,
+            position,
+            ..
+        } = &mut self.files[file];
+        let (start, size, end) = (*start, *size, *end);
+        let position = &mut position[op as usize];
         if *position >= start + size && self.wraps {
             *position = start;
         }
-        if *position >= self.end {
+        if *position >= end {
             return None;
         }
         let Step::Skip(skip) = self.step else {
             return Some(*position - start).filter(|place| *place < size);
         };
         if *position == start && start > 0 && skip < 0 {
-            *position = size.min(self.end);
+            *position = size.min(end);
         }
         let place = position.wrapping_sub(start);
         if place == 0 || skip == 0 {
             return Some(place);
         }
         let place = place.wrapping_add_signed(skip);
-        if place < self.end {
+        if place < end {
             return Some(place);
         }
         // fio wraps at the end of the device, not of the region.
         if skip > 0 {
             return Some(start);
         }
-        Some(size.min(self.end).wrapping_add_signed(skip))
+        Some(size.min(end).wrapping_add_signed(skip))
     }
 
     /// The length: fixed, or drawn until it fits before the end.
-    fn length(&mut self, by: usize, place: u64) -> Option<u32> {
+    fn length(&mut self, by: usize, place: u64, size: u64) -> Option<u32> {
         let (min, max) = self.lengths[by];
         if min == max {
             return Some(min);
         }
-        if place + u64::from(min) > self.region.size {
+        if place + u64::from(min) > size {
             return None;
         }
         if !self.splits[by].is_empty() {
-            return self.split_length(by, place);
+            return self.split_length(by, place, size);
         }
         loop {
             let drawn = u64::from(min) + self.length_draws[by].below(u64::from(max));
             let len = (drawn - drawn % u64::from(min)).min(u64::from(max));
-            if place + len <= self.region.size {
+            if place + len <= size {
                 return Some(len as u32);
             }
         }
     }
 
     /// A length of `bssplit`, drawn until it fits before the end.
-    fn split_length(&mut self, by: usize, place: u64) -> Option<u32> {
+    fn split_length(&mut self, by: usize, place: u64, size: u64) -> Option<u32> {
         let (min, max) = self.lengths[by];
         loop {
             let drawn = u64::from(self.length_draws[by].draw());
@@ -420,13 +437,13 @@ impl Offsets {
                     continue;
                 }
                 (len, share) = (*this, share + u64::from(*percent));
-                let fits = place + u64::from(len) <= self.region.size;
+                let fits = place + u64::from(len) <= size;
                 if drawn / share <= u64::from(u32::MAX) / 100 && fits {
                     break;
                 }
             }
             let len = len - len % min;
-            if place + u64::from(len) <= self.region.size {
+            if place + u64::from(len) <= size {
                 return Some(len);
             }
         }

@@ -2,7 +2,11 @@
 //!
 //! A file without sections of its own is a template: each disk has one. Else each section works on each
 //! disk; where the file names several files, they stand for the disks in order, and share them if they are
-//! more. Knows nothing of what a job does.
+//! more, or if a job has several. Knows nothing of what a job does.
+//!
+//! # Divergence from fio
+//!
+//! Headers name the place on the disk, not that in the part of it that stands for a file.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +63,7 @@ impl JobFile {
     pub fn place(&self, disks: &[GivenDisk]) -> Vec<Placed> {
         let mut placed: Vec<Placed> = Vec::new();
         let (mut after, mut group, mut thread_number) = (0, 0, 0);
-        for (section, (disk, part, job)) in (0..).zip(self.on_disks(disks)) {
+        for (section, (disk, parts, job)) in (0..).zip(self.on_disks(disks)) {
             if thread_number > 0 {
                 after += u32::from(job.stonewall);
                 group += u32::from(job.stonewall || job.new_group);
@@ -71,7 +75,7 @@ impl JobFile {
                 }
                 let job = Job {
                     clone_number,
-                    part,
+                    parts: parts.clone(),
                     ..job.clone()
                 };
                 placed.push(Placed {
@@ -95,12 +99,16 @@ impl JobFile {
             [] => {}
             [file] => remarks.push(format!("{file} is each disk of a fio")),
             files => {
-                let names: Vec<&str> = files.iter().map(|file| &file[..]).collect();
-                remarks.push(format!(
-                    "{} are the disks of a fio, in order",
-                    names.join(", ")
-                ));
+                let names = files.join(", ");
+                remarks.push(match self.shares_disks() {
+                    true => format!("{names} are equal parts of each disk of a fio"),
+                    false => format!("{names} are the disks of a fio, in order"),
+                });
             }
+        }
+        let mut nameless = self.working().filter(|job| job.filename.is_none());
+        if nameless.any(|job| job.nrfiles > 1) {
+            remarks.push("several files of a job are equal parts of each of its disks".into());
         }
         if self.working().any(|job| !job.direct) {
             remarks.push("buffered I/O goes to the disk at once: there is no page cache".into());
@@ -129,7 +137,7 @@ impl JobFile {
     }
 
     /// Each job on each of its disks, with the part of it that it has.
-    fn on_disks(&self, disks: &[GivenDisk]) -> Vec<(usize, Part, Job)> {
+    fn on_disks(&self, disks: &[GivenDisk]) -> Vec<(usize, Vec<Part>, Job)> {
         if self.jobs.is_empty() {
             // It is one section, whatever the number of its disks: they do not wait for each other.
             let disks = disks.iter().enumerate();
@@ -141,7 +149,7 @@ impl JobFile {
                     new_group,
                     ..job
                 };
-                (index, Part::WHOLE, job)
+                (index, Part::all(job.nrfiles), job)
             });
             return jobs.collect();
         }
@@ -149,19 +157,36 @@ impl JobFile {
     }
 
     /// Each section on each of its disks: only the first of its disks waits for the sections before.
-    fn sections_on(&self, disks: &[GivenDisk]) -> Vec<(usize, Part, Job)> {
+    fn sections_on(&self, disks: &[GivenDisk]) -> Vec<(usize, Vec<Part>, Job)> {
         let files = self.files();
+        let shares = self.shares_disks();
         let mut placed = Vec::new();
         let mut seen = BTreeMap::new();
         for section in &self.jobs {
             if !section.reaches_disks() {
-                placed.push((0, Part::WHOLE, section.clone()));
+                placed.push((0, Vec::new(), section.clone()));
                 continue;
             }
-            let file = section.filename.as_ref();
-            let file = file.and_then(|file| files.iter().position(|known| known == &file));
-            let (file, of) = file.map_or((0, 1), |file| (file, files.len()));
-            for (first, (disk, part)) in on_disks(file, of, disks.len()).enumerate() {
+            let named = section.file_names();
+            let named: Vec<usize> = named
+                .iter()
+                .filter_map(|file| files.iter().position(|known| known == file))
+                .collect();
+            let on: Vec<(usize, Vec<Part>)> = match &named[..] {
+                [] => {
+                    let parts = Part::all(section.nrfiles);
+                    (0..disks.len()).map(|disk| (disk, parts.clone())).collect()
+                }
+                names if shares => {
+                    let all = Part::all(files.len() as u32);
+                    let parts: Vec<Part> = names.iter().map(|file| all[*file]).collect();
+                    (0..disks.len()).map(|disk| (disk, parts.clone())).collect()
+                }
+                [file, ..] => on_disks(*file, files.len(), disks.len())
+                    .map(|(disk, part)| (disk, vec![part]))
+                    .collect(),
+            };
+            for (first, (disk, parts)) in on.into_iter().enumerate() {
                 let mut name = format!("{}-{}", section.name, disks[disk].label);
                 let count = seen.entry(name.clone()).or_insert(0u32);
                 *count += 1;
@@ -175,16 +200,22 @@ impl JobFile {
                     new_group: section.new_group && first == 0,
                     ..section.clone()
                 };
-                placed.push((disk, part, job));
+                placed.push((disk, parts, job));
             }
         }
         placed
     }
 
+    /// Whether a job has several files: then all that are named are parts of each disk.
+    fn shares_disks(&self) -> bool {
+        let mut jobs = self.working();
+        !self.jobs.is_empty() && jobs.any(|job| job.file_names().len() > 1)
+    }
+
     /// The files that are named, in order.
-    fn files(&self) -> Vec<&String> {
+    fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
-        for file in self.working().filter_map(|job| job.filename.as_ref()) {
+        for file in self.working().flat_map(Job::file_names) {
             if !files.contains(&file) {
                 files.push(file);
             }

@@ -75,7 +75,7 @@ fn more_names_than_disks_share_them_in_parts() {
     let parts: Vec<_> = file
         .place(&disks(2))
         .iter()
-        .map(|it| (it.disk, it.job.part))
+        .map(|it| (it.disk, it.job.parts[0]))
         .collect();
     let part = |index, of| Part { index, of };
     assert_eq!(parts, [(0, part(0, 2)), (1, part(0, 1)), (0, part(1, 2))]);

@@ -125,6 +125,11 @@ impl SeedTable {
         self.seeds[4]
     }
 
+    /// Seed of the order of files.
+    pub fn files(&self) -> u64 {
+        self.seeds[5]
+    }
+
     /// Seed of the offsets.
     pub fn offsets(&self) -> u64 {
         self.seeds[6]

@@ -34,6 +34,12 @@ impl Part {
     /// The whole disk.
     pub const WHOLE: Part = Part { index: 0, of: 1 };
 
+    /// All of so many parts, in order.
+    pub fn all(of: u32) -> Vec<Part> {
+        let of = of.max(1);
+        (0..of).map(|index| Part { index, of }).collect()
+    }
+
     /// Where it begins on a disk of `device` bytes, and where it ends: at whole MiB, if there are.
     pub fn bytes(self, device: u64) -> (u64, u64) {
         if self == Part::WHOLE {

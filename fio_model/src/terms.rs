@@ -83,6 +83,11 @@ impl SetupError {
 /// The corrected numbers of one thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
+    /// What it uses of each of its files, and where that file ends.
+    pub files: Vec<(Region, u64)>,
+    /// Bytes that it uses of all its files.
+    pub covered: u64,
+    /// From the first of them to the last.
     pub region: Region,
     pub depth: u32,
     pub batch: u32,
@@ -144,7 +149,13 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub fn new(job: &Job, device: u64, volume: Option<Volume>) -> Result<Terms, SetupError> {
-        let region = region(job, device, volume)?;
+        let files = regions(job, device, volume)?;
+        let (first, last) = (files[0].0, files[files.len() - 1].0);
+        let region = Region {
+            start: first.start,
+            size: last.start + last.size - first.start,
+        };
+        let covered = files.iter().map(|(region, _)| region.size).sum();
         let depths = Depths::new(job, volume);
         let (depth, backlog) = (depths.depth, depths.backlog);
         let writes = job.rw.writes();
@@ -160,12 +171,14 @@ impl Terms {
             None => job.runtime_ns + job.ramp_ns,
         };
         let fills = job.verify.is_some_and(|verify| verify != VerifyType::Null);
-        let size = size_of(job, region);
+        let size = size_of(job, covered);
         let io_bytes = io_bytes(job, device, size, volume.is_some());
         // Without a map a random job goes on to io_size before it verifies.
         let goes_on = writes && job.rw.is_random() && !job.has_map_option();
         let pass_bytes = if goes_on { size.max(io_bytes) } else { size };
         Ok(Terms {
+            files,
+            covered,
             region,
             depth,
             batch: depths.batch,
@@ -279,10 +292,10 @@ impl Depths {
 }
 
 /// What `size` asks for: less than the region only where `filesize` gives that.
-fn size_of(job: &Job, region: Region) -> u64 {
+fn size_of(job: &Job, covered: u64) -> u64 {
     match (job.filesize, job.size) {
-        (Some(_), Some(Span::Bytes(size @ 1..))) => size.min(region.size),
-        _ => region.size,
+        (Some(_), Some(Span::Bytes(size @ 1..))) => size.min(covered),
+        _ => covered,
     }
 }
 
@@ -298,6 +311,7 @@ fn io_bytes(job: &Job, device: u64, size: u64, is_volume: bool) -> u64 {
 /// `iodepth`, also of a synchronous engine, unless a volume scales it.
 fn state_depth(job: &Job, scaled: Option<u32>) -> Option<u32> {
     let saves = job.verify_state_save && job.verify.is_some() && job.rw.writes();
+    let saves = saves && job.parts.len() == 1;
     saves.then(|| scaled.unwrap_or(job.iodepth))
 }
 
@@ -319,10 +333,39 @@ fn interval(job: &Job) -> Result<u32, SetupError> {
     Ok(interval)
 }
 
-/// Resolves offset and size: the part of the device, percentages, its end, whole blocks, the volume.
-fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, SetupError> {
+/// What is used of each of the files, and where that ends.
+fn regions(
+    job: &Job,
+    device: u64,
+    volume: Option<Volume>,
+) -> Result<Vec<(Region, u64)>, SetupError> {
+    let (files, unit) = (job.parts.len() as u64, u64::from(job.len_min()));
+    let parts = (0u64..).zip(&job.parts);
+    let regions = parts.map(|(index, part)| {
+        let size = job.size.map(|size| match size {
+            // The first files take what cannot be shared out.
+            Span::Bytes(bytes) => {
+                let even = bytes / files;
+                let more = (bytes - even * files) / unit;
+                Span::Bytes(even + unit * u64::from(index < more))
+            }
+            Span::Percent(_) => size,
+        });
+        let volume = volume.map(|volume| (volume.blocks / files).max(1));
+        let (from, to) = part.bytes(device);
+        Ok((region(job, (from, to), size, volume)?, to))
+    });
+    regions.collect()
+}
+
+/// Resolves offset and size in a file: percentages, its end, whole blocks, at most so many blocks.
+fn region(
+    job: &Job,
+    (from, to): (u64, u64),
+    asked: Option<Span>,
+    blocks_max: Option<u64>,
+) -> Result<Region, SetupError> {
     let unit = u64::from(job.len_min());
-    let (from, to) = job.part.bytes(device);
     let device = to - from;
     let further = u64::from(job.clone_number).saturating_mul(job.offset_increment.of(device));
     let start = job.offset.of(device).saturating_add(further);
@@ -333,14 +376,14 @@ fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, Setu
         align => start.next_multiple_of(u64::from(align)),
     };
     let rest = device.saturating_sub(start);
-    let mut size = match (job.filesize, job.size) {
+    let mut size = match (job.filesize, asked) {
         (Some(size), _) => size.saturating_sub(start).min(rest),
         (None, None | Some(Span::Bytes(0))) => rest,
         (None, Some(Span::Bytes(bytes))) => bytes.min(rest),
         (None, Some(share)) => (share.of(device) / unit * unit).min(rest),
     };
-    if let Some(volume) = volume {
-        size = size.min(volume.blocks * unit);
+    if let Some(most) = blocks_max {
+        size = size.min(most * unit);
     }
     let blocks = size / unit;
     if blocks == 0 {
@@ -370,8 +413,8 @@ mod tests {
         let of = |options: &str| {
             let text = format!("[global]\nrw=write\nverify=md5\n{options}\n");
             let file = JobFile::parse("x.fio", &text).expect("a job");
-            let found = region(file.template(), 64 << 20, None);
-            found.map(|region| region.size)
+            let found = regions(file.template(), 64 << 20, None);
+            found.map(|files| files[0].0.size)
         };
         for (options, error) in [
             ("offset=1g", SetupError::NoOffset),

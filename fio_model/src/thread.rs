@@ -186,7 +186,14 @@ impl FioThread {
             file: Arc::from(device.name.as_str()),
             device_bytes: device.size_bytes,
             thread_number,
-            offsets: Offsets::new(job, &seeds, region, terms.time_based, device, thread_number),
+            offsets: Offsets::new(
+                job,
+                &seeds,
+                &terms.files,
+                terms.time_based,
+                device,
+                thread_number,
+            ),
             payload_seeds: Taus88::new(seeds.verify()),
             buffer_seeds: Taus88::new(seeds.buffers()),
             seeds,
@@ -421,7 +428,7 @@ impl FioThread {
 
     /// How far it has come, as of the last call of [`FioThread::next`].
     pub fn progress(&self) -> Progress {
-        let size = self.terms.region.size;
+        let size = self.terms.covered;
         let permille = if self.step == Step::Ended {
             1000
         } else if self.terms.runtime_ns > 0 && self.terms.time_based {

@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fio_model::{
-    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
+    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Part,
+    Request,
 };
 
 fn model_job(text: &str) -> Job {
-    JobFile::parse("image.fio", text)
+    let mut jobs = JobFile::parse("image.fio", text)
         .expect("the job is one of the model's")
-        .jobs
-        .remove(0)
+        .jobs;
+    let mut job = jobs.remove(0);
+    // The files of a job follow each other on the image.
+    let files = (job.file_names().len() as u32).max(job.nrfiles);
+    job.parts = Part::all(files);
+    job
 }
 
 /// Runs real fio on a job, in the directory of the image.

@@ -1,12 +1,16 @@
 //! Where a job's I/O goes, in which direction, how much, how deep.
 
 use super::{DEPTH_MAX, Draft, Refusal, Setter, Taken, Value, bad, put, set_u32, setter};
-use crate::job::{IoEngine, ReadWrite, Sequencer, Step};
+use crate::job::{FileOrder, IoEngine, ReadWrite, Sequencer, Step};
 use crate::known_options::OTHER_ENGINES;
 use crate::numbers;
 
 pub(super) static SETTERS: &[Setter] = &[
     setter("filename", "filename", filename),
+    setter("nrfiles", "nr_files", |d, mut v| {
+        set_u32(&mut d.job.nrfiles, v.number(1024, 1, FILES_MAX))
+    }),
+    setter("file_service_type", "file_service_type", file_order),
     setter("directory", "directory", |d, v| {
         put(
             &mut d.directory,
@@ -72,10 +76,29 @@ pub(super) static SETTERS: &[Setter] = &[
 
 fn filename(draft: &mut Draft, value: Value<'_>) -> Taken {
     let text = value.text("a file or device")?;
-    if text.contains(':') {
-        return Err(Refusal::Unsupported("uses one file a job"));
-    }
     draft.job.filename = Some(text.to_owned());
+    Ok(())
+}
+
+/// Most files of a job: each has a map of its own.
+const FILES_MAX: u64 = 65_536;
+
+/// `roundrobin:4`: how the next file is chosen, and how many I/Os it gets.
+fn file_order(draft: &mut Draft, value: Value<'_>) -> Taken {
+    let expected = "roundrobin, random or sequential, with how many I/Os each gets behind a colon";
+    let text = value.text(expected)?;
+    let (name, number) = text.split_once(':').unwrap_or((text, "1"));
+    let number = number.parse().ok().filter(|number| *number > 0);
+    let number: u32 = number.ok_or_else(|| bad(expected))?;
+    draft.job.file_order = match name {
+        "roundrobin" => FileOrder::RoundRobin(number),
+        "random" => FileOrder::Random(number),
+        "sequential" => FileOrder::Sequential,
+        "zipf" | "pareto" | "normal" | "gauss" => {
+            return Err(Refusal::Unsupported("prefers no file"));
+        }
+        _ => return Err(bad(expected)),
+    };
     Ok(())
 }
 

@@ -49,8 +49,10 @@ impl Draft {
         if job.verify_pattern.is_some() && !self.verify_given {
             job.verify = Some(VerifyType::Pattern);
         }
-        if let (Some(directory), Some(name)) = (&self.directory, &job.filename) {
-            job.filename = Some(format!("{directory}/{name}"));
+        if let Some(directory) = self.directory.as_ref().filter(|_| job.filename.is_some()) {
+            let names = job.file_names().into_iter();
+            let names = names.map(|name| format!("{directory}/{name}").replace(':', "\\:"));
+            job.filename = Some(names.collect::<Vec<_>>().join(":"));
         }
         job
     }

@@ -71,8 +71,7 @@ impl FioThread {
             return self.queue_logged(unit, logged);
         }
         let [reads, writes, _] = self.tally.issued;
-        let op = self.offsets.direction(reads, writes);
-        let Some(extent) = self.offsets.next(op) else {
+        let Some((op, extent)) = self.offsets.next([reads, writes]) else {
             self.units.give_back(unit);
             self.tally.found_no_place = true;
             return self.leave_io();
@@ -227,8 +226,7 @@ impl FioThread {
         }
         loop {
             let [reads, writes, _] = self.tally.issued;
-            let op = self.offsets.direction(reads, writes);
-            let Some(Extent { offset, len }) = self.offsets.next(op) else {
+            let Some((op, Extent { offset, len })) = self.offsets.next([reads, writes]) else {
                 self.units.give_back(unit);
                 return Step::Drain;
             };
