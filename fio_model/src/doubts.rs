@@ -212,6 +212,11 @@ mod tests {
         let of =
             |text: &str| file(&format!("[global]\nverify=md5\nsize=1m\n{text}")).reads_unwritten();
         assert_eq!(of("[w]\nrw=randwrite\n[r]\nstonewall\nrw=randread\n"), None);
+        assert_eq!(
+            of("[w]\nrw=write\n[t]\nstonewall\nrw=trim\noffset=1m\n[r]\nstonewall\nrw=read\n"),
+            None
+        );
+        assert_eq!(of("rw=trim\n"), None);
         assert_eq!(of("rw=randrw\n"), None);
         assert_eq!(of("rw=read\nverify=null\n"), None);
         for text in [
@@ -222,6 +227,8 @@ mod tests {
             "[w]\nrw=write\n[r]\nstonewall\nrw=read\nsize=2m\n",
             "[w]\nrw=randwrite\nnorandommap\n[r]\nstonewall\nrw=read\n",
             "[w]\nrw=write\n[r]\nstonewall\nrw=read\nfilename=other\n",
+            "[w]\nrw=write\n[t]\nstonewall\nrw=trim\n[r]\nstonewall\nrw=read\n",
+            "[t]\nrw=trim\n[r]\nstonewall\nrw=read\n",
         ] {
             assert!(of(text).is_some(), "{text}");
         }
@@ -245,6 +252,7 @@ mod tests {
             "bs=4k\nnumjobs=2\noffset_increment=1g\n",
             "bs=2m\n",
             "bs=4k\nverify_state_load=1\n",
+            "bs=4k\nrw=randtrim\n",
         ] {
             assert!(of(options).is_some(), "{options}");
         }

@@ -91,7 +91,7 @@ fn engines_and_switches_are_read_as_fio_reads_them() {
 fn each_kind_of_wrong_says_which_it_is_and_where() {
     let rows = [
         ("[x]\niodpeth=4\n", "x.fio:2", "unknown option"),
-        ("[x]\nrw=randtrim\n", "x.fio:2", "unsupported"),
+        ("[x]\nzonemode=zbd\n", "x.fio:2", "unsupported"),
         ("[x]\nbs=4k\nverify_policy=all\n", "x.fio:3", "after 3.42"),
         ("[x]\nverify=md6\n", "x.fio:2", "md6"),
         ("[x]\nfilename=/x\nbs=32\nverify=md5\n", "x.fio:3", ""),
@@ -196,7 +196,7 @@ fn an_unknown_option_names_the_nearest_known_one() {
 
 #[test]
 fn all_obstacles_are_said_at_once_each_with_its_line() {
-    let text = "[global]\nverify=md5\nbs=32\nrw=trim\n[a]\niodpeth=4\n[b]\nverify_mode=x\nexec_prerun=sh\n\
+    let text = "[global]\nverify=md5\nbs=32\nzonemode=zbd\n[a]\niodpeth=4\n[b]\nverify_mode=x\nexec_prerun=sh\n\
         [c]\nsize=much\n";
     let said = error(text);
     let places: Vec<&str> = said.lines().map(|line| &line[..8]).collect();

@@ -83,6 +83,35 @@ fn more_names_than_disks_share_them_in_parts() {
 }
 
 #[test]
+fn the_files_of_a_job_are_parts_of_each_disk() {
+    let text = "[a]\nfilename=x:y\\:z\n[b]\nfilename=y\\:z\n[c]\nnrfiles=3\n";
+    let file = file(text);
+    assert_eq!(file.jobs[0].file_names(), ["x", "y:z"]);
+    let parts: Vec<_> = file
+        .place(&disks(2))
+        .into_iter()
+        .map(|it| (it.job.name, it.disk, it.job.parts))
+        .collect();
+    let halves = Part::all(2);
+    let expected = [
+        ("a-disk1".to_owned(), 0, halves.clone()),
+        ("a-disk2".to_owned(), 1, halves.clone()),
+        ("b-disk1".to_owned(), 0, halves[1..].to_vec()),
+        ("b-disk2".to_owned(), 1, halves[1..].to_vec()),
+        ("c-disk1".to_owned(), 0, Part::all(3)),
+        ("c-disk2".to_owned(), 1, Part::all(3)),
+    ];
+    assert_eq!(parts, expected);
+    let said = file.remarks();
+    for line in [
+        "x, y:z are equal parts of each disk of a fio",
+        "several files of a job are equal parts of each of its disks",
+    ] {
+        assert!(said.contains(&line.to_owned()), "{said:?}");
+    }
+}
+
+#[test]
 fn sections_that_run_at_once_on_the_same_blocks_can_spoil_themselves() {
     let globals = "[global]\nverify=md5\n";
     for (sections, spoils) in [
@@ -94,6 +123,9 @@ fn sections_that_run_at_once_on_the_same_blocks_can_spoil_themselves() {
             "[a]\nrw=write\nfilename=x\n[b]\nrw=write\nfilename=y\n",
             false,
         ),
+        ("[a]\nrw=trim\n[b]\nrw=write\n", true),
+        ("[a]\nrw=trim\n[b]\nrw=trim\n", false),
+        ("[a]\nrw=randtrimwrite\nsize=1m\noffset=1m\n", true),
         ("[a]\nrw=read\n[b]\nrw=read\n", false),
         ("[a]\nrw=write\nnumjobs=2\n", true),
         (
