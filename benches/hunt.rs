@@ -6,7 +6,7 @@
 //! a number behind `--` is another limit. `cargo bench --bench hunt -- clean 200000` looks at so many
 //! scenarios with no bug, which nothing may find anything in.
 
-use plugfest::command::{Hunt, ScenarioOptions, carry_out, drawn};
+use plugfest::command::{FuzzProgress, ScenarioOptions, carry_out, drawn};
 use plugfest::{Failure, Property};
 use scenarios::run::{CheckOutcome, CheckResult};
 use sim::{Bug, Bugs};
@@ -58,8 +58,8 @@ fn clean(scenarios: u64) {
         seeds: 0..scenarios,
         ..Property::default()
     };
-    let tried = property.check_with(&mut |hunt| {
-        if let Hunt::Tried(tried) = hunt
+    let tried = property.check_with(&mut |progress| {
+        if let FuzzProgress::Tried(tried) = progress
             && tried.scenarios.is_multiple_of(20_000)
         {
             println!(

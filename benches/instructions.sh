@@ -56,7 +56,7 @@ while read -r name before counted; do
   if [[ ! $was ]]; then
     echo "$name $each"
   elif awk -v was="$was" -v now="$each" -v name="$name" \
-    'BEGIN { printf "%s %d %+.2f %%\n", name, now, (now / was - 1) * 100; exit now > was * 1.03 }'; then
+    'BEGIN { printf "%s %.0f %+.2f %%\n", name, now, (now / was - 1) * 100; exit now > was * 1.03 }'; then
     :
   else
     echo "$name: more than 3 % more than $was" >&2

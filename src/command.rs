@@ -5,7 +5,7 @@
 
 pub use crate::interrupt::{asked, listen};
 pub use crate::options::bugs;
-pub use crate::property::{Hunt, Tried, finding_lines};
+pub use crate::property::{FuzzProgress, Tried, finding_lines};
 pub use crate::replay_on_target::{OnTarget, Once};
 pub use crate::repro::{Replayed, Repro};
 pub use crate::run::{Outputs, check, run_with};

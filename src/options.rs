@@ -10,7 +10,7 @@ use real::testbed::disks::{Bdevs, MALLOC_MIB};
 pub use scenarios::plan::JobText;
 use scenarios::plan::Recorded;
 use scenarios::report::shell_quoted;
-use scenarios::shipped::JOBS;
+use scenarios::shipped::{self, FORMER_JOBS, JOBS};
 use sim::world::Strategy;
 use sim::{Bug, Bugs};
 
@@ -49,12 +49,15 @@ pub struct RunOptions {
 impl Default for RunOptions {
     /// Seed 0, every case, the default volume, SPDK as it is, the jobs that ship.
     fn default() -> Self {
-        let shipped = JOBS.iter().map(|job| {
+        let now = JOBS.iter().map(|job| job.name);
+        let former = FORMER_JOBS.iter().map(|(former, _)| *former);
+        let shipped = now.chain(former).filter_map(|name| {
+            let job = shipped::job(name)?;
             let text = JobText {
                 file: job.file.to_owned(),
                 text: job.text.to_owned(),
             };
-            (job.name.to_owned(), text)
+            Some((name.to_owned(), text))
         });
         Self {
             seed: 0,
@@ -79,9 +82,7 @@ impl RunOptions {
     pub(crate) fn all_bugs(&self) -> Bugs {
         bugs(self.behaviour, &self.bugs)
     }
-}
 
-impl RunOptions {
     /// Those that a plan file records.
     ///
     /// # Errors
@@ -94,17 +95,15 @@ impl RunOptions {
         } else {
             (Behaviour::Intended, Bugs::INTENDED)
         };
-        let usual = Self::default();
-        let mut jobs = usual.jobs;
-        jobs.extend(recorded.jobs.clone());
+        let mut usual = Self::default();
+        usual.jobs.extend(recorded.jobs.clone());
         Ok(Self {
             seed: recorded.seed,
             volume: volume(recorded)?,
             behaviour,
             bugs: all.iter().filter(|bug| !preset.has(*bug)).collect(),
             schedule: schedule(recorded)?,
-            jobs,
-            ..Self::default()
+            ..usual
         })
     }
 }

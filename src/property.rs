@@ -63,7 +63,7 @@ pub struct Tried {
 
 /// Where a property stands.
 #[derive(Clone, Copy, Debug)]
-pub enum Hunt {
+pub enum FuzzProgress {
     /// So much was carried out.
     Tried(Tried),
     /// The scenario of this seed breaks a check; a smaller one is looked for.
@@ -109,7 +109,7 @@ impl Property {
     /// # Errors
     ///
     /// As [`check`](Self::check).
-    pub fn check_with(&self, progress: &mut dyn FnMut(Hunt)) -> Result<Tried, Failure> {
+    pub fn check_with(&self, progress: &mut dyn FnMut(FuzzProgress)) -> Result<Tried, Failure> {
         if self.seeds.is_empty() {
             let Range { start, end } = self.seeds;
             let none =
@@ -126,11 +126,11 @@ impl Property {
             tried.verified += report.verified;
             if let Some(broken) = report.violated().next() {
                 let check = broken.id;
-                progress(Hunt::Broken { seed, check });
+                progress(FuzzProgress::Broken { seed, check });
                 return Err(smallest(seed, check, plan, options));
             }
             tried.scenarios += 1;
-            progress(Hunt::Tried(tried));
+            progress(FuzzProgress::Tried(tried));
         }
         Ok(tried)
     }

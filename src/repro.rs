@@ -15,7 +15,6 @@ use crate::old_repro;
 use crate::options::{self, RunError, RunOptions, Schedule, Volume};
 use crate::run::doubts;
 use crate::scenario::{ScenarioOptions, Setting, on_simulator};
-use crate::testbed;
 
 /// A failure that can be replayed.
 #[derive(Clone, Debug)]
@@ -36,7 +35,7 @@ pub struct Replayed {
     /// Hashes and counts this time.
     pub ending: Ending,
     /// The first turn at which the recorded choices could not be followed.
-    pub strayed: Option<u64>,
+    pub diverged: Option<u64>,
     /// Who went.
     pub choices: String,
 }
@@ -94,7 +93,7 @@ impl Repro {
         let named = drawn.jobs().into_iter().map(|job| job.name);
         let jobs =
             named.filter_map(|name| Some((name.to_owned(), options.jobs.get(name)?.clone())));
-        let bugs = testbed::bugs(options);
+        let bugs = options.all_bugs();
         let recorded = Recorded {
             seed: options.seed,
             schedule: options.schedule.word().to_owned(),
@@ -103,7 +102,7 @@ impl Repro {
             jobs: jobs.collect(),
             ..Recorded::default()
         };
-        Self::of(drawn, recorded, testbed::strategy(options))
+        Self::of(drawn, recorded, options.schedule.strategy(options.seed))
     }
 
     fn of(plan: Plan, recorded: Recorded, strategy: Strategy) -> Result<Self, RunError> {
@@ -175,7 +174,7 @@ impl Repro {
         Ok(Replayed {
             findings: findings(&report.checks),
             ending: report.ending,
-            strayed: report.strayed,
+            diverged: report.diverged,
             choices: report.choices.unwrap_or_default().to_string(),
         })
     }

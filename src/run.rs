@@ -12,6 +12,7 @@ use scenarios::report::{Report, RunHeader, shell_quoted};
 use scenarios::resolve::{Options, resolve};
 use scenarios::run::Progress;
 use scenarios::script::Doubts;
+use scenarios::shipped::FORMER_JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
 
@@ -90,7 +91,9 @@ fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
     let unknown = |job: &NamedJob<'_>| !options.jobs.contains_key(job.name);
     if let Some(NamedJob { name, at }) = plan.jobs().into_iter().find(unknown) {
         let file = options.plan_argument.as_ref().unwrap_or(&plan.name);
-        let known: Vec<&str> = options.jobs.keys().map(String::as_str).collect();
+        let is_former = |name: &&str| FORMER_JOBS.iter().any(|(former, _)| former == name);
+        let known = options.jobs.keys().map(String::as_str);
+        let known: Vec<&str> = known.filter(|name| !is_former(name)).collect();
         let near =
             nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         return Err(RunError(format!(
@@ -131,7 +134,7 @@ fn carry_out(
     testbed: &mut dyn Testbed,
     progress: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, RunError> {
-    let mut judge = testbed::judge(testbed.evidence(), testbed::vms(plan), options.all_bugs());
+    let mut judge = testbed::judge(testbed.evidence(), script.vms.clone(), options.all_bugs());
     let mut testbed = Interruptible(testbed);
     let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)
         .map_err(|error| RunError(error.to_string()))?;
@@ -143,7 +146,7 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     let mut volume = options.volume.word().to_owned();
     if let GuestKind::Qemu(qemu) = &options.guests {
         repeat_options += " --guest qemu";
-        volume = "as long as the job says".to_owned();
+        volume = "as the job says".to_owned();
         if let Some(image) = &qemu.image {
             let image = image.display().to_string();
             repeat_options += &format!(" --guest-image {}", shell_quoted(&image));
@@ -154,7 +157,7 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
     }
     if let Some(seconds) = options.runtime_s {
         repeat_options += &format!(" --runtime {seconds}");
-        volume = format!("{seconds} s a job");
+        volume = format!("what fits in {seconds} s");
     }
     match &options.target {
         TargetKind::Model => {}
@@ -190,7 +193,7 @@ fn header(plan: &Plan, options: &RunOptions) -> RunHeader {
 /// How the target behaves, in words: its preset, and what is wrong beside that.
 fn behaviour(options: &RunOptions) -> String {
     if options.target != TargetKind::Model {
-        return "the target's own".to_owned();
+        return "as it is".to_owned();
     }
     let more: Vec<&str> = options.bugs.iter().map(|bug| bug.name()).collect();
     match more.as_slice() {

@@ -9,14 +9,14 @@ use scenarios::generate::{ShapeBytes, StepBytes, choose};
 use scenarios::plan::{Expects, JobText, Plan};
 use scenarios::report::{Report, RunHeader};
 use scenarios::run::{CheckOutcome, CheckResult, StepResult, run};
-use scenarios::testbed::Testbed as _;
 use scenarios::{Ending, Script, Seen};
 use sim::world::{Choices, Strategy};
 use sim::{Bugs, Rng, Stream};
 use sim::{Sim, SimOptions};
 
+use crate::job_files::parse_jobs;
 use crate::options::{GuestKind, RunError, RunOptions};
-use crate::testbed::{self, parse_jobs};
+use crate::testbed;
 
 /// Steps of a drawn scenario, behind its boots.
 const STEPS: (u32, u32) = (8, 40);
@@ -61,7 +61,7 @@ pub struct ScenarioReport {
     /// Who went, if that was noted.
     pub choices: Option<Choices>,
     /// The turn at which a replayed schedule could not be followed.
-    pub strayed: Option<u64>,
+    pub diverged: Option<u64>,
 }
 
 impl ScenarioReport {
@@ -157,9 +157,9 @@ pub(crate) fn on_simulator(
 ) -> Result<ScenarioReport, RunError> {
     let bugs = setting.options.bugs;
     let mut sim = setting.simulator()?;
-    let judge = testbed::judge(sim.evidence(), script.vms.clone(), bugs);
+    let judge = testbed::judge(sim.as_testbed().evidence(), script.vms.clone(), bugs);
     let mut judge = Watched { judge, watch };
-    let report = judged(script, &mut sim, &mut judge)?;
+    let report = judged(script, sim.as_testbed(), &mut judge)?;
     let fios = report.rows.iter().flat_map(|row| &row.fios);
     let ended = fios.flat_map(|fio| &fio.jobs);
     let steps = report.rows.iter().flat_map(|row| &row.steps);
@@ -169,7 +169,7 @@ pub(crate) fn on_simulator(
         skipped: skipped.count(),
         ending: report.ending,
         choices: sim.choices().cloned(),
-        strayed: sim.strayed(),
+        diverged: sim.diverged(),
         checks: report.rows.into_iter().flat_map(|row| row.checks).collect(),
     })
 }

@@ -163,13 +163,15 @@ fn simpler(plan: &Plan) -> Vec<Change> {
         .collect()
 }
 
-/// Options under which `plan` breaks `check`, if any that are tried.
+/// Options under which `plan` breaks `check`, if any that are tried. What no reader of plan files would take (no
+/// disk is left, or a step names one that is not) is none: it is to be written down.
 fn broken(
     plan: &Plan,
     options: &ScenarioOptions,
     check: CheckId,
     schedules: u64,
 ) -> Option<ScenarioOptions> {
+    scenarios::parse(&plan.name, &plan.to_string()).ok()?;
     let breaks = |report: ScenarioReport| report.violated().any(|broken| broken.id == check);
     let timed = matches!(options.strategy, Strategy::Timed);
     let others = (0..schedules).map(|seed| ScenarioOptions {
@@ -190,6 +192,7 @@ mod tests {
     use sim::{Bug, Bugs};
 
     use super::*;
+    use crate::repro::Repro;
     use crate::scenario::drawn;
 
     #[test]
@@ -226,6 +229,25 @@ mod tests {
         // A boot, an attach and a detach are all that it takes.
         let steps = plan.cases[0].steps.len();
         assert!(steps <= 3 && plan.vms.len() == 1, "{plan}");
+    }
+
+    #[test]
+    fn what_is_left_can_be_read_again() {
+        let stalls = |seed| ScenarioOptions {
+            bugs: Bugs::INTENDED.with(Bug::DeleteStalls),
+            ..ScenarioOptions::intended(seed)
+        };
+        let broken = (0..1_000).find_map(|seed| {
+            let report = carry_out(&drawn(seed), stalls(seed)).ok()?;
+            let check = report.violated().next()?.id;
+            Some((drawn(seed), stalls(seed), check))
+        });
+        let (plan, options, check) = broken.expect("it is shown by one of 1000");
+        let (plan, options) = shrink(plan, options, check).expect("it can be carried out");
+        let repro = Repro::of_scenario(&plan, options).expect("it can be carried out");
+        let text = repro.text().expect("it was written by this version");
+        let read = Repro::parse("small.kdl", &text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+        assert_eq!(read.recorded.findings, repro.recorded.findings);
     }
 
     #[test]

@@ -4,15 +4,14 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use scenarios::check::{Facts, Judge};
-use scenarios::plan::Plan;
 use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
 use sim::linux::Digests;
-use sim::world::{Strategy, TurnRecord};
+use sim::world::TurnRecord;
 use sim::{Bug, Bugs};
 use sim::{LinkedDisks, Sim, SimOptions, linked};
 
-pub use crate::job_files::parse_jobs;
+use crate::job_files::parse_jobs;
 use crate::on_sockets;
 use crate::options::{GuestKind, LinkedOptions, RunError, RunOptions, TargetKind};
 
@@ -77,7 +76,7 @@ fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testb
     if let Some(turns) = turns {
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
-    Ok(Box::new(sim))
+    Ok(sim.boxed())
 }
 
 /// How long a request of a linked target's disk takes: the model's device's middle, and that of its slow one.
@@ -112,7 +111,7 @@ fn linked_simulator(
     if let Some(turns) = turns {
         sim.record_turns(Box::new(move |turn| turns.write(turn)));
     }
-    Ok(Box::new(sim))
+    Ok(sim.boxed())
 }
 
 fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {
@@ -121,7 +120,7 @@ fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {
         bugs: options.all_bugs(),
         volume: options.volume.of_a_job(),
         jobs: parse_jobs(&options.jobs, &options.guests)?,
-        strategy: strategy(options),
+        strategy: options.schedule.strategy(options.seed),
         per_io: true,
         digests: digests(),
         disturb_at: options.disturb_at,
@@ -138,16 +137,6 @@ pub fn digests() -> Digests {
     DIGESTS.with(Arc::clone)
 }
 
-/// How the target of `options` is wrong.
-pub fn bugs(options: &RunOptions) -> Bugs {
-    options.all_bugs()
-}
-
-/// Who goes next.
-pub fn strategy(options: &RunOptions) -> Strategy {
-    options.schedule.strategy(options.seed)
-}
-
 /// The judge that reads what a testbed with `evidence` shows of these VMs, under `bugs`.
 pub fn judge(evidence: Evidence, vms: Vec<(VmId, Vec<ControllerId>)>, bugs: Bugs) -> Judge {
     Judge::new(Facts {
@@ -155,10 +144,4 @@ pub fn judge(evidence: Evidence, vms: Vec<(VmId, Vec<ControllerId>)>, bugs: Bugs
         events_may_drop: bugs.has(Bug::EventsMissedUnsaid),
         vms,
     })
-}
-
-/// The VMs of a plan, and their controllers.
-pub fn vms(plan: &Plan) -> Vec<(VmId, Vec<ControllerId>)> {
-    let vms = plan.vms.iter();
-    vms.map(|vm| (vm.vm, vm.controllers.clone())).collect()
 }

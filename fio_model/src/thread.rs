@@ -449,7 +449,10 @@ impl FioThread {
         Progress {
             written: self.result.blocks_written(),
             verified: self.result.blocks_verified(),
-            volume: self.to_verify() / u64::from(self.terms.len_min),
+            volume: self
+                .tally
+                .volume(&self.terms, self.loops_left, self.log.replaced())
+                / u64::from(self.terms.len_min),
             permille,
         }
     }

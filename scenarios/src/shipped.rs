@@ -54,15 +54,29 @@ pub const JOBS: &[Shipped] = &[
     },
     Shipped {
         name: crate::generate::VERIFY_JOB,
-        file: "scenarios/jobs/story.fio",
-        text: include_str!("../jobs/story.fio"),
+        file: "scenarios/jobs/generated.fio",
+        text: include_str!("../jobs/generated.fio"),
     },
     Shipped {
         name: crate::generate::WRITE_JOB,
-        file: "scenarios/jobs/story_writes.fio",
-        text: include_str!("../jobs/story_writes.fio"),
+        file: "scenarios/jobs/generated_writes.fio",
+        text: include_str!("../jobs/generated_writes.fio"),
     },
 ];
+
+/// What plans and repros of earlier versions call some of the jobs, and what those are called now.
+pub const FORMER_JOBS: &[(&str, &str)] = &[
+    ("story", crate::generate::VERIFY_JOB),
+    ("story_writes", crate::generate::WRITE_JOB),
+];
+
+/// The job that ships under this name, or did.
+#[must_use]
+pub fn job(name: &str) -> Option<&'static Shipped> {
+    let former = FORMER_JOBS.iter().find(|(former, _)| *former == name);
+    let name = former.map_or(name, |(_, now)| now);
+    JOBS.iter().find(|job| job.name == name)
+}
 
 /// The test plan that the plans encode: `line=27` is its line 27.
 pub const TEST_PLAN: &str = include_str!("../plans/test_plan.md");

@@ -197,6 +197,43 @@ impl Action {
         Some(*fio)
     }
 
+    /// Whether later steps may find something else if it was not done: other disks, VMs or controllers, or
+    /// requests that end otherwise.
+    ///
+    /// That a fio was not started is known by its number.
+    #[must_use]
+    pub const fn changes_what_is_there(&self) -> bool {
+        match self {
+            Self::StartTarget { .. }
+            | Self::BootVm { .. }
+            | Self::BootFirmware { .. }
+            | Self::RebootVm { .. }
+            | Self::PauseVm { .. }
+            | Self::ContinueVm { .. }
+            | Self::KillVm { .. }
+            | Self::AddMemory { .. }
+            | Self::Reconnect { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Manage { .. }
+            | Self::Remove { .. }
+            | Self::Insert { .. }
+            | Self::Resize { .. }
+            | Self::Hold { .. }
+            | Self::Fail { .. }
+            | Self::Delay { .. }
+            | Self::Release { .. }
+            | Self::CreateController { .. }
+            | Self::DeleteController { .. } => true,
+            Self::StartFio { .. }
+            | Self::WaitJobClock { .. }
+            | Self::SaveConfig
+            | Self::ListDisks { .. }
+            | Self::CheckAlive
+            | Self::Settle => false,
+        }
+    }
+
     /// The job that it runs, if it runs one.
     #[must_use]
     pub fn job(&self) -> Option<&str> {

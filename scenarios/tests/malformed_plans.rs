@@ -213,6 +213,26 @@ fn verbs_that_are_wrong() {
         ("no time before a step", "alive after=\"soon\""),
         ("repeats nothing", "repeat 3"),
         (
+            "a time before what is repeated",
+            "repeat 3 after=\"9s\" line=1 { alive line=1; }",
+        ),
+        (
+            "repeats without waiting",
+            "repeat 3 wait=#false line=1 { alive line=1; }",
+        ),
+        (
+            "refuses what is repeated",
+            "repeat 3 refused=\"no\" line=1 { alive line=1; }",
+        ),
+        (
+            "branches that nobody waits for",
+            "parallel wait=#false line=1 {\n            branch \"a\" { alive line=1; }\n            branch \"b\" { alive line=1; }\n        }",
+        ),
+        (
+            "refuses, and nobody waits",
+            "detach controller=1 target=3 refused=\"No such device\" wait=#false",
+        ),
+        (
             "branches in branches",
             "parallel line=1 {\n            branch \"a\" { parallel line=1 { branch \"c\" { alive line=1; }; branch \"d\" { alive line=1; }; }; }\n            branch \"b\" { alive line=1; }\n        }",
         ),
@@ -231,7 +251,7 @@ fn bare(steps: &str, more: &str) -> String {
     about "a plan"
     controllers 1
     disks 2 from="nvme"
-    job "story"
+    job "generated"
     vm 1 controllers=1
     case "1" "a case" expect="nothing" {{
         {steps}
@@ -269,6 +289,13 @@ fn cases_that_expect_nothing() {
         ("a schema that is not known", recorded("schema=4")),
         ("no check", recorded("schema=3 { finding \"I99\"; }")),
         ("no hash", recorded("schema=3 { ended turns=1; }")),
+        (
+            "branches in branches",
+            bare(
+                "parallel {\n            branch \"a\" { repeat 2 { parallel { branch \"c\" { alive; }; branch \"d\" { alive; }; }; }; }\n            branch \"b\" { alive; }\n        }",
+                "",
+            ),
+        ),
     ];
     insta::assert_snapshot!(errors(&texts));
 }

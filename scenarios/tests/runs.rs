@@ -83,7 +83,7 @@ fn header(plan: &Plan) -> RunHeader {
         seed: 7,
         behaviour: "head".into(),
         volume: "quick".into(),
-        repeat_options: " --volume quick".into(),
+        repeat_options: " --io-count quick".into(),
     }
 }
 
@@ -116,7 +116,7 @@ fn a_step_that_does_not_hold_says_what_was_expected_and_seen() {
     let (text, report) = reported(&[Quirk::FioNotices(false), Quirk::NoReboot]);
     assert_eq!(report.verdict(), Verdict::Failed);
     let last = text.lines().last().unwrap();
-    assert_eq!(last, "plugfest run small/2 --seed 7 --volume quick");
+    assert_eq!(last, "plugfest run small/2 --seed 7 --io-count quick");
     insta::assert_snapshot!(text);
 }
 
@@ -268,6 +268,63 @@ fn short_plan(steps: &str) -> Plan {
     parse("short.kdl", &text).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// What comes of such a plan.
+fn came_of(steps: &str, quirks: &[Quirk]) -> (String, Report) {
+    let plan = short_plan(steps);
+    let (mut text, outcome) = carry_out(&plan, &mut Fake::new(quirks)).unwrap();
+    let report = Report::new(header(&plan), outcome);
+    text.push_str(&render(std::slice::from_ref(&report)));
+    (text, report)
+}
+
+#[test]
+fn a_removal_that_nobody_waits_for_may_be_too_late_too() {
+    use Quirk::{FioEndsEarly, FioNotices, ShowsInside};
+    for removal in ["detach", "remove"] {
+        let steps = format!(
+            r#"fio "all" on="disk 1" expect="gone" {{ alive; {removal} disk=1 wait=#false; }}"#
+        );
+        for (quirks, verdict) in [
+            (&[ShowsInside][..], Verdict::Passed),
+            (&[ShowsInside, FioNotices(false)], Verdict::Failed),
+            (&[ShowsInside, FioEndsEarly], Verdict::Inconclusive),
+            // Nobody knows what was first.
+            (&[], Verdict::Passed),
+            (&[FioNotices(false)], Verdict::Inconclusive),
+            (&[FioEndsEarly], Verdict::Inconclusive),
+        ] {
+            let (text, report) = came_of(&steps, quirks);
+            assert_eq!(report.verdict(), verdict, "{removal} {quirks:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn what_the_testbed_could_not_do_is_not_blamed_on_the_target() {
+    use Quirk::{BlockMissing, DiskStays, NoRemove, TargetCrashes};
+    let removed = r#"fio "all" on="disk 1" expect="gone" { alive; remove disk=1; }"#;
+    let gone = format!("{removed}; gone disk=1; failed fio=\"all\" disk=1");
+    let before = format!(r#"fio "first" expect="pass"; {removed}"#);
+    let crashes = format!("{removed}; detach disk=2");
+    let stays = "detach disk=2; gone disk=2; remove disk=1";
+    for (steps, quirks, verdict) in [
+        (removed, &[][..], Verdict::Passed),
+        (removed, &[NoRemove], Verdict::Inconclusive),
+        (&gone, &[], Verdict::Passed),
+        (&gone, &[NoRemove], Verdict::Inconclusive),
+        // What was before it, and a crash, cannot come of it.
+        (&before, &[NoRemove, BlockMissing], Verdict::Failed),
+        (stays, &[NoRemove, DiskStays], Verdict::Failed),
+        (&crashes, &[NoRemove, TargetCrashes], Verdict::Failed),
+    ] {
+        let (text, report) = came_of(steps, quirks);
+        assert_eq!(report.verdict(), verdict, "{quirks:?}: {text}");
+        let says_why = text.contains("\"remove disk 1\" was not done: expected disk 1 ");
+        let excused = verdict == Verdict::Inconclusive;
+        assert!(says_why || !excused, "{quirks:?}: {text}");
+    }
+}
+
 #[test]
 fn only_a_disk_that_was_written_to_keeps_its_data() {
     for quirks in [&[][..], &[Quirk::NoPerIo, Quirk::ChecksReads]] {
@@ -340,7 +397,7 @@ fn cases_before_the_one_asked_for_are_set_up_only() {
     assert_eq!(report.rows[0].case, "2");
     assert_eq!(
         report.repeat().unwrap(),
-        "plugfest run small/2 --seed 7 --volume quick"
+        "plugfest run small/2 --seed 7 --io-count quick"
     );
 }
 

@@ -11,7 +11,7 @@ use scenarios::{
 };
 
 use linux::{Guest, GuestConfig};
-use wire::component::{ACTORS_MAX, COMPONENT_ACTORS_MAX, Component as _};
+use wire::component::{ACTORS_MAX, Component as _};
 use wire::inside::BackEnd;
 use wire::message::{ClientId, GuestAct, ToGuest};
 use world::{Device, World};
@@ -82,8 +82,15 @@ impl<T: BackEnd> Ends for SimEnds<T> {
     fn begin(
         &mut self,
         disks: &[(DiskId, DiskKind)],
-        _: &[ControllerId],
+        controllers: &[ControllerId],
     ) -> Result<Vec<Call>, TestbedError> {
+        let count = controllers.len();
+        let most = self.world.target().controllers_max();
+        if let Some(most) = most.filter(|most| count > *most) {
+            let limit =
+                format!("the plan has {count} controllers; the model target has at most {most}");
+            return Err(TestbedError(limit));
+        }
         self.disks.prepare(disks)
     }
 
@@ -117,9 +124,10 @@ impl<T: BackEnd> Ends for SimEnds<T> {
                 self.options.volume,
             )
         };
+        config.check().map_err(TestbedError)?;
         let guest = Guest::new(config);
         let actors = self.world.actors() + usize::from(guest.actors());
-        if actors > ACTORS_MAX || usize::from(guest.actors()) > COMPONENT_ACTORS_MAX {
+        if actors > ACTORS_MAX {
             let limit = format!("{vm} makes {actors} actors, and the simulator has {ACTORS_MAX}");
             return Err(TestbedError(limit).into());
         }
@@ -160,5 +168,58 @@ impl<T: BackEnd> Ends for SimEnds<T> {
             self.tell(*vm, GuestAct::WaitJobClock { ticket, fio, at })?;
         }
         Ok(running.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linux::{Digests, HBAS_MAX};
+    use spdk::Target;
+    use wire::bugs::Bugs;
+    use wire::{Rng, Stream};
+    use world::Strategy;
+
+    use super::*;
+    use crate::disks::ModelledDisks;
+
+    fn ends() -> SimEnds<Target> {
+        let options = SimOptions {
+            seed: 1,
+            bugs: Bugs::INTENDED,
+            volume: None,
+            jobs: [].into(),
+            strategy: Strategy::Timed,
+            per_io: true,
+            digests: Digests::default(),
+            disturb_at: None,
+        };
+        let rng = Rng::new(1, Stream::Accidents);
+        SimEnds {
+            world: World::new(Target::new(options.target()), rng),
+            disks: Box::new(ModelledDisks),
+            options,
+        }
+    }
+
+    fn controllers(count: usize) -> Vec<ControllerId> {
+        (0..count as u8).map(ControllerId).collect()
+    }
+
+    #[test]
+    fn more_controllers_than_the_model_target_has_are_refused() {
+        let begin = |count| ends().begin(&[], &controllers(count)).map(drop);
+        assert_eq!(begin(16), Ok(()));
+        let refused = "the plan has 17 controllers; the model target has at most 16";
+        assert_eq!(begin(17), Err(TestbedError(refused.to_owned())));
+    }
+
+    #[test]
+    fn a_guest_with_more_devices_than_its_interrupts_tell_apart_is_refused() {
+        let boot =
+            |count| ends().boot(VmId(1), &controllers(count), Boots::System, &Serials::new());
+        assert_eq!(boot(HBAS_MAX), Ok(()));
+        let refused = "VM 1 has 17 controllers; a model guest has at most 16";
+        let refused = TestbedError(refused.to_owned());
+        assert_eq!(boot(HBAS_MAX + 1), Err(Refusal::Broke(refused)));
     }
 }

@@ -43,6 +43,21 @@ impl Sim {
         Self::with(target, Box::new(ModelledDisks), options)
     }
 
+    /// What a plan is run on: made here, so that its turns are compiled with this crate, which is optimised (and
+    /// not inlined, or it would be made there).
+    #[must_use]
+    #[inline(never)]
+    pub fn as_testbed(&mut self) -> &mut dyn Testbed {
+        self
+    }
+
+    /// As [`Self::as_testbed`].
+    #[must_use]
+    #[inline(never)]
+    pub fn boxed(self) -> Box<dyn Testbed> {
+        Box::new(self)
+    }
+
     /// Bytes of guest memory that were ever written, and of the devices' contents.
     #[must_use]
     pub fn bytes_touched(&self) -> (u64, u64) {
@@ -54,6 +69,15 @@ impl Sim {
     #[must_use]
     pub fn bytes_kept(&self) -> u64 {
         self.driver.ends.world.target().kept_bytes()
+    }
+}
+
+impl Sim<linked::Target> {
+    /// As [`Sim::as_testbed`].
+    #[must_use]
+    #[inline(never)]
+    pub fn boxed(self) -> Box<dyn Testbed> {
+        Box::new(self)
     }
 }
 
@@ -94,8 +118,8 @@ impl<T: BackEnd> Sim<T> {
 
     /// The turn at which recorded choices could not be followed any more.
     #[must_use]
-    pub fn strayed(&self) -> Option<u64> {
-        self.driver.ends.world.strayed()
+    pub fn diverged(&self) -> Option<u64> {
+        self.driver.ends.world.diverged()
     }
 
     /// Calls `record` after every turn.

@@ -149,10 +149,10 @@ fn a_replay_names_the_behaviour_and_what_differs_from_it() {
         first.split_once("seed 0, ").unwrap().1.to_owned()
     };
     let (head, intended) = (Behaviour::Head, Behaviour::Intended);
-    assert_eq!(replayed(head, &[]), "a target of behaviour head");
+    assert_eq!(replayed(head, &[]), "SPDK head");
     assert_eq!(
         replayed(head, &[Bug::SharedCursor]),
-        "a target of behaviour head with shared_cursor"
+        "SPDK head with shared_cursor"
     );
     assert_eq!(replayed(intended, &[]), "an intended target");
     assert_eq!(

@@ -86,6 +86,31 @@ fn what_is_no_regular_file_is_refused_at_once() {
 }
 
 #[test]
+fn more_controllers_than_the_model_target_has_are_no_fault_of_the_target() {
+    let controllers: Vec<String> = (1..=17).map(|n: u8| n.to_string()).collect();
+    let plan = format!(
+        r#"plan "many" {{
+  about "A guest with many controllers."
+  controllers 17
+  disks 1 from="any"
+  vm 1 controllers="{}"
+  job "default_integrity"
+  case "1" "Attach" {{
+    attach disk=1 controller=17
+  }}
+}}
+"#,
+        controllers.join(" ")
+    );
+    let path = directory("inputs-many").join("many.kdl");
+    std::fs::write(&path, plan).unwrap();
+    let (exit, out, err) = plugfest(&["run", path.to_str().unwrap()]);
+    assert_eq!(exit, Some(2), "{out}{err}");
+    let expected = "the plan has 17 controllers; the model target has at most 16";
+    assert!(err.contains(expected), "{err}");
+}
+
+#[test]
 fn what_is_no_transcript_is_one_error_and_no_table() {
     let empty = directory("inputs-empty");
     let empty = empty.to_str().unwrap();

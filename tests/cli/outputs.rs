@@ -101,6 +101,34 @@ fn a_file_that_cannot_be_written_takes_no_other_along() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_whole_leaves_what_was_there() {
+    for option in ["--trace", "--turns", "--junit", "--repro"] {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept");
+        // It is there if the test ran before.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).expect("a folder");
+        let file = folder.join("old");
+        std::fs::write(&file, "precious").expect("it is written");
+        // No file may be longer than a block: each of these is.
+        let output = Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 1; exec "$@""#, "sh"])
+            .arg(env!("CARGO_BIN_EXE_plugfest"))
+            .args(["run", "hotattach/1", "--io-count", "quick"])
+            .args(["--bug", "answered_twice", option])
+            .arg(&file)
+            .output()
+            .expect("sh starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let why = format!("cannot write {}: File too large", file.display());
+        assert!(said(&output).contains(&why), "{output:?}");
+        let left = std::fs::read_to_string(&file).expect("it is there");
+        assert_eq!(left, "precious", "{option}");
+        let names = std::fs::read_dir(&folder).expect("it is there");
+        assert_eq!(names.count(), 1, "{option}: nothing else is left");
+    }
+}
+
+#[test]
 fn a_pipe_without_a_reader_is_not_waited_for() {
     for option in ["--junit", "--trace", "--turns", "--repro"] {
         let pipe = place("unread_pipe");

@@ -85,7 +85,7 @@ fn a_plan_goes_the_same_way_again() {
     let text = repro.text().expect("it is new");
     let repro = Repro::parse("again.kdl", &text).expect("what was written is read");
     let again = repro.replay().expect("it runs");
-    assert_eq!((again.ending, again.strayed), (report.ending, None));
+    assert_eq!((again.ending, again.diverged), (report.ending, None));
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn choices_that_cannot_be_followed_are_not_the_same_run() {
     let mut repro = failing();
     repro.recorded.choices = format!("127*3 {}", repro.recorded.choices);
     let again = repro.replay().expect("it runs");
-    assert_eq!(again.strayed, Some(0), "actor 127 does not exist");
-    let path = directory("repro-strayed").join("strayed.kdl");
+    assert_eq!(again.diverged, Some(0), "actor 127 does not exist");
+    let path = directory("repro-diverged").join("diverged.kdl");
     std::fs::write(&path, repro.text().expect("it is new")).expect("written");
     let output = plugfest(&["replay", path.to_str().expect("a path")]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));

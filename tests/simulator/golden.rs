@@ -88,7 +88,7 @@ impl Kept {
 }
 
 /// The lines of all plans, schedules and behaviours, in that order, with these seeds.
-fn runs(volume: &str, seeds: u64) -> String {
+fn runs(io_count: &str, seeds: u64) -> String {
     let mut kept: BTreeMap<(usize, usize, usize, u64), Kept> = BTreeMap::new();
     let range = format!("0..{seeds}");
     for (s, schedule) in SCHEDULES.iter().enumerate() {
@@ -96,10 +96,10 @@ fn runs(volume: &str, seeds: u64) -> String {
             let options = [
                 "--seeds",
                 &range,
-                "--jobs",
+                "--workers",
                 "2",
-                "--volume",
-                volume,
+                "--io-count",
+                io_count,
                 "--schedule",
                 schedule,
                 "--target-behaviour",
@@ -240,7 +240,14 @@ fn the_first_line_that_moved_is_named() {
 #[test]
 fn one_draw_more_is_another_hash() {
     let run = |more: &[&str]| {
-        let args = ["run", "hotattach", "--volume", "quick", "--format", "json"];
+        let args = [
+            "run",
+            "hotattach",
+            "--io-count",
+            "quick",
+            "--format",
+            "json",
+        ];
         let mut kept = Kept::default();
         objects(&ask(&[&args[..], more].concat())).for_each(|case| kept.take(&case));
         kept

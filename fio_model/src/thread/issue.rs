@@ -357,8 +357,7 @@ impl FioThread {
                 return Step::Reopening;
             }
         }
-        self.tally.passes_before += self.of_pass();
-        (self.tally.pass_own, self.tally.only_read) = (0, 0);
+        self.tally.end_pass(&self.terms, self.log.replaced());
         self.log.clear();
         self.tally.written_before = self.result.counts.write_bytes;
         if !self.goes_on() {

@@ -392,6 +392,7 @@ impl Machines {
             bootable: boots == Boots::System,
             ..GuestConfig::new(vm, controllers, disks, self.shared.volume)
         };
+        config.check()?;
         let range = (GuestAddress(0), Guest::memory_bytes(&config));
         let memory = shared(&[range], self.shared.pages)
             .map_err(|error| format!("{vm}'s memory: {error}"))?;

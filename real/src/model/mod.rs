@@ -101,3 +101,39 @@ impl Drop for ModelGuests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use scenarios::ControllerId;
+    use scenarios::driver::Boots;
+    use sim::linux::HBAS_MAX;
+
+    use super::*;
+    use crate::testbed::guests::{Hba, Told};
+
+    #[test]
+    fn a_guest_with_more_devices_than_its_interrupts_tell_apart_is_refused() {
+        let (tell, told) = mpsc::channel();
+        let shared = Shared {
+            seed: 1,
+            volume: None,
+            pages: Pages::Ordinary,
+            serials: Serials::default(),
+            tell,
+        };
+        let mut guests = ModelGuests::new(shared).expect("a thread, and a few descriptors");
+        let hbas = (0..=HBAS_MAX as u8).map(|n| Hba {
+            controller: ControllerId(n),
+            socket: "/nonexistent/vhost".into(),
+        });
+        let boot = Ask::Boot(hbas.collect(), Boots::System);
+        guests.ask(VmId(1), boot).expect("their thread runs");
+        let expected = "VM 1 has 17 controllers; a model guest has at most 16";
+        match told.recv_timeout(Duration::from_secs(60)) {
+            Ok(Told::Lost(why)) => assert_eq!(why, expected),
+            other => panic!("expected {expected:?}, got {other:?}"),
+        }
+    }
+}

@@ -38,9 +38,7 @@ impl<E: Ends> Driver<E> {
                 return self.boot(*vm, controllers, Boots::FirmwareOnly);
             }
             Action::StartFio { fio, job, on } => return self.start_fio(*fio, job, on),
-            Action::WaitJobClock { fio, at } => {
-                return self.wait_job_clock(ticket, *fio, *at);
-            }
+            Action::WaitJobClock { fio, at } => return self.wait_job_clock(ticket, *fio, *at),
             Action::RebootVm { vm } => return self.ends.ask(*vm, Ask::Reboot),
             Action::PauseVm { vm } => {
                 self.run.held.insert(Held::Vm(*vm));
@@ -64,7 +62,10 @@ impl<E: Ends> Driver<E> {
             }
             Action::ListDisks { vm } => return self.ends.ask(*vm, Ask::ListDisks),
             Action::CheckAlive => return self.check_alive(),
-            Action::Settle => return self.settle(),
+            Action::Settle => {
+                self.settle();
+                return Ok(());
+            }
             Action::Attach {
                 disk,
                 controller,
@@ -162,6 +163,70 @@ impl<E: Ends> Driver<E> {
             guests => self.run.fan_in.expect(ticket, guests),
         }
         Ok(())
+    }
+
+    /// Asks everybody for a sign of life.
+    fn check_alive(&mut self) -> Result<(), Refusal> {
+        let vms: Vec<VmId> = self.vms().collect();
+        for vm in &vms {
+            self.ends.ask(*vm, Ask::Ping)?;
+        }
+        let deadline = self.ends.now() + self.limits.alive;
+        self.run.quiesce.await_life(deadline, vms);
+        Ok(self.call(calls::controllers(), Pending::Alive)?)
+    }
+
+    /// From now on somebody waits for everything to come to rest.
+    fn settle(&mut self) {
+        let now = self.ends.now();
+        let deadline = now + self.limits.settle;
+        let due = self.limits.ask_every.map_or(deadline, |_| now);
+        self.run.quiesce.await_rest(deadline, due);
+    }
+
+    /// Does what is due by now.
+    ///
+    /// # Errors
+    ///
+    /// The target cannot be reached.
+    pub fn pass(&mut self) -> Result<(), TestbedError> {
+        let now = self.ends.now();
+        if let Some(alive) = self.signs_of_life() {
+            self.ends.see(alive);
+        }
+        if let Some(left) = self.run.quiesce.never_rests(now) {
+            let settled = false;
+            self.ends.see(Observation::Quiet { settled, left });
+        }
+        if !self.run.quiesce.is_to_ask(now) {
+            return Ok(());
+        }
+        let left = self.left_open();
+        if !left.is_empty() {
+            self.go_on_settling(left);
+            return Ok(());
+        }
+        self.run.quiesce.await_answer();
+        self.call(calls::controllers(), Pending::InFlight)
+    }
+
+    /// What the target need not be asked for to know that something is in flight.
+    fn left_open(&self) -> Vec<String> {
+        let fios = self.run.fan_in.fios();
+        let mut left: Vec<String> = fios.map(|fio| format!("{fio} runs")).collect();
+        let open = self.run.rpc.open().filter(|pending| pending.is_of_action());
+        let open = open.count();
+        if open > 0 && !self.ends.target_died() {
+            left.push(format!("RPCs without an answer: {open}"));
+        }
+        left
+    }
+
+    /// This is in flight, so somebody waits on for everything to come to rest.
+    pub(super) fn go_on_settling(&mut self, left: Vec<String>) {
+        if let Some(every) = self.limits.ask_every {
+            self.run.quiesce.go_on(left, self.ends.now() + every);
+        }
     }
 
     /// The VM that was powered on first of those with a place's controller.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::json_rpc::Refused;
+use super::quiesce::tasks_in_flight;
 use super::{Driver, Ends};
 use crate::names::{Ticket, VmId};
 use crate::observation::Observation;
@@ -84,10 +85,24 @@ impl<E: Ends> Driver<E> {
                 };
                 (ticket, result.and_then(done))
             }
-            Pending::Alive => return self.target_lives(),
+            Pending::Alive => return self.run.quiesce.target_lives(),
             Pending::InFlight => return self.in_flight(result),
         };
         self.ends.see(Observation::Answered { ticket, result });
+    }
+
+    /// The target has said what is in flight.
+    fn in_flight(&mut self, answer: Result<Value, String>) {
+        let left = match answer {
+            Ok(controllers) => tasks_in_flight(&controllers),
+            Err(text) => vec![format!("vhost_get_controllers: {text}")],
+        };
+        if !left.is_empty() {
+            self.go_on_settling(left);
+        } else if self.run.quiesce.rests() {
+            let settled = true;
+            self.ends.see(Observation::Quiet { settled, left });
+        }
     }
 
     fn note_error<T>(&mut self, ticket: Ticket, result: &Result<T, String>) {

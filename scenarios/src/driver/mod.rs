@@ -33,7 +33,7 @@ pub use calls::Call;
 pub use disks::Disks;
 use fan_in::FanIn;
 pub use quiesce::Limits;
-use quiesce::{Alive, Settling};
+use quiesce::Quiesce;
 
 /// The disks that a fio uses in each VM.
 pub type DisksByVm = BTreeMap<VmId, Vec<(DiskId, Place)>>;
@@ -183,8 +183,7 @@ pub struct UnderWay {
     vms: Vec<(VmId, Vec<ControllerId>)>,
     held: BTreeSet<Held>,
     fan_in: FanIn,
-    alive: Option<Alive>,
-    settling: Option<Settling>,
+    quiesce: Quiesce,
 }
 
 /// A testbed's ends, and what is under way between them.
@@ -229,6 +228,35 @@ impl<E: Ends> Driver<E> {
     #[must_use]
     pub fn waits_for_fio_only(&self) -> bool {
         self.run.held.is_empty() && self.run.fan_in.fios().next().is_some()
+    }
+
+    /// A guest has given a sign of life.
+    pub fn lives(&mut self, vm: VmId) {
+        self.run.quiesce.lives(vm);
+    }
+
+    /// Who is silent, once all others have answered or the time is over.
+    pub fn signs_of_life(&mut self) -> Option<Observation> {
+        self.run.quiesce.signs_of_life(self.ends.now())
+    }
+
+    /// When it will not be waited for rest any more, if it is now.
+    #[must_use]
+    pub fn settles_by(&self) -> Option<Time> {
+        self.run.quiesce.settles_by()
+    }
+
+    /// The next moment at which there is something to do without being told.
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        self.run.quiesce.due()
+    }
+
+    /// Nothing can happen any more, or the time is over, so nobody gives a sign of life any more. Whether
+    /// somebody waited for everything to come to rest, who is to be told ([`Observation::Quiet`]).
+    pub fn at_rest(&mut self) -> bool {
+        self.run.quiesce.nobody_lives(self.ends.now());
+        self.run.quiesce.rests()
     }
 
     /// What a disk is; [`DiskKind::Nvme`] if it was never prepared, which the target will say.

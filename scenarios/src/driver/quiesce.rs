@@ -8,11 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::answers::Pending;
-use super::{Ask, Driver, Ends, Refusal, calls};
 use crate::names::VmId;
 use crate::observation::Observation;
-use crate::testbed::TestbedError;
 use crate::time::Time;
 
 /// How long a testbed waits for what everybody has to answer.
@@ -22,14 +19,14 @@ pub struct Limits {
     pub alive: Duration,
     /// Everything comes to rest within this, or it never will. Less than `run::limits::SETTLE`.
     pub settle: Duration,
-    /// How often the target is asked for what is in flight ([`Driver::pass`]); `None`: the testbed sees that
-    /// nothing can happen any more, and says so ([`Driver::at_rest`]).
+    /// How often the target is asked for what is in flight ([`Driver::pass`](super::Driver::pass)); `None`: the
+    /// testbed sees that nothing can happen any more, and says so ([`Driver::at_rest`](super::Driver::at_rest)).
     pub ask_every: Option<Duration>,
 }
 
 /// Who still owes a sign of life.
 #[derive(Clone, Debug)]
-pub(super) struct Alive {
+struct Alive {
     deadline: Time,
     target: bool,
     vms: Vec<VmId>,
@@ -37,7 +34,7 @@ pub(super) struct Alive {
 
 /// Somebody waits for everything to come to rest.
 #[derive(Clone, Debug)]
-pub(super) struct Settling {
+struct Settling {
     deadline: Time,
     /// When to ask what is in flight.
     due: Time,
@@ -45,156 +42,112 @@ pub(super) struct Settling {
     left: Vec<String>,
 }
 
-impl<E: Ends> Driver<E> {
-    /// Asks everybody for a sign of life.
-    pub(super) fn check_alive(&mut self) -> Result<(), Refusal> {
-        let vms: Vec<VmId> = self.vms().collect();
-        for vm in &vms {
-            self.ends.ask(*vm, Ask::Ping)?;
-        }
-        self.run.alive = Some(Alive {
-            deadline: self.ends.now() + self.limits.alive,
+/// What everybody is asked for now, if anything.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quiesce {
+    alive: Option<Alive>,
+    settling: Option<Settling>,
+}
+
+impl Quiesce {
+    /// From now on the target and these VMs owe a sign of life.
+    pub(super) fn await_life(&mut self, deadline: Time, vms: Vec<VmId>) {
+        self.alive = Some(Alive {
+            deadline,
             target: true,
             vms,
         });
-        Ok(self.call(calls::controllers(), Pending::Alive)?)
     }
 
     /// A guest has given a sign of life.
-    pub fn lives(&mut self, vm: VmId) {
-        if let Some(alive) = &mut self.run.alive {
+    pub(super) fn lives(&mut self, vm: VmId) {
+        if let Some(alive) = &mut self.alive {
             alive.vms.retain(|waiting| *waiting != vm);
         }
     }
 
     pub(super) fn target_lives(&mut self) {
-        if let Some(alive) = &mut self.run.alive {
+        if let Some(alive) = &mut self.alive {
             alive.target = false;
         }
     }
 
+    /// Nobody will give a sign of life any more.
+    pub(super) fn nobody_lives(&mut self, now: Time) {
+        if let Some(alive) = &mut self.alive {
+            alive.deadline = now;
+        }
+    }
+
     /// Who is silent, once all others have answered or the time is over.
-    pub fn signs_of_life(&mut self) -> Option<Observation> {
-        let now = self.ends.now();
+    pub(super) fn signs_of_life(&mut self, now: Time) -> Option<Observation> {
         let over =
             |alive: &mut Alive| (!alive.target && alive.vms.is_empty()) || now >= alive.deadline;
-        let alive = self.run.alive.take_if(over)?;
+        let alive = self.alive.take_if(over)?;
         let target = alive.target.then(|| "target".to_owned());
         let vms = alive.vms.iter().map(ToString::to_string);
         let silent = target.into_iter().chain(vms).collect();
         Some(Observation::Alive { silent })
     }
 
-    /// From now on somebody waits for everything to come to rest.
-    pub(super) fn settle(&mut self) -> Result<(), Refusal> {
-        let now = self.ends.now();
-        let deadline = now + self.limits.settle;
-        let due = self.limits.ask_every.map_or(deadline, |_| now);
-        self.run.settling = Some(Settling {
+    /// From now on somebody waits for everything to come to rest; what is in flight is asked at `due`.
+    pub(super) fn await_rest(&mut self, deadline: Time, due: Time) {
+        self.settling = Some(Settling {
             deadline,
             due,
             left: Vec::new(),
         });
-        Ok(())
     }
 
     /// When it will not be waited for rest any more, if it is now.
-    #[must_use]
-    pub fn settles_by(&self) -> Option<Time> {
-        self.run.settling.as_ref().map(|settling| settling.deadline)
+    pub(super) fn settles_by(&self) -> Option<Time> {
+        self.settling.as_ref().map(|settling| settling.deadline)
     }
 
     /// The next moment at which there is something to do without being told.
-    #[must_use]
-    pub fn due(&self) -> Option<Time> {
-        let alive = self.run.alive.as_ref().map(|alive| alive.deadline);
-        let settling = self.run.settling.as_ref();
+    pub(super) fn due(&self) -> Option<Time> {
+        let alive = self.alive.as_ref().map(|alive| alive.deadline);
+        let settling = self.settling.as_ref();
         let settling = settling.map(|settling| settling.due.min(settling.deadline));
         alive.into_iter().chain(settling).min()
     }
 
-    /// Nothing can happen any more, or the time is over, so nobody gives a sign of life any more. Whether
-    /// somebody waited for everything to come to rest, who is to be told ([`Observation::Quiet`]).
-    pub fn at_rest(&mut self) -> bool {
-        if let Some(alive) = &mut self.run.alive {
-            alive.deadline = self.ends.now();
-        }
-        self.run.settling.take().is_some()
+    /// Whether what is in flight is to be asked now.
+    pub(super) fn is_to_ask(&self, now: Time) -> bool {
+        self.settling
+            .as_ref()
+            .is_some_and(|settling| now >= settling.due)
     }
 
-    /// Does what is due by now.
-    ///
-    /// # Errors
-    ///
-    /// The target cannot be reached.
-    pub fn pass(&mut self) -> Result<(), TestbedError> {
-        let now = self.ends.now();
-        if let Some(alive) = self.signs_of_life() {
-            self.ends.see(alive);
-        }
-        let Some(settling) = &mut self.run.settling else {
-            return Ok(());
-        };
-        if now >= settling.deadline {
-            let left = std::mem::take(&mut settling.left);
-            self.run.settling = None;
-            let settled = false;
-            self.ends.see(Observation::Quiet { settled, left });
-        } else if now >= settling.due {
-            return self.ask_in_flight(now);
-        }
-        Ok(())
-    }
-
-    /// Asks what is in flight, or waits on if it is known that something is.
-    fn ask_in_flight(&mut self, now: Time) -> Result<(), TestbedError> {
-        let mut left: Vec<String> = self
-            .run
-            .fan_in
-            .fios()
-            .map(|fio| format!("{fio} runs"))
-            .collect();
-        let open = self.run.rpc.open().filter(|pending| pending.is_of_action());
-        let open = open.count();
-        if open > 0 && !self.ends.target_died() {
-            left.push(format!("RPCs without an answer: {open}"));
-        }
-        if !left.is_empty() {
-            self.go_on_settling(now, left);
-            return Ok(());
-        }
-        if let Some(settling) = &mut self.run.settling {
-            settling.left = left;
-            // The answer says when to ask again.
+    /// It was asked what is in flight: the answer says when to ask again.
+    pub(super) fn await_answer(&mut self) {
+        if let Some(settling) = &mut self.settling {
+            settling.left.clear();
             settling.due = settling.deadline;
         }
-        self.call(calls::controllers(), Pending::InFlight)
     }
 
-    /// The target has said what is in flight.
-    pub(super) fn in_flight(&mut self, answer: Result<Value, String>) {
-        let left = match answer {
-            Ok(controllers) => tasks_in_flight(&controllers),
-            Err(text) => vec![format!("vhost_get_controllers: {text}")],
-        };
-        if !left.is_empty() {
-            self.go_on_settling(self.ends.now(), left);
-        } else if self.run.settling.take().is_some() {
-            let settled = true;
-            self.ends.see(Observation::Quiet { settled, left });
+    /// This is in flight, so it is asked again then.
+    pub(super) fn go_on(&mut self, left: Vec<String>, due: Time) {
+        if let Some(settling) = &mut self.settling {
+            (settling.left, settling.due) = (left, due);
         }
     }
 
-    fn go_on_settling(&mut self, now: Time, left: Vec<String>) {
-        if let (Some(settling), Some(every)) = (&mut self.run.settling, self.limits.ask_every) {
-            settling.left = left;
-            settling.due = now + every;
-        }
+    /// Everything is at rest; false if nobody waits for that.
+    pub(super) fn rests(&mut self) -> bool {
+        self.settling.take().is_some()
+    }
+
+    /// What was still in flight when the time was over, if it is.
+    pub(super) fn never_rests(&mut self, now: Time) -> Option<Vec<String>> {
+        let over = |settling: &mut Settling| now >= settling.deadline;
+        Some(self.settling.take_if(over)?.left)
     }
 }
 
 /// The sessions with tasks in flight, by `vhost_get_controllers` (SPDK's `vhost_dump_info_json`).
-fn tasks_in_flight(controllers: &Value) -> Vec<String> {
+pub(super) fn tasks_in_flight(controllers: &Value) -> Vec<String> {
     let all = controllers.as_array().into_iter().flatten();
     let sessions =
         all.flat_map(|controller| controller["sessions"].as_array().into_iter().flatten());

@@ -15,9 +15,9 @@ use crate::testbed::{Action, DiskKind};
 pub use choose::{ShapeBytes, StepBytes, choose};
 
 /// The jobs that generated scenarios run: one that verifies, and one for disks that keep no data.
-pub const VERIFY_JOB: &str = "story";
+pub const VERIFY_JOB: &str = "generated";
 /// See [`VERIFY_JOB`].
-pub const WRITE_JOB: &str = "story_writes";
+pub const WRITE_JOB: &str = "generated_writes";
 
 /// Controllers, all empty at first; disks, none attached at first; VMs, and what is done, boots included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

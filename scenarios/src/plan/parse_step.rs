@@ -92,6 +92,7 @@ impl Steps<'_> {
             Some(true) | None => Wait::Answer,
         };
         let refused = node.text("refused")?;
+        can_be_heeded(&node, &kind, after, wait, refused.as_ref())?;
         let source = node.source()?;
         node.finish()?;
         Ok(Step {
@@ -291,6 +292,40 @@ impl Steps<'_> {
         }
         Ok(StepKind::Parallel { branches })
     }
+}
+
+/// That a step does what each of its words says.
+fn can_be_heeded(
+    node: &Node<'_>,
+    kind: &StepKind,
+    after: Duration,
+    wait: Wait,
+    refused: Option<&String>,
+) -> Result<(), PlanError> {
+    let unawaited = wait == Wait::Nothing;
+    let word = match kind {
+        StepKind::Repeat { .. } if after > Duration::ZERO => "after=",
+        StepKind::Repeat { .. } if refused.is_some() => "refused=",
+        StepKind::Repeat { .. } | StepKind::Parallel { .. } if unawaited => "wait=#false",
+        _ if refused.is_some() && unawaited => {
+            let help = "`refused` waits for the answer: remove wait=#false";
+            return Err(node.error("`refused` beside wait=#false", help));
+        }
+        StepKind::Repeat { .. }
+        | StepKind::Parallel { .. }
+        | StepKind::Attach { .. }
+        | StepKind::Detach { .. }
+        | StepKind::Act(_)
+        | StepKind::Fio { .. }
+        | StepKind::After { .. }
+        | StepKind::Gone { .. }
+        | StepKind::Present { .. }
+        | StepKind::Failed { .. }
+        | StepKind::Passed { .. }
+        | StepKind::Kept { .. } => return Ok(()),
+    };
+    let what = format!("`{}` takes no {word}", node.name());
+    Err(node.error(what, "put it on the steps inside"))
 }
 
 fn required_label(node: &mut Node<'_>) -> Result<String, PlanError> {

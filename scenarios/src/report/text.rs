@@ -236,10 +236,10 @@ fn verdict(text: &mut String, reports: &[Report], left: usize) {
     text.push('\n');
     for report in reports {
         let header = &report.header;
-        let (seed, behaviour, volume) = (header.seed, &header.behaviour, &header.volume);
+        let (seed, target, io_count) = (header.seed, &header.behaviour, &header.volume);
         let _ = write!(
             text,
-            "{}: seed {seed}, behaviour {behaviour}, volume {volume}",
+            "{}: seed {seed}, target {target}, io-count {io_count}",
             header.plan
         );
         // A real testbed takes no turns.

@@ -5,35 +5,39 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::world::{World, impossible, made};
+use super::world::{impossible, in_a_branch, made};
 use super::{Impossible, settle};
 use crate::names::{DiskId, VmId};
 use crate::plan::{self, Source, StepKind, Wait};
 use crate::script::{Branch, Expect, Step};
 use crate::testbed::Action;
 
-impl World<'_> {
-    /// A case of which only the checks say what is wrong.
-    pub(super) fn bare_case(&mut self, steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
-        let mut all = bare(steps)?;
-        let mut faults = Faults::default();
-        faults.note(&all);
-        self.unknown = true;
-        all.extend(faults.taken_back().map(|action| Step {
-            source: Source::Implied("what stays undone is to be the target's doing".into()),
-            text: action.to_string(),
-            after: Duration::ZERO,
-            does: vec![action],
-            wait: Wait::Answer,
-            expect: Expect::Nothing,
-            branches: Vec::new(),
-        }));
-        all.push(settle(Expect::Nothing));
-        Ok(all)
-    }
+/// A case of which only the checks say what is wrong.
+pub(super) fn case(steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
+    let mut all = bare(steps, Nesting::Case)?;
+    let mut faults = Faults::default();
+    faults.note(&all);
+    all.extend(faults.taken_back().map(|action| Step {
+        source: Source::Implied("what stays undone is to be the target's doing".into()),
+        text: action.to_string(),
+        after: Duration::ZERO,
+        does: vec![action],
+        wait: Wait::Answer,
+        expect: Expect::Nothing,
+        branches: Vec::new(),
+    }));
+    all.push(settle(Expect::Nothing));
+    Ok(all)
 }
 
-fn bare(steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
+/// Where steps stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nesting {
+    Case,
+    Branch,
+}
+
+fn bare(steps: &[plan::Step], within: Nesting) -> Result<Vec<Step>, Impossible> {
     let mut all = Vec::new();
     for step in steps {
         if step.refused.is_some() {
@@ -44,19 +48,22 @@ fn bare(steps: &[plan::Step]) -> Result<Vec<Step>, Impossible> {
             StepKind::Act(actions) => {
                 all.push(made(step, actions.clone(), Expect::Nothing));
             }
+            StepKind::Parallel { .. } if within == Nesting::Branch => {
+                return Err(in_a_branch(step));
+            }
             StepKind::Parallel { branches } => {
                 let mut some = made(step, Vec::new(), Expect::Nothing);
                 for branch in branches {
                     some.branches.push(Branch {
                         name: branch.name.clone(),
-                        steps: bare(&branch.steps)?,
+                        steps: bare(&branch.steps, Nesting::Branch)?,
                     });
                 }
                 all.push(some);
             }
             StepKind::Repeat { times, steps } => {
                 for _ in 0..*times {
-                    all.extend(bare(steps)?);
+                    all.extend(bare(steps, within)?);
                 }
             }
             StepKind::Attach { .. } | StepKind::Detach { .. } => {

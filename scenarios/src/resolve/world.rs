@@ -131,7 +131,7 @@ impl<'p> World<'p> {
                 let what = format!("nobody waits for \"{}\", which only looks", step.kind);
                 return Err(impossible(step, what, "remove wait=#false"));
             }
-            Wait::Nothing => Expect::Nothing,
+            Wait::Nothing => unawaited(expect),
         };
         Ok(vec![made(step, does, expect)])
     }
@@ -255,11 +255,7 @@ impl<'p> World<'p> {
 
     fn parallel(&mut self, step: &plan::Step, branches: &[plan::Branch]) -> Made {
         if self.branch.is_some() {
-            return Err(impossible(
-                step,
-                "`parallel` inside of a branch",
-                "make its branches some of those around it",
-            ));
+            return Err(in_a_branch(step));
         }
         let mut all = made(step, Vec::new(), Expect::Nothing);
         let mut taken = BTreeSet::new();
@@ -350,6 +346,33 @@ impl<'p> World<'p> {
             branch.extend(controllers);
         }
     }
+}
+
+/// What is left to expect where nobody waits: nothing. But the fios under what is removed are noted, as that may
+/// come too late for them.
+fn unawaited(expect: Expect) -> Expect {
+    match expect {
+        Expect::Success { .. } => expect,
+        Expect::Nothing
+        | Expect::Refused(_)
+        | Expect::Attached { .. }
+        | Expect::GoesOn(_)
+        | Expect::Booted(_)
+        | Expect::Fio { .. }
+        | Expect::Clock(_)
+        | Expect::Jobs { .. }
+        | Expect::Alive
+        | Expect::Disks(_)
+        | Expect::Kept { .. }
+        | Expect::Rest => Expect::Nothing,
+    }
+}
+
+/// Why `parallel` cannot stand in a branch: the branches of a step are carried out to their end before anything
+/// else goes on.
+pub(super) fn in_a_branch(step: &plan::Step) -> Impossible {
+    let help = "make its branches some of those around it";
+    impossible(step, "`parallel` inside of a branch", help)
 }
 
 pub(super) fn made(step: &plan::Step, does: Vec<Action>, expect: Expect) -> Step {

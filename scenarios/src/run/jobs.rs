@@ -142,7 +142,7 @@ impl<'a> Found<'a> {
 
 fn must(must: JobMust) -> &'static str {
     match must {
-        JobMust::Pass => "error 0 and its volume verified",
+        JobMust::Pass => "error 0 and every block of it verified",
         JobMust::Fail => "an error",
         JobMust::FailGone => "an error of a removed disk (2, 5, 19, 28 or 84)",
     }

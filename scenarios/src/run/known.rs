@@ -87,13 +87,14 @@ impl Known {
                 }
                 return;
             }
+            // As many as IoDone, and no action waits for one.
+            Observation::IoSubmitted(_) => return,
             Observation::Connected { .. }
             | Observation::Attached { .. }
             | Observation::VmDown { .. }
             | Observation::DiskAppeared(_)
             | Observation::DiskVanished(_)
             | Observation::StaleDisk(_)
-            | Observation::IoSubmitted(_)
             | Observation::Inside(_)
             | Observation::Broken { .. } => {}
         }
@@ -101,11 +102,24 @@ impl Known {
         self.awaited.retain(open);
     }
 
+    /// Who died, in words.
+    pub(super) fn crashes(&self) -> Vec<String> {
+        let crashed = self.crashed.iter();
+        let crashed = crashed.map(|(who, how)| format!("{who} crashed: {how}"));
+        crashed.collect()
+    }
+
     /// How the target died, if it did: nothing that is still expected can happen.
     pub(super) fn target_crash(&self) -> Option<String> {
         let mut crashed = self.crashed.iter();
         let (_, how) = crashed.find(|(who, _)| who == "target")?;
         Some(format!("the target crashed: {how}"))
+    }
+
+    /// That somebody crashed, or the target gave no sign of life when it was last asked for one.
+    pub(super) fn is_broken(&self) -> bool {
+        let (_, silent) = &self.alive;
+        !self.crashed.is_empty() || silent.iter().any(|who| who == "target")
     }
 
     pub(super) fn lists_of(&self, vm: VmId) -> u32 {

@@ -1,28 +1,33 @@
-//! Carries out a script on a testbed, and says of each whether it held.
+//! Carries out a script on a testbed, and says of each step whether it held.
 //!
 //! Every wait names a condition and a limit. Knows the testbed only by its trait; hands everything
 //! that is seen to the judge.
 
 mod equal;
+mod fios;
 mod jobs;
 mod known;
 mod step;
+mod under_way;
+mod undone;
 mod untouched;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::names::FioId;
 use crate::observation::{FioJobEnd, Seen};
 use crate::plan::{Expects, Role, Source};
-use crate::script::{Case, Doubts, Script, Step};
+use crate::script::{Case, Script, Step};
 use crate::testbed::{Ending, Evidence, Testbed, TestbedError};
 use crate::time::Time;
 
 pub use crate::verdict::{CheckOutcome, CheckResult, Judge};
+use fios::Fios;
 pub use jobs::GONE_ERRORS;
 use known::Known;
-use step::{Poll, UnderWay};
+use step::Poll;
+use under_way::UnderWay;
+use undone::Undone;
 use untouched::Untouched;
 
 /// How long things may take. A condition that is not met by then is a violation.
@@ -177,12 +182,10 @@ pub fn run(
         judge,
         progress,
         known: Known::default(),
-        doubts: script.doubtful(),
+        fios: Fios::new(script.doubtful()),
         batch: Vec::new(),
         clock: Time::ZERO,
-        fios: Vec::new(),
-        not_run: Vec::new(),
-        late: Vec::new(),
+        undone: Undone::default(),
         bare: None,
         came_up: false,
         lost: None,
@@ -221,18 +224,12 @@ struct Runner<'a> {
     judge: &'a mut dyn Judge,
     progress: &'a mut dyn FnMut(&Progress<'_>),
     known: Known,
-    /// What fios may fail with though the disk is right.
-    doubts: BTreeMap<FioId, &'a Doubts>,
+    fios: Fios<'a>,
     /// Reused for every look at the testbed.
     batch: Vec<Seen>,
     /// No earlier than the testbed's time: moves on when nothing can happen any more.
     clock: Time,
-    /// The fios that ended in the case at hand.
-    fios: Vec<FioRun>,
-    /// Fios that were never started, and why.
-    not_run: Vec<(FioId, String)>,
-    /// Fios that had ended when a disk was to be detached under them.
-    late: Vec<FioId>,
+    undone: Undone,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
     /// Whether the testbed has done anything.
@@ -275,16 +272,17 @@ impl Runner<'_> {
         let mut checks = self.judge.end_case();
         if let Some(bare) = self.bare.take() {
             checks.extend(bare.untouched.result());
-            self.fios.extend(bare.started.into_iter().filter_map(|fio| {
-                let (exit, jobs) = self.known.fios.get(&fio)?;
-                Some(FioRun {
-                    fio,
-                    label: fio.to_string(),
-                    exit: *exit,
-                    reads_back: false,
-                    jobs: jobs.clone(),
-                })
-            }));
+            for fio in bare.started {
+                if let Some((exit, jobs)) = self.known.fios.get(&fio) {
+                    self.fios.end(FioRun {
+                        fio,
+                        label: fio.to_string(),
+                        exit: *exit,
+                        reads_back: false,
+                        jobs: jobs.clone(),
+                    });
+                }
+            }
         }
         CaseOutcome {
             id: case.id.clone(),
@@ -293,7 +291,7 @@ impl Runner<'_> {
             begun,
             steps,
             checks,
-            fios: std::mem::take(&mut self.fios),
+            fios: self.fios.take_ended(),
             ending: self.testbed.ending(),
         }
     }
@@ -314,7 +312,7 @@ impl Runner<'_> {
                 while self.advance(branch, &mut reports) {}
             }
             let waits = branches.iter().filter_map(|of| of.under_way.as_ref());
-            let Some(deadline) = waits.map(UnderWay::wake).min() else {
+            let Some(deadline) = waits.map(|of| of.wake).min() else {
                 return reports;
             };
             if let Err(TestbedError(reason)) = self.observe(deadline) {
@@ -351,7 +349,13 @@ impl Runner<'_> {
                 branch.under_way = Some(under_way);
                 return false;
             }
-            Ok(Poll::Done(result)) => result,
+            Ok(Poll::Done(result)) => {
+                let result = self.undone.excuse(result, &self.known);
+                if matches!(result, StepResult::Skipped { .. }) && !under_way.has_begun() {
+                    self.undone.note(step);
+                }
+                result
+            }
             Err(TestbedError(reason)) => {
                 self.lost = Some(reason.clone());
                 StepResult::Inconclusive { reason }

@@ -5,39 +5,12 @@ mod kept;
 
 use std::time::Duration;
 
-use super::jobs::compare;
+use super::under_way::UnderWay;
 use super::{FioRun, Runner, StepResult, limits, seconds};
 use crate::names::{DiskId, FioId, Place, Ticket, VmId};
-use crate::observation::FioJobEnd;
 use crate::plan::Wait;
 use crate::script::{Expect, Job, Step, VmDisks};
 use crate::testbed::{Action, Evidence, Performed, TestbedError};
-use crate::time::Time;
-
-/// What fio reports of blocks that it finds wrong: EILSEQ.
-const MISCOMPARED: u16 = 84;
-/// EINVAL: fio itself or the guest's kernel refuses what is asked. No SCSI status becomes it
-/// (`blk_errors` and `scsi_result_to_blk_status`).
-const INVALID: u16 = 22;
-const NO_MEMORY: u16 = 12;
-/// EOPNOTSUPP.
-const NO_TRIMS: u16 = 95;
-
-/// A step that has begun, or is about to.
-pub(super) struct UnderWay {
-    pub(super) began: Time,
-    limit: Duration,
-    deadline: Time,
-    wake: Time,
-    tickets: Option<Vec<Ticket>>,
-    /// Boots, lists or signs of life that there were before asking.
-    before: Vec<(VmId, u32)>,
-    mark: u32,
-    /// When the guests' disks are looked at again, once they were asked for.
-    next_look: Option<Time>,
-    /// Guests may not hear it, and are asked again then.
-    asks_again: bool,
-}
 
 /// Whether a step has ended.
 pub(super) enum Poll {
@@ -46,40 +19,6 @@ pub(super) enum Poll {
 }
 
 type Polled = Result<Poll, TestbedError>;
-
-impl UnderWay {
-    /// One that begins `after` now.
-    pub(super) fn new(now: Time, after: Duration) -> Self {
-        let began = now + after;
-        Self {
-            began,
-            limit: Duration::ZERO,
-            deadline: Time::NEVER,
-            wake: began,
-            tickets: None,
-            before: Vec::new(),
-            mark: 0,
-            next_look: None,
-            asks_again: false,
-        }
-    }
-
-    pub(super) fn has_begun(&self) -> bool {
-        self.tickets.is_some() || self.next_look.is_some()
-    }
-
-    /// When to look again even if nothing is seen.
-    pub(super) fn wake(&self) -> Time {
-        self.wake
-    }
-
-    /// From now on it may take `limit`.
-    fn within(&mut self, now: Time, limit: Duration) {
-        self.limit = limit;
-        self.deadline = now + limit;
-        self.wake = self.deadline;
-    }
-}
 
 fn held(seen: impl Into<String>) -> Polled {
     Ok(Poll::Done(StepResult::Held { seen: seen.into() }))
@@ -98,13 +37,20 @@ fn skipped(reason: impl Into<String>) -> Polled {
     }))
 }
 
+fn inconclusive(reason: impl Into<String>) -> Polled {
+    Ok(Poll::Done(StepResult::Inconclusive {
+        reason: reason.into(),
+    }))
+}
+
 /// What is expected of actions that go well.
-fn success(does: &[Action]) -> &'static str {
-    match does {
+fn success(does: &[Action]) -> String {
+    let words = match does {
         [Action::StartTarget { .. }] => "the target runs",
         [Action::Detach { .. }] => "an answer: true",
         _ => "answers without an error",
-    }
+    };
+    words.into()
 }
 
 /// How long somebody who expects nothing waits for an action.
@@ -121,8 +67,10 @@ fn limit_of(action: &Action) -> Duration {
 
 /// A testbed that did not come to rest within its own limit shows nothing.
 fn no_rest(left: &[String]) -> Polled {
-    let reason = format!("no rest before the testbed's limit: {}", left.join(", "));
-    Ok(Poll::Done(StepResult::Inconclusive { reason }))
+    inconclusive(format!(
+        "no rest before the testbed's limit: {}",
+        left.join(", ")
+    ))
 }
 
 impl Runner<'_> {
@@ -132,8 +80,11 @@ impl Runner<'_> {
             Expect::Nothing => self.asked(under_way, does, step.wait),
             Expect::Success { under } => {
                 let begins = !under_way.has_begun();
-                let polled = self.answered(under_way, does, success(does), None);
-                self.note_late(begins, &polled, under);
+                let polled = match step.wait {
+                    Wait::Answer => self.answered(under_way, does, None, || success(does)),
+                    Wait::Nothing => self.asked(under_way, does, step.wait),
+                };
+                self.note_late(begins, &polled, step.wait, under);
                 polled
             }
             Expect::Refused(message) => self.refused(under_way, does, message),
@@ -143,17 +94,18 @@ impl Runner<'_> {
                 seen_by,
             } => {
                 let slot = place.target;
-                match self.answered(under_way, does, &format!("an answer: {slot}"), Some(slot.0))? {
+                let expected = || format!("an answer: {slot}");
+                match self.answered(under_way, does, Some(slot.0), expected)? {
                     Poll::Done(StepResult::Held { .. }) if !seen_by.is_empty() => {
                         self.appeared(under_way, seen_by, *disk, *place)
                     }
                     other => Ok(other),
                 }
             }
-            Expect::GoesOn(vms) => match self.answered(under_way, does, success(does), None)? {
+            Expect::GoesOn(vms) => match self.answered(under_way, does, None, || success(does))? {
                 Poll::Done(StepResult::Held { .. }) => {
                     under_way.asks_again = true;
-                    self.look(under_way, vms, "a list of disks", |_, _| true)
+                    self.look(under_way, vms, || "a list of disks".into(), |_, _| true)
                 }
                 other => Ok(other),
             },
@@ -182,8 +134,7 @@ impl Runner<'_> {
         }
         let begins = !under_way.has_begun();
         if let Some(reason) = self.ask(under_way, does, limit)? {
-            let fios = does.iter().filter_map(Action::fio);
-            self.not_run.extend(fios.map(|fio| (fio, reason.clone())));
+            self.fios.could_not_start(does, &reason);
             return skipped(reason);
         }
         let tickets = under_way.tickets.as_deref().unwrap_or_default();
@@ -212,16 +163,16 @@ impl Runner<'_> {
 
     /// That every one of `does` is refused with `message`.
     fn refused(&mut self, under_way: &mut UnderWay, does: &[Action], message: &str) -> Polled {
-        let expected = format!("an error: {message}");
+        let expected = || format!("an error: {message}");
         if let Some(reason) = self.ask(under_way, does, limits::ANSWER)? {
             return skipped(reason);
         }
         for ticket in under_way.tickets.iter().flatten() {
             match self.known.answers.get(ticket) {
-                None => return self.wait(under_way, &expected, || "no answer".into()),
-                Some(Ok(got)) => return violated(expected, format!("an answer: {got}")),
+                None => return self.wait(under_way, expected, || "no answer".into()),
+                Some(Ok(got)) => return violated(expected(), format!("an answer: {got}")),
                 Some(Err(text)) if text != message => {
-                    return violated(expected, format!("an error: {text}"));
+                    return violated(expected(), format!("an error: {text}"));
                 }
                 Some(Err(_)) => {}
             }
@@ -230,13 +181,23 @@ impl Runner<'_> {
     }
 
     /// Notes which of the fios that a removal was to meet had ended: before it began, or, where the target
-    /// cannot be looked into and nobody knows what was first, before it was answered.
-    fn note_late(&mut self, begins: bool, polled: &Polled, under: &[FioId]) {
-        let ends = matches!(polled, Ok(Poll::Done(_)));
+    /// cannot be looked into and nobody knows what was first, before it was answered. There, who does not wait
+    /// for the answer never knows, of none of them.
+    fn note_late(&mut self, begins: bool, polled: &Polled, wait: Wait, under: &[FioId]) {
+        let ends = match polled {
+            // It was not done.
+            Ok(Poll::Done(StepResult::Skipped { .. })) => return,
+            Ok(Poll::Done(_)) => true,
+            Ok(Poll::Wait) | Err(_) => false,
+        };
         let is_known = self.testbed.evidence().contains(Evidence::TARGET_INSIDE);
-        if begins || (ends && !is_known) {
-            let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
-            self.late.extend(ended);
+        match wait {
+            Wait::Nothing if !is_known => self.fios.come_late(under),
+            Wait::Answer | Wait::Nothing if begins || (ends && !is_known) => {
+                let ended = under.iter().filter(|fio| self.known.fios.contains_key(fio));
+                self.fios.come_late(ended);
+            }
+            Wait::Answer | Wait::Nothing => {}
         }
     }
 
@@ -264,12 +225,17 @@ impl Runner<'_> {
     }
 
     /// Waits on, or, at the limit, says what was expected and what is to be seen instead.
-    fn wait(&self, under_way: &UnderWay, expected: &str, seen: impl FnOnce() -> String) -> Polled {
+    fn wait(
+        &self,
+        under_way: &UnderWay,
+        expected: impl FnOnce() -> String,
+        seen: impl FnOnce() -> String,
+    ) -> Polled {
         if self.now() < under_way.deadline {
             return Ok(Poll::Wait);
         }
         let limit = seconds(under_way.limit);
-        violated(format!("{expected} within {limit}"), seen())
+        violated(format!("{} within {limit}", expected()), seen())
     }
 
     /// That every one of `does` is answered, with `value` if there is one.
@@ -277,8 +243,8 @@ impl Runner<'_> {
         &mut self,
         under_way: &mut UnderWay,
         does: &[Action],
-        expected: &str,
         value: Option<u8>,
+        expected: impl FnOnce() -> String,
     ) -> Polled {
         if let Some(reason) = self.ask(under_way, does, limits::ANSWER)? {
             return skipped(reason);
@@ -286,7 +252,7 @@ impl Runner<'_> {
         let tickets = under_way.tickets.iter().flatten();
         let answers: Vec<_> = tickets.map(|of| self.known.answers.get(of)).collect();
         if let Some(Err(text)) = answers.iter().flatten().find(|answer| answer.is_err()) {
-            return violated(expected, format!("an error: {text}"));
+            return violated(expected(), format!("an error: {text}"));
         }
         if answers.iter().any(Option::is_none) {
             return self.wait(under_way, expected, || "no answer".into());
@@ -294,7 +260,7 @@ impl Runner<'_> {
         let other = |got: &&u8| value.is_some_and(|value| value != **got);
         let mut values = answers.iter().flatten().filter_map(|got| got.as_ref().ok());
         match values.find(other) {
-            Some(got) => violated(expected, format!("an answer: {got}")),
+            Some(got) => violated(expected(), format!("an answer: {got}")),
             None => held(""),
         }
     }
@@ -310,14 +276,14 @@ impl Runner<'_> {
         if under_way.next_look.is_none() {
             for (vm, before) in under_way.before.clone() {
                 let boot = self.known.boots.get(&vm).copied().unwrap_or(0);
-                let expected = format!("{vm} ready with boot {}", before + 1);
+                let expected = || format!("{vm} ready with boot {}", before + 1);
                 if boot <= before {
-                    return self.wait(under_way, &expected, || format!("still boot {boot}"));
+                    return self.wait(under_way, expected, || format!("still boot {boot}"));
                 }
                 if boot > before + 1 {
                     let again = matches!(does, [Action::RebootVm { .. }, ..]);
                     let by = if again { "reboot" } else { "boot" };
-                    return violated(expected, format!("boot {boot}, after one {by}"));
+                    return violated(expected(), format!("boot {boot}, after one {by}"));
                 }
             }
         }
@@ -331,17 +297,13 @@ impl Runner<'_> {
         disk: DiskId,
         place: Place,
     ) -> Polled {
-        let shown: Vec<String> = vms.iter().map(ToString::to_string).collect();
-        let expected = format!("{disk} at {place} in {}", shown.join(" and "));
-        self.look(under_way, vms, &expected, |_, has| {
+        let expected = || {
+            let shown: Vec<String> = vms.iter().map(ToString::to_string).collect();
+            format!("{disk} at {place} in {}", shown.join(" and "))
+        };
+        self.look(under_way, vms, expected, |_, has| {
             has.get(&place) == Some(&Some(disk))
         })
-    }
-
-    /// Why `fio` was never started, if it was not.
-    fn not_run(&self, fio: FioId) -> Option<String> {
-        let (_, reason) = self.not_run.iter().find(|(id, _)| *id == fio)?;
-        Some(format!("fio was not started: {reason}"))
     }
 
     fn fio_ended(
@@ -351,98 +313,97 @@ impl Runner<'_> {
         label: &str,
         jobs: &[Job],
     ) -> Polled {
-        if let Some(reason) = self.not_run(fio) {
+        if let Some(reason) = self.fios.not_started(fio) {
             return skipped(reason);
         }
         self.ask(under_way, &[], limits::FIO)?;
         let Some((exit, ended)) = self.known.fios.get(&fio) else {
-            return self.wait(under_way, "fio ends", || "fio still runs".into());
+            return self.wait(under_way, || "fio ends".into(), || "fio still runs".into());
         };
-        self.fios.push(FioRun {
+        self.fios.end(FioRun {
             fio,
             label: label.to_owned(),
             exit: *exit,
             reads_back: false,
             jobs: ended.clone(),
         });
-        Ok(Poll::Done(self.compared(fio, jobs)))
-    }
-
-    /// Why a job of `fio` may have ended so on a disk that does nothing wrong, if it may.
-    fn doubt(&self, fio: FioId, end: &FioJobEnd) -> Option<&str> {
-        if end.hung || !end.strict.is_empty() {
-            return None;
-        }
-        let doubts = self.doubts.get(&fio)?;
-        let why = match end.error {
-            NO_TRIMS => return Some("the disk does not know UNMAP"),
-            NO_MEMORY => return Some("the guest has no memory for its buffers"),
-            INVALID => &doubts.refused,
-            MISCOMPARED if doubts.spoils.is_none() => {
-                let others = self.known.fios.iter().filter(|(id, _)| **id != fio);
-                let mut ends = others.flat_map(|(_, (_, ends))| ends);
-                if ends.any(|other| other.disk == end.disk && other.written > 0) {
-                    return None;
-                }
-                &doubts.unwritten
-            }
-            MISCOMPARED => &doubts.spoils,
-            _ => return None,
-        };
-        why.as_deref()
-    }
-
-    fn compared(&self, fio: FioId, jobs: &[Job]) -> StepResult {
-        let Some((exit, ended)) = self.known.fios.get(&fio) else {
-            return StepResult::Inconclusive {
-                reason: "the fio has not ended".into(),
-            };
-        };
-        let doubt = |end: &FioJobEnd| self.doubt(fio, end);
-        let result = compare(jobs, ended, self.late.contains(&fio), &doubt);
-        // fio's exit status is the number of failed jobs: 0 beside a failed job would hide it.
-        let failed = ended.iter().any(|end| end.error != 0 || end.hung);
-        match result {
-            StepResult::Held { .. } if failed != (*exit != 0) => StepResult::Violated {
-                expected: "exit status 0 if and only if every job has error 0".into(),
-                seen: format!("exit status {exit}"),
-            },
-            result => result,
-        }
+        self.jobs(fio, jobs)
     }
 
     fn jobs(&self, fio: FioId, jobs: &[Job]) -> Polled {
-        match self.not_run(fio) {
-            Some(reason) => skipped(reason),
-            None => Ok(Poll::Done(self.compared(fio, jobs))),
+        if let Some(reason) = self.fios.not_started(fio) {
+            return skipped(reason);
         }
+        let Some((exit, ended)) = self.known.fios.get(&fio) else {
+            return inconclusive("the fio has not ended");
+        };
+        let all = &self.known.fios;
+        let compared = self.fios.compared(fio, jobs, (*exit, ended), all);
+        Ok(Poll::Done(compared))
     }
 
     fn clock(&mut self, under_way: &mut UnderWay, does: &[Action], fio: FioId) -> Polled {
-        if let Some(reason) = self.not_run(fio) {
+        if let Some(reason) = self.fios.not_started(fio) {
             return skipped(reason);
         }
         if let Some(reason) = self.ask(under_way, does, limits::FIO)? {
             return skipped(reason);
         }
-        let inconclusive = |reason| Ok(Poll::Done(StepResult::Inconclusive { reason }));
         let ticket = under_way.tickets.iter().flatten().next();
         match ticket.and_then(|ticket| self.known.answers.get(ticket)) {
-            None => self.wait(under_way, "fio's clock comes to that time", || {
-                "no answer".into()
-            }),
+            None => self.wait(
+                under_way,
+                || "fio's clock comes to that time".into(),
+                || "no answer".into(),
+            ),
             Some(Err(text)) => {
                 // Some of its jobs had ended, so what comes next may come too late for them.
                 let reason = format!("fio's clock never came to that time: {text}");
-                self.late.push(fio);
+                self.fios.come_late([&fio]);
                 inconclusive(reason)
             }
             // What comes next was to happen during that fio.
             Some(Ok(_)) if self.known.fios.contains_key(&fio) => {
-                inconclusive("fio had ended before that".to_owned())
+                inconclusive("fio had ended before that")
             }
             Some(Ok(_)) => held(""),
         }
+    }
+
+    /// That a disk kept what was written to it.
+    fn kept(&mut self, under_way: &mut UnderWay, does: &[Action], fio: FioId, job: &Job) -> Polled {
+        let evidence = self.testbed.evidence();
+        if !kept::can_be_seen(evidence) {
+            return kept::unseen();
+        }
+        self.known.read_back.entry(fio).or_default();
+        if let Some(reason) = self.ask(under_way, does, limits::FIO)? {
+            self.known.read_back.remove(&fio);
+            return skipped(reason);
+        }
+        let Some((exit, ended)) = self.known.fios.get(&fio) else {
+            return self.wait(under_way, || "fio ends".into(), || "fio still runs".into());
+        };
+        self.fios.end(FioRun {
+            fio,
+            label: format!("kept {}", job.disk.0),
+            exit: *exit,
+            reads_back: true,
+            jobs: ended.clone(),
+        });
+        let end = ended.iter().find(|end| end.disk == job.disk);
+        let counted = self.known.read_back.remove(&fio).unwrap_or_default();
+        let Some(end) = end.filter(|end| !end.hung) else {
+            return violated("its blocks can be read", "fio never ended");
+        };
+        if !self.known.written.contains(&job.disk) {
+            let reason = format!(
+                "nothing was written to {}: it has nothing to keep",
+                job.disk
+            );
+            return inconclusive(reason);
+        }
+        kept::judged(evidence, end, counted)
     }
 
     fn alive(&mut self, under_way: &mut UnderWay, does: &[Action]) -> Polled {
@@ -455,12 +416,9 @@ impl Runner<'_> {
         }
         let (signs, silent) = &self.known.alive;
         if *signs == under_way.mark {
-            return self.wait(under_way, expected, || "nobody answers".into());
+            return self.wait(under_way, || expected.into(), || "nobody answers".into());
         }
-        let crashed = self.known.crashed.iter();
-        let mut wrong: Vec<String> = crashed
-            .map(|(who, how)| format!("{who} crashed: {how}"))
-            .collect();
+        let mut wrong = self.known.crashes();
         wrong.extend(silent.iter().map(|who| format!("{who} does not answer")));
         if wrong.is_empty() {
             return held("");
@@ -477,15 +435,16 @@ impl Runner<'_> {
         }
         let (rests, settled, left) = &self.known.quiet;
         if *rests == under_way.mark {
-            return self.wait(under_way, "everything comes to rest", || "no rest".into());
+            return self.wait(
+                under_way,
+                || "everything comes to rest".into(),
+                || "no rest".into(),
+            );
         }
         if !settled {
             return no_rest(left);
         }
-        let crashed = self.known.crashed.iter();
-        let mut wrong: Vec<String> = crashed
-            .map(|(who, how)| format!("{who} crashed: {how}"))
-            .collect();
+        let mut wrong = self.known.crashes();
         wrong.extend(left.iter().cloned());
         if wrong.is_empty() {
             return held("");

@@ -10,6 +10,7 @@ use crate::generate::VERIFY_JOB;
 use crate::names::{ControllerId, DiskId, FioId, Place, VmId};
 use crate::observation::{FioJobEnd, Observation, Seen};
 use crate::script::Step;
+use crate::shipped;
 use crate::testbed::Action;
 use crate::verdict::{CheckOutcome, CheckResult};
 
@@ -50,7 +51,7 @@ impl Untouched {
                 is_untouched(&actions, *disk, *place, vm).then_some((*disk, *place, vm))
             };
             let on: Option<Vec<_>> = on.iter().map(with_vm).collect();
-            fios.extend(on.map(|on| (*fio, (on, job == VERIFY_JOB))));
+            fios.extend(on.map(|on| (*fio, (on, verifies(job)))));
         }
         Self {
             fios,
@@ -139,6 +140,11 @@ fn wrong(job: &FioJobEnd, verifies: bool) -> Option<String> {
     }
     let enough = if verifies { job.volume.max(1) } else { 0 };
     (job.verified < enough).then(|| format!("{disk}: {} of {enough} verified", job.verified))
+}
+
+/// Whether it is the job of generated scenarios that verifies, by whatever name.
+fn verifies(job: &str) -> bool {
+    shipped::job(job).is_some_and(|job| job.name == VERIFY_JOB)
 }
 
 /// Every action of steps.

@@ -32,6 +32,8 @@ pub enum Quirk {
     VerifiesNothing,
     /// A reboot is not possible here.
     NoReboot,
+    /// A bdev cannot be removed here.
+    NoRemove,
     /// A reboot is confirmed without having happened.
     RebootIsFaked,
     /// An attach is answered with an error.
@@ -259,6 +261,9 @@ impl Fake {
                 }
                 self.detach(*place);
                 self.answer(Ok(0));
+            }
+            Action::Remove { .. } if self.is(Quirk::NoRemove) => {
+                return Ok(Performed::NotHere("it was there before".into()));
             }
             Action::Remove { disk } => {
                 let places = self.attached.iter();

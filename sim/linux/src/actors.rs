@@ -1,10 +1,10 @@
 //! Who can run in a guest, and when.
 
 use scenarios::Time;
-use wire::component::{ActorId, When};
+use wire::component::{ActorId, COMPONENT_ACTORS_MAX, When};
 use wire::message::HbaId;
 
-use crate::driver::layout::{CPUS, THREADS_MAX};
+use crate::driver::layout::{CPUS, HBAS_MAX, THREADS_MAX};
 use crate::ids::ThreadNo;
 
 /// What can run.
@@ -34,6 +34,11 @@ pub struct Actors {
 
 const CPU: usize = 1;
 const WORKERS: usize = CPU + CPUS;
+
+const _: () = {
+    let most = WORKERS + 2 * HBAS_MAX + THREADS_MAX;
+    assert!(most <= COMPONENT_ACTORS_MAX, "a guest has too many actors");
+};
 
 impl Actors {
     pub fn new(hbas: usize) -> Self {
@@ -113,7 +118,7 @@ impl Actors {
     pub fn wake(&mut self, actor: Actor, at: Time) {
         match self.ready[self.number(actor)] {
             When::At(sooner) if sooner <= at => {}
-            _ => self.set(actor, When::At(at)),
+            When::At(_) | When::Blocked => self.set(actor, When::At(at)),
         }
     }
 

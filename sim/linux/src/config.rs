@@ -6,8 +6,14 @@ use std::sync::{Arc, Mutex};
 use fio_model::{DigestCache, Volume};
 use scenarios::{ControllerId, DiskId, VmId};
 
+use crate::driver::layout::HBAS_MAX;
+
 /// Digests of payloads. They depend on nothing but the payload, so guests, and one simulation after the
 /// other, may share them: nothing but the time that it takes changes.
+///
+/// A guest does not own them: its marks are clones of it, and each would copy megabytes. Nor does the world,
+/// which knows no fio. The lock is taken once a turn, and nobody waits for it: whoever runs simulations on
+/// several threads gives each thread digests of its own.
 pub type Digests = Arc<Mutex<DigestCache>>;
 
 /// What a guest is made from.
@@ -55,5 +61,20 @@ impl GuestConfig {
             firmware_hotplug: false,
             digests: Digests::default(),
         }
+    }
+
+    /// Looks whether a model guest can be made from it.
+    ///
+    /// # Errors
+    ///
+    /// There are more controllers than [`HBAS_MAX`]; in words for whoever wrote the plan.
+    pub fn check(&self) -> Result<(), String> {
+        let (vm, count) = (self.vm, self.controllers.len());
+        if count <= HBAS_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{vm} has {count} controllers; a model guest has at most {HBAS_MAX}"
+        ))
     }
 }

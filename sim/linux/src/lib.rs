@@ -37,6 +37,6 @@ mod tests;
 mod turn;
 
 pub use config::{Digests, GuestConfig};
-pub use driver::layout::RINGS;
+pub use driver::layout::{HBAS_MAX, RINGS};
 pub use guest::Guest;
 pub use turn::{FlowStep, GuestTurn};

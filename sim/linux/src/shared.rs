@@ -10,6 +10,7 @@ use wire::message::HbaId;
 use crate::actors::Actors;
 use crate::config::GuestConfig;
 use crate::driver::hba::Hba;
+use crate::driver::layout::HBAS_MAX;
 use crate::scsi::disk::Disk;
 use crate::scsi::disks::Disks;
 
@@ -41,13 +42,18 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// # Panics
+    ///
+    /// If the guest is to have more devices than [`HBAS_MAX`] ([`GuestConfig::check`]).
     pub fn new(memory: Memory, config: GuestConfig) -> Self {
+        let count = config.controllers.len();
+        assert!(count <= HBAS_MAX, "{count} devices, at most {HBAS_MAX}");
         let numbered = config.controllers.iter().enumerate();
         let hbas = numbered.map(|(n, controller)| Hba::new(HbaId(n as u8), *controller));
         Self {
             memory,
             power: Power::Off,
-            actors: Actors::new(config.controllers.len()),
+            actors: Actors::new(count),
             hbas: Hbas(hbas.collect()),
             disks: Disks::default(),
             scratch: Vec::new(),

@@ -120,12 +120,42 @@ impl Agenda {
         When::At(due)
     }
 
+    /// What `actor` was last said to have for a message.
+    pub fn message(&self, actor: usize) -> Stamp {
+        self.messages[actor]
+    }
+
+    /// An actor whose bit says something else than its times do.
+    pub fn masked_wrongly(&self) -> Option<String> {
+        (0..self.due.len()).find_map(|actor| {
+            let (due, message) = (self.due[actor], self.messages[actor]);
+            let says = |mask: u64| mask >> actor & 1 == 1;
+            let (active, mail) = (says(self.active), says(self.mail));
+            (active != (due != Time::NEVER) || mail != (message != NO_MESSAGE)).then(|| {
+                format!(
+                    "actor {actor} is due at {due:?}, {message:?}: active {active}, mail {mail}"
+                )
+            })
+        })
+    }
+
     /// The actors whose time may have changed since the last call.
     #[inline]
     pub fn take_changed(&mut self) -> u64 {
         std::mem::take(&mut self.changed)
     }
 }
+
+/// A change to a target that breaks the invariant of this name.
+#[cfg(test)]
+pub const MUTANTS: crate::tests::Mutants = &[
+    ("who_is_due_has_its_bit", |t| t.agenda.active ^= 1 << APP),
+    ("who_is_due_has_its_bit", |t| t.agenda.mail ^= 1 << VDEV),
+    ("messages_are_noted", |t| {
+        t.agenda.messages[APP] = (Time(1), 1);
+        t.agenda.mail |= 1 << APP;
+    }),
+];
 
 #[cfg(test)]
 mod tests {

@@ -28,67 +28,78 @@ impl Target {
     /// Counters that should be zero when nothing can happen any more, as "what: count" (I14).
     #[must_use]
     pub fn left(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        let mut note = |what: String, count: usize| {
-            if count > 0 {
-                left.push(format!("{what}: {count}"));
-            }
-        };
         if self.is_dead() {
-            return left;
+            return Vec::new();
         }
-        for ctl in self.vdevs.iter() {
-            let name = &ctl.name;
-            note(
-                format!("{name} foreach operations"),
-                ctl.pending_ops as usize,
-            );
-            let waiting = ctl.waiting.len();
-            note(format!("{name} things waiting for the lock"), waiting);
-            for (index, session) in ctl.sessions.iter().enumerate() {
-                let name = ctl.session_name(index);
-                note(format!("{name} tasks"), session.task_cnt as usize);
-                let removing = session.slots.iter();
-                let removing = removing.filter(|slot| slot.state == SlotState::Removing);
-                note(format!("{name} slots REMOVING"), removing.count());
-            }
-            let moves =
-                |slot: &&Slot| matches!(slot.state, SlotState::Adding | SlotState::Removing);
-            let unsettled = ctl.slots.iter().filter(moves);
-            note(
-                format!("{name} slots ADDING or REMOVING"),
-                unsettled.count(),
-            );
-            let hollow = format!("{name} slots PRESENT without a LUN");
-            note(hollow, self.hollow(ctl));
-        }
-        for (id, device) in self.shared.devs.all() {
-            if let Some(lun) = &device.lun {
-                let surplus = lun.references.abs_diff(self.holders(device));
-                let what = format!("SCSI device {id} references not held");
-                note(what, surplus as usize);
-                note(
-                    format!("SCSI device {id} outstanding"),
-                    lun.outstanding as usize,
-                );
-                note(format!("SCSI device {id} pending"), lun.pending.len());
-            }
-            let owned = self.is_owned(device);
-            note(
-                format!("SCSI device {id} without a slot"),
-                usize::from(!owned),
-            );
-        }
-        let sockets = self.app.stray_sockets(&self.vdevs);
-        note("sockets of no controller".to_owned(), sockets);
-        note("splits without parts".to_owned(), self.empty_splits());
-        let in_flight = self.shared.bdevs.engine.in_flight();
-        note("I/O in flight in bdevs".to_owned(), in_flight);
         let (deletes, unregistrations) = self.app.retrying();
-        note("deletes waiting".to_owned(), deletes);
-        note("unregistrations waiting".to_owned(), unregistrations);
-        let waits = usize::from(self.dpdk.waits());
-        note("DPDK thread waiting".to_owned(), waits);
+        let process = [
+            (
+                "sockets of no controller",
+                self.app.stray_sockets(&self.vdevs),
+            ),
+            ("split configurations without a part", self.empty_splits()),
+            (
+                "I/O in flight in bdevs",
+                self.shared.bdevs.engine.in_flight(),
+            ),
+            ("vhost_delete_controller calls without an answer", deletes),
+            ("deleted controllers that are still there", unregistrations),
+            (
+                "stops that DPDK's thread waits for",
+                usize::from(self.dpdk.waits()),
+            ),
+        ];
+        let process = process.map(|(what, count)| (what.to_owned(), count));
+        let controllers = self.vdevs.iter().flat_map(|ctl| self.left_of(ctl));
+        let devices = self.shared.devs.all();
+        let devices = devices.flat_map(|(id, device)| self.left_of_device(id, device));
+        let all = controllers.chain(devices).chain(process);
+        let left = all.filter(|(_, count)| *count > 0);
+        left.map(|(what, count)| format!("{what}: {count}"))
+            .collect()
+    }
+
+    fn left_of(&self, ctl: &Controller) -> Vec<(String, usize)> {
+        let name = &ctl.name;
+        let operations = format!("foreach operations of {name} under way");
+        let waiting = format!("messages that wait for the lock of {name}");
+        let mut left = vec![
+            (operations, ctl.pending_ops as usize),
+            (waiting, ctl.waiting.len()),
+        ];
+        for (index, session) in ctl.sessions.iter().enumerate() {
+            let name = ctl.session_name(index);
+            let removing = session.slots.iter();
+            let removing = removing.filter(|slot| slot.state == SlotState::Removing);
+            let in_flight = format!("requests in flight in {name}");
+            left.push((in_flight, session.task_cnt as usize));
+            left.push((
+                format!("targets that are REMOVING in {name}"),
+                removing.count(),
+            ));
+        }
+        let moves = |slot: &&Slot| matches!(slot.state, SlotState::Adding | SlotState::Removing);
+        let unsettled = ctl.slots.iter().filter(moves);
+        let settling = format!("targets that are ADDING or REMOVING in {name}");
+        left.push((settling, unsettled.count()));
+        let hollow = format!("targets that are PRESENT without a LUN in {name}");
+        left.push((hollow, self.hollow(ctl)));
+        left
+    }
+
+    fn left_of_device(&self, id: usize, device: &Device) -> Vec<(String, usize)> {
+        let mut left = Vec::new();
+        if let Some(lun) = &device.lun {
+            let surplus = lun.references.abs_diff(self.holders(device));
+            let references = format!("references to SCSI device {id} that no session holds");
+            left.push((references, surplus as usize));
+            let outstanding = format!("requests of SCSI device {id} in its bdev");
+            left.push((outstanding, lun.outstanding as usize));
+            let waiting = format!("requests of SCSI device {id} that wait for a reset");
+            left.push((waiting, lun.pending.len()));
+        }
+        let stray = usize::from(!self.is_owned(device));
+        left.push((format!("SCSI device {id} in no target slot"), stray));
         left
     }
 
@@ -190,6 +201,10 @@ impl Inside for Target {
 
     fn memories(&self, f: &mut dyn FnMut(&Memory)) {
         Self::memories(self, f);
+    }
+
+    fn controllers_max(&self) -> Option<usize> {
+        Some(self.vdevs.places())
     }
 
     fn stored_bytes(&self) -> Option<u64> {

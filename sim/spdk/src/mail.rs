@@ -38,6 +38,63 @@ pub enum AppMessage {
     Unregister { vdev: VdevId, number: u8 },
 }
 
+/// What an RPC waits for that is told when it took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Awaited {
+    Bdev,
+    NvmeDetach,
+}
+
+impl AppMessage {
+    /// The RPC that this is the time-out of, and what that waits for.
+    pub const fn times_out(&self) -> Option<(Awaited, CallId)> {
+        match self {
+            Self::BdevTimeout { call } => Some((Awaited::Bdev, *call)),
+            Self::NvmeTimeout { call } => Some((Awaited::NvmeDetach, *call)),
+            Self::ForeachDone(_)
+            | Self::BdevGoes { .. }
+            | Self::BaseGoes { .. }
+            | Self::LunClose(_)
+            | Self::LunRemove(_)
+            | Self::BdevGone { .. }
+            | Self::Resized(_)
+            | Self::Unregister { .. } => None,
+        }
+    }
+
+    /// The RPC that this answers.
+    pub const fn answers(&self) -> Option<CallId> {
+        match self {
+            Self::BdevGone { call, .. } => Some(*call),
+            Self::ForeachDone(_)
+            | Self::BdevGoes { .. }
+            | Self::BaseGoes { .. }
+            | Self::LunClose(_)
+            | Self::LunRemove(_)
+            | Self::BdevTimeout { .. }
+            | Self::NvmeTimeout { .. }
+            | Self::Resized(_)
+            | Self::Unregister { .. } => None,
+        }
+    }
+
+    /// The foreach operation that has ended.
+    pub const fn foreach(&self) -> Option<&Foreach> {
+        match self {
+            Self::ForeachDone(foreach) => Some(foreach),
+            Self::BdevGoes { .. }
+            | Self::BaseGoes { .. }
+            | Self::LunClose(_)
+            | Self::LunRemove(_)
+            | Self::BdevTimeout { .. }
+            | Self::BdevGone { .. }
+            | Self::NvmeTimeout { .. }
+            | Self::Resized(_)
+            | Self::Unregister { .. } => None,
+        }
+    }
+}
+
 /// To a controller's thread.
 #[derive(Clone, Copy, Debug)]
 pub enum VdevMessage {
@@ -320,9 +377,12 @@ pub const MUTANTS: crate::tests::Mutants = &[
     ("time_of_the_app_thread", |t| {
         t.shared.mail.retries.at = Time(1);
     }),
-    ("nothing_untouched", |t| t.shared.mail.touch(APP)),
+    ("nothing_overlooked", |t| t.shared.mail.touch(APP)),
     ("mail_in_order", |t| t.shared.mail.sent = 0),
     ("semaphore_has_its_waiter", |t| {
         t.shared.mail.stop.is_awaited = false
+    }),
+    ("timeouts_have_their_call", |t| {
+        t.shared.mail.timers.clear();
     }),
 ];

@@ -156,7 +156,7 @@ fn schedules_that_stop_its_turns_are_replayed_to_the_same_hash() {
         let replayed = record(&mut again);
         boot(&mut again, VM);
         plug(&mut again);
-        assert_eq!(again.world.strayed(), None);
+        assert_eq!(again.world.diverged(), None);
         if let Some(difference) = first_difference(&turns, &taken(&replayed)) {
             panic!("seed {seed}: {difference}");
         }

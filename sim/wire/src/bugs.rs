@@ -208,6 +208,12 @@ impl Bugs {
         all.filter(move |bug| self.has(*bug))
     }
 
+    /// Whether one of `bugs` is in force.
+    #[must_use]
+    pub const fn has_any(self, bugs: Self) -> bool {
+        self.0 & bugs.0 != 0
+    }
+
     /// Whether `bug` is in force.
     #[must_use]
     pub const fn has(self, bug: Bug) -> bool {

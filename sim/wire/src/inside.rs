@@ -60,6 +60,11 @@ pub trait Inside: Component + 'static {
     /// Hands over every memory that it may write to and a world has to put back; one may come twice.
     fn memories(&self, _f: &mut dyn FnMut(&Memory)) {}
 
+    /// How many controllers it can have, where that is a limit of the model and not of the modelled system.
+    fn controllers_max(&self) -> Option<usize> {
+        None
+    }
+
     /// Bytes of its devices' contents; `None`: not seen.
     fn stored_bytes(&self) -> Option<u64> {
         None

@@ -24,13 +24,16 @@ use wire::inside::{BackEnd, FrontEnd};
 use wire::invariant::{Invariant, Rows, check_all};
 
 /// Turns from one check to the next.
-const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 31 } else { 1024 };
+const CHECK_EVERY: u64 = if cfg!(debug_assertions) { 31 } else { 4096 };
 /// Of so many checks, one is of everything but memory; the others are of the end that took the turn.
-const ALL_OF: u64 = if cfg!(debug_assertions) { 8 } else { 1 };
+const ALL_OF: u64 = if cfg!(debug_assertions) { 8 } else { 4 };
 /// Of so many checks, one is of what is noted of memory too: that takes as long as there is memory.
-const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 16 };
+const MEMORY_OF: u64 = if cfg!(debug_assertions) { 64 } else { 32 };
 /// Restores from one check of the restored memory to the next.
 const CHECK_RESTORED_EVERY: u64 = if cfg!(debug_assertions) { 64 } else { 1024 };
+
+/// Multiples of it, taken by the number of turns between checks, are spread evenly.
+const SPREAD: u64 = 1619;
 
 /// `SPDK_VHOST_SESSION_STOP_RETRY_TIMEOUT_IN_SEC`: no schedule may invent that wait.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -268,7 +271,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             name: "a_schedule_diverged_in_the_past",
             says: "The turn at which a replay could not be followed was taken.",
             broken: |world| {
-                let (turns, diverged) = (world.turns, world.strayed?);
+                let (turns, diverged) = (world.turns, world.diverged?);
                 (diverged > turns).then(|| format!("it is {diverged} of {turns}"))
             },
         },
@@ -363,6 +366,9 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             }
         }
         self.note_checked();
+        // Sooner after some restores and later after others: what is short is checked now and then, too.
+        let sooner = self.restores.wrapping_mul(SPREAD) % self.checked.every;
+        self.checked.next -= sooner;
     }
 
     fn note_checked(&mut self) {

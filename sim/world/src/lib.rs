@@ -26,7 +26,7 @@ pub use turn_log::{Difference, Record, TurnRecord, first_difference};
 
 use invariants::Checked;
 use strategy::Pick;
-use wire::component::{ActorId, Component, Cx, TurnInfo, When};
+use wire::component::{ActorId, Cx, Memory, TurnInfo};
 use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 use wire::{BackEnd, FrontEnd, Rng};
 
@@ -86,7 +86,7 @@ pub struct World<T, G> {
     /// The choices so far, if they are recorded.
     choices: Option<Choices>,
     /// The first turn at which a recorded choice could not be followed, if any.
-    strayed: Option<u64>,
+    diverged: Option<u64>,
     /// Which end an actor belongs to, by number of the actor.
     owner: Vec<usize>,
     rng: Rng,
@@ -125,7 +125,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             schedule,
             strategy: Strategy::Timed,
             choices: None,
-            strayed: None,
+            diverged: None,
             owner,
             rng,
             target,
@@ -180,13 +180,36 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     /// The first turn at which the actor of a recorded choice was blocked: what is replayed is not
     /// what was recorded.
     #[must_use]
-    pub fn strayed(&self) -> Option<u64> {
-        self.strayed
+    pub fn diverged(&self) -> Option<u64> {
+        self.diverged
     }
 
     /// Calls `record` after every turn.
     pub fn record_turns(&mut self, record: Record) {
         self.record = Some(record);
+    }
+
+    /// The world as it is now; one that was taken before cannot be gone back to any more. `None` if one of the ends
+    /// makes no marks.
+    pub fn snapshot(&mut self) -> Option<Snapshot<T, G>> {
+        Snapshot::of(self)
+    }
+
+    /// Becomes what it was, strategy, rng and hashes included; who records its turns stays.
+    ///
+    /// It then takes the very turns that it took, or would have taken, after the snapshot.
+    ///
+    /// # Panics
+    ///
+    /// If `to` is not the last snapshot of this world.
+    pub fn restore(&mut self, to: &Snapshot<T, G>) {
+        to.put_back(self);
+        self.check_restored(&to.memories);
+    }
+
+    /// Draws its accidents from `rng` from now on.
+    pub fn reseed(&mut self, rng: Rng) {
+        self.rng = rng;
     }
 
     /// Draws once more from the world's rng: an accident that no seed asked for.
@@ -314,6 +337,28 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         left
     }
 
+    /// Bytes of guest memory that were ever written, and of the devices' contents, if those are seen.
+    #[must_use]
+    pub fn bytes_touched(&self) -> (u64, Option<u64>) {
+        let (mut pages, mut counted) = (0, Vec::<Memory>::new());
+        self.each_memory(&mut |memory| {
+            // Both ends know an inflight buffer.
+            if !counted.iter().any(|of| std::sync::Arc::ptr_eq(of, memory)) {
+                pages += frozen::pages_touched(memory);
+                counted.push(memory.clone());
+            }
+        });
+        let page = wire::dirty::PAGE as u64;
+        (pages * page, self.target.stored_bytes())
+    }
+
+    fn each_memory(&self, f: &mut dyn FnMut(&Memory)) {
+        for vm in &self.vms {
+            vm.guest.memories(f);
+        }
+        self.target.memories(f);
+    }
+
     /// The target.
     #[must_use]
     pub fn target(&self) -> &T {
@@ -337,8 +382,8 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     /// Takes the next turn, unless it is later than `limit`.
     pub fn step(&mut self, limit: Time) -> Step {
         let mut pick = self.strategy.pick(&mut self.schedule, self.now, limit);
-        if pick == Pick::Strayed {
-            self.strayed.get_or_insert(self.turns);
+        if pick == Pick::Diverged {
+            self.diverged.get_or_insert(self.turns);
             self.strategy = Strategy::Timed;
             pick = self.strategy.pick(&mut self.schedule, self.now, limit);
         }
@@ -431,33 +476,5 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
                 hash,
             });
         }
-    }
-
-    fn refresh_target(&mut self) {
-        refresh(&mut self.schedule, &mut self.target, 0);
-    }
-
-    fn refresh_guest(&mut self, vm: usize) {
-        let vm = &mut self.vms[vm];
-        refresh(&mut self.schedule, &mut vm.guest, vm.first);
-    }
-
-    /// Nobody of a dead target ever goes again.
-    fn block_target(&mut self) {
-        for actor in 0..usize::from(self.target.actors()) {
-            self.schedule.set(actor, When::Blocked);
-        }
-    }
-}
-
-/// Takes over from an end, whose first actor is `first`, when its actors can go.
-#[inline]
-fn refresh<C: Component>(schedule: &mut Schedule, end: &mut C, first: usize) {
-    let mut changed = end.changed();
-    while changed != 0 {
-        let actor = changed.trailing_zeros();
-        changed &= changed - 1;
-        let when = end.when(ActorId(actor as u16));
-        schedule.set(first + actor as usize, when);
     }
 }

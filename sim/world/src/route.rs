@@ -1,10 +1,11 @@
-//! Who gets a message: what one end gives goes straight into the other end's queue.
+//! Who gets a message: what one end gives goes straight into the other end's queue, and may let its actors go.
 //!
 //! Knows connections; knows no message's meaning but that of a crash, which closes them all.
 
 use scenarios::Observation;
 
-use super::{Device, LOG_LINES_MAX, World};
+use super::{Device, LOG_LINES_MAX, Schedule, World};
+use wire::component::{ActorId, Component, When};
 use wire::message::{ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 use wire::{BackEnd, FrontEnd};
 
@@ -138,5 +139,33 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     pub(super) fn put_guest(&mut self, vm: usize, message: ToGuest) {
         self.vms[vm].guest.input(self.now, message);
         self.refresh_guest(vm);
+    }
+
+    pub(super) fn refresh_target(&mut self) {
+        refresh(&mut self.schedule, &mut self.target, 0);
+    }
+
+    pub(super) fn refresh_guest(&mut self, vm: usize) {
+        let vm = &mut self.vms[vm];
+        refresh(&mut self.schedule, &mut vm.guest, vm.first);
+    }
+
+    /// Nobody of a dead target ever goes again.
+    pub(super) fn block_target(&mut self) {
+        for actor in 0..usize::from(self.target.actors()) {
+            self.schedule.set(actor, When::Blocked);
+        }
+    }
+}
+
+/// Takes over from an end, whose first actor is `first`, when its actors can go.
+#[inline]
+fn refresh<C: Component>(schedule: &mut Schedule, end: &mut C, first: usize) {
+    let mut changed = end.changed();
+    while changed != 0 {
+        let actor = changed.trailing_zeros();
+        changed &= changed - 1;
+        let when = end.when(ActorId(actor as u16));
+        schedule.set(first + actor as usize, when);
     }
 }

@@ -20,7 +20,6 @@ use scenarios::{Seen, Time};
 
 use super::frozen::Frozen;
 use super::{Choices, RunHash, Schedule, Strategy, World};
-use wire::component::Memory;
 use wire::message::{ClientId, ConnId, HbaId};
 use wire::{BackEnd, FrontEnd, Inside, Rng};
 
@@ -31,7 +30,7 @@ pub struct Snapshot<T: Inside, G: Inside> {
     schedule: Schedule,
     strategy: Strategy,
     choices: Option<Choices>,
-    strayed: Option<u64>,
+    diverged: Option<u64>,
     owner: Vec<usize>,
     rng: Rng,
     target: T::Mark,
@@ -48,108 +47,77 @@ pub struct Snapshot<T: Inside, G: Inside> {
     pub(super) memories: Vec<Frozen>,
 }
 
-impl<T: BackEnd, G: FrontEnd> World<T, G> {
-    /// The world as it is now; one that was taken before cannot be gone back to any more. `None` if one of the ends
-    /// makes no marks.
-    pub fn snapshot(&mut self) -> Option<Snapshot<T, G>> {
-        let target = self.target.mark()?;
-        let vms = self.vms.iter_mut().map(|vm| {
+impl<T: BackEnd, G: FrontEnd> Snapshot<T, G> {
+    /// Of a world as it is now; `None` if one of the ends makes no marks.
+    pub(super) fn of(world: &mut World<T, G>) -> Option<Self> {
+        let target = world.target.mark()?;
+        let vms = world.vms.iter_mut().map(|vm| {
             let conns = vm.devices.iter().map(|device| device.conn);
             Some((vm.guest.mark()?, conns.collect()))
         });
         let vms = vms.collect::<Option<_>>()?;
-        self.snapshots += 1;
+        world.snapshots += 1;
         let mut memories: Vec<Frozen> = Vec::new();
-        self.each_memory(&mut |memory| {
+        world.each_memory(&mut |memory| {
             if !memories.iter().any(|frozen| frozen.is_of(memory)) {
                 memories.push(Frozen::new(memory));
             }
         });
-        Some(Snapshot {
-            number: self.snapshots,
-            now: self.now,
-            schedule: self.schedule.clone(),
-            strategy: self.strategy.clone(),
-            choices: self.choices.clone(),
-            strayed: self.strayed,
-            owner: self.owner.clone(),
-            rng: self.rng.clone(),
+        Some(Self {
+            number: world.snapshots,
+            now: world.now,
+            schedule: world.schedule.clone(),
+            strategy: world.strategy.clone(),
+            choices: world.choices.clone(),
+            diverged: world.diverged,
+            owner: world.owner.clone(),
+            rng: world.rng.clone(),
             target,
-            died: self.died,
+            died: world.died,
             vms,
-            conns: self.conns.clone(),
-            saw: self.saw.clone(),
-            rpc: self.rpc.clone(),
-            log: self.log.clone(),
-            trace: self.trace,
-            order: self.order,
-            turns: self.turns,
+            conns: world.conns.clone(),
+            saw: world.saw.clone(),
+            rpc: world.rpc.clone(),
+            log: world.log.clone(),
+            trace: world.trace,
+            order: world.order,
+            turns: world.turns,
             memories,
         })
     }
 
-    /// Becomes what it was, strategy, rng and hashes included; who records its turns stays.
-    ///
-    /// It then takes the very turns that it took, or would have taken, after the snapshot.
+    /// Makes `world` what it was.
     ///
     /// # Panics
     ///
-    /// If `to` is not the last snapshot of this world.
-    pub fn restore(&mut self, to: &Snapshot<T, G>) {
-        assert_eq!(self.snapshots, to.number, "a later snapshot was taken");
-        for frozen in &to.memories {
-            frozen.put_back(&mut self.pages);
+    /// If this is not its last snapshot.
+    pub(super) fn put_back(&self, world: &mut World<T, G>) {
+        assert_eq!(world.snapshots, self.number, "a later snapshot was taken");
+        for frozen in &self.memories {
+            frozen.put_back(&mut world.pages);
         }
-        self.now = to.now;
-        self.schedule.clone_from(&to.schedule);
-        self.strategy.clone_from(&to.strategy);
-        self.choices.clone_from(&to.choices);
-        self.strayed = to.strayed;
-        self.owner.clone_from(&to.owner);
-        self.rng.clone_from(&to.rng);
-        self.target.rewind(&to.target);
-        self.died = to.died;
-        self.vms.truncate(to.vms.len());
-        for (vm, (guest, conns)) in self.vms.iter_mut().zip(&to.vms) {
+        world.now = self.now;
+        world.schedule.clone_from(&self.schedule);
+        world.strategy.clone_from(&self.strategy);
+        world.choices.clone_from(&self.choices);
+        world.diverged = self.diverged;
+        world.owner.clone_from(&self.owner);
+        world.rng.clone_from(&self.rng);
+        world.target.rewind(&self.target);
+        world.died = self.died;
+        world.vms.truncate(self.vms.len());
+        for (vm, (guest, conns)) in world.vms.iter_mut().zip(&self.vms) {
             vm.guest.rewind(guest);
             for (device, conn) in vm.devices.iter_mut().zip(conns) {
                 device.conn = *conn;
             }
         }
-        self.conns.clone_from(&to.conns);
-        self.from_target.clear();
-        self.from_guest.clear();
-        self.saw.clone_from(&to.saw);
-        self.rpc.clone_from(&to.rpc);
-        self.log.clone_from(&to.log);
-        (self.trace, self.order, self.turns) = (to.trace, to.order, to.turns);
-        self.check_restored(&to.memories);
-    }
-
-    /// Draws its accidents from `rng` from now on.
-    pub fn reseed(&mut self, rng: Rng) {
-        self.rng = rng;
-    }
-
-    /// Bytes of guest memory that were ever written, and of the devices' contents, if those are seen.
-    #[must_use]
-    pub fn bytes_touched(&self) -> (u64, Option<u64>) {
-        let (mut pages, mut counted) = (0, Vec::<Memory>::new());
-        self.each_memory(&mut |memory| {
-            // Both ends know an inflight buffer.
-            if !counted.iter().any(|of| std::sync::Arc::ptr_eq(of, memory)) {
-                pages += super::frozen::pages_touched(memory);
-                counted.push(memory.clone());
-            }
-        });
-        let page = wire::dirty::PAGE as u64;
-        (pages * page, self.target.stored_bytes())
-    }
-
-    pub(super) fn each_memory(&self, f: &mut dyn FnMut(&Memory)) {
-        for vm in &self.vms {
-            vm.guest.memories(f);
-        }
-        self.target.memories(f);
+        world.conns.clone_from(&self.conns);
+        world.from_target.clear();
+        world.from_guest.clear();
+        world.saw.clone_from(&self.saw);
+        world.rpc.clone_from(&self.rpc);
+        world.log.clone_from(&self.log);
+        (world.trace, world.order, world.turns) = (self.trace, self.order, self.turns);
     }
 }

@@ -55,7 +55,7 @@ pub(super) enum Pick {
     /// Nobody at all.
     AtRest,
     /// The actor of a recorded choice is blocked, or is none.
-    Strayed,
+    Diverged,
 }
 
 impl Strategy {
@@ -77,7 +77,7 @@ impl Strategy {
     ) -> Option<(usize, Time)> {
         match self.pick(schedule, now, limit) {
             Pick::Goes(actor, since) => Some((actor, since)),
-            Pick::Later | Pick::AtRest | Pick::Strayed => None,
+            Pick::Later | Pick::AtRest | Pick::Diverged => None,
         }
     }
 
@@ -114,7 +114,7 @@ impl Strategy {
                 None => timed(),
                 Some(actor) => match schedule.ready(usize::from(actor.0)) {
                     Some(since) => Pick::Goes(usize::from(actor.0), since),
-                    None => Pick::Strayed,
+                    None => Pick::Diverged,
                 },
             },
         }
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(pick(), Pick::Goes(1, Time(130)));
         assert_eq!(pick(), Pick::Goes(1, Time(130)));
         assert_eq!(pick(), Pick::Goes(0, Time(100)));
-        assert_eq!(pick(), Pick::Strayed, "there is no actor 5");
+        assert_eq!(pick(), Pick::Diverged, "there is no actor 5");
         assert_eq!(pick(), Pick::Goes(0, Time(100)), "then as timed");
     }
 

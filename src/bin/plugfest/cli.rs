@@ -442,7 +442,7 @@ fn seconds(text: &str) -> Result<u32, String> {
 
 /// A number of scenarios.
 fn scenarios(text: &str) -> Result<u64, String> {
-    let some = text.parse().ok().filter(|stories| *stories > 0);
+    let some = text.parse().ok().filter(|seeds| *seeds > 0);
     some.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
 }
 

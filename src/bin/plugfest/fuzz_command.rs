@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use plugfest::command::{Hunt, Tried};
+use plugfest::command::{FuzzProgress, Tried};
 use plugfest::{Failure, Property};
 use scenarios::report::shell_quoted;
 
@@ -41,13 +41,13 @@ pub fn run(arguments: &FuzzArguments) -> Result<u8, Stop> {
     let mut out = Printer::new(true);
     let mut printed = Ok(());
     let mut progress = Some(Progress::new(end - start, "scenarios"));
-    let result = property.check_with(&mut |hunt| match hunt {
-        Hunt::Broken { seed, check } => {
+    let result = property.check_with(&mut |stands| match stands {
+        FuzzProgress::Broken { seed, check } => {
             // How many smaller ones are tried is not known before.
             progress.take().into_iter().for_each(Progress::finish);
             printed = out.print(&format!("seed {seed} breaks {check}; making it smaller\n"));
         }
-        Hunt::Tried(tried) => {
+        FuzzProgress::Tried(tried) => {
             if let Some(progress) = &mut progress {
                 progress.step(|| format!("{} blocks verified", tried.verified));
             }

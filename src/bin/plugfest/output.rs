@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tempfile::{Builder, TempPath};
 
 /// Why a command stops before its end.
 #[derive(Debug)]
@@ -27,31 +28,81 @@ impl Stop {
 
 /// Writes a file; what was there is replaced only by a whole one.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
-    let wrong = |error| Stop::Error(format!("cannot write {}: {error}", path.display()));
-    // A device is no file that could be replaced.
-    if path.exists() && !path.is_file() {
-        let written = create(path).and_then(|mut file| file.write_all(bytes));
-        return written.map_err(wrong);
-    }
-    let part = part(path);
-    let written = File::create(&part).and_then(|mut file| {
+    let written = NewFile::create(path).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
+        file.keep()
     });
-    written.map_err(|error| {
-        // Half a file helps nobody; the error that matters is the first.
-        let _ = std::fs::remove_file(&part);
-        wrong(error)
-    })
+    written.map_err(|error| unwritable(path, &error))
 }
 
-/// Opens a file to write it anew. A pipe has to have its reader: nobody knows how long one would be waited for.
-///
-/// # Errors
-///
-/// The file cannot be opened, or is a pipe that nobody reads.
-pub fn create(path: &Path) -> io::Result<File> {
+/// Why a command cannot write a file.
+pub fn unwritable(path: &Path, error: &io::Error) -> Stop {
+    Stop::Error(format!("cannot write {}: {error}", path.display()))
+}
+
+/// A file that takes its place only when it is kept: until then, what was there stays there, and what is dropped
+/// was never there. A device takes what comes.
+pub struct NewFile {
+    file: File,
+    /// Where it is until it is kept, and where it goes.
+    part: Option<(TempPath, PathBuf)>,
+}
+
+impl NewFile {
+    /// Opens it, beside its place.
+    ///
+    /// # Errors
+    ///
+    /// The folder takes no files, or the device cannot be opened.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        // A device is no file that could be replaced.
+        if path.exists() && !path.is_file() {
+            let file = open_device(path)?;
+            return Ok(Self { file, part: None });
+        }
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut prefix = name.to_owned();
+        prefix.push(".");
+        let folder = path.parent().filter(|at| !at.as_os_str().is_empty());
+        let mut part = Builder::new();
+        let part = part.prefix(&prefix).suffix(".part");
+        let part = part.make_in(folder.unwrap_or(Path::new(".")), |at| File::create_new(at))?;
+        let (file, part) = part.into_parts();
+        let part = Some((part, path.to_owned()));
+        Ok(Self { file, part })
+    }
+
+    /// It is whole.
+    ///
+    /// # Errors
+    ///
+    /// Not all of it could be written, or it could not be put into its place.
+    pub fn keep(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        let Some((part, path)) = self.part else {
+            return Ok(());
+        };
+        self.file.sync_all()?;
+        part.persist(path).map_err(|error| error.error)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Opens what is no file to write to it. A pipe has to have its reader: nobody knows how long one would be waited
+/// for.
+fn open_device(path: &Path) -> io::Result<File> {
     let is_pipe = std::fs::metadata(path).is_ok_and(|what| what.file_type().is_fifo());
     if !is_pipe {
         return File::create(path);
@@ -69,25 +120,13 @@ pub fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where a file is written until it is whole.
-fn part(path: &Path) -> PathBuf {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    part.into()
-}
-
 /// That [`write_whole`] could write there now: better known before hours of work than after.
 pub fn can_be_written(path: &Path) -> Result<(), Stop> {
-    let wrong = |error| Stop::Error(format!("cannot write {}: {error}", path.display()));
-    if path.is_dir() {
-        return Err(wrong(io::ErrorKind::IsADirectory.into()));
-    }
-    if path.exists() && !path.is_file() {
+    if path.exists() && !path.is_file() && !path.is_dir() {
         return Ok(());
     }
-    let part = part(path);
-    let tried = File::create(&part).and_then(|_| std::fs::remove_file(&part));
-    tried.map_err(wrong)
+    let tried = NewFile::create(path).map(drop);
+    tried.map_err(|error| unwritable(path, &error))
 }
 
 /// Whether writing both would mix them up; a device takes what comes.

@@ -1,9 +1,9 @@
-//! The behaviours of the model target that have names, and what differs from them, in words.
+//! The targets that have names, SPDK head and the intended one, and what differs from them, in words.
 
 use sim::Bugs;
 
-/// A target that is wrong in these ways, by the nearest behaviour that has a name: "a target of behaviour
-/// head with early_finish and without log_loop".
+/// A target that is wrong in these ways, by the nearest one that has a name: "SPDK head with early_finish and without
+/// log_loop".
 #[must_use]
 pub fn target_words(all: Bugs) -> String {
     let head = Bugs::head();
@@ -26,7 +26,7 @@ pub fn target_words(all: Bugs) -> String {
     if !less.is_empty() {
         differs.push(format!(" without {}", less.join(", ")));
     }
-    format!("a target of behaviour head{}", differs.join(" and"))
+    format!("SPDK head{}", differs.join(" and"))
 }
 
 #[cfg(test)]
@@ -43,18 +43,15 @@ mod tests {
                 Bugs::INTENDED.with(LogLoop).with(EarlyFinish),
                 "a target with early_finish, log_loop",
             ),
-            (head, "a target of behaviour head"),
+            (head, "SPDK head"),
             (
                 head.with(SharedCursor).with(StaleFinish),
-                "a target of behaviour head with stale_finish, shared_cursor",
+                "SPDK head with stale_finish, shared_cursor",
             ),
-            (
-                head.without(LogLoop),
-                "a target of behaviour head without log_loop",
-            ),
+            (head.without(LogLoop), "SPDK head without log_loop"),
             (
                 head.with(SharedCursor).without(LogLoop),
-                "a target of behaviour head with shared_cursor and without log_loop",
+                "SPDK head with shared_cursor and without log_loop",
             ),
         ] {
             assert_eq!(target_words(all), words);

@@ -42,7 +42,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<u8, Stop> {
     let now = again.ending;
     let then = repro.recorded.ending.unwrap_or(now);
     if now.trace_hash != then.trace_hash {
-        let where_ = match again.strayed {
+        let where_ = match again.diverged {
             Some(turn) => format!("after turn {turn} the recorded actor could not go"),
             None => format!("{} turns in place of {}", now.turns, then.turns),
         };

@@ -1,7 +1,6 @@
 //! What a run leaves behind besides its report: JSON lines, a repro, files that are written as it goes.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +10,7 @@ use scenarios::report::{case_json, shell_quoted};
 
 use crate::cli::RunArguments;
 use crate::lookup::Target;
-use crate::output::{Printer, Stop, create, write_whole};
+use crate::output::{NewFile, Printer, Stop, unwritable, write_whole};
 
 /// Standard output; if there are files to write beside it, they are written in any case.
 pub fn printer(arguments: &RunArguments) -> Printer {
@@ -50,7 +49,8 @@ pub fn json_lines(report: &Report) -> String {
 /// A file that is written as long as it can be: what is wrong with it is told at the end, and is no reason to
 /// end a run.
 pub struct Sink {
-    file: BufWriter<File>,
+    /// Taken away when it is kept.
+    file: Option<BufWriter<NewFile>>,
     pub fault: Fault,
 }
 
@@ -82,20 +82,16 @@ impl Fault {
     }
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> Stop {
-    Stop::Error(format!("cannot write {}: {error}", path.display()))
-}
-
 impl Sink {
     /// Opens the file to write it anew.
     pub fn create(path: &Path) -> Result<Self, Stop> {
-        let file = create(path).map_err(|error| unwritable(path, &error))?;
+        let file = NewFile::create(path).map_err(|error| unwritable(path, &error))?;
         let fault = Fault {
             path: path.to_owned(),
             first: Arc::default(),
         };
         Ok(Self {
-            file: BufWriter::new(file),
+            file: Some(BufWriter::new(file)),
             fault,
         })
     }
@@ -103,27 +99,33 @@ impl Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.fault.is_noted() {
-            self.file
-                .write_all(bytes)
+        if let Some(file) = self.file.as_mut().filter(|_| !self.fault.is_noted()) {
+            file.write_all(bytes)
                 .unwrap_or_else(|error| self.fault.note(error));
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.fault.is_noted() {
-            self.file
-                .flush()
-                .unwrap_or_else(|error| self.fault.note(error));
+        if let Some(file) = self.file.as_mut().filter(|_| !self.fault.is_noted()) {
+            file.flush().unwrap_or_else(|error| self.fault.note(error));
         }
         Ok(())
     }
 }
 
+/// What could be written whole is kept.
 impl Drop for Sink {
     fn drop(&mut self) {
         // It notes what is wrong.
         let _ = self.flush();
+        if self.fault.is_noted() || std::thread::panicking() {
+            return;
+        }
+        let file = self.file.take().map(BufWriter::into_inner);
+        let kept = file.map(|file| file.map_err(IntoInnerError::into_error)?.keep());
+        if let Some(Err(error)) = kept {
+            self.fault.note(error);
+        }
     }
 }

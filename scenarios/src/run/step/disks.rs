@@ -2,9 +2,10 @@
 //!
 //! Knows lists; knows no guest.
 
-use super::{Poll, Polled, UnderWay, held, skipped};
+use super::{Poll, Polled, held, skipped};
 use crate::names::{DiskId, Place, VmId};
 use crate::run::known::{GuestDisks, Known};
+use crate::run::under_way::UnderWay;
 use crate::run::{Runner, limits};
 use crate::script::VmDisks;
 use crate::testbed::{Action, Performed, TestbedError};
@@ -14,18 +15,18 @@ impl Runner<'_> {
     /// Waits until VMs have exactly these disks.
     pub(super) fn disks(&mut self, under_way: &mut UnderWay, wanted: &[VmDisks]) -> Polled {
         let vms: Vec<VmId> = wanted.iter().map(|vm| vm.vm).collect();
-        let exactly = |vm: &VmDisks| {
+        let exactly = wanted.iter().map(|vm| {
             let disks = vm.disks.iter().map(|(place, disk)| (*place, Some(*disk)));
-            disks.collect::<GuestDisks>()
+            (vm.vm, disks.collect())
+        });
+        let exactly: Vec<(VmId, GuestDisks)> = exactly.collect();
+        let expected = || {
+            let has = exactly.iter();
+            let has = has.map(|(vm, disks)| format!("{vm} has {}", listed(disks)));
+            has.collect::<Vec<_>>().join("; ")
         };
-        let shown: Vec<String> = wanted
-            .iter()
-            .map(|vm| format!("{} has {}", vm.vm, listed(&exactly(vm))))
-            .collect();
-        self.look(under_way, &vms, &shown.join("; "), |vm, has| {
-            wanted
-                .iter()
-                .any(|wanted| wanted.vm == vm && exactly(wanted) == *has)
+        self.look(under_way, &vms, expected, |vm, has| {
+            exactly.iter().any(|(of, disks)| *of == vm && disks == has)
         })
     }
 
@@ -34,7 +35,7 @@ impl Runner<'_> {
         &mut self,
         under_way: &mut UnderWay,
         vms: &[VmId],
-        expected: &str,
+        expected: impl FnOnce() -> String,
         fits: impl Fn(VmId, &GuestDisks) -> bool,
     ) -> Polled {
         if under_way.next_look.is_none() {

@@ -5,60 +5,22 @@
 //! place, and as many as were written. A disk to which nothing was written has nothing to keep: that is
 //! said, and is no verdict. Knows no testbed.
 
-use super::{Poll, Polled, UnderWay, held, skipped, violated};
-use crate::names::FioId;
+use super::{Polled, held, inconclusive, violated};
 use crate::observation::FioJobEnd;
 use crate::run::known::ReadBack;
-use crate::run::{FioRun, Runner, StepResult, limits};
-use crate::script::Job;
-use crate::testbed::{Action, Evidence};
+use crate::testbed::Evidence;
 
-impl Runner<'_> {
-    pub(super) fn kept(
-        &mut self,
-        under_way: &mut UnderWay,
-        does: &[Action],
-        fio: FioId,
-        job: &Job,
-    ) -> Polled {
-        let evidence = self.testbed.evidence();
-        let per_io = evidence.contains(Evidence::PER_IO);
-        if !per_io && !evidence.contains(Evidence::FIO_REPORT) {
-            return unseen();
-        }
-        self.known.read_back.entry(fio).or_default();
-        if let Some(reason) = self.ask(under_way, does, limits::FIO)? {
-            self.known.read_back.remove(&fio);
-            return skipped(reason);
-        }
-        let Some((exit, ended)) = self.known.fios.get(&fio) else {
-            return self.wait(under_way, "fio ends", || "fio still runs".into());
-        };
-        let (exit, jobs) = (*exit, ended.clone());
-        let end = jobs.iter().find(|end| end.disk == job.disk).cloned();
-        self.fios.push(FioRun {
-            fio,
-            label: format!("kept {}", job.disk.0),
-            exit,
-            reads_back: true,
-            jobs,
-        });
-        let counted = self.known.read_back.remove(&fio).unwrap_or_default();
-        let Some(end) = end.filter(|end| !end.hung) else {
-            return violated("its blocks can be read", "fio never ended");
-        };
-        if !self.known.written.contains(&job.disk) {
-            let reason = format!(
-                "nothing was written to {}: it has nothing to keep",
-                job.disk
-            );
-            return inconclusive(reason);
-        }
-        if per_io {
-            compared(&end, counted)
-        } else {
-            checked(&end)
-        }
+/// Whether a testbed shows what is read.
+pub(super) fn can_be_seen(evidence: Evidence) -> bool {
+    evidence.intersects(Evidence::PER_IO.union(Evidence::FIO_REPORT))
+}
+
+/// What the end of the fio that read back shows.
+pub(super) fn judged(evidence: Evidence, end: &FioJobEnd, counted: ReadBack) -> Polled {
+    if evidence.contains(Evidence::PER_IO) {
+        compared(end, counted)
+    } else {
+        checked(end)
     }
 }
 
@@ -104,12 +66,6 @@ fn checked(end: &FioJobEnd) -> Polled {
     violated("its blocks are there as they were written", wrong)
 }
 
-fn unseen() -> Polled {
+pub(super) fn unseen() -> Polled {
     inconclusive("this testbed does not show what is read")
-}
-
-fn inconclusive(reason: impl Into<String>) -> Polled {
-    Ok(Poll::Done(StepResult::Inconclusive {
-        reason: reason.into(),
-    }))
 }

@@ -7,39 +7,52 @@ use crate::ids::{DiskNo, IoNo, ThreadNo};
 use crate::shared::Shared;
 
 impl Block {
-    /// Reports what does not hold.
-    pub fn invariants(&self, shared: &Shared, report: &mut dyn FnMut(&'static str, String)) {
-        let mut places = vec![0; self.ios.len()];
+    /// A place in the table that is neither free nor taken, or both.
+    pub fn place_lost(&self) -> Option<String> {
+        let mut free = vec![0; self.ios.len()];
         for n in &self.free {
-            places[n.0] += 1;
+            free[n.0] += 1;
         }
-        for (n, io) in self.ios.iter().enumerate() {
-            if places[n] != usize::from(io.is_none()) {
-                let found = format!("{n} is free {} times", places[n]);
-                report("a place in the table of requests is free or taken", found);
-            }
-        }
+        self.ios
+            .iter()
+            .zip(free)
+            .enumerate()
+            .find_map(|(n, (io, free))| {
+                (free != usize::from(io.is_none())).then(|| format!("{n} is free {free} times"))
+            })
+    }
+
+    /// A request that is in no place, or in two.
+    pub fn request_astray(&self, shared: &Shared) -> Option<String> {
+        let mut places = vec![0; self.ios.len()];
         for n in self.where_they_are(shared) {
             places[n.0] += 1;
         }
-        let live = self.ios.iter().enumerate();
-        for (n, io) in live.filter_map(|(n, io)| Some((n, io.as_ref()?))) {
-            let mut expected = 1;
-            if let Share::Whole { left, .. } = io.share {
-                let parts = self.ios.iter().flatten();
-                let parts = parts.filter(|part| part.share == Share::Part(IoNo(n)));
-                let parts = parts.count();
-                expected = usize::from(left == 0);
-                if parts != left as usize {
-                    let found = format!("{n}: {parts} under way, {left} left");
-                    report("a request in parts waits for those under way", found);
-                }
-            }
-            if places[n] != expected {
-                let found = format!("{n} is in {}", places[n]);
-                report("a request is in one place", found);
-            }
-        }
+        self.ios
+            .iter()
+            .zip(places)
+            .enumerate()
+            .find_map(|(n, (io, places))| {
+                // One in parts has none before they are over.
+                let expected = match io.as_ref()?.share {
+                    Share::Whole { left, .. } => usize::from(left == 0),
+                    Share::Own | Share::Part(_) => 1,
+                };
+                (places != expected).then(|| format!("{n} is in {places}"))
+            })
+    }
+
+    /// A request that waits for more or fewer parts than are under way.
+    pub fn parts_miscounted(&self) -> Option<String> {
+        self.ios.iter().enumerate().find_map(|(n, io)| {
+            let Share::Whole { left, .. } = io.as_ref()?.share else {
+                return None;
+            };
+            let parts = self.ios.iter().flatten();
+            let parts = parts.filter(|part| part.share == Share::Part(IoNo(n)));
+            let parts = parts.count();
+            (parts != left as usize).then(|| format!("{n}: {parts} under way, {left} left"))
+        })
     }
 
     /// Requests in rings, those that wait to be tried again, and those that are to be reaped.

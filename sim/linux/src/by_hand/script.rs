@@ -278,7 +278,7 @@ impl Scripts {
             What::Manage(reset) if reset.reset && !answered => {
                 is_lun(disk, step.hba, reset.lun) && since >= reset.sent + SEEN_BY
             }
-            _ => false,
+            What::Manage(_) | What::Command(_) | What::Chain(_) | What::Over => false,
         });
         if overtaken {
             let text = format!("request {id} overtook a reset of its LUN");

@@ -416,36 +416,34 @@ impl Hba {
         self.owners.iter().flatten().map(|flight| flight.owner)
     }
 
-    /// Reports what does not hold of its rings.
-    pub fn invariants(&self, report: &mut dyn FnMut(&'static str, String)) {
-        for vring in self.vrings() {
-            if self.ring(vring).is_some_and(|ring| !ring.owns_each_once()) {
-                let found = format!("vring {}: one is not", vring.0);
-                report("a descriptor is free or in one chain", found);
-            }
-        }
-        for (slot, owner) in self.owners.iter().enumerate() {
+    /// A ring one of whose descriptors is neither free nor in one chain.
+    pub fn descriptor_twice(&self) -> Option<String> {
+        let wrong = |vring: &VringIndex| self.ring(*vring).is_some_and(|r| !r.owns_each_once());
+        let vring = self.vrings().find(wrong)?;
+        Some(format!("vring {}: one is not", vring.0))
+    }
+
+    /// A head in flight that no command has, or a command whose head is not.
+    pub fn head_without_command(&self) -> Option<String> {
+        self.owners.iter().enumerate().find_map(|(slot, owner)| {
             let (vring, head) = Self::at(slot);
             let ring = self.ring(vring);
             let in_flight = ring.is_some_and(|ring| ring.is_in_flight(head));
             // Events and task management are known by their heads alone.
             let has_owner = vring.0 > EVENTQ.0;
-            if in_flight != owner.is_some() && (has_owner || owner.is_some()) {
-                let found = format!("vring {}, head {head}: in flight {in_flight}", vring.0);
-                report(
-                    "a command in flight has its head, and a head its command",
-                    found,
-                );
-            }
-            let is_script = owner.is_some_and(|flight| matches!(flight.owner, Owner::Script(_)));
-            if self.poisoned[slot] && owner.is_some() && !is_script {
-                let found = format!("vring {}, head {head}", vring.0);
-                report(
-                    "a head in flight is not taken for one that was given back",
-                    found,
-                );
-            }
-        }
+            (in_flight != owner.is_some() && (has_owner || owner.is_some()))
+                .then(|| format!("vring {}, head {head}: in flight {in_flight}", vring.0))
+        })
+    }
+
+    /// A head in flight that is poisoned as if it had been given back.
+    pub fn poisoned_in_flight(&self) -> Option<String> {
+        let owners = self.owners.iter().enumerate();
+        let mut in_flight = owners.filter_map(|(slot, owner)| Some((slot, owner.as_ref()?.owner)));
+        let (slot, _) = in_flight
+            .find(|(slot, owner)| self.poisoned[*slot] && !matches!(owner, Owner::Script(_)))?;
+        let (vring, head) = Self::at(slot);
+        Some(format!("vring {}, head {head}", vring.0))
     }
 }
 

@@ -39,6 +39,12 @@ pub const TMFS_MAX: usize = 8;
 const TMF_BYTES: u64 = 64;
 /// Rings of a device: control, event, two request queues.
 pub const RINGS: u16 = 4;
+/// Devices that a guest has at most: a CPU notes the calls that it has not handled in 64 bits, one a ring.
+///
+/// # Divergence from Linux
+///
+/// Linux has no such limit, and a machine of QEMU's has room for more on its PCI bus.
+pub const HBAS_MAX: usize = 64 / RINGS as usize;
 /// Bytes kept for one device.
 const HBA_BYTES: u64 = 0x8_0000;
 

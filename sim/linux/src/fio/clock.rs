@@ -6,43 +6,41 @@ use scenarios::{FioId, Observation, Ticket};
 use wire::component::Cx;
 use wire::message::FromGuest;
 
-use super::Fio;
+use super::Thread;
 
 /// The whole of a job's clock when the job itself has no run time.
-pub(super) const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
+pub const CLOCK_DEFAULT: Duration = Duration::from_secs(10);
 
-/// Somebody waits for a job's clock.
+/// Those who wait for a job's clock.
+#[derive(Clone, Debug, Default)]
+pub struct ClockWaits(Vec<ClockWait>);
+
 #[derive(Clone, Copy, Debug)]
-pub struct ClockWait {
+struct ClockWait {
     ticket: Ticket,
     fio: FioId,
     permille: u32,
 }
 
-impl Fio {
-    /// Answers `ticket` when the clock of `fio` says `at`.
-    pub fn wait_clock(
-        &mut self,
-        ticket: Ticket,
-        fio: FioId,
-        at: Duration,
-        cx: &mut Cx<'_, FromGuest>,
-    ) {
-        let run = self.runs.iter().find(|run| run.fio == fio);
-        let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
+impl ClockWaits {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `ticket` waits for the clock of `fio`, which says `whole` in the end, to say `at`.
+    pub fn wait(&mut self, (ticket, fio): (Ticket, FioId), at: Duration, whole: Duration) {
         let permille = at.as_nanos().saturating_mul(1000) / whole.as_nanos().max(1);
-        self.waits.push(ClockWait {
+        self.0.push(ClockWait {
             ticket,
             fio,
             permille: permille.min(1000) as u32,
         });
-        self.answer_clocks(cx);
     }
 
-    /// The clock of a fio is that of its slowest thread, once each has seen I/O.
-    pub(super) fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
-        let threads = &self.threads;
-        self.waits.retain(|wait| {
+    /// Answers those whose time has come. The clock of a fio is that of its slowest thread, once each has seen
+    /// I/O.
+    pub fn answer(&mut self, threads: &[Option<Thread>], cx: &mut Cx<'_, FromGuest>) {
+        self.0.retain(|wait| {
             let mut mine = threads
                 .iter()
                 .flatten()

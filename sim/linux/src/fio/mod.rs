@@ -12,7 +12,7 @@ use std::sync::{MutexGuard, PoisonError};
 use fio_model::{
     Completion, DigestCache, Errno, FioThread, Next, Op, Request, UnitId, fingerprint,
 };
-use scenarios::{DiskId, FioId, Io, Observation, Place, Time};
+use scenarios::{DiskId, FioId, Io, Observation, Place, Ticket, Time};
 use vm_memory::GuestAddress;
 use wire::access::Access as _;
 use wire::component::Cx;
@@ -25,7 +25,7 @@ use crate::driver::layout::THREADS_MAX;
 use crate::ids::{DiskNo, ThreadNo};
 use crate::shared::Shared;
 use crate::turn::{GuestTurn, fold_request};
-use clock::ClockWait;
+use clock::{CLOCK_DEFAULT, ClockWaits};
 use end::FioRun;
 use state_files::StateFiles;
 
@@ -82,7 +82,7 @@ pub struct Fio {
     threads: Vec<Option<Thread>>,
     runs: Vec<FioRun>,
     state_files: StateFiles,
-    waits: Vec<ClockWait>,
+    clocks: ClockWaits,
     digests: Digests,
 }
 
@@ -92,7 +92,7 @@ impl Fio {
             threads: (0..THREADS_MAX).map(|_| None).collect(),
             runs: Vec::new(),
             state_files: StateFiles::default(),
-            waits: Vec::new(),
+            clocks: ClockWaits::default(),
             digests,
         }
     }
@@ -119,6 +119,24 @@ impl Fio {
         })
     }
 
+    /// Answers `ticket` when the clock of `fio` says `at`.
+    pub fn wait_clock(
+        &mut self,
+        ticket: Ticket,
+        fio: FioId,
+        at: Duration,
+        cx: &mut Cx<'_, FromGuest>,
+    ) {
+        let run = self.runs.iter().find(|run| run.fio == fio);
+        let whole = run.map_or(CLOCK_DEFAULT, |run| run.whole);
+        self.clocks.wait((ticket, fio), at, whole);
+        self.answer_clocks(cx);
+    }
+
+    fn answer_clocks(&mut self, cx: &mut Cx<'_, FromGuest>) {
+        self.clocks.answer(&self.threads, cx);
+    }
+
     #[cfg(test)]
     pub fn spoil_runs(&mut self) {
         self.runs[0].running += 1;
@@ -138,10 +156,10 @@ impl Fio {
         };
         block.set_awaited(slot, false);
         // Once a turn: each time waits for the processor's other accesses.
-        let digests = self.digests.clone();
-        let digests = &mut lock(&digests);
-        let reaped = thread.reap(digests, block, shared, cx);
-        let work = thread.work(reaped, digests, block, shared, cx);
+        let mut digests = lock(&self.digests);
+        let reaped = thread.reap(&mut digests, block, shared, cx);
+        let work = thread.work(reaped, &mut digests, block, shared, cx);
+        drop(digests);
         self.after_turn(slot, &work, block, shared, cx);
         let (submitted, reaped) = (work.submitted as u32, work.reaped as u32);
         GuestTurn::Fio(slot.0 as u8, submitted, reaped, work.requests)
@@ -170,7 +188,7 @@ impl Fio {
             let at = Time(cx.now.0 + done * REQUEST_NS);
             shared.actors.wake(Actor::Fio(slot), at);
         }
-        if !self.waits.is_empty() {
+        if !self.clocks.is_empty() {
             self.answer_clocks(cx);
         }
     }

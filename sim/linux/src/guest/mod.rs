@@ -28,6 +28,7 @@ use crate::scsi::flow::Flows;
 use crate::shared::Shared;
 use crate::turn::GuestTurn;
 use boot::MainLoop;
+pub use invariants::INVARIANTS;
 
 /// From a call to its handler: MSI-X delivery and the interrupt entry.
 const IRQ_NS: u64 = 2_000;
@@ -52,7 +53,8 @@ impl Guest {
     ///
     /// # Panics
     ///
-    /// If its memory cannot be mapped: the simulator cannot run here.
+    /// If its memory cannot be mapped: the simulator cannot run here. If it has too many devices
+    /// ([`GuestConfig::check`]).
     pub fn new(config: GuestConfig) -> Self {
         let bytes = Self::memory_bytes(&config);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes)]);
@@ -66,6 +68,10 @@ impl Guest {
     }
 
     /// A guest that is powered off, in this memory: [`Guest::memory_bytes`] of zeroes.
+    ///
+    /// # Panics
+    ///
+    /// If it has too many devices ([`GuestConfig::check`]).
     pub fn over(memory: Memory, config: GuestConfig) -> Self {
         let hbas = config.controllers.len();
         let fio = Fio::new(config.digests.clone());
@@ -107,10 +113,16 @@ impl Guest {
                 "commands in flight",
                 self.shared.hbas.iter().map(Hba::in_flight).sum(),
             ),
-            ("requests of applications", self.block.count()),
-            ("kernel flows under way", self.scsi.count()),
-            ("fio threads", self.fio.count()),
-            ("task management requests", self.tasks.count()),
+            ("requests of fio that have not ended", self.block.count()),
+            (
+                "scans, probes and event handlers that have not ended",
+                self.scsi.count(),
+            ),
+            ("fio threads that run", self.fio.count()),
+            (
+                "task management requests without an answer",
+                self.tasks.count(),
+            ),
         ];
         let left = counts.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{what}: {count}"))

@@ -96,7 +96,7 @@ impl Host {
                 let slot = &mut earliest[usize::from(!flow.is_event())];
                 match slot {
                     When::At(sooner) if *sooner <= at => {}
-                    _ => *slot = When::At(at),
+                    When::At(_) | When::Blocked => *slot = When::At(at),
                 }
             }
         }
@@ -116,7 +116,7 @@ impl Host {
             let flow = flow.as_ref().filter(|flow| flow.is_of(flows))?;
             match flow.state.wait {
                 Wait::At(at) if at <= now => Some((at, FlowNo(n))),
-                _ => None,
+                Wait::At(_) | Wait::Reply | Wait::Mutex | Wait::Drain(_) | Wait::Probe(_) => None,
             }
         });
         ready.min().map(|(_, n)| n)

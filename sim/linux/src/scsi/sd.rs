@@ -159,17 +159,24 @@ impl SdScript {
             // A target that does not exist is not asked again: there is no status that is bad.
             Ask::Ready => reply.status != status::GOOD,
             Ask::Capacity | Ask::SmallCapacity => !reply.is_good(),
-            _ => false,
+            Ask::ModePages
+            | Ask::CacheHeader
+            | Ask::Cache
+            | Ask::Opcodes
+            | Ask::PageList
+            | Ask::Partitions => false,
         };
         if !failed {
             return None;
         }
         let too_old = matches!(reply.sense, Some((5, 0x20 | 0x24, 0)));
         let over = self.tries == TRIES_MAX || asked == Ask::Capacity && too_old;
-        let next = match asked {
-            _ if !over => asked,
-            Ask::Capacity => Ask::SmallCapacity,
-            _ => return None,
+        let next = if !over {
+            asked
+        } else if asked == Ask::Capacity {
+            Ask::SmallCapacity
+        } else {
+            return None;
         };
         self.tries = if next == asked { self.tries + 1 } else { 1 };
         self.asked = Some(next);
@@ -226,7 +233,16 @@ impl SdScript {
                 let wce = data.get(page + 2).is_some_and(|flags| flags & 4 != 0);
                 self.geometry.write_cache = wce;
             }
-            _ => {}
+            Some(
+                Ask::Ready
+                | Ask::ModePages
+                | Ask::CacheHeader
+                | Ask::Cache
+                | Ask::Opcodes
+                | Ask::PageList
+                | Ask::Partitions,
+            )
+            | None => {}
         }
     }
 }

@@ -46,6 +46,12 @@ pub fn answered(words: String, reply: Option<&VhostUserReply>, held: usize) -> S
             format!("{words} -> {bits:#x}")
         }
         Some(VhostUserReply::VringBase { base, .. }) => format!("{words} -> {base} (held {held})"),
-        _ => words,
+        Some(
+            VhostUserReply::QueueNum(_)
+            | VhostUserReply::Inflight { .. }
+            | VhostUserReply::Status(_)
+            | VhostUserReply::Ack { .. },
+        )
+        | None => words,
     }
 }

@@ -197,7 +197,7 @@ impl ScriptedBackEnd {
                     }
                     one.unwrap_or(Reaction::Normal)
                 }
-                _ => Reaction::Normal,
+                Some(_) | None => Reaction::Normal,
             };
             let normal = || answer(slot, &chain.sent, self.blocks);
             let reply = match reaction {
@@ -408,8 +408,7 @@ impl ScriptedBackEnd {
         };
         let turn = self.guest.turn(actor, &mut cx);
         #[cfg(test)]
-        self.guest
-            .invariants(&mut |name, found| panic!("{actor:?}: {name}: {found}"));
+        wire::invariant::check_all(crate::guest::INVARIANTS, &self.guest);
         if let Some(recorder) = &mut self.recorder {
             let ready = |seen: &Seen| matches!(seen.what, Observation::VmReady { .. });
             recorder.ready += self.seen.drain(..).filter(ready).count() as u32;

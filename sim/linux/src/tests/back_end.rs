@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::testing::LATENCY;
 pub use crate::testing::ScriptedBackEnd;
 use crate::testing::chain::Sent;
-use crate::testing::scsi::{Answer, Slot};
+use crate::testing::scsi::{Answer, Reaction, Slot};
 use wire::component::Cx;
 use wire::message::GuestAct;
 
@@ -21,6 +21,20 @@ impl ScriptedBackEnd {
         back_end.slots = targets.iter().map(|t| (*t, Slot::Present)).collect();
         back_end.boot();
         back_end
+    }
+
+    /// The same, with fio 1 on target 0: whatever that asks of it is held.
+    pub fn with_held_io(targets: &[u8], job: &str) -> Self {
+        let mut back_end = Self::booted(targets);
+        back_end.hold_io(job);
+        back_end
+    }
+
+    /// Starts fio 1 on target 0, which holds whatever it asks.
+    pub fn hold_io(&mut self, job: &str) {
+        self.reactions.insert(0, [Reaction::Hold].into());
+        self.start_fio(1, job, &[0]);
+        self.rest();
     }
 
     pub fn boot(&mut self) {

@@ -8,7 +8,7 @@ use scenarios::{CheckId, ControllerId, Observation, Ticket, Time, VmId};
 use super::back_end::ScriptedBackEnd;
 use crate::ids::DiskNo;
 use crate::scsi::Scsi;
-use crate::testing::scsi::{Reaction, Slot};
+use crate::testing::scsi::Slot;
 use crate::{Guest, GuestConfig};
 use wire::component::Cx;
 use wire::message::{GuestAct, HbaId};
@@ -60,10 +60,7 @@ fn names_differ_from_boot_to_boot() {
 
 #[test]
 fn a_reboot_ends_fio_and_finds_what_is_there_then() {
-    let mut back_end = ScriptedBackEnd::booted(&[0, 1]);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, WRITES, &[0]);
-    back_end.rest();
+    let mut back_end = ScriptedBackEnd::with_held_io(&[0, 1], WRITES);
     assert_eq!(back_end.held(), 8);
     back_end.slots.insert(1, Slot::Absent);
     back_end.act(GuestAct::Boot);
@@ -78,10 +75,7 @@ fn a_reboot_ends_fio_and_finds_what_is_there_then() {
 
 #[test]
 fn a_reboot_does_not_wait_for_a_removal() {
-    let mut back_end = ScriptedBackEnd::booted(&[0, 1]);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, WRITES, &[0]);
-    back_end.rest();
+    let mut back_end = ScriptedBackEnd::with_held_io(&[0, 1], WRITES);
     back_end.detach(0);
     back_end.rest();
     back_end.detach(1);
@@ -178,10 +172,7 @@ fn a_pause_in_the_middle_of_a_boot_only_delays_it() {
 
 #[test]
 fn a_killed_guest_drains_nothing_and_boots_again() {
-    let mut back_end = ScriptedBackEnd::booted(&[0]);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, WRITES, &[0]);
-    back_end.rest();
+    let mut back_end = ScriptedBackEnd::with_held_io(&[0], WRITES);
     back_end.forget();
     back_end.act(GuestAct::Kill);
     back_end.rest();

@@ -114,10 +114,7 @@ fn a_request_that_meets_a_target_that_goes_gets_eio() {
 
 #[test]
 fn a_removal_goes_from_cancel_to_capacity_0_to_the_drain_to_three_tries_of_sync() {
-    let mut back_end = ScriptedBackEnd::booted(&[0]);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, WRITES, &[0]);
-    back_end.rest();
+    let mut back_end = ScriptedBackEnd::with_held_io(&[0], WRITES);
     back_end.forget();
     back_end.detach(0);
     back_end.rest();
@@ -144,10 +141,7 @@ fn a_removal_goes_from_cancel_to_capacity_0_to_the_drain_to_three_tries_of_sync(
 
 #[test]
 fn a_held_command_holds_up_all_later_events_of_its_host() {
-    let mut back_end = ScriptedBackEnd::booted(&[0, 1]);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, WRITES, &[0]);
-    back_end.rest();
+    let mut back_end = ScriptedBackEnd::with_held_io(&[0, 1], WRITES);
     back_end.detach(0);
     back_end.rest();
     back_end.attach(2);
@@ -174,10 +168,7 @@ fn a_ninth_event_finds_no_buffer() {
 
 #[test]
 fn buffers_come_back_as_their_handlers_end_not_as_they_began() {
-    let mut back_end = ScriptedBackEnd::booted(&[0, 1]);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, WRITES, &[0]);
-    back_end.rest();
+    let mut back_end = ScriptedBackEnd::with_held_io(&[0, 1], WRITES);
     back_end.forget();
     back_end.detach(0);
     // Handled without the mutex.

@@ -94,10 +94,8 @@ fn a_part_that_fails_fails_the_request_when_all_are_over() {
 #[test]
 fn parts_keep_to_the_queue_depth() {
     let mut back_end = guest(24);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
     let job = job("randwrite", 16) + "bs=3m\n" + "numjobs=5\n";
-    back_end.start_fio(1, &job, &[0]);
-    back_end.rest();
+    back_end.hold_io(&job);
     assert_eq!(back_end.held(), 126, "another would have parts 127 to 129");
     back_end.release();
     back_end.rest();
@@ -120,9 +118,7 @@ fn parts_wait_for_a_place_each_in_a_ring_that_another_disk_fills() {
     }
     back_end.boot();
     back_end.forget();
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, &verified(127), &[0]);
-    back_end.rest();
+    back_end.hold_io(&verified(127));
     assert_eq!(back_end.held(), 127);
     let shared = back_end.sent[0].vring;
     // Threads are on CPU 0 and 1 in turn: the second clone shares the ring.
@@ -305,10 +301,8 @@ fn a_residual_of_everything_is_no_endless_loop() {
 #[test]
 fn a_disk_has_128_requests_in_flight_at_most() {
     let mut back_end = guest(600);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
     let two = verified(300) + "numjobs=2\n";
-    back_end.start_fio(1, &two, &[0]);
-    back_end.rest();
+    back_end.hold_io(&two);
     assert_eq!(back_end.held(), 128);
     back_end.release();
     back_end.rest();
@@ -400,9 +394,7 @@ fn a_used_id_that_is_no_head_breaks_that_queue_alone() {
 #[test]
 fn a_response_that_was_never_written_reads_as_good_and_is_told() {
     let mut back_end = guest(1);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, &job("randread", 1), &[0]);
-    back_end.rest();
+    back_end.hold_io(&job("randread", 1));
     let sent = back_end.sent.last().unwrap().clone();
     back_end.push_used(sent.vring, u32::from(sent.head), 0);
     back_end.rest();
@@ -422,9 +414,7 @@ fn a_response_that_was_never_written_reads_as_good_and_is_told() {
 #[test]
 fn a_fio_that_hangs_is_given_up_and_its_memory_is_not_used_again() {
     let mut back_end = guest(16);
-    back_end.reactions.insert(0, [Reaction::Hold].into());
-    back_end.start_fio(1, &job("randread", 8), &[0]);
-    back_end.rest();
+    back_end.hold_io(&job("randread", 8));
     assert!(back_end.ended(1).is_none());
     back_end.act(GuestAct::GiveUp);
     back_end.rest();

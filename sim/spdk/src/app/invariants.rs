@@ -6,7 +6,7 @@ use super::{App, RPC_PERIOD};
 use crate::bdev::Waiter;
 use crate::devices::Devices;
 use crate::handles::VdevId;
-use crate::mail::{AppMessage, Mail};
+use crate::mail::{AppMessage, Awaited, Mail};
 use crate::rpc::CallId;
 use crate::shared::Shared;
 use crate::vdev::controller::Vdevs;
@@ -73,10 +73,7 @@ pub fn call_out_of_place(app: &App, vdevs: &Vdevs, shared: &Shared) -> Option<St
         Waiter::Call(call) => Some(*call),
         Waiter::NvmeDetach(_) => None,
     }));
-    calls.extend(shared.mail.app().filter_map(|message| match message {
-        AppMessage::BdevGone { call, .. } => Some(*call),
-        _ => None,
-    }));
+    calls.extend(shared.mail.app().filter_map(AppMessage::answers));
     calls.sort_unstable();
     if let Some(pair) = calls.windows(2).find(|pair| pair[0] == pair[1]) {
         return Some(format!("{:?} waits twice", pair[0]));
@@ -85,14 +82,19 @@ pub fn call_out_of_place(app: &App, vdevs: &Vdevs, shared: &Shared) -> Option<St
     Some(format!("{answered:?} was answered"))
 }
 
+/// A time-out of an RPC that does not wait, or an RPC that waits without one, or with two.
 pub fn timeout_of_nobody(app: &App, mail: &Mail) -> Option<String> {
-    let waits = |calls: &[(CallId, String)], call| calls.iter().any(|(of, _)| *of == call);
-    let lost = mail.timers().find(|timer| match timer {
-        AppMessage::BdevTimeout { call } => !waits(&app.deferred.bdevs, *call),
-        AppMessage::NvmeTimeout { call } => !waits(&app.deferred.nvme, *call),
-        _ => false,
-    })?;
-    Some(format!("{lost:?} is of nobody"))
+    let wait_for = |awaited, calls: &[(CallId, String)]| {
+        let calls = calls.iter().map(|(call, _)| (awaited, *call));
+        calls.collect::<Vec<_>>()
+    };
+    let deferred = &app.deferred;
+    let mut waiting = wait_for(Awaited::Bdev, &deferred.bdevs);
+    waiting.extend(wait_for(Awaited::NvmeDetach, &deferred.nvme));
+    let mut timed: Vec<_> = mail.timers().filter_map(AppMessage::times_out).collect();
+    waiting.sort_unstable();
+    timed.sort_unstable();
+    (waiting != timed).then(|| format!("{waiting:?} wait, and time runs for {timed:?}"))
 }
 
 /// A change to a target that breaks the invariant of this name.

@@ -93,6 +93,12 @@ pub struct App {
     logging: Logging,
     /// At the controllers' places.
     entries: Vec<Option<Entry>>,
+    /// How many controllers have been made.
+    ///
+    /// # Divergence from SPDK
+    ///
+    /// 255 at most, those that are gone included, and the next is refused (ENOMEM): each has a number of its
+    /// own, of eight bits. SPDK has no such limit.
     controllers_made: u8,
     device_numbers: u32,
     /// The paths that sockets are bound to.

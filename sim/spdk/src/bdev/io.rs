@@ -369,7 +369,7 @@ fn delay([read, read99, write, write99]: [u64; 4], kind: IoKind, rng: &mut Rng) 
     let (usual, rare) = match kind {
         IoKind::Read => (read, read99),
         IoKind::Write => (write, write99),
-        _ => (0, 0),
+        IoKind::Flush | IoKind::Unmap | IoKind::Reset => (0, 0),
     };
     Duration::from_micros(if rng.chance(1, 100) { rare } else { usual })
 }

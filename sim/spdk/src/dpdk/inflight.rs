@@ -60,7 +60,7 @@ impl Buffer {
 
     fn put16(&self, at: GuestAddress, value: u16) {
         let wrote = self.memory.write_at(&value.to_le_bytes(), at).is_ok();
-        debug_assert!(wrote, "the buffer was checked to be long enough");
+        assert!(wrote, "the buffer was checked to be long enough");
     }
 }
 
@@ -117,7 +117,7 @@ impl Inflights {
         buffer.counter += 1;
         let at = buffer.entry(vring, head);
         let wrote = buffer.memory.write_few(entry, at).is_ok();
-        debug_assert!(wrote, "the buffer was checked to be long enough");
+        assert!(wrote, "the buffer was checked to be long enough");
     }
 
     /// A head was returned; `used` is the used index after it.
@@ -132,13 +132,13 @@ impl Inflights {
             .memory
             .write_few([0], buffer.entry(vring, head))
             .is_ok();
-        debug_assert!(wrote, "the buffer was checked to be long enough");
+        assert!(wrote, "the buffer was checked to be long enough");
         // LAST_IO and USED stand side by side.
         let [head, used] = [head.to_le_bytes(), used.to_le_bytes()];
         let last = [head[0], head[1], used[0], used[1]];
         let at = buffer.at(vring, LAST_IO);
         let wrote = buffer.memory.write_few(last, at).is_ok();
-        debug_assert!(wrote, "the buffer was checked to be long enough");
+        assert!(wrote, "the buffer was checked to be long enough");
     }
 
     /// A ring is set up: says the heads to serve again, oldest first, and corrects where the ring
@@ -162,7 +162,7 @@ impl Inflights {
         let read16 = |at| {
             let mut bytes = [0; 2];
             let read = buffer.memory.read_at(&mut bytes, at).is_ok();
-            debug_assert!(read, "the buffer was checked to be long enough");
+            assert!(read, "the buffer was checked to be long enough");
             u16::from_le_bytes(bytes)
         };
         if read16(buffer.at(vring, USED)) != used {
@@ -173,7 +173,7 @@ impl Inflights {
                     .memory
                     .write_at(&[0], buffer.entry(vring, last))
                     .is_ok();
-                debug_assert!(cleared, "the buffer was checked to be long enough");
+                assert!(cleared, "the buffer was checked to be long enough");
             }
             buffer.put16(buffer.at(vring, USED), used);
         }

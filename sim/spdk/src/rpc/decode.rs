@@ -177,8 +177,10 @@ impl Kind {
             Self::Uuid => parse_uuid(text).map(Value::Uuid),
             Self::OneOf(all) if !all.contains(&text) => None,
             Self::OneOfAnyCase(all) if !all.iter().any(|t| t.eq_ignore_ascii_case(text)) => None,
-            _ if text.contains('\0') => None,
-            _ => Some(Value::Text(text.to_owned())),
+            Self::Text | Self::OneOf(_) | Self::OneOfAnyCase(_) => {
+                (!text.contains('\0')).then(|| Value::Text(text.to_owned()))
+            }
+            Self::Flag | Self::U8 | Self::I32 | Self::U32 | Self::U64 => None,
         }
     }
 }

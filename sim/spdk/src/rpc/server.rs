@@ -266,7 +266,9 @@ impl RpcServer {
                  command line parameter and then issue this RPC before the framework_start_init \
                  RPC."
             }
-            _ => return spec.decode(request.params).map_err(Err),
+            (Phase::Runtime, true) | (Phase::Startup, false) | (Phase::Any, _) => {
+                return spec.decode(request.params).map_err(Err);
+            }
         };
         Err(Err(RpcError::new(code::INVALID_STATE, too)))
     }

@@ -1,9 +1,13 @@
 //! The life of sessions and controllers.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::front_end::{Answer, Data, FrontEnd, read_10};
-use super::rig::{LINUX, REQ, Rig};
+use super::rig::{CTRL, LINUX, REQ, Rig};
+use crate::handles::BDEV;
 use wire::bugs::{Bug, Bugs};
 use wire::component::Component;
 use wire::message::{VhostUser, VringIndex};
@@ -127,6 +131,80 @@ fn as_intended_a_dead_guests_session_goes_once_its_io_has_returned() {
     let mut next = FrontEnd::start(&mut rig, 1);
     assert_eq!(next.ready(&mut rig, 0), Answer::Good);
     rig.clean();
+}
+
+/// A command whose data are at the end of memory waits behind two resets and I/O of a device that does nothing.
+/// The front-end gives up, hands over less memory, starts its rings again, and then the I/O returns.
+fn less_memory_under_a_command(bugs: Bugs, cdb: &[u8], writes: bool) -> Rig {
+    const REQUEST: u64 = 0x9_0000;
+    const RESPONSE: u64 = 0x9_0100;
+    const HEAD: u16 = 60;
+    let (mut rig, mut front) = started(bugs);
+    rig.attach(0, "Malloc0").expect("free slot");
+    rig.frozen.push(BDEV as u16);
+    front.scsi(&mut rig, 0, &read_10(0, 1), Data::In(512));
+    for head in [0, 2] {
+        front.tmf(&mut rig, head, 5, [1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    rig.ms(20);
+    let mut request = [0; 51];
+    request[0] = 1;
+    request[19..19 + cdb.len()].copy_from_slice(cdb);
+    let wrote = front.memory.write_slice(&request, GuestAddress(REQUEST));
+    wrote.expect("in memory");
+    let (header, response) = ((REQUEST, 51, false), (RESPONSE, 108, true));
+    let data = (7 << 20, 96, writes);
+    let chain = if writes {
+        [header, response, data]
+    } else {
+        [header, data, response]
+    };
+    front.chain(&mut rig, REQ, HEAD, &chain);
+    rig.ms(1);
+    assert_eq!(rig.session(0)["inflight_task_cnt"], json!(4));
+    let vring = VringIndex(REQ);
+    rig.vhost_user(0, VhostUser::GetVringBase { vring });
+    rig.ms(9_000);
+    assert_eq!(rig.bases(0).len(), 1, "the stop gave up");
+    let less = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4 << 20)]);
+    front.memory = Arc::new(less.expect("4 MiB"));
+    let message = VhostUser::SetMemTable(front.memory.clone());
+    rig.vhost_user(0, message);
+    rig.ms(9_000);
+    for vring in [CTRL, REQ] {
+        front.kick(&mut rig, vring, 0);
+    }
+    rig.ms(20);
+    rig.frozen.clear();
+    rig.ms(50);
+    rig
+}
+
+const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 96, 0];
+const UNMAP: [u8; 10] = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+
+#[test]
+fn on_head_a_command_that_waited_while_its_memory_went_takes_the_target_with_it() {
+    for (cdb, writes, place) in [
+        (&INQUIRY[..], true, "spdk_scsi_task_scatter_data"),
+        (&UNMAP[..], false, "spdk_scsi_task_gather_data"),
+    ] {
+        let rig = less_memory_under_a_command(Bugs::head(), cdb, writes);
+        let died = rig.died.as_ref().expect("its buffers are nowhere");
+        assert_eq!(died.signal, "SIGSEGV");
+        assert!(died.place.starts_with(place), "{}", died.place);
+        let broken = rig.broken();
+        assert!(broken[0].starts_with("G4: "), "{broken:?}");
+    }
+}
+
+#[test]
+fn as_intended_a_command_that_waited_while_its_memory_went_ends_without_it() {
+    for (cdb, writes) in [(&INQUIRY[..], true), (&UNMAP[..], false)] {
+        let mut rig = less_memory_under_a_command(Bugs::INTENDED, cdb, writes);
+        assert_eq!(rig.session(0)["inflight_task_cnt"], json!(0));
+        rig.clean();
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub fn address(session: &Session, lun: [u8; 8], bugs: Bugs, devs: &Devices) -> A
     });
     match found {
         Some(dev) if serves => Addressed::Lun(dev),
-        _ => Addressed::NullLun,
+        Some(_) | None => Addressed::NullLun,
     }
 }
 

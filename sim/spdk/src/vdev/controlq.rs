@@ -159,12 +159,12 @@ fn control_request(vdev: &mut VdevThread<'_>, memory: &Memory, index: usize, hea
         Verdict::Return(used_len) => used_len,
         Verdict::Respond(byte, value) => {
             let wrote = memory.write_at(&[value], GuestAddress(byte)).is_ok();
-            debug_assert!(wrote, "the response was checked to be in memory");
+            assert!(wrote, "the response was checked to be in memory");
             TMF_RESPONSE_SIZE
         }
         Verdict::Reset(dev, byte) => {
             let wrote = memory.write_at(&[response::OK], GuestAddress(byte)).is_ok();
-            debug_assert!(wrote, "the response was checked to be in memory");
+            assert!(wrote, "the response was checked to be in memory");
             queue_reset(vdev, of, dev);
             return;
         }
@@ -229,9 +229,15 @@ fn judge(
         tmf::TYPE if dev.is_none() => Verdict::Respond(byte, response::BAD_TARGET),
         tmf::TYPE if word(4) == tmf::LOGICAL_UNIT_RESET => match addressed {
             Addressed::Lun(dev) => Verdict::Reset(dev, byte),
-            _ if bugs.has(Bug::TmfNullLun) => Verdict::Die,
-            _ if present && lun_number(lun) != 0 => Verdict::Respond(byte, response::INCORRECT_LUN),
-            _ => Verdict::Respond(byte, response::BAD_TARGET),
+            Addressed::Nowhere | Addressed::Empty | Addressed::NullLun => {
+                if bugs.has(Bug::TmfNullLun) {
+                    Verdict::Die
+                } else if present && lun_number(lun) != 0 {
+                    Verdict::Respond(byte, response::INCORRECT_LUN)
+                } else {
+                    Verdict::Respond(byte, response::BAD_TARGET)
+                }
+            }
         },
         tmf::TYPE => Verdict::Respond(byte, response::ABORTED),
         T_AN_QUERY | T_AN_SUBSCRIBE if !holds(AN_RESPONSE_SIZE) => Verdict::Return(0),

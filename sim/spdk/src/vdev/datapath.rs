@@ -16,7 +16,7 @@ use wire::access::Access as _;
 use wire::component::GuestMemory;
 
 /// Guest memory was not where it should be.
-struct Gone;
+pub struct Gone;
 
 /// Where a request's data are in guest memory.
 #[derive(Clone, Copy)]

@@ -7,6 +7,7 @@ use scenarios::CheckId;
 use vm_memory::GuestAddress;
 
 use super::answer::{answer, task_gone};
+use super::datapath::Gone;
 use super::task::Task;
 use super::thread::VdevThread;
 use super::used::used;
@@ -25,6 +26,11 @@ use wire::scsi::{RESPONSE_SIZE, status};
 /// INQUIRY, REPORT LUNS, REQUEST SENSE: not held up by a unit attention.
 const NO_ATTENTION: [u8; 3] = [0x12, 0xa0, 0x03];
 
+/// Where the process dies if a command's buffers have gone with the memory that they were in: for its data-in,
+/// and for its data-out.
+const NOWHERE_TO: &str = "spdk_scsi_task_scatter_data: the buffers are not in guest memory";
+const NOWHERE_FROM: &str = "spdk_scsi_task_gather_data: the buffers are not in guest memory";
+
 /// The memory of the session whose I/O ended last: counted once, not for each of its requests.
 pub type Held = Option<((VdevId, SessionId), Memory)>;
 
@@ -38,12 +44,15 @@ pub fn null_lun(vdev: &mut VdevThread<'_>, memory: &Memory, of: TaskRef) {
     }
     let mut data_in = std::mem::take(&mut vdev.shared.scratch.data_in);
     data_in.clear();
-    if let Some(task) = vdev.task(of) {
+    let settled = vdev.task(of).map_or(Ok(()), |task| {
         let outcome = scsi::null_lun(&command(task), &mut data_in, bugs);
-        settle(task, outcome, memory, &data_in);
-    }
+        settle(task, outcome, memory, &data_in)
+    });
     vdev.shared.scratch.data_in = data_in;
-    answer(vdev, memory, of);
+    match settled {
+        Ok(()) => answer(vdev, memory, of),
+        Err(Gone) => vdev.memory_gone(NOWHERE_TO),
+    }
 }
 
 /// `spdk_scsi_lun_execute_task`: runs a task, or lets it wait behind others.
@@ -61,16 +70,31 @@ pub fn queue_task(vdev: &mut VdevThread<'_>, memory: &Memory, of: TaskRef, dev: 
     }
 }
 
-/// Runs the tasks that waited for resets.
+/// Runs the tasks that waited for resets. Those of a session that was stopped meanwhile end.
 pub fn run_pending(vdev: &mut VdevThread<'_>, dev: DevHandle) {
     let next = |vdev: &mut VdevThread<'_>| vdev.shared.devs.lun(dev)?.pending.pop_front();
     while let Some(of) = next(vdev) {
-        let session = vdev.own.session(of.session);
-        if let Some(memory) = session.and_then(|session| session.memory.clone()) {
+        if vdev.shared.is_dead {
+            return;
+        }
+        let Some(session) = vdev.own.session(of.session) else {
+            continue;
+        };
+        if session.draining {
+            ended_late(vdev, of);
+        } else if let Some(memory) = session.memory.clone() {
             run_task(vdev, &memory, of, dev);
         }
     }
     lun_idle(vdev, dev);
+}
+
+/// A task ends that its session does not wait for any more: guest memory is not touched.
+fn ended_late(vdev: &mut VdevThread<'_>, of: TaskRef) {
+    if let Some(task) = vdev.task(of) {
+        task.in_flight = false;
+        task_gone(vdev, of);
+    }
 }
 
 /// `_scsi_lun_execute_task`.
@@ -80,10 +104,14 @@ fn run_task(vdev: &mut VdevThread<'_>, memory: &Memory, of: TaskRef, dev: DevHan
     let step = begin_command(vdev, memory, of, dev, &mut scratch);
     match step {
         Some(Step::Done(outcome)) => {
-            if let Some(task) = vdev.task(of) {
-                settle(task, outcome, memory, &scratch.data_in);
+            let task = vdev.task(of);
+            let settled = task.map_or(Ok(()), |task| {
+                settle(task, outcome, memory, &scratch.data_in)
+            });
+            match settled {
+                Ok(()) => answer(vdev, memory, of),
+                Err(Gone) => vdev.memory_gone(NOWHERE_TO),
             }
-            answer(vdev, memory, of);
         }
         Some(Step::Io(io)) => submit(vdev, of, dev, io),
         Some(Step::NeedData) | None => {}
@@ -129,7 +157,10 @@ fn begin_command(
     if !matches!(step, Step::NeedData) {
         return Some(step);
     }
-    gather(task, memory, data_out);
+    if let Err(Gone) = gather(task, memory, data_out) {
+        vdev.memory_gone(NOWHERE_FROM);
+        return None;
+    }
     let step = scsi::start(&command(task), Some(data_out), &mut view, data_in, bugs);
     if matches!(step, Step::NeedData) {
         // It has all the data that there is.
@@ -200,10 +231,7 @@ pub fn io_done(vdev: &mut VdevThread<'_>, of: TaskRef, status: BdevStatus, held:
         return;
     }
     if late {
-        if let Some(task) = vdev.task(of) {
-            task.in_flight = false;
-        }
-        task_gone(vdev, of);
+        ended_late(vdev, of);
     } else if let Some((_, memory)) = held {
         answer(vdev, memory, of);
     }
@@ -234,6 +262,10 @@ pub fn abort(vdev: &mut VdevThread<'_>, of: TaskRef) {
     let Some(session) = vdev.own.session(of.session) else {
         return;
     };
+    if session.draining {
+        ended_late(vdev, of);
+        return;
+    }
     let memory = session.memory.clone();
     if let Some(task) = session.task(of) {
         task.status = status::CHECK_CONDITION;
@@ -258,33 +290,35 @@ fn command(task: &Task) -> Command<'_> {
     }
 }
 
-/// Stores the outcome of a command, and its data-in as far as the buffers go.
-fn settle(task: &mut Task, outcome: Outcome, memory: &Memory, data_in: &[u8]) {
+/// Stores the outcome of a command, and its data-in as far as the buffers go. They may be gone by now: a
+/// command waits behind resets while its front-end hands over other memory.
+fn settle(task: &mut Task, outcome: Outcome, memory: &Memory, data_in: &[u8]) -> Result<(), Gone> {
     task.status = outcome.status;
     task.sense = outcome.sense;
     task.transferred = outcome.transferred;
     if task.to_device {
-        return;
+        return Ok(());
     }
     let mut left = data_in;
     for iov in &task.iovs {
         let (here, rest) = left.split_at(left.len().min(iov.len as usize));
-        let wrote = memory.write_at(here, GuestAddress(iov.addr)).is_ok();
-        debug_assert!(wrote, "payload was checked to be in memory");
+        let wrote = memory.write_at(here, GuestAddress(iov.addr));
+        wrote.map_err(|_| Gone)?;
         left = rest;
     }
+    Ok(())
 }
 
-fn gather(task: &Task, memory: &Memory, data_out: &mut Vec<u8>) {
+/// The data-out of a command; [`Gone`] as in [`settle`].
+fn gather(task: &Task, memory: &Memory, data_out: &mut Vec<u8>) -> Result<(), Gone> {
     data_out.clear();
     for iov in &task.iovs {
         let from = data_out.len();
         data_out.resize(from + iov.len as usize, 0);
-        let read = memory
-            .read_at(&mut data_out[from..], GuestAddress(iov.addr))
-            .is_ok();
-        debug_assert!(read, "payload was checked to be in memory");
+        let read = memory.read_at(&mut data_out[from..], GuestAddress(iov.addr));
+        read.map_err(|_| Gone)?;
     }
+    Ok(())
 }
 
 const fn unmaps(bdev: &Bdev) -> bool {

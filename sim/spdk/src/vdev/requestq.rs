@@ -157,7 +157,7 @@ fn serve(vdev: &mut VdevThread<'_>, memory: &Memory, at: RingAt, head: u16) {
         Addressed::Nowhere | Addressed::Empty => {
             let byte = GuestAddress(task.response + RESPONSE_RESPONSE);
             let wrote = memory.write_at(&[response::BAD_TARGET], byte).is_ok();
-            debug_assert!(wrote, "the response was checked to be in memory");
+            assert!(wrote, "the response was checked to be in memory");
             put(vdev, memory, of);
         }
         Addressed::NullLun => null_lun(vdev, memory, of),

@@ -8,7 +8,7 @@ use crate::scsi::{BlockIo, Sense};
 use wire::scsi::CDB_SIZE;
 
 /// A request in flight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Task {
     pub in_flight: bool,
     /// The SCSI device it is for. Stays behind in the array, as in SPDK (S3).
@@ -28,48 +28,6 @@ pub struct Task {
     pub iovs: Vec<Iov>,
     /// What the bdev was asked for.
     pub io: Option<BlockIo>,
-}
-
-impl Clone for Task {
-    fn clone(&self) -> Self {
-        let mut task = Self::default();
-        task.clone_from(self);
-        task
-    }
-
-    /// Keeps the memory of the payload's pieces.
-    fn clone_from(&mut self, from: &Self) {
-        let iovs = std::mem::take(&mut self.iovs);
-        let Self {
-            in_flight,
-            dev,
-            to_device,
-            response,
-            used_len,
-            length,
-            transferred,
-            status,
-            sense,
-            cdb,
-            iovs: _,
-            io,
-        } = from;
-        *self = Self {
-            in_flight: *in_flight,
-            dev: *dev,
-            to_device: *to_device,
-            response: *response,
-            used_len: *used_len,
-            length: *length,
-            transferred: *transferred,
-            status: *status,
-            sense: *sense,
-            cdb: *cdb,
-            iovs,
-            io: io.clone(),
-        };
-        self.iovs.clone_from(&from.iovs);
-    }
 }
 
 impl Task {

@@ -83,30 +83,17 @@ pub struct Vring {
 
 impl Clone for Vring {
     fn clone(&self) -> Self {
-        let mut ring = Self::new();
-        ring.clone_from(self);
-        ring
-    }
-
-    /// Keeps the memory of the tasks.
-    fn clone_from(&mut self, from: &Self) {
-        let Self {
-            queue,
-            life,
-            live,
-            lost,
-            deaf,
-            look,
-            calls_due,
-            again,
-            tasks,
-        } = from;
-        self.queue = Queue::try_from(queue.state()).expect("a queue has been checked");
-        (self.life, self.calls_due) = (*life, *calls_due);
-        (self.live, self.lost, self.look) = (*live, *lost, *look);
-        self.deaf = *deaf;
-        self.again.clone_from(again);
-        self.tasks.clone_from(tasks);
+        Self {
+            queue: Queue::try_from(self.queue.state()).expect("a queue has been checked"),
+            life: self.life,
+            live: self.live,
+            lost: self.lost,
+            deaf: self.deaf,
+            look: self.look,
+            calls_due: self.calls_due,
+            again: self.again.clone(),
+            tasks: self.tasks.clone(),
+        }
     }
 }
 

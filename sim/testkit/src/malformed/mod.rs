@@ -17,6 +17,8 @@ use serde_json::json;
 use spdk::rpc::{Field, methods};
 use spdk::{Latencies, NvmeDevice, Target, TargetConfig};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use wire::inside::Inside as _;
+use wire::invariant::check_all;
 use wire::message::{
     ClientId, ConnId, FromTarget, ToTarget, VhostUser, VhostUserReply, VringIndex,
 };
@@ -35,6 +37,8 @@ const REGION: u64 = 1 << 20;
 const SECOND: u64 = 2 << 20;
 /// Inputs between two fresh targets: calls take the disks away in time.
 const LIFE: u64 = 2_500;
+/// Inputs from one check of the target's invariants to the next.
+const CHECK_EVERY: u64 = 8;
 /// VERSION_1, INDIRECT_DESC, HOTPLUG, PROTOCOL_FEATURES.
 const FEATURES: u64 = 1 << 32 | 1 << 28 | 1 << 1 | 1 << 30;
 
@@ -395,6 +399,9 @@ impl Fire {
             });
             let Some((time, actor)) = ready.min() else {
                 self.tally.turns = self.tally.turns.max(turn);
+                if self.given.is_multiple_of(CHECK_EVERY) {
+                    check_all(Target::invariants(), &self.target);
+                }
                 return self.came(out, &saw);
             };
             self.now = self.now.max(time);

@@ -101,7 +101,7 @@ fn spoil(world: &mut Tiny, invariant: &str) {
             choices.spoil();
             world.strategy = Strategy::Replay(choices);
         }
-        "a_schedule_diverged_in_the_past" => world.strayed = Some(world.turns + 1),
+        "a_schedule_diverged_in_the_past" => world.diverged = Some(world.turns + 1),
         other => panic!("nothing is known that breaks {other}"),
     }
 }
