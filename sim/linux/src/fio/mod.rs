@@ -8,6 +8,7 @@ mod start;
 mod state_files;
 
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fio_model::{
     Completion, DigestCache, Errno, FioThread, Next, Op, Request, UnitId, fingerprint,
