@@ -3,7 +3,7 @@
 //!
 //! It is here for the command, for this project's tests and for its benches: nothing in it is promised to stay.
 
-pub use crate::interrupt::{asked, listen};
+pub use crate::interrupt::{asked, interrupt, listen};
 pub use crate::options::bugs;
 pub use crate::property::{FuzzProgress, Tried, finding_lines};
 pub use crate::replay_on_target::{OnTarget, Once};

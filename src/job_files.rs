@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use fio_model::JobFile;
 
-use crate::options::{GuestKind, JobText, RunError};
+use crate::options::{GuestKind, JobText};
+use crate::run_error::RunError;
 
 /// The job files, parsed.
 ///
@@ -19,11 +20,11 @@ pub fn parse_jobs(
     guests: &GuestKind,
 ) -> Result<BTreeMap<String, Arc<JobFile>>, RunError> {
     let parsed = jobs.iter().map(|(name, job)| {
-        let file = JobFile::parse(&job.file, &job.text).map_err(|e| RunError(e.to_string()))?;
+        let file = JobFile::parse(&job.file, &job.text)?;
         // To a real guest's job a section a disk is added; what others say would be lost.
         let is_model = matches!(guests, GuestKind::Model);
         if let Some(own) = file.jobs.first().filter(|_| !is_model) {
-            return Err(RunError(format!(
+            return Err(RunError::Input(format!(
                 "{}: it has a section [{}] of its own\n  = expected [global] only: in a real guest a section is added for each disk",
                 place(job, &format!("[{}]", own.name)),
                 own.name

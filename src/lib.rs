@@ -57,17 +57,19 @@ mod property;
 mod replay_on_target;
 mod repro;
 mod run;
+mod run_error;
 mod scenario;
 mod shrink;
 mod testbed;
 
 pub use options::{
-    Behaviour, GuestKind, LinkedOptions, QemuOptions, RunError, RunOptions, Schedule, SpdkOptions,
+    Behaviour, GuestKind, LinkedOptions, QemuOptions, RunOptions, Schedule, SpdkOptions,
     TargetKind, Volume,
 };
 pub use property::{Failure, Property};
 pub use real::testbed::disks::Bdevs;
 pub use run::run;
+pub use run_error::RunError;
 pub use scenarios::CheckId;
 pub use scenarios::parse;
 pub use scenarios::plan::{JobText, Plan, PlanError};

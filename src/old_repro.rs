@@ -19,7 +19,8 @@ use scenarios::{Action, ControllerId, DiskId, DiskKind, Ending, FioId, Place, Ta
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::options::{RunError, Schedule, Volume};
+use crate::options::{Schedule, Volume};
+use crate::run_error::RunError;
 
 /// The only version of them that is read.
 const VERSION: u64 = 2;
@@ -171,7 +172,7 @@ enum Does {
 ///
 /// It is no repro, another version, cut off, or changed since it was written; with the place.
 pub(crate) fn parse(text: &str) -> Result<(Script, Recorded), RunError> {
-    let wrong = |what: String| RunError(what);
+    let wrong = |what: String| RunError::Input(what);
     let file: Value = serde_json::from_str(text).map_err(|error| {
         let what = if error.is_eof() {
             "it is cut off: "
@@ -229,9 +230,7 @@ impl Body {
             ..Recorded::default()
         };
         let script = match self.what {
-            What::Story(story) => {
-                script(&story.plan()).map_err(|error| RunError(error.to_string()))?
-            }
+            What::Story(story) => script(&story.plan())?,
             What::Plan(plan) => {
                 let volume = match plan.volume {
                     None => Volume::Full,

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use real::hardware::Machine;
@@ -11,7 +12,7 @@ use real::huge_pages::Pages;
 use real::model::ModelGuests;
 use real::qemu::{Accelerator, Image, ImageOptions, QemuGuests, Shared, accelerator, image};
 use real::serve::ServeOptions;
-use real::testbed::disks::GivenDisks;
+use real::testbed::disks::{Bdevs, GivenDisks};
 use real::testbed::erase::{NotErased, erased};
 use real::testbed::guests::{Guests, Serials, Tell};
 use real::testbed::run_dir::RunDir;
@@ -22,9 +23,12 @@ use scenarios::driver::Disks;
 use scenarios::testbed::Testbed;
 use sim::spdk::TargetConfig;
 use sim::{ModelledDisks, nvme_devices};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::job_files::parse_jobs;
-use crate::options::{GuestKind, QemuOptions, RunError, RunOptions, SpdkOptions, TargetKind};
+use crate::options::{GuestKind, QemuOptions, RunOptions, SpdkOptions, TargetKind};
+use crate::run_error::RunError;
 
 /// The testbed that `options` name.
 ///
@@ -36,27 +40,12 @@ pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
         .volume
         .of_a_job()
         .filter(|_| options.runtime_s.is_none());
-    let made = testbed(options, volume, Closing::SaysNothing);
-    Ok(Box::new(made.map_err(|start| start.error)?))
+    Ok(Box::new(testbed(options, volume, Closing::SaysNothing)?))
 }
 
-/// Why there is no testbed.
-pub struct StartError {
-    pub error: RunError,
-    /// Whether there may be one later, without anybody changing what was asked for.
-    pub passes: bool,
-}
-
-impl From<RunError> for StartError {
-    fn from(error: RunError) -> Self {
-        let passes = true;
-        Self { error, passes }
-    }
-}
-
-fn no_sockets() -> StartError {
+fn no_sockets() -> RunError {
     let text = "--target linked takes turns with model guests: it has no sockets";
-    RunError(text.to_owned()).into()
+    RunError::Input(text.to_owned())
 }
 
 /// The same with another volume. `closing`: see [`RealOptions`].
@@ -68,14 +57,16 @@ pub fn testbed(
     options: &RunOptions,
     volume: Option<fio_model::Volume>,
     closing: Closing,
-) -> Result<RealTestbed, StartError> {
+) -> Result<RealTestbed, RunError> {
     let jobs = parse_jobs(&options.jobs, &options.guests)?;
     // First, for it removes what killed runs left, and lets go what they had claimed.
     let dir = Arc::new(RunDir::create().map_err(broken)?);
-    if let TargetKind::Spdk(spdk) = &options.target {
-        announce(spdk)?;
-    }
-    let (tell, told) = mpsc::channel();
+    let bdevs = match &options.target {
+        TargetKind::Model | TargetKind::Linked(_) => None,
+        TargetKind::Spdk(spdk) => Some(announce(spdk)?),
+    };
+    let (tell, told) = unbounded_channel();
+    let tasks = real::testbed::runtime().map_err(broken)?;
     let serials = Serials::default();
     let runtime = options.runtime_s.map(|s| Duration::from_secs(s.into()));
     let pages = match &options.target {
@@ -87,7 +78,10 @@ pub fn testbed(
         }
     };
     let guests: Box<dyn Guests> = match &options.guests {
-        GuestKind::Qemu(qemu) => Box::new(in_qemu(qemu, pages, &dir, &serials, &tell)?),
+        GuestKind::Qemu(qemu) => {
+            let shared = in_qemu(qemu, pages, &dir, &serials, &tell)?;
+            Box::new(QemuGuests::new(shared, tasks.clone()))
+        }
         GuestKind::Model => {
             let shared = real::model::Shared {
                 seed: options.seed,
@@ -99,12 +93,18 @@ pub fn testbed(
             Box::new(ModelGuests::new(shared).map_err(broken)?)
         }
     };
+    if crate::interrupt::asked() {
+        return Err(broken("interrupted"));
+    }
     let (target, disks): (Target, Box<dyn Disks>) = match &options.target {
-        TargetKind::Model => (served(options, &dir, &tell)?, Box::new(ModelledDisks)),
+        TargetKind::Model => {
+            let target = served(options, &dir, &tell, &tasks)?;
+            (target, Box::new(ModelledDisks))
+        }
         TargetKind::Linked(_) => return Err(no_sockets()),
         TargetKind::Spdk(spdk) => {
-            let disks = GivenDisks::new(spdk.bdevs.clone());
-            (connected(spdk, &dir, &tell)?, Box::new(disks))
+            let disks = GivenDisks::new(bdevs.unwrap_or_else(|| spdk.bdevs.clone()));
+            (connected(spdk, &dir, &tell, &tasks)?, Box::new(disks))
         }
     };
     let parts = Parts {
@@ -113,23 +113,29 @@ pub fn testbed(
         guests,
         told,
         serials,
+        runtime: tasks,
     };
     let more = RealOptions {
         jobs,
         runtime,
         alive_max: ALIVE_MAX,
-        asked_to_end: crate::interrupt::asked,
+        interrupt: crate::interrupt::interrupt(),
         closing,
     };
     Ok(RealTestbed::new(parts, more))
 }
 
 fn broken(error: impl Display) -> RunError {
-    RunError(error.to_string())
+    RunError::NoTestbed(error.to_string())
 }
 
 /// The model target behind sockets in this process.
-fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, RunError> {
+fn served(
+    options: &RunOptions,
+    dir: &RunDir,
+    tell: &Tell,
+    runtime: &Rc<Runtime>,
+) -> Result<Target, RunError> {
     let serve = ServeOptions {
         rpc_socket: dir.path().join("rpc"),
         vhost_sockets: dir.path().to_owned(),
@@ -141,41 +147,44 @@ fn served(options: &RunOptions, dir: &RunDir, tell: &Tell) -> Result<Target, Run
         seed: options.seed,
         record: None,
     };
-    Target::model(serve, tell).map_err(broken)
+    Target::model(serve, tell, runtime).map_err(broken)
 }
 
-/// Says what the run erases.
-fn announce(spdk: &SpdkOptions) -> Result<(), StartError> {
+/// Says what the run erases: the bdevs, as the target itself calls them.
+fn announce(spdk: &SpdkOptions) -> Result<Bdevs, RunError> {
     if spdk.bdevs.erased().is_empty() {
-        return Ok(());
+        return Ok(spdk.bdevs.clone());
     }
     let machine = Machine::this().map_err(broken)?;
-    let erased = erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
-        NotErased::NoTarget(error) => StartError::from(nobody(&spdk.rpc_socket, &error)),
-        NotErased::Unsaid(_) => StartError::from(broken(why)),
-        NotErased::Refused(refused) => StartError {
-            error: broken(refused),
-            passes: false,
-        },
-    })?;
+    let (erased, bdevs) =
+        erased(&spdk.bdevs, &spdk.rpc_socket, &machine).map_err(|why| match why {
+            NotErased::NoTarget(error) => nobody(&spdk.rpc_socket, &error),
+            NotErased::Unsaid(_) => RunError::NotNow(why.to_string()),
+            NotErased::Refused(refused) => broken(refused),
+        })?;
     for one in erased {
         eprintln!("erasing {one}");
     }
-    Ok(())
+    Ok(bdevs)
 }
 
 fn nobody(socket: &Path, error: &io::Error) -> RunError {
     let socket = socket.display();
-    RunError(format!(
+    RunError::NotNow(format!(
         "no target listens at {socket}: {error}\n  = expected SPDK or `plugfest serve`; say where with --rpc-socket"
     ))
 }
 
 /// A target that runs.
-fn connected(spdk: &SpdkOptions, dir: &Arc<RunDir>, tell: &Tell) -> Result<Target, RunError> {
+fn connected(
+    spdk: &SpdkOptions,
+    dir: &Arc<RunDir>,
+    tell: &Tell,
+    runtime: &Rc<Runtime>,
+) -> Result<Target, RunError> {
     cut::survive().map_err(broken)?;
     let socket = &spdk.rpc_socket;
-    let target = Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell);
+    let target = Target::given(socket, &spdk.vhost_sockets, dir.clone(), tell, runtime);
     target.map_err(|error| nobody(socket, &error))
 }
 
@@ -185,12 +194,12 @@ fn in_qemu(
     dir: &Arc<RunDir>,
     serials: &Serials,
     tell: &Tell,
-) -> Result<QemuGuests, RunError> {
+) -> Result<Shared, RunError> {
     let image = match &qemu.image {
         Some(dir) => Image::in_dir(dir),
         None => image::build(&ImageOptions::default()),
     };
-    Ok(QemuGuests::new(Shared {
+    Ok(Shared {
         image: image.map_err(broken)?,
         accelerator: if qemu.emulate {
             Accelerator::Tcg
@@ -201,7 +210,7 @@ fn in_qemu(
         dir: dir.clone(),
         serials: serials.clone(),
         tell: tell.clone(),
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -387,7 +396,7 @@ mod tests {
             ..RunOptions::default()
         };
         let made = testbed(&options, None, Closing::SaysNothing);
-        let mut testbed = made.map_err(|start| start.error).expect("it comes up");
+        let mut testbed = made.expect("it comes up");
         let evidence = testbed.evidence();
         let vms = vec![(vm, vec![controller])];
         let mut judge = Judge::new(Facts {

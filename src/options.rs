@@ -2,8 +2,8 @@
 //!
 //! Knows no testbed and carries nothing out.
 
+use crate::run_error::RunError;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use real::testbed::disks::{Bdevs, MALLOC_MIB};
@@ -313,7 +313,7 @@ pub(crate) fn recorded_bugs(recorded: &Recorded) -> Result<Bugs, RunError> {
     let mut all = Bugs::INTENDED;
     for name in &recorded.bugs {
         let unknown = || {
-            RunError(format!(
+            RunError::Input(format!(
                 "no bug is called {name:?} (plugfest list names them)"
             ))
         };
@@ -332,7 +332,7 @@ pub(crate) fn volume(recorded: &Recorded) -> Result<Volume, RunError> {
     let found = all.into_iter().find(|of| of.word() == recorded.io_count);
     let word = &recorded.io_count;
     let unknown = || {
-        RunError(format!(
+        RunError::Input(format!(
             "io-count {word:?}: expected quick, default or full"
         ))
     };
@@ -348,17 +348,5 @@ pub(crate) fn schedule(recorded: &Recorded) -> Result<Schedule, RunError> {
     let all = [Schedule::Timed, Schedule::Random];
     let found = all.into_iter().find(|of| of.word() == recorded.schedule);
     let word = &recorded.schedule;
-    found.ok_or_else(|| RunError(format!("schedule {word:?}: expected timed or random")))
+    found.ok_or_else(|| RunError::Input(format!("schedule {word:?}: expected timed or random")))
 }
-
-/// Why a run said nothing at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunError(pub String);
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RunError {}

@@ -10,8 +10,9 @@ use scenarios::plan::{Finding, Plan};
 use sim::Bug;
 
 use crate::interrupt::asked;
-use crate::options::{Behaviour, RunError, Schedule, bugs};
+use crate::options::{Behaviour, Schedule, bugs};
 use crate::repro::Repro;
+use crate::run_error::RunError;
 use crate::scenario::{ScenarioOptions, carry_out, drawn};
 use crate::shrink::shrink;
 
@@ -114,7 +115,7 @@ impl Property {
             let Range { start, end } = self.seeds;
             let none =
                 format!("there are no seeds from {start} up to {end}: nothing would be shown");
-            return Err(Failure::Error(RunError(none)));
+            return Err(Failure::Error(RunError::Input(none)));
         }
         let mut tried = Tried::default();
         for seed in self.seeds.clone() {

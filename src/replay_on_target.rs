@@ -16,9 +16,10 @@ use scenarios::{Action, CheckId, Script};
 use sim::Bugs;
 
 use crate::on_sockets;
-use crate::options::{RunError, RunOptions, SpdkOptions, TargetKind, volume};
+use crate::options::{RunOptions, SpdkOptions, TargetKind, volume};
 use crate::ordered::{Ordered, Point};
 use crate::repro::{Repro, findings};
+use crate::run_error::RunError;
 use crate::scenario::judged;
 use crate::testbed as make;
 
@@ -140,11 +141,11 @@ fn came_back(
             continue;
         }
         match on_sockets::testbed(options, volume, Closing::IsDeath) {
-            Err(unmade) if unmade.passes && !crate::interrupt::asked() => thread::sleep(LOOK),
-            made => return made.map_err(|unmade| unmade.error),
+            Err(error) if error.passes() && !crate::interrupt::asked() => thread::sleep(LOOK),
+            made => return made,
         }
     }
-    on_sockets::testbed(options, volume, Closing::IsDeath).map_err(|unmade| unmade.error)
+    on_sockets::testbed(options, volume, Closing::IsDeath)
 }
 
 /// Whether the target answers. One that dies may take connections for a while.

@@ -12,8 +12,9 @@ use sim::Bugs;
 use sim::world::{Choices, Strategy};
 
 use crate::old_repro;
-use crate::options::{self, RunError, RunOptions, Schedule, Volume};
+use crate::options::{self, RunOptions, Schedule, Volume};
 use crate::run::doubts;
+use crate::run_error::RunError;
 use crate::scenario::{ScenarioOptions, Setting, on_simulator};
 
 /// A failure that can be replayed.
@@ -88,8 +89,7 @@ impl Repro {
     /// As [`run`](crate::run()).
     pub fn of_run(plan: &Plan, options: &RunOptions) -> Result<Self, RunError> {
         let only = options.only.clone();
-        let drawn = draw(plan, options.seed, &Options { only });
-        let drawn = drawn.map_err(|error| RunError(error.to_string()))?;
+        let drawn = draw(plan, options.seed, &Options { only })?;
         let named = drawn.jobs().into_iter().map(|job| job.name);
         let jobs =
             named.filter_map(|name| Some((name.to_owned(), options.jobs.get(name)?.clone())));
@@ -115,7 +115,7 @@ impl Repro {
     }
 
     fn new(plan: Plan, recorded: Recorded) -> Result<Self, RunError> {
-        let script = script(&plan).map_err(|error| RunError(error.to_string()))?;
+        let script = script(&plan)?;
         let doubts = doubts(&plan, &recorded.jobs);
         Ok(Self {
             script: Script { doubts, ..script },
@@ -149,7 +149,7 @@ impl Repro {
             return Ok(options::schedule(&self.recorded)?.strategy(*seed));
         }
         let choices = Choices::parse(choices);
-        let choices = choices.map_err(|error| RunError(format!("choices: {error}")))?;
+        let choices = choices.map_err(|error| RunError::Input(format!("choices: {error}")))?;
         Ok(Strategy::Replay(choices))
     }
 
@@ -197,23 +197,24 @@ impl Repro {
     pub fn parse(file: &str, text: &str) -> Result<Self, RunError> {
         if text.trim_start().starts_with(['{', '[']) {
             let old = old_repro::parse(text);
-            let (script, recorded) = old.map_err(|error| RunError(format!("{file}: {error}")))?;
+            let (script, recorded) =
+                old.map_err(|error| RunError::Input(format!("{file}: {error}")))?;
             return Ok(Self {
                 script,
                 recorded,
                 plan: None,
             });
         }
-        let plan = scenarios::parse(file, text).map_err(|error| RunError(error.to_string()))?;
+        let plan = scenarios::parse(file, text)?;
         let Some(recorded) = plan.recorded.clone() else {
             let what = format!(
                 "{file}: the plan has no `recorded`\n  = expected what `fuzz` or `run --repro` wrote"
             );
-            return Err(RunError(what));
+            return Err(RunError::Input(what));
         };
         let repro = Self::new(plan, recorded)?;
         let at = repro.recorded.at;
-        let wrong = |error| RunError(format!("{file}:{}:{}: {error}", at.line, at.column));
+        let wrong = |error| RunError::Input(format!("{file}:{}:{}: {error}", at.line, at.column));
         repro.bugs().map_err(wrong)?;
         options::volume(&repro.recorded).map_err(wrong)?;
         options::schedule(&repro.recorded).map_err(wrong)?;

@@ -15,13 +15,13 @@ use scenarios::script::Doubts;
 use scenarios::shipped::FORMER_JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
+use tracing::info_span;
 
 use crate::interrupt::Interruptible;
 use crate::job_files::parse_jobs;
-use crate::options::{
-    Behaviour, GuestKind, JobText, RunError, RunOptions, Schedule, TargetKind, Volume,
-};
-use crate::testbed::{self, Turns};
+use crate::options::{Behaviour, GuestKind, JobText, RunOptions, Schedule, TargetKind, Volume};
+use crate::run_error::RunError;
+use crate::testbed;
 
 /// What a run writes down besides its report.
 #[derive(Default)]
@@ -29,8 +29,6 @@ pub struct Outputs<'a> {
     /// Everything that was asked and seen, from which the run can be judged again
     /// (`scenarios::trace`).
     pub trace: Option<&'a mut dyn Write>,
-    /// Every turn of the simulator, a line each, to compare two runs.
-    pub turns: Option<Box<dyn Write + Send>>,
 }
 
 /// Carries out `plan`.
@@ -46,8 +44,7 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Result<Report, RunError> {
 ///
 /// # Errors
 ///
-/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so;
-/// a turn that cannot be written is an error at the end.
+/// As [`run`], and if the trace cannot be begun. If writing it fails later, the report says so.
 pub fn run_with(
     plan: &Plan,
     options: &RunOptions,
@@ -55,9 +52,10 @@ pub fn run_with(
     outputs: Outputs<'_>,
 ) -> Result<Report, RunError> {
     let script = script(plan, options)?;
-    let turns = outputs.turns.map(Turns::new);
-    let mut testbed = testbed::make(options, turns.clone())?;
-    let report = if let Some(sink) = outputs.trace {
+    let span = info_span!(target: "run", "run", plan = %plan.name, seed = options.seed);
+    let _run = span.enter();
+    let mut testbed = testbed::make(options)?;
+    if let Some(sink) = outputs.trace {
         let header = Header {
             plugfest_trace: TRACE_VERSION,
             plan: plan.name.clone(),
@@ -66,14 +64,11 @@ pub fn run_with(
             behaviour: behaviour(options),
             evidence: testbed.evidence(),
         };
-        let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)
-            .map_err(|error| RunError(error.to_string()))?;
-        carry_out(plan, &script, options, &mut recorder, progress)?
+        let mut recorder = Recorder::new(testbed.as_mut(), sink, &header)?;
+        carry_out(plan, &script, options, &mut recorder, progress)
     } else {
-        carry_out(plan, &script, options, testbed.as_mut(), progress)?
-    };
-    turns.map_or(Ok(()), |turns| turns.finish())?;
-    Ok(report)
+        carry_out(plan, &script, options, testbed.as_mut(), progress)
+    }
 }
 
 /// Whether `plan` can be carried out as `options` say: every job that it names is there and can be read,
@@ -96,7 +91,7 @@ fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
         let known: Vec<&str> = known.filter(|name| !is_former(name)).collect();
         let near =
             nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        return Err(RunError(format!(
+        return Err(RunError::Input(format!(
             "{file}:{}:{}: there is no job {name:?}\n  = expected one of {}{near}",
             at.line,
             at.column,
@@ -104,8 +99,7 @@ fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
         )));
     }
     let only = options.only.clone();
-    let mut script = resolve(plan, options.seed, &Options { only })
-        .map_err(|error| RunError(error.to_string()))?;
+    let mut script = resolve(plan, options.seed, &Options { only })?;
     script.doubts = doubts(plan, &options.jobs);
     Ok(script)
 }
@@ -136,8 +130,7 @@ fn carry_out(
 ) -> Result<Report, RunError> {
     let mut judge = testbed::judge(testbed.evidence(), script.vms.clone(), options.all_bugs());
     let mut testbed = Interruptible(testbed);
-    let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)
-        .map_err(|error| RunError(error.to_string()))?;
+    let outcome = scenarios::run::run(script, &mut testbed, &mut judge, progress)?;
     Ok(Report::new(header(plan, options), outcome))
 }
 

@@ -9,13 +9,15 @@ use scenarios::generate::{ShapeBytes, StepBytes, choose};
 use scenarios::plan::{Expects, JobText, Plan};
 use scenarios::report::{Report, RunHeader};
 use scenarios::run::{CheckOutcome, CheckResult, StepResult, run};
+use scenarios::testbed::TestbedError;
 use scenarios::{Ending, Script, Seen};
 use sim::world::{Choices, Strategy};
 use sim::{Bugs, Rng, Stream};
 use sim::{Sim, SimOptions};
 
 use crate::job_files::parse_jobs;
-use crate::options::{GuestKind, RunError, RunOptions};
+use crate::options::{GuestKind, RunOptions};
+use crate::run_error::RunError;
 use crate::testbed;
 
 /// Steps of a drawn scenario, behind its boots.
@@ -111,8 +113,7 @@ pub fn carry_out_watched(
     options: ScenarioOptions,
     watch: &mut dyn FnMut(&Seen),
 ) -> Result<ScenarioReport, RunError> {
-    let script = scenarios::resolve::script(plan);
-    let script = script.map_err(|error| RunError(error.to_string()))?;
+    let script = scenarios::resolve::script(plan)?;
     let setting = Setting {
         options,
         volume: None,
@@ -181,8 +182,7 @@ pub(crate) fn judged(
     testbed: &mut dyn scenarios::Testbed,
     judge: &mut dyn scenarios::run::Judge,
 ) -> Result<Report, RunError> {
-    let outcome = run(script, testbed, judge, &mut |_| {});
-    let outcome = outcome.map_err(|error| RunError(error.to_string()))?;
+    let outcome = run(script, testbed, judge, &mut |_| {})?;
     let header = RunHeader {
         plan: script.plan.clone(),
         plan_argument: script.plan.clone(),
@@ -198,9 +198,11 @@ pub(crate) fn judged(
         .any(|case| case.expects == Expects::Nothing);
     let start = report.rows.iter().find_map(|row| row.steps.first());
     match start.map(|step| &step.result) {
-        Some(StepResult::Violated { seen, .. }) if expects_nothing => Err(RunError(seen.clone())),
+        Some(StepResult::Violated { seen, .. }) if expects_nothing => {
+            Err(RunError::NoTestbed(seen.clone()))
+        }
         _ => match &report.lost {
-            Some(lost) if expects_nothing => Err(RunError(lost.clone())),
+            Some(lost) if expects_nothing => Err(TestbedError(lost.clone()).into()),
             _ => Ok(report),
         },
     }

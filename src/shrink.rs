@@ -12,8 +12,8 @@ use scenarios::plan::{Plan, Step, StepKind, Wait};
 use scenarios::{Action, CheckId, VmId};
 use sim::world::Strategy;
 
-use crate::options::RunError;
 use crate::ordered::GAP_MAX;
+use crate::run_error::RunError;
 use crate::scenario::{ScenarioOptions, ScenarioReport, carry_out};
 
 /// Schedules that a smaller scenario is tried under, beside the one that broke the check: while it is large, and

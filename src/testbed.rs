@@ -1,81 +1,41 @@
 //! Makes the testbed and the judge of a run: the one place that knows which there are.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use scenarios::check::{Facts, Judge};
 use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
 use sim::linux::Digests;
-use sim::world::TurnRecord;
 use sim::{Bug, Bugs};
 use sim::{LinkedDisks, Sim, SimOptions, linked};
 
 use crate::job_files::parse_jobs;
 use crate::on_sockets;
-use crate::options::{GuestKind, LinkedOptions, RunError, RunOptions, TargetKind};
+use crate::options::{GuestKind, LinkedOptions, RunOptions, TargetKind};
+use crate::run_error::RunError;
 
-/// Where the turns of a run are written, a line each.
-#[derive(Clone)]
-pub struct Turns(Arc<Mutex<TurnFile>>);
-
-struct TurnFile {
-    out: Box<dyn Write + Send>,
-    written: io::Result<()>,
-}
-
-impl Turns {
-    /// Writes to `out`.
-    pub fn new(out: Box<dyn Write + Send>) -> Self {
-        let written = Ok(());
-        Self(Arc::new(Mutex::new(TurnFile { out, written })))
-    }
-
-    fn write(&self, turn: &TurnRecord) {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.written.is_ok() {
-            file.written = writeln!(file.out, "{turn}");
-        }
-    }
-
-    /// Writes what is left.
-    ///
-    /// # Errors
-    ///
-    /// Some turn could not be written.
-    pub fn finish(&self) -> Result<(), RunError> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = std::mem::replace(&mut file.written, Ok(()));
-        let written = written.and_then(|()| file.out.flush());
-        written.map_err(|error| RunError(format!("cannot write the turns: {error}")))
-    }
-}
-
-/// The testbed that `options` name. Writes each turn of the simulator to `turns`, a line each.
+/// The testbed that `options` name.
 ///
 /// # Errors
 ///
 /// A job file is wrong, or the testbed does not come up.
-pub fn make(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
+pub fn make(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
     match (&options.target, &options.guests) {
-        (TargetKind::Model, GuestKind::Model) => simulator(options, turns),
-        (TargetKind::Linked(linked), GuestKind::Model) => linked_simulator(options, linked, turns),
+        (TargetKind::Model, GuestKind::Model) => simulator(options),
+        (TargetKind::Linked(linked), GuestKind::Model) => linked_simulator(options, linked),
         (TargetKind::Spdk(_), GuestKind::Model) | (_, GuestKind::Qemu(_)) => {
             on_sockets::make(options)
         }
     }
 }
 
-/// The simulator: model target, model guest, virtual time. Writes each turn to `turns`, a line each.
+/// The simulator: model target, model guest, virtual time.
 ///
 /// # Errors
 ///
 /// A job file is wrong.
-fn simulator(options: &RunOptions, turns: Option<Turns>) -> Result<Box<dyn Testbed>, RunError> {
-    let mut sim = Sim::new(sim_options(options)?);
-    if let Some(turns) = turns {
-        sim.record_turns(Box::new(move |turn| turns.write(turn)));
-    }
+fn simulator(options: &RunOptions) -> Result<Box<dyn Testbed>, RunError> {
+    let sim = Sim::new(sim_options(options)?);
     Ok(sim.boxed())
 }
 
@@ -91,7 +51,6 @@ const SLOW_MICROS: u32 = 5000;
 fn linked_simulator(
     options: &RunOptions,
     linked: &LinkedOptions,
-    turns: Option<Turns>,
 ) -> Result<Box<dyn Testbed>, RunError> {
     let config = linked::Config {
         cores: 1,
@@ -100,17 +59,14 @@ fn linked_simulator(
     let target = linked::Target::boot(&linked.library, &config);
     let target = target.map_err(|error| {
         let library = linked.library.display();
-        RunError(format!(
+        RunError::NoTestbed(format!(
             "--target linked: {library}: {error}\n  = make -C sim/linked/shim SPDK_DIR=… links it, against a built SPDK tree"
         ))
     })?;
     let sim_options = sim_options(options)?;
     let slow = sim_options.volume.is_some_and(|volume| volume.scale > 1);
     let micros = if slow { SLOW_MICROS } else { USUAL_MICROS };
-    let mut sim = Sim::with(target, Box::new(LinkedDisks { micros }), sim_options);
-    if let Some(turns) = turns {
-        sim.record_turns(Box::new(move |turn| turns.write(turn)));
-    }
+    let sim = Sim::with(target, Box::new(LinkedDisks { micros }), sim_options);
     Ok(sim.boxed())
 }
 

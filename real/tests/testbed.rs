@@ -2,16 +2,16 @@
 //! are asked and say what the test says.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fio_model::JobFile;
 use real::serve::{News, ServeOptions};
 use real::testbed::guests::{Ask, Guests, Serials, Tell, Told};
+use real::testbed::interrupt::Interrupt;
 use real::testbed::run_dir::RunDir;
 use real::testbed::target::Target;
-use real::testbed::{Closing, Parts, RealOptions, RealTestbed};
+use real::testbed::{Closing, Parts, RealOptions, RealTestbed, runtime};
 use scenarios::driver::{self, NotHere, Refusal};
 use scenarios::shipped::JOBS;
 use scenarios::{
@@ -20,6 +20,8 @@ use scenarios::{
 };
 use sim::spdk::TargetConfig;
 use sim::{Bugs, ModelledDisks, nvme_devices};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch::Sender;
 
 /// What is due comes within this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,16 +57,18 @@ impl Guests for Notes {
 struct Rig {
     testbed: RealTestbed,
     asked: Asked,
-    tell: Sender<Told>,
+    tell: Tell,
+    interrupt: Sender<bool>,
     serials: Serials,
     _dir: RunDir,
 }
 
 impl Rig {
     /// A target that runs, and nothing else.
-    fn new(asked_to_end: fn() -> bool) -> Self {
+    fn new() -> Self {
         let dir = RunDir::create().expect("a run directory");
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = unbounded_channel();
+        let tasks = runtime().expect("a runtime");
         let serve = ServeOptions {
             rpc_socket: dir.path().join("rpc"),
             vhost_sockets: dir.path().to_owned(),
@@ -76,7 +80,7 @@ impl Rig {
             seed: 0,
             record: None,
         };
-        let target = Target::model(serve, &tell).expect("a target");
+        let target = Target::model(serve, &tell, &tasks).expect("a target");
         let asked = Asked::default();
         let notes = Notes {
             asked: asked.clone(),
@@ -89,6 +93,7 @@ impl Rig {
             guests: Box::new(notes),
             told,
             serials: serials.clone(),
+            runtime: tasks,
         };
         let jobs = JOBS.iter().map(|job| {
             let file = JobFile::parse(job.file, job.text).expect("it is a job file");
@@ -96,13 +101,14 @@ impl Rig {
         });
         let jobs: BTreeMap<_, _> = jobs.collect();
         let runtime = Some(Duration::from_secs(3));
+        let (interrupt, interrupted) = Interrupt::new();
         let testbed = RealTestbed::new(
             parts,
             RealOptions {
                 jobs,
                 runtime,
                 alive_max: ALIVE_MAX,
-                asked_to_end,
+                interrupt: interrupted,
                 closing: Closing::SaysNothing,
             },
         );
@@ -110,6 +116,7 @@ impl Rig {
             testbed,
             asked,
             tell,
+            interrupt,
             serials,
             _dir: dir,
         }
@@ -117,7 +124,7 @@ impl Rig {
 
     /// Two controllers, two disks, and VMs 1 and 2 with one controller each.
     fn started() -> Self {
-        let mut rig = Self::new(|| false);
+        let mut rig = Self::new();
         let controllers = vec![ControllerId(1), ControllerId(2)];
         let disks = vec![DiskId(1), DiskId(2)];
         let start = Action::StartTarget {
@@ -375,8 +382,15 @@ fn what_cannot_be_done_is_refused_and_what_breaks_is_told() {
 
 #[test]
 fn a_run_that_shall_end_is_lost_at_once() {
-    let mut rig = Rig::new(|| true);
+    let mut rig = Rig::new();
+    let interrupt = rig.interrupt.clone();
+    let soon = std::thread::spawn(move || {
+        std::thread::sleep(SILENCE);
+        interrupt.send_replace(true);
+    });
     let deadline = rig.testbed.now() + PATIENCE;
     let lost = rig.testbed.observe(deadline, &mut Vec::new());
     assert_eq!(lost, Err(TestbedError("interrupted".into())));
+    assert!(rig.testbed.now() < deadline);
+    soon.join().expect("it ends");
 }

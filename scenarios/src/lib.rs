@@ -22,6 +22,7 @@ pub mod report;
 pub mod resolve;
 pub mod rng;
 pub mod run;
+pub mod said;
 pub mod script;
 pub mod shipped;
 pub mod testbed;

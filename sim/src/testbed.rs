@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use scenarios::driver::{Disks, Driver, Ends as _, Limits, Share};
 use scenarios::{
-    Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId,
+    Action, Ending, Evidence, Observation, Performed, Seen, Testbed, TestbedError, Time, VmId, said,
 };
 
 use linux::Guest;
@@ -15,7 +15,7 @@ use spdk::Target;
 use wire::inside::{BackEnd, Inside as _};
 use wire::message::{GuestAct, ToGuest};
 use wire::{Rng, Stream};
-use world::{Choices, Record, Step, Strategy, World};
+use world::{Choices, Record, Step, Strategy, TurnRecord, World};
 
 use crate::disks::ModelledDisks;
 use crate::ends::SimEnds;
@@ -87,6 +87,10 @@ impl<T: BackEnd> Sim<T> {
     pub fn with(target: T, disks: Box<dyn Disks>, options: SimOptions) -> Self {
         let mut world = World::new(target, Rng::new(options.seed, Stream::Accidents));
         world.follow(options.strategy.clone());
+        // Asked once, so that turns cost nothing that nobody hears.
+        if tracing::enabled!(target: "turn", tracing::Level::TRACE) {
+            world.record_turns(Box::new(say_turn));
+        }
         let ends = SimEnds {
             world,
             disks,
@@ -187,6 +191,11 @@ impl<T: BackEnd> Sim<T> {
             )
         })
     }
+}
+
+/// Says that a turn was taken.
+fn say_turn(turn: &TurnRecord) {
+    said::at(turn.at, || tracing::trace!(target: "turn", "{turn}"));
 }
 
 impl<T: BackEnd> Testbed for Sim<T> {

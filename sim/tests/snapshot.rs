@@ -16,7 +16,7 @@ use sim::{Sim, SimOptions};
 
 /// What is done: how two actions follow upon each other is part of it.
 #[derive(Clone, Copy, Debug)]
-enum Story {
+enum Scenario {
     /// fio on two disks, one of which is detached under it; a re-attach, and fio again.
     Detach,
     /// fio on a disk under which the guest reboots, then again.
@@ -27,7 +27,12 @@ enum Story {
     Random,
 }
 
-const STORIES: [Story; 4] = [Story::Detach, Story::Reboot, Story::Kill, Story::Random];
+const SCENARIOS: [Scenario; 4] = [
+    Scenario::Detach,
+    Scenario::Reboot,
+    Scenario::Kill,
+    Scenario::Random,
+];
 
 struct Rig {
     sim: Sim,
@@ -36,8 +41,8 @@ struct Rig {
     fios: u16,
 }
 
-/// What came of a story: its turns, what was seen, and the hashes.
-type Told = (String, String, (u64, u64));
+/// What came of a scenario: its turns, what was seen, and the hashes.
+type Outcome = (String, String, (u64, u64));
 
 fn place(controller: u8) -> Place {
     Place {
@@ -150,13 +155,13 @@ impl Rig {
         self.until(|what| matches!(what, Observation::Answered { .. }));
     }
 
-    fn tell(&mut self, story: Story) -> Told {
+    fn carry_out(&mut self, scenario: Scenario) -> Outcome {
         self.turns.lock().expect("one thread writes").clear();
         self.seen.clear();
         let (fios, vm) = (self.fios, VmId(1));
         let ended = |what: &Observation| matches!(what, Observation::FioEnded { .. });
-        match story {
-            Story::Detach => {
+        match scenario {
+            Scenario::Detach => {
                 self.attach(2, 2);
                 self.start_fio(&[2]);
                 self.half_of_fio();
@@ -168,7 +173,7 @@ impl Rig {
                 self.start_fio(&[2]);
                 self.until(ended);
             }
-            Story::Reboot => {
+            Scenario::Reboot => {
                 self.attach(2, 2);
                 self.start_fio(&[2]);
                 self.half_of_fio();
@@ -177,13 +182,13 @@ impl Rig {
                 self.start_fio(&[2]);
                 self.until(ended);
             }
-            Story::Kill => {
+            Scenario::Kill => {
                 self.attach(3, 2);
                 self.perform(Action::KillVm { vm });
                 self.perform(Action::Settle);
                 self.until(|what| matches!(what, Observation::Quiet { .. }));
             }
-            Story::Random => {
+            Scenario::Random => {
                 self.sim.reseed(9, Strategy::random(9));
                 self.attach(2, 2);
                 self.perform(Action::Detach { place: place(2) });
@@ -199,32 +204,32 @@ impl Rig {
 }
 
 fn restored_is_fresh(attached: bool) {
-    let fresh = STORIES.map(|story| {
+    let fresh = SCENARIOS.map(|scenario| {
         let mut rig = Rig::booted(attached);
         rig.record();
-        rig.tell(story)
+        rig.carry_out(scenario)
     });
     let mut rig = Rig::booted(attached);
     rig.record();
     let booted = rig.sim.snapshot();
-    // Each story after each other one, itself included.
-    let orders = STORIES.iter().enumerate().flat_map(|first| {
-        let both = STORIES
+    // Each scenario after each other one, itself included.
+    let orders = SCENARIOS.iter().enumerate().flat_map(|first| {
+        let both = SCENARIOS
             .iter()
             .enumerate()
             .flat_map(move |second| [first, second]);
         both.collect::<Vec<_>>()
     });
-    for (n, story) in orders {
+    for (n, scenario) in orders {
         rig.sim.restore(&booted);
-        let told = rig.tell(*story);
+        let outcome = rig.carry_out(*scenario);
         let (turns, seen, hashes) = &fresh[n];
-        assert!(turns.lines().count() > 100, "{story:?} shows little");
-        if let Some(difference) = first_difference(turns, &told.0) {
-            panic!("{story:?}: {difference}");
+        assert!(turns.lines().count() > 100, "{scenario:?} shows little");
+        if let Some(difference) = first_difference(turns, &outcome.0) {
+            panic!("{scenario:?}: {difference}");
         }
-        assert!(*seen == told.1, "{story:?} was seen otherwise");
-        assert_eq!(*hashes, told.2, "{story:?}");
+        assert!(*seen == outcome.1, "{scenario:?} was seen otherwise");
+        assert_eq!(*hashes, outcome.2, "{scenario:?}");
     }
 }
 

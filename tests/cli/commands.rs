@@ -238,7 +238,9 @@ fn ctrl_c_leaves_a_partial_report() {
         "{out}"
     );
     assert_eq!(out.matches("  not begun\n").count(), 3, "{out}");
-    assert_eq!(err, "interrupted: 1 of 9 cases were begun, 8 were not\n");
+    let (stopping, begun) = err.split_once('\n').unwrap();
+    assert!(stopping.starts_with("plugfest: stopping: "), "{err}");
+    assert_eq!(begun, "interrupted: 1 of 9 cases were begun, 8 were not\n");
 
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interrupted.xml");
     let file = path.to_str().unwrap();

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod inputs;
+mod log;
 mod other_jobs;
 mod outputs;
 mod readme;

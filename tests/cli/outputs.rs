@@ -109,9 +109,9 @@ fn a_file_that_cannot_be_written_whole_leaves_what_was_there() {
         std::fs::create_dir(&folder).expect("a folder");
         let file = folder.join("old");
         std::fs::write(&file, "precious").expect("it is written");
-        // No file may be longer than a block: each of these is.
+        // No file may hold a byte.
         let output = Command::new("sh")
-            .args(["-c", r#"trap "" XFSZ; ulimit -f 1; exec "$@""#, "sh"])
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 0; exec "$@""#, "sh"])
             .arg(env!("CARGO_BIN_EXE_plugfest"))
             .args(["run", "hotattach/1", "--io-count", "quick"])
             .args(["--bug", "answered_twice", option])

@@ -423,3 +423,35 @@ fn a_target_that_hangs_answers_nobody_and_can_be_stopped() {
     rig.wait("it hangs", |_| rpc.call("spdk_get_version", None).is_err());
     rig.stop();
 }
+
+/// What `serve` writes has time, level and target, and the log's RPCs decide how much of it there is.
+#[test]
+fn the_log_follows_its_flags_and_levels() {
+    let mut process = Process::start(&[]);
+    process.disk("vhost.0", "Malloc0");
+    process.call("log_set_flag", json!({"flag": "vhost"}));
+    process.disk("vhost.1", "Malloc1");
+    process.call("log_set_level", json!({"level": "ERROR"}));
+    process.call("log_set_print_level", json!({"level": "ERROR"}));
+    process.disk("vhost.2", "Malloc2");
+    process.signal("-INT");
+    assert_eq!(process.end(), (Some(0), None));
+    let log = process.log();
+    let added: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("added SCSI target"))
+        .collect();
+    let [line] = added[..] else {
+        panic!("{log}");
+    };
+    let words: Vec<&str> = line.split_whitespace().take(3).collect();
+    assert!(
+        words[0].starts_with("20") && words[0].ends_with('Z'),
+        "{line}"
+    );
+    assert_eq!(words[1..], ["INFO", "spdk:"], "{line}");
+    assert!(
+        line.ends_with("vhost.1: added SCSI target 0 using bdev 'Malloc1'"),
+        "{line}"
+    );
+}

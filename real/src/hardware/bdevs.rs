@@ -140,10 +140,17 @@ impl Machine {
     }
 }
 
+/// What a target itself calls a bdev that is named by its name, an alias or its UUID.
+#[must_use]
+pub fn own_name(name: &str, known: &Known) -> Option<String> {
+    let bdev = find(name, &known.bdevs)?;
+    bdev["name"].as_str().map(str::to_owned)
+}
+
 fn find<'a>(name: &str, known: &'a Value) -> Option<&'a Value> {
     let is_called = |bdev: &&Value| {
         let aliases = bdev["aliases"].as_array().into_iter().flatten();
-        bdev["name"] == name || { aliases }.any(|alias| alias == name)
+        bdev["name"] == name || bdev["uuid"] == name || { aliases }.any(|alias| alias == name)
     };
     known.as_array()?.iter().find(is_called)
 }

@@ -27,7 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use address::PciAddress;
-pub use bdevs::{Known, USERS};
+pub use bdevs::{Known, USERS, own_name};
 pub use refusal::{Erased, Refused};
 
 /// PCI class of an NVMe controller, without its programming interface (PCI Code and ID Assignment, 1.8).

@@ -15,7 +15,9 @@ mod cpio;
 mod fio_end;
 pub mod image;
 pub mod kernel;
+mod lines;
 mod listing;
+mod pipe;
 mod process;
 mod qmp;
 mod vm;
@@ -23,13 +25,16 @@ mod vm;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
-use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use scenarios::driver::{self, Boots, NotHere, Refusal};
 use scenarios::{Evidence, TestbedError, VmId};
 use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 
 pub use image::{Image, ImageOptions};
 pub use process::{Accelerator, accelerator};
@@ -38,6 +43,9 @@ use crate::huge_pages::Pages;
 use crate::testbed::guests::{Ask, Guests, LastWords, Serials, Tell};
 use crate::testbed::run_dir::RunDir;
 use vm::{Mail, Vm};
+
+/// A QEMU that is killed has ended within this, if the system is well.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// What all machines of a run share.
 #[derive(Clone, Debug)]
@@ -60,45 +68,39 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct QemuGuests {
     shared: Shared,
+    runtime: Rc<Runtime>,
     vms: BTreeMap<VmId, Running>,
 }
 
-/// A machine's thread.
+/// A machine's task.
 #[derive(Debug)]
 struct Running {
-    mail: Sender<Mail>,
-    thread: Option<JoinHandle<()>>,
+    mail: UnboundedSender<Mail>,
+    task: JoinHandle<()>,
 }
 
 impl QemuGuests {
-    /// No machine runs yet.
+    /// No machine runs yet; they will in `runtime`.
     #[must_use]
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: Shared, runtime: Rc<Runtime>) -> Self {
         Self {
             shared,
+            runtime,
             vms: BTreeMap::new(),
         }
     }
 
     fn machine(&mut self, id: VmId) -> Result<&Running, TestbedError> {
         if !self.vms.contains_key(&id) {
-            let (mail, inbox) = mpsc::channel();
+            let (mail, inbox) = unbounded_channel();
             let vm = Vm::new(id, self.shared.clone(), mail.clone());
-            let named = thread::Builder::new().name(id.to_string());
             let (who, tell) = (id.to_string(), self.shared.tell.clone());
             let words = LastWords { who, tell };
-            let thread = named.spawn(move || {
+            let task = self.runtime.spawn(async move {
                 let _words = words;
-                vm.run(&inbox);
+                vm.run(inbox).await;
             });
-            let thread = thread.map_err(|error| TestbedError(error.to_string()))?;
-            self.vms.insert(
-                id,
-                Running {
-                    mail,
-                    thread: Some(thread),
-                },
-            );
+            self.vms.insert(id, Running { mail, task });
         }
         self.vms
             .get(&id)
@@ -113,7 +115,7 @@ impl Guests for QemuGuests {
 
     fn ask(&mut self, vm: VmId, ask: Ask) -> Result<(), Refusal> {
         can_do(&ask)?;
-        let lost = |_| TestbedError(format!("the thread of {vm} has ended"));
+        let lost = |_| TestbedError(format!("the task of {vm} has ended"));
         let sent = self.machine(vm)?.mail.send(Mail::Ask(ask));
         Ok(sent.map_err(lost)?)
     }
@@ -145,12 +147,12 @@ impl Drop for QemuGuests {
             // It may have ended.
             let _ = running.mail.send(Mail::Stop);
         }
-        for running in self.vms.values_mut() {
-            if let Some(thread) = running.thread.take() {
-                // A panic of it was reported when it happened.
-                let _ = thread.join();
+        self.runtime.block_on(async {
+            for running in std::mem::take(&mut self.vms).into_values() {
+                // A panic of it was reported when it happened; what does not end in time goes with its parent.
+                let _ = tokio::time::timeout(END_MAX, running.task).await;
             }
-        }
+        });
     }
 }
 

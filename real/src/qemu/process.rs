@@ -1,19 +1,22 @@
 //! A QEMU process: started with a guest's devices, read line by line, ended on every way out.
 //!
-//! Ended: when this is dropped; with the thread that started it, however that ends (PR_SET_PDEATHSIG). It is
+//! Ended: when this is dropped, or told to; with the thread that started it, however that ends (PR_SET_PDEATHSIG). It is
 //! in a process group of its own, so that a Ctrl-C of the terminal does not reach it before us.
 
-use std::io::{self, BufRead as _, BufReader, Read};
-use std::os::unix::net::UnixListener;
+use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{Command, ExitStatus, Stdio};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::net::UnixListener;
+use tokio::process::Child;
+use tokio::task::JoinSet;
 
 use super::Shared;
+use super::pipe::Pipe;
 use crate::huge_pages::Pages;
 use crate::testbed::guests::Hba;
 
@@ -55,8 +58,8 @@ pub enum Line {
     /// Of its standard error.
     Error(String),
     /// A connection, before its first line.
-    Connected(Port, std::os::unix::net::UnixStream),
-    /// Its console is closed: it has ended, or is about to.
+    Connected(Port, Pipe),
+    /// Its console and its standard error are closed: it has ended, or is about to.
     Ended,
 }
 
@@ -73,10 +76,13 @@ pub enum Port {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Read what it says; they go with it.
+    _readers: JoinSet<()>,
 }
 
 impl Process {
-    /// Starts a guest called `name`. What it says goes to `lines`.
+    /// Starts a guest called `name`, from within the runtime whose thread it is not to outlive. What it says goes to
+    /// `lines`.
     ///
     /// # Errors
     ///
@@ -85,17 +91,15 @@ impl Process {
         name: &str,
         shared: &Shared,
         hbas: &[Hba],
-        lines: &(impl Fn(Line) + Clone + Send + 'static),
+        lines: &(impl Fn(Line) + Clone + Send + Sync + 'static),
     ) -> io::Result<Self> {
         shared.pages.can_be_had(u64::from(MEMORY_MIB) << 20)?;
         let (dir, image) = (&shared.dir, &shared.image);
+        let mut readers = JoinSet::new();
         let sockets = [(Port::Agent, "agent"), (Port::Qmp, "qmp")];
         for (port, what) in sockets {
-            listen(
-                port,
-                &dir.path().join(format!("{name}.{what}")),
-                lines.clone(),
-            )?;
+            let path = dir.path().join(format!("{name}.{what}"));
+            readers.spawn(listen(port, bind(&path)?, lines.clone()));
         }
         let mut command = Command::new(PROGRAM);
         arguments(&mut command, name, hbas, shared);
@@ -111,23 +115,23 @@ impl Process {
             .stderr(Stdio::piped());
         command.process_group(0);
         die_with_us(&mut command);
-        let mut child = command.spawn()?;
+        let mut command = tokio::process::Command::from(command);
         // From here on it is ended if anything fails.
-        let (console, errors) = (child.stdout.take(), child.stderr.take());
-        let process = Self { child };
-        dir.record(name, process.child.id())?;
-        if let (Some(console), Some(errors)) = (console, errors) {
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let id = child.id().ok_or(io::ErrorKind::NotFound)?;
+        if let (Some(console), Some(errors)) = (child.stdout.take(), child.stderr.take()) {
             let tell = lines.clone();
-            read_lines("stderr", errors, move |line| tell(Line::Error(line)))?;
-            let (tell, end) = (lines.clone(), lines.clone());
-            read_then(
-                "console",
-                console,
-                move |line| tell(Line::Console(line)),
-                move || end(Line::Ended),
-            )?;
+            readers.spawn(async move {
+                let console = each_line(console, |line| tell(Line::Console(line)));
+                tokio::join!(console, each_line(errors, |line| tell(Line::Error(line))));
+                tell(Line::Ended);
+            });
         }
-        Ok(process)
+        dir.record(name, id)?;
+        Ok(Self {
+            child,
+            _readers: readers,
+        })
     }
 
     /// Ends it, and says how it ended.
@@ -135,19 +139,12 @@ impl Process {
     /// # Errors
     ///
     /// The system refuses.
-    pub fn end(&mut self) -> io::Result<ExitStatus> {
+    pub async fn end(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        self.child.kill()?;
-        self.child.wait()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has gone already, or it goes with its parent.
-        let _ = self.end();
+        self.child.start_kill()?;
+        self.child.wait().await
     }
 }
 
@@ -287,59 +284,35 @@ fn die_with_us(command: &mut Command) {
     }
 }
 
-/// Listens for the one connection that QEMU makes, and reads it to its end.
-fn listen(port: Port, path: &Path, tell: impl Fn(Line) + Clone + Send + 'static) -> io::Result<()> {
+fn bind(path: &Path) -> io::Result<UnixListener> {
     // Left by the process that ran before under this name.
     let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path)?;
-    let accept = move || {
-        let accepted = listener
-            .accept()
-            .and_then(|(stream, _)| Ok((stream.try_clone()?, stream)));
-        let Ok((ours, theirs)) = accepted else {
-            return;
-        };
-        tell(Line::Connected(port, ours));
-        each_line(theirs, |line| {
-            tell(match port {
-                Port::Agent => Line::Agent(line),
-                Port::Qmp => Line::Qmp(line),
-            });
-        });
-    };
-    thread::Builder::new()
-        .name(format!("{port:?}"))
-        .spawn(accept)?;
-    Ok(())
+    UnixListener::bind(path)
 }
 
-fn read_lines(
-    name: &str,
-    from: impl Read + Send + 'static,
-    tell: impl FnMut(String) + Send + 'static,
-) -> io::Result<()> {
-    read_then(name, from, tell, || {})
-}
-
-fn read_then(
-    name: &str,
-    from: impl Read + Send + 'static,
-    tell: impl FnMut(String) + Send + 'static,
-    end: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
-    let read = move || {
-        each_line(from, tell);
-        end();
+/// Waits for the one connection that QEMU makes, and reads it to its end.
+async fn listen(port: Port, listener: UnixListener, tell: impl Fn(Line)) {
+    let Ok((stream, _)) = listener.accept().await else {
+        return;
     };
-    thread::Builder::new().name(name.to_owned()).spawn(read)?;
-    Ok(())
+    let (theirs, ours) = stream.into_split();
+    tell(Line::Connected(port, Pipe::new(ours)));
+    let line = match port {
+        Port::Agent => Line::Agent,
+        Port::Qmp => Line::Qmp,
+    };
+    each_line(theirs, |text| tell(line(text))).await;
 }
 
 /// Hands on each line, however it is encoded, until the end or an error, which is an end as well.
-fn each_line(from: impl Read, mut tell: impl FnMut(String)) {
+async fn each_line(from: impl AsyncRead + Unpin, tell: impl Fn(String)) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
-    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+    while from
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|read| read > 0)
+    {
         let text = String::from_utf8_lossy(&line);
         tell(text.trim_end_matches(['\r', '\n']).to_owned());
         line.clear();

@@ -1,14 +1,15 @@
 //! QMP: commands to a QEMU, its answers and events (QEMU's docs/interop/qmp-spec.rst).
 //!
-//! Written here because it is three kinds of JSON lines, while the crate `qapi` brings types for all of
-//! QEMU's commands, and hands over events only to an async runtime or beside the answer to a command.
+//! Written here because it is three kinds of JSON lines, while the crate `qapi` (0.15) brings types for all of
+//! QEMU's commands, and fifteen crates that nothing else here needs.
 //! Knows no command but the one that begins a session.
 
-use std::io::{self, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 
 use scenarios::Ticket;
 use serde_json::{Value, json};
+
+use super::pipe::Pipe;
 
 /// The id of the command that begins a session; its answer is nobody's.
 const NEGOTIATION: u64 = 0;
@@ -36,7 +37,7 @@ pub(super) enum Asker {
 /// The way to a QEMU.
 #[derive(Debug)]
 pub struct Qmp {
-    stream: UnixStream,
+    pipe: Pipe,
     next: u64,
 }
 
@@ -46,9 +47,9 @@ impl Qmp {
     /// # Errors
     ///
     /// QEMU has gone.
-    pub fn new(stream: UnixStream) -> io::Result<Self> {
+    pub fn new(pipe: Pipe) -> io::Result<Self> {
         let mut qmp = Self {
-            stream,
+            pipe,
             next: NEGOTIATION,
         };
         qmp.send("qmp_capabilities", json!({}))?;
@@ -64,7 +65,7 @@ impl Qmp {
         let id = self.next;
         self.next += 1;
         let line = json!({"execute": command, "arguments": arguments, "id": id});
-        self.stream.write_all(format!("{line}\n").as_bytes())?;
+        self.pipe.write(&format!("{line}\n"))?;
         Ok(id)
     }
 }

@@ -1,34 +1,31 @@
-//! One virtual machine: a thread that owns its QEMU, does what it is asked, and tells what it sees.
+//! One virtual machine: a task that owns its QEMU, does what it is asked, and tells what it sees.
 //!
 //! Knows one guest; what several answer together is put together by the testbed.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::future::pending;
+use std::io;
 use std::time::{Duration, Instant};
 
 use scenarios::driver::{self, Boots};
-use scenarios::{CheckId, FioId, Observation, Place, Ticket, VmId};
+use scenarios::{FioId, Observation, Place, Ticket, VmId};
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tracing::{Span, debug_span, info};
 
 use super::Shared;
-use super::agent::{self, Said};
-use super::console::{Trouble, trouble};
+use super::agent;
 use super::fio_end;
-use super::process::{HBA_SLOT, Line, Port, Process, how, was_killed};
-use super::qmp::{self, Asker, Qmp};
+use super::pipe::Pipe;
+use super::process::{HBA_SLOT, Line, Process};
+use super::qmp::{Asker, Qmp};
 use crate::huge_pages::{HUGE_PAGE, Pages};
 use crate::testbed::guests::{Ask, FioStart, Hba, Told};
 
-/// Nothing is due before then.
-const FOREVER: Duration = Duration::from_secs(3600);
 /// fio's error when its guest goes down under it: EINTR, as in *sim*.
 const INTERRUPTED: u16 = 4;
-/// Lines of standard error that are kept to say why QEMU ended.
-const ERRORS_KEPT: usize = 4;
 
-/// What a machine's thread waits for.
+/// What a machine's task waits for.
 #[derive(Debug)]
 pub(super) enum Mail {
     /// It is asked something.
@@ -40,53 +37,56 @@ pub(super) enum Mail {
 }
 
 /// A fio in this guest.
-struct Fio {
+pub(super) struct Fio {
     start: FioStart,
     /// When all its disks were first seen to do I/O.
-    io_since: Option<Instant>,
+    pub(super) io_since: Option<Instant>,
 }
 
 /// Somebody waits for a fio's clock.
-struct Clock {
-    ticket: Ticket,
+pub(super) struct Clock {
+    pub(super) ticket: Ticket,
     fio: FioId,
     at: Duration,
     /// The number of the question whether its disks do I/O, once it was asked.
-    asked: Option<u32>,
+    pub(super) asked: Option<u32>,
 }
 
 /// A machine.
 pub(super) struct Vm {
     pub(super) vm: VmId,
     pub(super) shared: Shared,
-    mail: Sender<Mail>,
+    mail: UnboundedSender<Mail>,
+    /// Of its boot.
+    pub(super) span: Span,
     pub(super) hbas: Vec<Hba>,
     /// Starts of QEMU so far: lines of earlier ones are nobody's.
     generation: u32,
-    process: Option<Process>,
-    agent: Option<UnixStream>,
+    pub(super) process: Option<Process>,
+    pub(super) agent: Option<Pipe>,
     pub(super) qmp: Option<Qmp>,
-    reader: agent::Reader,
-    boots: u32,
-    boot_id: String,
-    up: bool,
-    in_trouble: bool,
+    pub(super) reader: agent::Reader,
+    pub(super) boots: u32,
+    pub(super) boot_id: String,
+    pub(super) up: bool,
+    pub(super) in_trouble: bool,
     numbers: u32,
-    fios: BTreeMap<FioId, Fio>,
-    clocks: Vec<Clock>,
+    pub(super) fios: BTreeMap<FioId, Fio>,
+    pub(super) clocks: Vec<Clock>,
     /// Commands that are not answered.
     pub(super) commands: BTreeMap<u64, Asker>,
     /// It boots, because it was asked to.
-    booting: bool,
-    errors: Vec<String>,
+    pub(super) booting: bool,
+    pub(super) errors: Vec<String>,
 }
 
 impl Vm {
-    pub(super) fn new(vm: VmId, shared: Shared, mail: Sender<Mail>) -> Self {
+    pub(super) fn new(vm: VmId, shared: Shared, mail: UnboundedSender<Mail>) -> Self {
         Self {
             vm,
             shared,
             mail,
+            span: span(vm, 0),
             hbas: Vec::new(),
             generation: 0,
             process: None,
@@ -107,16 +107,18 @@ impl Vm {
     }
 
     /// Does what mail asks for, until there will be none. QEMU goes with it.
-    pub(super) fn run(mut self, mail: &Receiver<Mail>) {
+    pub(super) async fn run(mut self, mut mail: UnboundedReceiver<Mail>) {
         loop {
-            let now = Instant::now();
             let due = self.clocks.iter().filter_map(|clock| self.due(clock)).min();
-            let patience = due.map_or(FOREVER, |due| due.saturating_duration_since(now));
-            let done = match mail.recv_timeout(patience) {
-                Ok(Mail::Ask(ask)) => self.ask(ask),
-                Ok(Mail::Line(of, line)) if of == self.generation => self.line(line),
-                Ok(Mail::Line(..)) | Err(RecvTimeoutError::Timeout) => Ok(()),
-                Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            let mail = tokio::select! {
+                mail = mail.recv() => Some(mail),
+                () = until(due) => None,
+            };
+            let done = match mail {
+                Some(Some(Mail::Ask(ask))) => self.ask(ask).await,
+                Some(Some(Mail::Line(of, line))) if of == self.generation => self.line(line).await,
+                Some(Some(Mail::Line(..))) | None => Ok(()),
+                Some(Some(Mail::Stop) | None) => break,
             };
             let asked = done.and_then(|()| self.ask_moved());
             if let Err(error) = asked
@@ -125,6 +127,10 @@ impl Vm {
             {
                 self.tell(Told::Lost(format!("{}: {error}", self.vm)));
             }
+        }
+        if let Some(mut process) = self.process.take() {
+            // It has gone already, or it goes with its parent.
+            let _ = process.end().await;
         }
     }
 
@@ -137,7 +143,7 @@ impl Vm {
         self.tell(Told::Saw(self.vm, what));
     }
 
-    fn ask(&mut self, ask: Ask) -> io::Result<()> {
+    async fn ask(&mut self, ask: Ask) -> io::Result<()> {
         use driver::Ask as Do;
         match ask {
             Ask::Boot(hbas, Boots::System) => self.boot(hbas),
@@ -174,7 +180,7 @@ impl Vm {
             }
             Ask::Do(Do::AddMemory(ticket)) => self.add_memory(ticket),
             Ask::Do(Do::Kill(ticket)) => {
-                self.kill()?;
+                self.kill().await?;
                 self.answer(ticket, Ok(0));
                 Ok(())
             }
@@ -206,7 +212,7 @@ impl Vm {
     /// Writes to the agent. A guest that is not up cannot hear: it does not answer.
     fn say(&mut self, text: &str) -> io::Result<()> {
         match &mut self.agent {
-            Some(agent) if self.up => agent.write_all(text.as_bytes()),
+            Some(agent) if self.up => agent.write(text),
             _ => Ok(()),
         }
     }
@@ -236,6 +242,8 @@ impl Vm {
         let name = format!("vm{}", self.vm.0);
         let process = Process::start(&name, &self.shared, &self.hbas, &lines)?;
         self.process = Some(process);
+        self.span
+            .in_scope(|| info!(target: "vm", "QEMU has been started"));
         Ok(())
     }
 
@@ -288,7 +296,7 @@ impl Vm {
         agent::place_word(slot, place.target.0)
     }
 
-    fn fio_ended(
+    pub(super) fn fio_ended(
         &mut self,
         fio: FioId,
         ends: impl FnOnce(&FioStart) -> (u8, Vec<scenarios::FioJobEnd>),
@@ -333,16 +341,16 @@ impl Vm {
         Ok(())
     }
 
-    fn kill(&mut self) -> io::Result<()> {
+    async fn kill(&mut self) -> io::Result<()> {
         if let Some(mut process) = self.process.take() {
-            process.end()?;
+            process.end().await?;
             self.gone();
         }
         Ok(())
     }
 
     /// The process is no more.
-    fn gone(&mut self) {
+    pub(super) fn gone(&mut self) {
         self.generation += 1;
         self.process = None;
         (self.agent, self.qmp) = (None, None);
@@ -352,7 +360,7 @@ impl Vm {
     }
 
     /// The guest takes no work any more.
-    fn down(&mut self) {
+    pub(super) fn down(&mut self) {
         if std::mem::replace(&mut self.up, false) {
             self.see(Observation::VmDown { vm: self.vm });
         }
@@ -363,134 +371,16 @@ impl Vm {
             });
         }
     }
+}
 
-    fn line(&mut self, line: Line) -> io::Result<()> {
-        match line {
-            Line::Connected(Port::Agent, stream) => self.agent = Some(stream),
-            Line::Connected(Port::Qmp, stream) => self.qmp = Some(Qmp::new(stream)?),
-            Line::Agent(text) => match self.reader.line(&text) {
-                Ok(said) => said.into_iter().for_each(|said| self.said(said)),
-                Err(error) => self.tell(Told::Lost(format!("{}: {error}", self.vm))),
-            },
-            Line::Qmp(text) => {
-                if self.qmp_said(qmp::read(&text).map_err(io::Error::other)?) {
-                    self.down();
-                }
-            }
-            Line::Console(text) => self.console(&text),
-            Line::Error(text) => {
-                self.errors.push(text);
-                let more = self.errors.len().saturating_sub(ERRORS_KEPT);
-                self.errors.drain(..more);
-            }
-            Line::Ended => self.ended()?,
-        }
-        Ok(())
-    }
+pub(super) fn span(vm: VmId, boot: u32) -> Span {
+    debug_span!(target: "vm", "vm", id = vm.0, boot)
+}
 
-    /// QEMU ended, and nobody had asked for that.
-    fn ended(&mut self) -> io::Result<()> {
-        let Some(mut process) = self.process.take() else {
-            return Ok(());
-        };
-        let status = process.end()?;
-        let mut text = format!("QEMU ended by itself: {}", how(status));
-        if !self.errors.is_empty() {
-            text += &format!(": {}", self.errors.join("; "));
-        }
-        if self.boots == 0 || was_killed(status) {
-            self.tell(Told::Lost(format!("{}: {text}", self.vm)));
-        } else {
-            self.see(Observation::Crashed {
-                who: self.vm.to_string(),
-                how: text,
-            });
-        }
-        self.gone();
-        Ok(())
-    }
-
-    fn console(&mut self, text: &str) {
-        match trouble(text) {
-            // One oops is many lines.
-            Some(_) if self.in_trouble => {}
-            Some(Trouble::Broken) if self.boots == 0 => {
-                self.in_trouble = true;
-                self.tell(Told::Lost(format!("{} does not boot: {text}", self.vm)));
-            }
-            Some(Trouble::Broken) => {
-                self.in_trouble = true;
-                let (who, how) = (self.vm.to_string(), text.to_owned());
-                self.see(Observation::Crashed { who, how });
-                self.down();
-            }
-            Some(Trouble::HungTask) => {
-                self.in_trouble = true;
-                let text = format!("{}: {text}", self.vm);
-                self.see(Observation::Broken {
-                    check: CheckId::V2,
-                    text,
-                });
-            }
-            None => {}
-        }
-    }
-
-    fn said(&mut self, said: Said) {
-        match said {
-            Said::Ready(boot_id) => self.ready(boot_id),
-            Said::Pong => self.tell(Told::Alive(self.vm)),
-            Said::Disks(listed) => self.listed(&listed),
-            Said::Armed(fio) => self.tell(Told::Armed(self.vm, FioId(fio))),
-            Said::Io(fio) => {
-                if let Some(run) = self.fios.get_mut(&FioId(fio)) {
-                    run.io_since = Some(Instant::now());
-                }
-            }
-            Said::Moved(number) => {
-                let asked = self
-                    .clocks
-                    .iter()
-                    .position(|clock| clock.asked == Some(number));
-                if let Some(at) = asked {
-                    let clock = self.clocks.remove(at);
-                    self.answer(clock.ticket, Ok(0));
-                }
-            }
-            Said::Absent(fio, places) => {
-                let missing: Vec<String> = places
-                    .iter()
-                    .map(|(slot, target)| agent::place_word(*slot, *target))
-                    .collect();
-                let text = format!(
-                    "not started: the guest has no disk at {}",
-                    missing.join(", ")
-                );
-                self.fio_ended(FioId(fio), |start| {
-                    (1, fio_end::all(start, fio_end::ENOENT, &text))
-                });
-            }
-            Said::Ended(fio, end) => {
-                self.fio_ended(FioId(fio), |start| (end.exit, fio_end::jobs(start, &end)));
-            }
-        }
-    }
-
-    fn ready(&mut self, boot_id: String) {
-        self.down();
-        if boot_id == self.boot_id {
-            self.tell(Told::Lost(format!(
-                "{}: its agent started twice in one boot",
-                self.vm
-            )));
-            return;
-        }
-        self.boot_id = boot_id;
-        self.boots += 1;
-        (self.up, self.booting, self.in_trouble) = (true, false, false);
-        self.see(Observation::VmReady {
-            vm: self.vm,
-            boot: self.boots,
-        });
+/// Waits until `due`; for ever, if nothing is.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => pending().await,
     }
 }

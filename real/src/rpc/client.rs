@@ -1,25 +1,32 @@
 //! A JSON-RPC client as SPDK's rpc.py is one: a request, and its answer, on a Unix socket.
 //!
-//! Blocks; knows no method.
+//! Who calls waits for the answer, or until his patience is over. Knows no method.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::unix::net::UnixStream as Connected;
 use std::path::Path;
 use std::time::Duration;
 
 use scenarios::driver::json_rpc::{Client, Refused, Unreadable};
 use serde_json::Value;
 use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 /// A connection.
 #[derive(Debug)]
 pub struct RpcClient {
     stream: UnixStream,
+    patience: Duration,
     client: Client<u64>,
     calls: u64,
     /// Answers that came with another one.
     unread: VecDeque<Answer>,
+    /// Behind the stream, which is registered with it.
+    runtime: Runtime,
 }
 
 /// Why a call has no result.
@@ -65,14 +72,24 @@ impl RpcClient {
     ///
     /// Nobody listens there.
     pub fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        // Waits for its turn where many connect at once, which one that does not block cannot.
+        let stream = Connected::connect(path)?;
+        stream.set_nonblocking(true)?;
+        let stream = {
+            let _context = runtime.enter();
+            UnixStream::from_std(stream)?
+        };
         Ok(Self {
             stream,
+            patience,
             client: Client::default(),
             calls: 0,
             unread: VecDeque::new(),
+            runtime,
         })
     }
 
@@ -97,7 +114,9 @@ impl RpcClient {
     pub fn send(&mut self, method: &str, params: Option<Value>) -> io::Result<u64> {
         self.calls += 1;
         let text = self.client.call(method, params.as_ref(), self.calls);
-        self.stream.write_all(text.as_bytes())?;
+        let written = self.stream.write_all(text.as_bytes());
+        let written = async { timeout(self.patience, written).await };
+        self.runtime.block_on(written)??;
         Ok(self.calls)
     }
 
@@ -112,7 +131,9 @@ impl RpcClient {
                 return Ok(answer);
             }
             let mut bytes = [0; 16 << 10];
-            match self.stream.read(&mut bytes)? {
+            let read = self.stream.read(&mut bytes);
+            let read = async { timeout(self.patience, read).await };
+            match self.runtime.block_on(read).map_err(io::Error::from)?? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 count => {
                     let answers = self.client.read(&bytes[..count])?.into_iter();

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use scenarios::{Observation, Time};
 use sim::spdk::{Target, TargetConfig, TargetTurn};
-use sim::wire::message::{ClientId, ConnId, Crash, FromTarget, ToTarget};
+use sim::wire::message::{ClientId, ConnId, Crash, FromTarget, LogLevel, LogLine, ToTarget};
 use sim::{ActorId, Component as _, Cx, Rng, Stream, When};
+use tracing::{debug, warn};
 
 use super::connection::Connection;
 use super::private::Paused;
@@ -180,6 +181,7 @@ impl Engine {
                 message,
                 descriptor,
             } => {
+                message.say(conn);
                 self.record(|record, at| record.asks(at, conn, &message));
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.asks(&message, descriptor);
@@ -199,8 +201,8 @@ impl Engine {
                 self.record(|record, at| record.ended(at, conn, &reason));
                 if let Some(connection) = self.connections.remove(&conn) {
                     if let Some(why) = why {
-                        let text = format!("{}: closed: {why}", connection.controller);
-                        (self.tell)(News::Log(text));
+                        let controller = &connection.controller;
+                        warn!(target: "vhost_user", conn = conn.0, "{controller}: closed: {why}");
                     }
                     connection.close(&self.wake);
                     self.put(ToTarget::Disconnect { conn });
@@ -217,7 +219,7 @@ impl Engine {
                 Ok(Some((id, client))) => {
                     if let Err(error) = self.wake.add(client, Token::RpcClient(id)) {
                         self.rpc.close(id);
-                        (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+                        warn!(target: "rpc", "a connection: {error}");
                     }
                 }
                 Ok(None) => return false,
@@ -245,7 +247,7 @@ impl Engine {
 
     /// New connections have to wait for room.
     fn wait_to_accept(&mut self, what: &str, error: &io::Error) {
-        (self.tell)(News::Log(format!("{what}: {error}")));
+        warn!(target: "vhost_user", "{what} connections have to wait: {error}");
         self.accept(false);
         self.accepts_at = Some(self.now() + FULL_PERIOD);
     }
@@ -253,7 +255,7 @@ impl Engine {
     fn accept(&mut self, on: bool) {
         self.wake.remove(&self.rpc);
         if on && let Err(error) = self.wake.add(&self.rpc, Token::RpcListener) {
-            (self.tell)(News::Log(format!("JSON-RPC: {error}")));
+            warn!(target: "rpc", "no more connections: {error}");
         }
         self.sockets.listen(&self.wake, on);
     }
@@ -264,14 +266,14 @@ impl Engine {
             self.next_conn.checked_add(1),
             self.connections.len() < CONNECTIONS_MAX,
         ) else {
-            let text = format!("{controller}: too many connections");
-            (self.tell)(News::Log(text));
+            warn!(target: "vhost_user", "{controller}: too many connections");
             return;
         };
         self.next_conn = next;
         let name = controller.clone().into_boxed_str();
         match Connection::open(stream, conn, controller, &self.bell) {
             Ok(connection) => {
+                debug!(target: "vhost_user", conn = conn.0, controller = %name, "connected");
                 self.record(|record, at| record.connected(at, conn));
                 self.connections.insert(conn, connection);
                 self.put(ToTarget::Connect {
@@ -279,7 +281,7 @@ impl Engine {
                     controller: name,
                 });
             }
-            Err(error) => (self.tell)(News::Log(format!("{name}: {error}"))),
+            Err(error) => warn!(target: "vhost_user", conn = conn.0, "{name}: {error}"),
         }
     }
 
@@ -370,6 +372,7 @@ impl Engine {
     fn route(&mut self, message: FromTarget) {
         match message {
             FromTarget::Answer { conn, reply } => {
+                reply.say(conn);
                 self.record(|record, at| record.answers(at, conn, &reply));
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.answered(reply, &self.wake);
@@ -393,9 +396,19 @@ impl Engine {
                 self.rpc_unsent = true;
             }
             FromTarget::RpcClosed { client } => self.rpc.close(client.0),
-            FromTarget::Log(line) => (self.tell)(News::Log(line)),
+            FromTarget::Log(line) => self.say(line),
             FromTarget::Died(crash) => self.died = Some(crash),
         }
+    }
+
+    /// Says a line of SPDK's log; in a whisper, if its levels and flags do not let it through.
+    fn say(&self, line: LogLine) {
+        let level = if self.target.lets_through(line.level) {
+            line.level
+        } else {
+            LogLevel::Debug
+        };
+        LogLine { level, ..line }.say();
     }
 
     /// Waits for something to do: polling at first, then asleep.
@@ -438,9 +451,7 @@ impl Engine {
         self.paused = Paused::default();
         self.sockets.remove_all();
         if let Some(error) = self.record.as_mut().and_then(Record::failure) {
-            (self.tell)(News::Log(format!(
-                "what guests do was not recorded whole: {error}"
-            )));
+            warn!(target: "vhost_user", "what guests do was not recorded whole: {error}");
         }
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {

@@ -25,12 +25,14 @@ mod wake;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sim::spdk::TargetConfig;
 use sim::wire::message::Crash;
+use tokio::runtime::Builder;
+use tokio::sync::watch::{self, Receiver};
+use tokio::time::timeout;
 
 use crate::rpc::server::RpcSocket;
 use engine::Engine;
@@ -61,8 +63,6 @@ pub enum News {
         /// Its path.
         path: PathBuf,
     },
-    /// A line of SPDK's log, or of our own about a connection.
-    Log(String),
     /// An invariant of the modelled system was broken.
     Broken(String),
 }
@@ -88,7 +88,8 @@ pub struct ServeError(String);
 pub struct Server {
     thread: JoinHandle<()>,
     bell: Bell,
-    ended: Receiver<Ended>,
+    /// How it ended, once it has.
+    ended: Receiver<Option<Ended>>,
 }
 
 impl Server {
@@ -118,12 +119,12 @@ impl Server {
         });
         let started = Bell::new().and_then(|(bell, inbox)| {
             let mut engine = Engine::new(options, rpc, bell.clone(), inbox, Box::new(tell))?;
-            let (say, ended) = mpsc::channel();
+            let (say, ended) = watch::channel(None);
             let run = move || {
                 let ended = engine.run();
                 let died = matches!(ended, Ended::Died(_));
                 // Whoever waits for it may have gone.
-                let _ = say.send(ended);
+                let _ = say.send(Some(ended));
                 if died {
                     engine.stand_still();
                     engine.close_all();
@@ -140,15 +141,22 @@ impl Server {
         started.map_err(|error| ServeError(error.to_string()))
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        let said = ended.wait_for(Option::is_some).await;
+        let said = said.ok().and_then(|said| said.clone());
+        said.unwrap_or_else(panicked)
+    }
+
     /// Waits until it has ended by itself, but no longer than `patience`.
     #[must_use]
     pub fn wait(&self, patience: Duration) -> Option<Ended> {
-        match self.ended.recv_timeout(patience) {
-            Ok(ended) => Some(ended),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                Some(Ended::Failed("the target's thread panicked".to_owned()))
-            }
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let wait = async { timeout(patience, self.ended()).await.ok() };
+        match runtime {
+            Ok(runtime) => runtime.block_on(wait),
+            Err(error) => Some(Ended::Failed(error.to_string())),
         }
     }
 
@@ -156,13 +164,15 @@ impl Server {
     #[must_use]
     pub fn stop(self) -> Ended {
         self.bell.send(Mail::Stop);
-        let ended = self.ended.recv();
         let joined = self.thread.join();
-        match (ended, joined) {
-            (Ok(ended), Ok(())) => ended,
-            _ => Ended::Failed("the target's thread panicked".to_owned()),
-        }
+        let ended = self.ended.borrow().clone();
+        let ended = ended.filter(|_| joined.is_ok());
+        ended.unwrap_or_else(panicked)
     }
+}
+
+fn panicked() -> Ended {
+    Ended::Failed("the target's thread panicked".to_owned())
 }
 
 impl fmt::Display for ServeError {

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use sim::spdk::Target;
+use tracing::warn;
 
 use super::News;
 use super::wake::{Token, Wake};
@@ -64,13 +65,13 @@ impl Sockets {
                 wake.add(&listener, Token::Socket(number))?;
                 Ok(listener)
             });
-            tell(match &listener {
-                Ok(_) => News::Listening {
+            match &listener {
+                Ok(_) => tell(News::Listening {
                     what: controller.to_owned(),
                     path: path.into(),
-                },
-                Err(error) => News::Log(format!("{controller}: {path}: {error}")),
-            });
+                }),
+                Err(error) => warn!(target: "vhost_user", "{controller}: {path}: {error}"),
+            }
             let listener = listener.ok();
             self.bound
                 .insert(controller.to_owned(), Socket { number, listener });

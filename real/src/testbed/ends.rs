@@ -15,7 +15,7 @@ use scenarios::{
 
 use super::guests::{Ask, FioStart, Hba};
 use super::jobs::{self, GuestJob, Written};
-use super::{Parts, RealOptions};
+use super::{Parts, RealOptions, clock};
 
 /// A fio that runs.
 struct Run {
@@ -43,7 +43,7 @@ impl RealEnds {
         Self {
             parts,
             options,
-            began: Instant::now(),
+            began: clock::start(),
             runs: BTreeMap::new(),
             armed: BTreeMap::new(),
             written: BTreeMap::new(),

@@ -3,20 +3,20 @@
 //! Knows no QEMU: a guest may be a model as well, on the sockets of a real target.
 
 use std::path::PathBuf;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::Duration;
 
 use scenarios::driver::{self, Boots, Refusal};
 use scenarios::{ControllerId, DiskId, Evidence, FioId, Observation, Place, Ticket, VmId};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::serve::News;
 
 /// Which disk says that it has which serial number; filled when the disks are prepared.
 pub type Serials = Arc<RwLock<driver::Serials>>;
 
-/// Guests of one kind. What they see they send through the [`Sender`] that they were made with.
+/// Guests of one kind. What they see they send through the [`Tell`] that they were made with.
 pub trait Guests {
     /// What they can show.
     fn evidence(&self) -> Evidence;
@@ -96,9 +96,9 @@ pub enum Told {
 }
 
 /// Where [`Told`] goes.
-pub type Tell = Sender<Told>;
+pub type Tell = UnboundedSender<Told>;
 
-/// Says that a guest is lost, if the thread that has this panics: nobody else would.
+/// Says that a guest is lost, if the thread or the task that has this panics: nobody else would.
 #[derive(Debug)]
 pub struct LastWords {
     /// Who.
@@ -121,14 +121,14 @@ impl Drop for LastWords {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use tokio::sync::mpsc;
 
     use super::*;
 
     #[test]
     fn a_thread_that_panics_says_so_and_one_that_ends_does_not() {
         for panics in [true, false] {
-            let (tell, told) = mpsc::channel();
+            let (tell, mut told) = mpsc::unbounded_channel();
             let who = "VM 1".to_owned();
             let words = LastWords { who, tell };
             let thread = thread::spawn(move || {
@@ -136,7 +136,7 @@ mod tests {
                 assert!(!panics);
             });
             assert_eq!(thread.join().is_err(), panics);
-            let last: Vec<Told> = told.iter().collect();
+            let last: Vec<Told> = std::iter::from_fn(|| told.blocking_recv()).collect();
             match last.as_slice() {
                 [Told::Lost(why)] if panics => assert_eq!(why, "VM 1: its thread panicked"),
                 [] if !panics => {}

@@ -8,10 +8,12 @@
 //!
 //! Waits for what both say. Knows no plan and no check; what actions and answers mean is the driver's to know.
 
+pub mod clock;
 pub mod disks;
 mod ends;
 pub mod erase;
 pub mod guests;
+pub mod interrupt;
 mod jobs;
 mod process_id;
 pub mod run_dir;
@@ -19,8 +21,9 @@ pub mod target;
 pub mod undo;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use fio_model::JobFile;
@@ -30,13 +33,15 @@ use scenarios::{
     Time, VmId,
 };
 
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use crate::serve::{Ended, News};
 use ends::RealEnds;
 use guests::{Guests, Serials, Told};
+use interrupt::Interrupt;
 use target::Target;
 
-/// How often it is looked whether somebody wants the run to end.
-const ASK_PERIOD: Duration = Duration::from_millis(100);
 /// A target that has closed its connection says how it died within this.
 const DEATH_MAX: Duration = Duration::from_secs(2);
 /// How long a busy guest may take to give a sign of life.
@@ -55,9 +60,11 @@ pub struct Parts {
     /// How its disks are made.
     pub disks: Box<dyn Disks>,
     /// Where both say what they see.
-    pub told: Receiver<Told>,
+    pub told: UnboundedReceiver<Told>,
     /// Filled with the disks' serial numbers before a guest boots.
     pub serials: Serials,
+    /// In which their tasks are.
+    pub runtime: Rc<Runtime>,
 }
 
 /// What else it is to know.
@@ -69,7 +76,7 @@ pub struct RealOptions {
     /// A sign of life comes within this, or not at all ([`ALIVE_MAX`]).
     pub alive_max: Duration,
     /// Whether somebody wants the run to end.
-    pub asked_to_end: fn() -> bool,
+    pub interrupt: Interrupt,
     /// What it means that a target which is not ours closes its JSON-RPC socket.
     pub closing: Closing,
 }
@@ -88,6 +95,29 @@ pub struct RealTestbed {
     driver: Driver<RealEnds>,
 }
 
+/// What is waited for.
+enum Next {
+    /// Somebody said something.
+    Told(Told),
+    /// Nobody did in that time.
+    Passed,
+    /// Nobody ever will.
+    Over,
+    /// Somebody wants the run to end.
+    Interrupted,
+}
+
+/// Where the tasks of a testbed are: they go on while its thread waits, and their child processes die with it
+/// (`PR_SET_PDEATHSIG` is about the thread that made them).
+///
+/// # Errors
+///
+/// The system refuses.
+pub fn runtime() -> io::Result<Rc<Runtime>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    Ok(Rc::new(runtime))
+}
+
 impl RealTestbed {
     /// A testbed in which nothing was done yet.
     #[must_use]
@@ -100,6 +130,19 @@ impl RealTestbed {
         Self {
             driver: Driver::new(RealEnds::new(parts, options), limits),
         }
+    }
+
+    /// Waits until somebody says something, but no longer than `patience`.
+    fn next(&mut self, patience: Duration) -> Next {
+        let RealEnds { parts, options, .. } = &mut self.driver.ends;
+        parts.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = options.interrupt.wait() => Next::Interrupted,
+                told = parts.told.recv() => told.map_or(Next::Over, Next::Told),
+                () = tokio::time::sleep(patience) => Next::Passed,
+            }
+        })
     }
 
     fn take(&mut self, told: Told) -> Result<(), TestbedError> {
@@ -117,7 +160,7 @@ impl RealTestbed {
                 let (check, text) = check_of(&text);
                 self.driver.ends.see(Observation::Broken { check, text });
             }
-            Told::Target(News::Listening { .. } | News::Log(_)) => {}
+            Told::Target(News::Listening { .. }) => {}
         }
         Ok(())
     }
@@ -198,22 +241,18 @@ impl Testbed for RealTestbed {
 
     fn observe(&mut self, deadline: Time, seen: &mut Vec<Seen>) -> Result<(), TestbedError> {
         loop {
-            if (self.driver.ends.options.asked_to_end)() {
-                return Err(TestbedError("interrupted".into()));
-            }
             self.driver.pass()?;
             if !self.driver.ends.fresh.is_empty() || self.now() >= deadline {
                 seen.append(&mut self.driver.ends.fresh);
                 return Ok(());
             }
             let until = self.driver.due().map_or(deadline, |due| due.min(deadline));
-            let patience = until.since(self.now()).min(ASK_PERIOD);
-            match self.driver.ends.parts.told.recv_timeout(patience) {
-                Ok(told) => self.take(told)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(TestbedError("target and guests have all ended".into()));
-                }
+            let patience = until.since(self.now());
+            match self.next(patience) {
+                Next::Told(told) => self.take(told)?,
+                Next::Passed => {}
+                Next::Over => return Err(TestbedError("target and guests have all ended".into())),
+                Next::Interrupted => return Err(TestbedError("interrupted".into())),
             }
             while let Ok(told) = self.driver.ends.parts.told.try_recv() {
                 self.take(told)?;

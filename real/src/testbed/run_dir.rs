@@ -3,21 +3,25 @@
 //!
 //! Knows not what the processes are.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
+use tracing::warn;
 
 use super::process_id::ProcessId;
-use super::undo::Undo;
+use super::undo::{CLEAN_LATER_MAX, Undo};
 
 /// The record of who owns a directory.
 const OWNER: &str = "owner";
+/// The owner of a directory whose run has ended: no process.
+const ENDED: &str = "0 0\n";
 /// The record of what was made on a target.
 const UNDO: &str = "undo";
 /// Records of processes end so.
@@ -30,9 +34,10 @@ static RUNS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    kept: AtomicBool,
 }
 
-/// What a killed run left behind.
+/// What a run left behind that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// Its directory.
@@ -44,7 +49,7 @@ pub struct Leftover {
 }
 
 impl RunDir {
-    /// A directory for a run of this process. Removes first what killed runs of this user left.
+    /// A directory for a run of this process. Removes first what runs of this user left that have ended.
     ///
     /// # Errors
     ///
@@ -56,7 +61,10 @@ impl RunDir {
             .mode(0o700)
             .create(&base)?;
         for leftover in leftovers_in(&base) {
-            leftover.remove()?;
+            // Whoever needs what stays will say so.
+            if let Err(error) = leftover.remove() {
+                warn!(target: "run", dir = %leftover.dir.display(), "not taken away: {error}");
+            }
         }
         Self::below(&base)
     }
@@ -66,7 +74,8 @@ impl RunDir {
         // Short: the path of a socket has at most 107 bytes (unix(7)).
         let path = base.join(format!("{}-{number}", process::id()));
         fs::create_dir(&path)?;
-        let dir = Self { path };
+        let kept = AtomicBool::new(false);
+        let dir = Self { path, kept };
         dir.record_as(OWNER, process::id())?;
         Ok(dir)
     }
@@ -92,10 +101,14 @@ impl RunDir {
     ///
     /// The record cannot be written; the one before is still there.
     pub fn record_undo(&self, undo: &Undo) -> io::Result<()> {
-        // In one step, for the disk may be full, and this process may be killed.
-        let new = self.path.join(format!("{UNDO}.new"));
-        fs::write(&new, undo.text())?;
-        fs::rename(new, self.path.join(UNDO))
+        record_undo(&self.path, undo)
+    }
+
+    /// Leaves it to whoever takes away what stays: for him, this run has ended.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+        // As long as this process lives it is not found otherwise.
+        let _ = fs::write(self.path.join(OWNER), ENDED);
     }
 
     fn record_as(&self, file: &str, id: u32) -> io::Result<()> {
@@ -109,8 +122,23 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        // What cannot be removed is a leftover, and found as such.
-        let _ = fs::remove_dir_all(&self.path);
+        if !self.kept.load(Ordering::Relaxed) {
+            // What cannot be removed is a leftover, and found as such.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.dir.display())?;
+        for process in &self.processes {
+            write!(f, ", process {}", process.id)?;
+        }
+        match &self.undo {
+            Some(undo) => write!(f, ", {undo}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -119,15 +147,16 @@ impl Leftover {
     ///
     /// # Errors
     ///
-    /// The system refuses.
+    /// The system refuses, or something stays on the target: then it is still a leftover.
     pub fn remove(&self) -> io::Result<()> {
         for process in self.processes.iter().filter(|process| process.is_alive()) {
             let id = i32::try_from(process.id).map_err(io::Error::other)?;
             kill(Pid::from_raw(id), Signal::SIGKILL)?;
         }
-        if let Some(undo) = self.undo.clone() {
-            // A target that has gone has nothing of it.
-            let _ = undo.run();
+        if let Some(mut undo) = self.undo.clone() {
+            // The list before is there if the new one cannot be written: what was taken away is not there any more.
+            let done = undo.run(CLEAN_LATER_MAX, |undo| drop(record_undo(&self.dir, undo)));
+            done.map_err(io::Error::other)?;
         }
         match fs::remove_dir_all(&self.dir) {
             // Another run removes it too.
@@ -137,14 +166,21 @@ impl Leftover {
     }
 }
 
-/// What killed runs of this user left behind.
+fn record_undo(dir: &Path, undo: &Undo) -> io::Result<()> {
+    // In one step, for the disk may be full, and this process may be killed.
+    let new = dir.join(format!("{UNDO}.new"));
+    fs::write(&new, undo.text())?;
+    fs::rename(new, dir.join(UNDO))
+}
+
+/// What runs of this user left behind that have ended.
 #[must_use]
 pub fn leftovers() -> Vec<Leftover> {
     leftovers_in(&base())
 }
 
 fn base() -> PathBuf {
-    PathBuf::from(format!("/tmp/plugfest-{}", getuid()))
+    std::env::temp_dir().join(format!("plugfest-{}", getuid()))
 }
 
 fn leftovers_in(base: &Path) -> Vec<Leftover> {
@@ -237,6 +273,20 @@ mod tests {
         let kept = fs::read_to_string(dir.path().join(UNDO));
         assert_eq!(kept.expect("it is there"), before);
         drop(dir);
+        fs::remove_dir(&base).expect("nothing is left");
+    }
+
+    #[test]
+    fn what_a_run_could_not_take_away_is_a_leftover_while_its_process_lives() {
+        let base = scratch("kept");
+        let dir = RunDir::below(&base).expect("a run directory");
+        let path = dir.path().to_owned();
+        dir.keep();
+        drop(dir);
+        let left = leftovers_in(&base);
+        let dirs: Vec<&Path> = left.iter().map(|left| left.dir.as_path()).collect();
+        assert_eq!(dirs, [path]);
+        left[0].remove().expect("it can be removed");
         fs::remove_dir(&base).expect("nothing is left");
     }
 

@@ -2,21 +2,25 @@
 //!
 //! Knows sockets and names; knows no plan.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::unix::net::UnixStream as Connected;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use scenarios::ControllerId;
 use scenarios::driver::calls::{self, Call};
 use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::guests::{Tell, Told};
 use super::run_dir::RunDir;
-use super::undo::Undo;
+use super::undo::{CLEAN_MAX, Undo, note_that_something_stays};
 use crate::rpc::client::{RpcClient, RpcError};
 use crate::serve::{Ended, ServeOptions, Server};
 
@@ -44,7 +48,11 @@ pub enum NotFree {
 /// A target that runs.
 #[derive(Debug)]
 pub struct Target {
-    rpc: UnixStream,
+    /// `None`: it is being dropped.
+    rpc: Option<OwnedWriteHalf>,
+    /// Reads what it answers.
+    reads: JoinHandle<()>,
+    runtime: Rc<Runtime>,
     rpc_socket: PathBuf,
     vhost_sockets: PathBuf,
     /// The model, if it is ours.
@@ -59,7 +67,7 @@ impl Target {
     /// # Errors
     ///
     /// It does not come up.
-    pub fn model(options: ServeOptions, tell: &Tell) -> io::Result<Self> {
+    pub fn model(options: ServeOptions, tell: &Tell, runtime: &Rc<Runtime>) -> io::Result<Self> {
         crate::vhost_user::cut::survive()?;
         let (rpc, vhost) = (options.rpc_socket.clone(), options.vhost_sockets.clone());
         let news = tell.clone();
@@ -68,7 +76,7 @@ impl Target {
             let _ = news.send(Told::Target(what));
         });
         let server = server.map_err(|error| io::Error::other(error.to_string()))?;
-        let mut target = Self::connect(&rpc, &vhost, tell)?;
+        let mut target = Self::connect(&rpc, &vhost, tell, runtime)?;
         target.server = Some(server);
         Ok(target)
     }
@@ -84,28 +92,29 @@ impl Target {
         vhost_sockets: &Path,
         dir: Arc<RunDir>,
         tell: &Tell,
+        runtime: &Rc<Runtime>,
     ) -> io::Result<Self> {
-        let mut target = Self::connect(rpc_socket, vhost_sockets, tell)?;
+        let mut target = Self::connect(rpc_socket, vhost_sockets, tell, runtime)?;
         target.undo = Some((dir, Undo::new(rpc_socket)));
         Ok(target)
     }
 
-    fn connect(rpc_socket: &Path, vhost_sockets: &Path, tell: &Tell) -> io::Result<Self> {
-        let rpc = UnixStream::connect(rpc_socket)?;
-        let (mut theirs, tell) = (rpc.try_clone()?, tell.clone());
-        let read = move || {
-            let mut bytes = vec![0; 64 << 10];
-            loop {
-                // An error is an end as well: the connection is of no more use.
-                let count = theirs.read(&mut bytes).unwrap_or(0);
-                if tell.send(Told::Rpc(bytes[..count].to_vec())).is_err() || count == 0 {
-                    return;
-                }
-            }
+    fn connect(
+        rpc_socket: &Path,
+        vhost_sockets: &Path,
+        tell: &Tell,
+        runtime: &Rc<Runtime>,
+    ) -> io::Result<Self> {
+        let rpc = Connected::connect(rpc_socket)?;
+        rpc.set_nonblocking(true)?;
+        let (theirs, ours) = {
+            let _context = runtime.enter();
+            UnixStream::from_std(rpc)?.into_split()
         };
-        thread::Builder::new().name("rpc".to_owned()).spawn(read)?;
         Ok(Self {
-            rpc,
+            rpc: Some(ours),
+            reads: runtime.spawn(read(theirs, tell.clone())),
+            runtime: runtime.clone(),
             rpc_socket: rpc_socket.to_owned(),
             vhost_sockets: vhost_sockets.to_owned(),
             server: None,
@@ -119,7 +128,8 @@ impl Target {
     ///
     /// It has gone.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.rpc.write_all(bytes)
+        let rpc = self.rpc.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        self.runtime.block_on(rpc.write_all(bytes))
     }
 
     /// Where a controller's socket is.
@@ -172,6 +182,18 @@ impl Target {
     }
 }
 
+/// Hands on what the target answers, until it closes the connection.
+async fn read(mut theirs: OwnedReadHalf, tell: Tell) {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        // An error is an end as well: the connection is of no more use.
+        let count = theirs.read(&mut bytes).await.unwrap_or(0);
+        if tell.send(Told::Rpc(bytes[..count].to_vec())).is_err() || count == 0 {
+            return;
+        }
+    }
+}
+
 /// That a target has none of these.
 fn find_none(rpc_socket: &Path, controllers: &[String], bdevs: &[String]) -> Result<(), NotFree> {
     let mut client = RpcClient::connect(rpc_socket, PATIENCE).map_err(RpcError::Io)?;
@@ -205,16 +227,22 @@ fn has_gone(error: &io::Error) -> bool {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // It may have gone.
-        let _ = self.rpc.shutdown(Shutdown::Both);
+        // The target sees the end of what is asked, and closes the connection.
+        self.rpc = None;
+        self.reads.abort();
         if let Some(server) = self.server.take() {
             // How it ends is of no more interest.
             let _ = server.stop();
-        } else if let Some((_, undo)) = self.undo.take()
-            && !undo.is_empty()
-            && let Err(error) = undo.run()
-        {
-            eprintln!("the target keeps what was made on it: {error}");
+        } else if let Some((dir, mut undo)) = self.undo.take() {
+            // The list before is there if the new one cannot be written: what was taken away is not there any more.
+            let cleaned = undo.run(CLEAN_MAX, |undo| drop(dir.record_undo(undo)));
+            if let Err(stays) = cleaned {
+                dir.keep();
+                note_that_something_stays();
+                eprintln!(
+                    "plugfest: {stays}\n  = `plugfest clean` takes it away, and so does the next run"
+                );
+            }
         }
     }
 }

@@ -5,23 +5,62 @@
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use serde_json::{Value, json};
+use thiserror::Error;
 
 use super::process_id::ProcessId;
 use crate::rpc::client::{RpcClient, RpcError};
 
-/// An answer of the target takes less.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a run takes away what it made, at its end.
+pub const CLEAN_MAX: Duration = Duration::from_secs(10);
+/// How long what another run has left is taken away.
+pub const CLEAN_LATER_MAX: Duration = Duration::from_secs(30);
+/// Whoever does not answer a call within this is asked for the next thing meanwhile, and for this one again.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// `EBUSY`, as SPDK's `spdk_strerror` has it.
 const BUSY: &str = "resource busy";
-/// How often it is tried again what is refused so.
-const TRIES_MAX: u32 = 200;
+/// How often it is tried again at once what is refused so: a session that has just ended keeps its controller for a
+/// moment.
+const TRIES_MAX: u32 = 80;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// Something of this process stays on a target.
+static STAYS: AtomicBool = AtomicBool::new(false);
+
+/// Why something stays on a target.
+#[derive(Debug, Error)]
+#[error("{left} of {all} things stay on the target at {}: {why}", rpc_socket.display())]
+pub struct Stays {
+    left: usize,
+    all: usize,
+    rpc_socket: PathBuf,
+    why: RpcError,
+}
+
+/// What became of a call.
+enum Called {
+    /// What it takes away is not there any more.
+    Gone,
+    /// It is to be tried again.
+    Later(RpcError),
+}
+
+/// Notes that something of this process stays on a target.
+pub(super) fn note_that_something_stays() {
+    STAYS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a run of this process could not take away all that it made.
+#[must_use]
+pub fn something_stays() -> bool {
+    STAYS.load(Ordering::Relaxed)
+}
 
 /// Calls on a target, the last of which is made first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,33 +113,77 @@ impl Undo {
         })
     }
 
-    /// Makes the calls, if it is still the same process that listens. One that is refused was made before.
+    /// Makes the calls, if it is still the same process that listens, until `limit` is over. One that is refused was
+    /// made before. What is done is taken off, and `note` is told.
     ///
     /// # Errors
     ///
-    /// The target has gone, or does not answer.
-    pub fn run(self) -> Result<(), RpcError> {
-        if self.target.is_some() && self.target != listener(&self.rpc_socket) {
-            return Ok(());
-        }
-        let mut client = RpcClient::connect(&self.rpc_socket, PATIENCE).map_err(RpcError::Io)?;
-        for (method, params) in self.calls.into_iter().rev() {
-            let mut tries = 0;
-            loop {
-                match client.call(&method, params.clone()) {
-                    // A session that has just ended keeps its controller for a moment.
-                    Err(RpcError::Refused { message, .. })
-                        if message.contains(BUSY) && tries < TRIES_MAX =>
-                    {
-                        tries += 1;
-                        thread::sleep(PAUSE);
+    /// Some could not be made: they are still here.
+    pub fn run(&mut self, limit: Duration, mut note: impl FnMut(&Self)) -> Result<(), Stays> {
+        let until = Instant::now() + limit;
+        let all = self.calls.len();
+        let mut client = None;
+        loop {
+            if self.target.is_some() && self.target != listener(&self.rpc_socket) {
+                // It has gone, and all that was made on it.
+                self.calls.clear();
+            }
+            let mut why = None;
+            for at in (0..self.calls.len()).rev() {
+                match self.call(at, &mut client, until) {
+                    Called::Gone => {
+                        self.calls.remove(at);
+                        note(self);
                     }
-                    Ok(_) | Err(RpcError::Refused { .. }) => break,
-                    Err(error) => return Err(error),
+                    Called::Later(error) => why = Some(error),
                 }
             }
+            let Some(why) = why.filter(|_| !self.calls.is_empty()) else {
+                return Ok(());
+            };
+            if Instant::now() >= until {
+                return Err(Stays {
+                    left: self.calls.len(),
+                    all,
+                    rpc_socket: self.rpc_socket.clone(),
+                    why,
+                });
+            }
+            thread::sleep(PAUSE);
         }
-        Ok(())
+    }
+
+    /// Makes one of the calls.
+    fn call(&self, at: usize, connected: &mut Option<RpcClient>, until: Instant) -> Called {
+        let (method, params) = &self.calls[at];
+        let mut tries = 0;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let client = match connected.take() {
+                Some(client) => Ok(client),
+                None => RpcClient::connect(&self.rpc_socket, PATIENCE.min(left).max(PAUSE)),
+            };
+            let mut client = match client {
+                Ok(client) => client,
+                Err(error) => return Called::Later(error.into()),
+            };
+            match client.call(method, params.clone()) {
+                Err(error @ RpcError::Refused { .. }) if error.to_string().contains(BUSY) => {
+                    *connected = Some(client);
+                    tries += 1;
+                    if tries >= TRIES_MAX || left.is_zero() {
+                        return Called::Later(error);
+                    }
+                    thread::sleep(PAUSE);
+                }
+                Ok(_) | Err(RpcError::Refused { .. }) => {
+                    *connected = Some(client);
+                    return Called::Gone;
+                }
+                // The answer may come yet: another connection does not take it for another's.
+                Err(error) => return Called::Later(error),
+            }
+        }
     }
 }
 
@@ -127,7 +210,7 @@ impl fmt::Display for Undo {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -159,7 +242,7 @@ mod tests {
             ..process
         });
         undo.target = another;
-        undo.run().expect("there is nothing to do");
+        undo.run(CLEAN_MAX, |_| ()).expect("there is nothing to do");
         // Both times somebody only looked who listens.
         for _ in 0..2 {
             let (mut client, _) = target.accept().expect("it was looked at");
@@ -167,6 +250,83 @@ mod tests {
             client.read_to_string(&mut asked).expect("it was closed");
             assert_eq!(asked, "");
         }
+        std::fs::remove_file(&path).expect("it is there");
+    }
+
+    /// Answers calls, each with what `answer` says of it: none is no answer at all.
+    fn target(path: &Path, answer: impl Fn(usize, &str) -> Option<Value> + Send + 'static) {
+        let target = UnixListener::bind(path).expect("it listens");
+        let serve = move || {
+            let mut calls = 0;
+            for client in target.incoming() {
+                let mut client = client.expect("a client");
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = client.read(&mut bytes) {
+                    let call: Value = serde_json::from_slice(&bytes[..count]).expect("a call");
+                    let answered = answer(calls, call["method"].as_str().expect("a method"));
+                    calls += 1;
+                    let Some(mut answered) = answered else { break };
+                    answered["id"] = call["id"].clone();
+                    client
+                        .write_all(answered.to_string().as_bytes())
+                        .expect("it waits");
+                }
+            }
+        };
+        thread::spawn(serve);
+    }
+
+    fn undo_on(path: &Path) -> Undo {
+        let mut undo = Undo::new(path);
+        for name in ["A", "B"] {
+            undo.push("bdev_malloc_delete", Some(json!({"name": name})));
+        }
+        undo.push("vhost_delete_controller", Some(json!({"ctrlr": "vhost.1"})));
+        undo
+    }
+
+    #[test]
+    fn who_does_not_answer_once_is_asked_again() {
+        let path = std::env::temp_dir().join(format!("plugfest-again-{}", std::process::id()));
+        target(&path, |call, method| match (call, method) {
+            // It hangs up on the first, is busy at the second, and has not what the others take away.
+            (0, _) => None,
+            (1, _) => Some(json!({"error": {"code": -16, "message": "Device or resource busy"}})),
+            (_, "bdev_malloc_delete") => {
+                Some(json!({"error": {"code": -19, "message": "No such device"}}))
+            }
+            _ => Some(json!({"result": true})),
+        });
+        let mut undo = undo_on(&path);
+        let mut left = Vec::new();
+        undo.run(CLEAN_MAX, |undo| left.push(undo.calls.len()))
+            .expect("all of it is gone");
+        assert_eq!((left, undo.is_empty()), (vec![2, 1, 0], true));
+        std::fs::remove_file(&path).expect("it is there");
+    }
+
+    #[test]
+    fn what_a_target_does_not_give_up_stays_on_the_list() {
+        let path = std::env::temp_dir().join(format!("plugfest-stays-{}", std::process::id()));
+        target(&path, |_, method| match method {
+            "vhost_delete_controller" => {
+                Some(json!({"error": {"code": -16, "message": "Device or resource busy"}}))
+            }
+            _ => Some(json!({"result": true})),
+        });
+        let mut undo = undo_on(&path);
+        let stays = undo.run(Duration::from_millis(200), |_| ()).unwrap_err();
+        let text = stays.to_string();
+        assert!(
+            text.starts_with("1 of 3 things stay on the target at "),
+            "{text}"
+        );
+        assert!(text.ends_with("Device or resource busy (-16)"), "{text}");
+        let said = undo.to_string();
+        assert!(
+            said.ends_with(": vhost_delete_controller vhost.1"),
+            "{said}"
+        );
         std::fs::remove_file(&path).expect("it is there");
     }
 }

@@ -25,10 +25,10 @@ fn judge(events_may_drop: bool) -> Judge {
     })
 }
 
-/// What the checks come to on `story`, an observation a microsecond.
-fn outcomes(mut judge: Judge, story: &[Observation]) -> Vec<CheckResult> {
+/// What the checks come to on `shown`, an observation a microsecond.
+fn outcomes(mut judge: Judge, shown: &[Observation]) -> Vec<CheckResult> {
     judge.begin_case();
-    for (n, what) in story.iter().enumerate() {
+    for (n, what) in shown.iter().enumerate() {
         judge.see(&Seen {
             at: Time::from_micros(n as u64),
             what: what.clone(),
@@ -37,9 +37,9 @@ fn outcomes(mut judge: Judge, story: &[Observation]) -> Vec<CheckResult> {
     judge.end_case()
 }
 
-/// The checks that `story` violates.
-fn violated(story: &[Observation]) -> Vec<CheckId> {
-    let results = outcomes(judge(false), story);
+/// The checks that `shown` violates.
+fn violated(shown: &[Observation]) -> Vec<CheckId> {
+    let results = outcomes(judge(false), shown);
     let wrong = results
         .iter()
         .filter(|r| matches!(r.outcome, CheckOutcome::Violated { .. }));
@@ -192,7 +192,7 @@ fn broken(check: CheckId) -> Observation {
     }
 }
 
-fn story(parts: &[&[Observation]]) -> Vec<Observation> {
+fn shown(parts: &[&[Observation]]) -> Vec<Observation> {
     parts.concat()
 }
 
@@ -231,13 +231,13 @@ fn reset() -> Vec<Observation> {
 
 /// Everything that the target and the guest should do: attach, data, detach, stop.
 fn good() -> Vec<Observation> {
-    let data = story(&[
+    let data = shown(&[
         &write(0, 1, 11),
         &write(1, 1, 12),
         &read(2, 1, 12),
         &write(3, 2, 22),
     ]);
-    story(&[&attached(), &data, &detached(), &reset(), &[quiet(&[])]])
+    shown(&[&attached(), &data, &detached(), &reset(), &[quiet(&[])]])
 }
 
 #[test]
@@ -250,40 +250,40 @@ fn a_good_run_holds_and_every_check_looks_at_it() {
             result.id
         );
     }
-    let attached = story(&[&attached(), &[quiet(&[])]]);
+    let attached = shown(&[&attached(), &[quiet(&[])]]);
     let i8 = outcomes(judge(false), &attached)
         .into_iter()
         .find(|r| r.id == CheckId::I8);
     assert!(i8.is_some_and(|result| result.observations > 0));
 }
 
-/// For each check, a story that trips it; other checks may be tripped by it too.
+/// For each check, observations that trip it; other checks may be tripped by it too.
 fn bad() -> Vec<(CheckId, Vec<Observation>)> {
     use CheckId::*;
-    let with = |what: Observation| story(&[&attached(), &[what]]);
+    let with = |what: Observation| shown(&[&attached(), &[what]]);
     let detached_but = |n: usize, what: Observation| {
-        let mut story = story(&[&attached(), &detached(), &[quiet(&[])]]);
-        story[attached().len() + n] = what;
-        story
+        let mut shown = shown(&[&attached(), &detached(), &[quiet(&[])]]);
+        shown[attached().len() + n] = what;
+        shown
     };
     let write_1 = io(0, 1, true, 11);
     vec![
         (I1, with(broken(I1))),
         (
             I2,
-            story(&[&write(0, 1, 11), &write(1, 1, 12), &read(2, 1, 11)]),
+            shown(&[&write(0, 1, 11), &write(1, 1, 12), &read(2, 1, 11)]),
         ),
         (I3, with(broken(I3))),
         (I4, detached_but(7, lun_closed(1))),
         (I5, detached_but(8, remove_answered(0, 1))),
         (I6, detached_but(8, remove_answered(1, 0))),
-        (I7, story(&[&attached()[..4], &[quiet(&[])]])),
+        (I7, shown(&[&attached()[..4], &[quiet(&[])]])),
         (
             I8,
-            story(&[&attached()[..3], &[slot(None, Adding, Present), quiet(&[])]]),
+            shown(&[&attached()[..3], &[slot(None, Adding, Present), quiet(&[])]]),
         ),
-        (I9, story(&[&attached(), &refused(0)])),
-        (I10, story(&[&attached(), &detached(), &[stopped()]])),
+        (I9, shown(&[&attached(), &refused(0)])),
+        (I10, shown(&[&attached(), &detached(), &[stopped()]])),
         (I11, with(crashed("SIGSEGV in scsi_lun_append_mgmt_task"))),
         (I12, with(broken(I12))),
         (I13, with(broken(I13))),
@@ -296,10 +296,10 @@ fn bad() -> Vec<(CheckId, Vec<Observation>)> {
         (G2, with(broken(G2))),
         (G3, with(broken(G3))),
         (G4, with(broken(G4))),
-        (G5, story(&[&write(0, 1, 11), &read(1, 1, 0)])),
+        (G5, shown(&[&write(0, 1, 11), &read(1, 1, 0)])),
         (
             G6,
-            story(&[&write(0, 1, 11), &write(1, 2, 22), &read(2, 1, 22)]),
+            shown(&[&write(0, 1, 11), &write(1, 2, 22), &read(2, 1, 22)]),
         ),
         (
             G7,
@@ -310,9 +310,9 @@ fn bad() -> Vec<(CheckId, Vec<Observation>)> {
             ],
         ),
         (G8, vec![started(true), event(Rescan, true, false)]),
-        (V1, story(&[&attached(), &detached()[..4], &[quiet(&[])]])),
+        (V1, shown(&[&attached(), &detached()[..4], &[quiet(&[])]])),
         (V2, vec![Observation::IoSubmitted(write_1), quiet(&[])]),
-        (V3, story(&[&attached()[..6], &[quiet(&[])]])),
+        (V3, shown(&[&attached()[..6], &[quiet(&[])]])),
         (V4, with(broken(V4))),
     ]
 }
@@ -321,11 +321,11 @@ fn bad() -> Vec<(CheckId, Vec<Observation>)> {
 fn each_check_is_tripped_with_every_other_check_off() {
     let bad = bad();
     for id in CheckId::JUDGED {
-        let (_, story) = bad
+        let (_, shown) = bad
             .iter()
             .find(|(check, _)| *check == id)
-            .expect("a bad story for each");
-        let results = outcomes(judge(false).only(&[id]), story);
+            .expect("bad observations for each");
+        let results = outcomes(judge(false).only(&[id]), shown);
         assert_eq!(results.len(), 1);
         let tripped = matches!(results[0].outcome, CheckOutcome::Violated { .. });
         assert!(tripped, "{id} is not tripped: {:?}", results[0].outcome);
@@ -336,27 +336,27 @@ fn each_check_is_tripped_with_every_other_check_off() {
 fn a_read_may_return_a_write_in_flight_failed_or_aborted() {
     let open = io(1, 1, true, 12);
     let in_flight = [&write(0, 1, 11)[..], &[Observation::IoSubmitted(open)]].concat();
-    assert_eq!(violated(&story(&[&in_flight, &read(2, 1, 12)])), []);
-    assert_eq!(violated(&story(&[&in_flight, &read(2, 1, 11)])), []);
-    let failed = story(&[&in_flight, &[done(open, Err(5), 0)]]);
-    assert_eq!(violated(&story(&[&failed, &read(2, 1, 12)])), []);
-    let aborted = story(&[&in_flight, &[Observation::VmDown { vm: VM }]]);
-    assert_eq!(violated(&story(&[&aborted, &read(2, 1, 12)])), []);
+    assert_eq!(violated(&shown(&[&in_flight, &read(2, 1, 12)])), []);
+    assert_eq!(violated(&shown(&[&in_flight, &read(2, 1, 11)])), []);
+    let failed = shown(&[&in_flight, &[done(open, Err(5), 0)]]);
+    assert_eq!(violated(&shown(&[&failed, &read(2, 1, 12)])), []);
+    let aborted = shown(&[&in_flight, &[Observation::VmDown { vm: VM }]]);
+    assert_eq!(violated(&shown(&[&aborted, &read(2, 1, 12)])), []);
     // Once a later write was acknowledged, the failed one is gone for good.
-    let later = story(&[&failed, &write(3, 1, 13)]);
-    assert_eq!(violated(&story(&[&later, &read(4, 1, 12)])), [CheckId::I2]);
+    let later = shown(&[&failed, &write(3, 1, 13)]);
+    assert_eq!(violated(&shown(&[&later, &read(4, 1, 12)])), [CheckId::I2]);
 }
 
 #[test]
 fn a_read_under_way_may_return_what_was_acknowledged_before() {
     let early = io(1, 1, false, 0);
-    let story = story(&[
+    let shown = shown(&[
         &write(0, 1, 11),
         &[Observation::IoSubmitted(early)],
         &write(2, 1, 12),
         &[done(early, Ok(4096), 11)],
     ]);
-    assert_eq!(violated(&story), []);
+    assert_eq!(violated(&shown), []);
 }
 
 #[test]
@@ -364,15 +364,15 @@ fn a_dropped_event_is_waived_on_head_and_must_be_confessed_on_intended() {
     let mut lost = attached();
     lost[4] = event(Rescan, false, false);
     lost.truncate(6);
-    let story = story(&[&lost, &[quiet(&[])]]);
+    let shown = shown(&[&lost, &[quiet(&[])]]);
     let waived = |results: Vec<CheckResult>, id| {
         let result = results.into_iter().find(|result| result.id == id);
         matches!(result.map(|r| r.outcome), Some(CheckOutcome::Waived { .. }))
     };
-    assert!(waived(outcomes(judge(true), &story), CheckId::I7));
-    assert!(waived(outcomes(judge(true), &story), CheckId::V3));
-    assert!(violated(&story).contains(&CheckId::I7));
-    assert!(violated(&story).contains(&CheckId::V3));
+    assert!(waived(outcomes(judge(true), &shown), CheckId::I7));
+    assert!(waived(outcomes(judge(true), &shown), CheckId::V3));
+    assert!(violated(&shown).contains(&CheckId::I7));
+    assert!(violated(&shown).contains(&CheckId::V3));
 }
 
 #[test]
@@ -387,8 +387,8 @@ fn a_dropped_event_is_no_excuse_once_another_has_arrived() {
         slot(Some(0), Removed, Present),
         event(Rescan, true, false),
     ];
-    let story = story(&[&lost, &arrived, &[quiet(&[])]]);
-    let results = outcomes(judge(true), &story);
+    let shown = shown(&[&lost, &arrived, &[quiet(&[])]]);
+    let results = outcomes(judge(true), &shown);
     let v3 = results.into_iter().find(|result| result.id == CheckId::V3);
     let outcome = v3.map(|result| result.outcome);
     assert!(matches!(outcome, Some(CheckOutcome::Violated { .. })));
@@ -398,9 +398,9 @@ fn a_dropped_event_is_no_excuse_once_another_has_arrived() {
 fn a_refusal_is_right_from_when_the_target_begins_to_go() {
     let going = Observation::Inside(Inside::LunGoing { device: 7 });
     for gone in [slot(None, Present, Removing), going] {
-        let late = story(&[&attached(), std::slice::from_ref(&gone), &refused(0)]);
+        let late = shown(&[&attached(), std::slice::from_ref(&gone), &refused(0)]);
         assert_eq!(violated(&late), []);
-        let under_way = story(&[
+        let under_way = shown(&[
             &attached(),
             &refused(0)[..1],
             std::slice::from_ref(&gone),
@@ -447,7 +447,7 @@ fn holds(disk: Option<u8>) -> Observation {
 
 #[test]
 fn a_disk_that_keeps_no_data_may_return_anything() {
-    let nothing = |disk| story(&[&[holds(disk)], &write(0, 1, 11), &read(1, 1, 13)]);
+    let nothing = |disk| shown(&[&[holds(disk)], &write(0, 1, 11), &read(1, 1, 13)]);
     assert_eq!(violated(&nothing(None)), []);
     assert_eq!(violated(&nothing(Some(1))), [CheckId::I2]);
 }
@@ -456,7 +456,7 @@ fn a_disk_that_keeps_no_data_may_return_anything() {
 fn a_write_to_the_disk_that_was_there_before_may_be_on_the_one_that_is() {
     let stale = |wrote| {
         let exchanged = [holds(None), holds(Some(2))];
-        story(&[&exchanged, &write(0, 1, wrote), &read(1, 2, 11)])
+        shown(&[&exchanged, &write(0, 1, wrote), &read(1, 2, 11)])
     };
     assert_eq!(violated(&stale(11)), []);
     assert_eq!(violated(&stale(12)), [CheckId::I2]);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::answers::Pending;
 use super::calls::{self, Call, Inject};
-use super::{Ask, Boots, DisksByVm, Driver, Ends, Held, Refusal};
+use super::{Ask, Boots, DisksByVm, Driver, Ends, Held, Refusal, Serials, disks};
 use crate::names::{ControllerId, DiskId, FioId, Place, Ticket, VmId};
 use crate::observation::Observation;
+use crate::said;
 use crate::testbed::{Action, DiskKind, Performed, TestbedError};
 
 impl<E: Ends> Driver<E> {
@@ -114,10 +115,25 @@ impl<E: Ends> Driver<E> {
         let kinds = self.run.kinds.iter().map(|(disk, kind)| (*disk, *kind));
         let kinds: Vec<_> = kinds.collect();
         let mut calls = self.ends.begin(&kinds, controllers)?;
-        let serials = kinds.iter().map(|(disk, _)| (self.bdev(*disk), *disk));
-        self.run.serials = Arc::new(serials.collect());
+        self.run.serials = Arc::new(self.serials(&kinds)?);
         calls.extend(controllers.iter().map(|of| calls::create(*of)));
         Ok(calls)
+    }
+
+    /// The disks by what guests see of their bdevs' names.
+    fn serials(&self, kinds: &[(DiskId, DiskKind)]) -> Result<Serials, TestbedError> {
+        let mut serials = Serials::new();
+        for (disk, kind) in kinds {
+            let bdev = self.ends.disks().bdev(*disk, *kind);
+            if let Some(other) = serials.insert(disks::serial(&bdev).to_owned(), *disk) {
+                let most = disks::SERIAL_MAX;
+                return Err(TestbedError(format!(
+                    "guests cannot tell {disk} from {other}: the first {most} bytes of their bdevs' names, which are \
+                     their serial numbers, are the same ({bdev})"
+                )));
+            }
+        }
+        Ok(serials)
     }
 
     fn boot(
@@ -250,8 +266,10 @@ impl<E: Ends> Driver<E> {
         (method, params): Call,
         pending: Pending,
     ) -> Result<(), TestbedError> {
-        self.ends
-            .send(self.run.rpc.call(method, params.as_ref(), pending))
+        let rpc = &mut self.run.rpc;
+        let call = || rpc.call(method, params.as_ref(), pending);
+        let text = said::at(self.ends.now(), call);
+        self.ends.send(text)
     }
 
     /// Makes `calls`; the last one answers the ticket.

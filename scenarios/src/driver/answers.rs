@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::json_rpc::Refused;
 use super::quiesce::tasks_in_flight;
-use super::{Driver, Ends};
+use super::{Driver, Ends, disks};
 use crate::names::{Ticket, VmId};
 use crate::observation::Observation;
+use crate::said;
 use crate::testbed::{DiskKind, TestbedError};
 
 /// What waits for an answer of the target.
@@ -56,7 +57,7 @@ impl<E: Ends> Driver<E> {
     ///
     /// It is no answer to anything that was asked.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), TestbedError> {
-        let answers = self.run.rpc.read(bytes);
+        let answers = said::at(self.ends.now(), || self.run.rpc.read(bytes));
         for (pending, result) in answers.map_err(|error| TestbedError(error.to_string()))? {
             self.answered(pending, result);
         }
@@ -143,7 +144,7 @@ impl<E: Ends> Driver<E> {
             }
             Observation::DisksListed { vm, .. } => self.lives(*vm),
             Observation::Attached { bdev, disk, .. } => {
-                let known = self.run.serials.get(bdev).copied();
+                let known = self.run.serials.get(disks::serial(bdev)).copied();
                 *disk = known.filter(|disk| self.kind(*disk) != DiskKind::Null);
             }
             Observation::VmReady { .. }

@@ -13,6 +13,16 @@ pub const BLOCK_BYTES: u32 = 512;
 /// Bytes of each of them: four times what the default volume writes, so that offsets matter.
 pub const DISK_BYTES: u64 = 64 << 20;
 
+/// Bytes of a bdev's name that guests see, as its unit serial number (`MAX_SERIAL_STRING` of SPDK's
+/// lib/scsi/scsi_bdev.c, less the NUL).
+pub const SERIAL_MAX: usize = 31;
+
+/// What guests see of a bdev's name.
+#[must_use]
+pub fn serial(bdev: &str) -> &str {
+    &bdev[..bdev.floor_char_boundary(SERIAL_MAX)]
+}
+
 /// How the disks of a plan are made on a target, and what they are called there.
 pub trait Disks {
     /// What makes all disks of a plan.

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde_json::{Deserializer, Value};
 use thiserror::Error;
+use tracing::{Span, debug, debug_span};
 
 /// The text of a request.
 #[must_use]
@@ -78,9 +79,9 @@ pub type Answer<P> = (P, Result<Value, Refused>);
 #[derive(Clone, Debug)]
 pub struct Client<P> {
     next: u64,
-    open: BTreeMap<u64, P>,
+    open: BTreeMap<u64, (P, Span)>,
     /// Calls that were answered: an answer to one of them is an answer again.
-    answered: BTreeMap<u64, P>,
+    answered: BTreeMap<u64, (P, Span)>,
     stream: Stream,
 }
 
@@ -100,13 +101,17 @@ impl<P: Clone> Client<P> {
     pub fn call(&mut self, method: &str, params: Option<&Value>, call: P) -> String {
         let id = self.next;
         self.next += 1;
-        self.open.insert(id, call);
+        let span = debug_span!(target: "rpc", "rpc", id, method);
+        span.in_scope(
+            || debug!(target: "rpc", params = params.map(tracing::field::display), "called"),
+        );
+        self.open.insert(id, (call, span));
         request(id, method, params)
     }
 
     /// The calls that are not answered yet.
     pub fn open(&self) -> impl Iterator<Item = &P> {
-        self.open.values()
+        self.open.values().map(|(call, _)| call)
     }
 
     /// Reads answers. One that comes twice is there twice: what that means is not for a client to say.
@@ -119,7 +124,8 @@ impl<P: Clone> Client<P> {
         let end = self.stream.read(bytes, &mut values);
         let answers = values.into_iter().map(|mut answer| {
             let call = answer["id"].as_u64().and_then(|id| self.take(id));
-            let call = call.ok_or_else(|| Unreadable::NoCall(answer.clone()))?;
+            let (call, span) = call.ok_or_else(|| Unreadable::NoCall(answer.clone()))?;
+            span.in_scope(|| debug!(target: "rpc", %answer, "answered"));
             let result = match answer.get("error") {
                 Some(error) => Err(Refused {
                     code: error["code"].as_i64().unwrap_or_default(),
@@ -134,7 +140,7 @@ impl<P: Clone> Client<P> {
         answers
     }
 
-    fn take(&mut self, id: u64) -> Option<P> {
+    fn take(&mut self, id: u64) -> Option<(P, Span)> {
         if let Some(call) = self.open.remove(&id) {
             self.answered.insert(id, call.clone());
             return Some(call);

@@ -7,6 +7,7 @@ mod equal;
 mod fios;
 mod jobs;
 mod known;
+mod say;
 mod step;
 mod under_way;
 mod undone;
@@ -14,9 +15,12 @@ mod untouched;
 
 use std::time::Duration;
 
+use tracing::{Span, info, info_span};
+
 use crate::names::FioId;
 use crate::observation::{FioJobEnd, Seen};
 use crate::plan::{Expects, Role, Source};
+use crate::said;
 use crate::script::{Case, Script, Step};
 use crate::testbed::{Ending, Evidence, Testbed, TestbedError};
 use crate::time::Time;
@@ -25,6 +29,7 @@ pub use crate::verdict::{CheckOutcome, CheckResult, Judge};
 use fios::Fios;
 pub use jobs::GONE_ERRORS;
 use known::Known;
+use say::Say;
 use step::Poll;
 use under_way::UnderWay;
 use undone::Undone;
@@ -187,6 +192,7 @@ pub fn run(
         clock: Time::ZERO,
         undone: Undone::default(),
         bare: None,
+        say: Say::new(),
         came_up: false,
         lost: None,
     };
@@ -232,6 +238,7 @@ struct Runner<'a> {
     undone: Undone,
     /// What the case at hand has, if it expects nothing.
     bare: Option<Bare>,
+    say: Say,
     /// Whether the testbed has done anything.
     came_up: bool,
     lost: Option<String>,
@@ -250,6 +257,8 @@ struct BranchState<'a> {
     name: Option<&'a str>,
     steps: &'a [Step],
     under_way: Option<UnderWay>,
+    /// The span of the step under way.
+    span: Span,
 }
 
 impl Runner<'_> {
@@ -263,6 +272,8 @@ impl Runner<'_> {
             title: &case.title,
             judged,
         });
+        let span = info_span!(target: "run", "case", id = %case.id);
+        let _case = span.enter();
         let begun = self.lost.is_none();
         let mut steps = Vec::new();
         if judged {
@@ -305,6 +316,7 @@ impl Runner<'_> {
                 name: *name,
                 steps,
                 under_way: None,
+                span: Span::none(),
             })
             .collect();
         loop {
@@ -328,8 +340,13 @@ impl Runner<'_> {
         };
         let mut under_way = match branch.under_way.take() {
             Some(under_way) => under_way,
-            None => UnderWay::new(self.now(), step.after),
+            None => {
+                branch.span = info_span!(target: "run", "step", text = %step.text);
+                UnderWay::new(self.now(), step.after)
+            }
         };
+        let span = branch.span.clone();
+        let _step = span.enter();
         if self.now() < under_way.began && self.lost.is_none() {
             branch.under_way = Some(under_way);
             return false;
@@ -370,6 +387,10 @@ impl Runner<'_> {
             began: under_way.began,
             ended: self.now(),
         };
+        said::at(
+            self.now(),
+            || info!(target: "run", result = ?report.result, "the step has ended"),
+        );
         (self.progress)(&Progress::StepEnded(&report));
         reports.push(report);
         true
@@ -407,6 +428,7 @@ impl Runner<'_> {
         batch.clear();
         let observed = self.testbed.observe(deadline, &mut batch);
         for seen in &batch {
+            self.say.seen(seen);
             self.known.see(seen);
             self.judge.see(seen);
             if let Some(bare) = &mut self.bare {

@@ -14,6 +14,7 @@ use std::ptr::null;
 
 use bytes::Bytes;
 use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
+use wire::message::{LogLevel, LogLine};
 
 use crate::abi::{self, Functions};
 
@@ -112,7 +113,7 @@ pub enum Out {
     /// An RPC connection was closed.
     RpcClosed(u32),
     /// A line of the log.
-    Log(String),
+    Log(LogLine),
     /// The target died: how, then the call stack.
     Died(String),
     /// Guest memory that may have been written, or will be.
@@ -404,7 +405,10 @@ impl Library {
                 bytes: out.b,
             },
             abi::OUT_DIED => Out::Died(line()),
-            _ => Out::Log(line()),
+            _ => Out::Log(LogLine {
+                level: level(out.a),
+                text: line(),
+            }),
         })
     }
 
@@ -419,6 +423,17 @@ impl Library {
 }
 
 /// A C string, copied.
+/// The header's number of a level.
+const fn level(number: u32) -> LogLevel {
+    match number {
+        0 => LogLevel::Error,
+        1 => LogLevel::Warn,
+        2 => LogLevel::Notice,
+        3 => LogLevel::Info,
+        _ => LogLevel::Debug,
+    }
+}
+
 fn text(at: *const c_char) -> String {
     // SAFETY: all callers hand over a string that ends with a zero and lives until the next call.
     unsafe { CStr::from_ptr(at) }.to_string_lossy().into_owned()

@@ -1,5 +1,7 @@
 //! Who can run in a guest, and when.
 
+use std::fmt;
+
 use scenarios::Time;
 use wire::component::{ActorId, COMPONENT_ACTORS_MAX, When};
 use wire::message::HbaId;
@@ -20,6 +22,18 @@ pub enum Actor {
     Scans(HbaId),
     /// A fio thread.
     Fio(ThreadNo),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Qemu => write!(f, "QEMU"),
+            Self::Cpu(cpu) => write!(f, "CPU {cpu}"),
+            Self::Events(hba) => write!(f, "events of HBA {}", hba.0),
+            Self::Scans(hba) => write!(f, "scans of HBA {}", hba.0),
+            Self::Fio(thread) => write!(f, "fio thread {}", thread.0),
+        }
+    }
 }
 
 /// When each of them can go.

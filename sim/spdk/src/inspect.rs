@@ -11,6 +11,7 @@ use crate::vdev::controller::{Controller, Slot};
 use wire::component::{ActorId, Memory};
 use wire::inside::Inside;
 use wire::invariant::Invariant;
+use wire::message::LogLevel;
 
 /// What runs an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub enum Thread {
 }
 
 impl Target {
+    /// Whether its log's levels and flags let a line through (`log_set_level`, `log_set_flag`).
+    #[must_use]
+    pub fn lets_through(&self, line: LogLevel) -> bool {
+        self.app.lets_through(line)
+    }
+
     /// Counters that should be zero when nothing can happen any more, as "what: count" (I14).
     #[must_use]
     pub fn left(&self) -> Vec<String> {

@@ -356,6 +356,18 @@ impl Component for Target {
         (VDEV + self.vdevs.places()) as u16
     }
 
+    fn name(&self, actor: ActorId) -> String {
+        match usize::from(actor.0) {
+            APP => "app thread".to_owned(),
+            DPDK => "vhost-user thread".to_owned(),
+            BDEV => "bdevs".to_owned(),
+            vdev => match self.vdevs.get(VdevId((vdev - VDEV) as u8)) {
+                Some(ctl) => format!("thread of {}", ctl.name),
+                None => format!("thread of vdev {}", vdev - VDEV),
+            },
+        }
+    }
+
     #[inline]
     fn changed(&mut self) -> u64 {
         self.agenda.take_changed()

@@ -14,7 +14,7 @@ use crate::handles::{APP, BdevHandle};
 use crate::mail::{AppMessage, Mail};
 use wire::bugs::{Bug, Bugs};
 use wire::component::Cx;
-use wire::message::{Crash, FromTarget};
+use wire::message::{Crash, FromTarget, LogLevel, LogLine};
 
 /// What a turn of the target is told.
 pub type Out<'a> = Cx<'a, FromTarget>;
@@ -54,8 +54,8 @@ pub fn reborrow<'a>(cx: &'a mut Out<'_>) -> Out<'a> {
     }
 }
 
-pub fn log(cx: &mut Out<'_>, text: String) {
-    cx.out.push(FromTarget::Log(text));
+pub fn log(cx: &mut Out<'_>, level: LogLevel, text: String) {
+    cx.out.push(FromTarget::Log(LogLine { level, text }));
 }
 
 impl Shared {

@@ -102,6 +102,11 @@ pub trait Component {
     /// over a run.
     fn actors(&self) -> u16;
 
+    /// What `actor` is called, for people.
+    fn name(&self, actor: ActorId) -> String {
+        format!("actor {}", actor.0)
+    }
+
     /// The actors whose `when` may have changed since this was last called, as a bit set.
     fn changed(&mut self) -> u64;
 

@@ -12,6 +12,7 @@ pub mod inside;
 pub mod invariant;
 pub mod message;
 pub mod ring;
+mod said;
 pub mod scsi;
 
 pub use bugs::{Bug, Bugs};

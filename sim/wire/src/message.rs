@@ -144,10 +144,34 @@ pub enum FromTarget {
     Rpc { client: ClientId, bytes: Bytes },
     /// The target closed an RPC connection.
     RpcClosed { client: ClientId },
-    /// A line of SPDK's log (as printed without time and place).
-    Log(String),
+    /// A line of SPDK's log.
+    Log(LogLine),
     /// The process died: nothing of it acts any more.
     Died(Crash),
+}
+
+/// How much a line of SPDK's log matters (`enum spdk_log_level`, include/spdk/log.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// `SPDK_ERRLOG`.
+    Error,
+    /// `SPDK_WARNLOG`.
+    Warn,
+    /// `SPDK_NOTICELOG`.
+    Notice,
+    /// `SPDK_INFOLOG`: only with the flag of its component, which is `vhost` here.
+    Info,
+    /// `SPDK_DEBUGLOG`: a release build has none.
+    Debug,
+}
+
+/// A line of SPDK's log, without time and place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: LogLevel,
+    /// What it says.
+    pub text: String,
 }
 
 /// How a modelled process dies.

@@ -16,7 +16,7 @@ use scenarios::Time;
 use picked::{PICKED, Picked};
 
 use super::frozen::Frozen;
-use super::{LOG_LINES_MAX, Schedule, Strategy, TARGET, World};
+use super::{Schedule, Strategy, TARGET, World};
 use vm_memory::GuestMemoryBackend as _;
 use wire::component::{ActorId, Component, When};
 use wire::dirty::DirtyPages;
@@ -216,14 +216,6 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
                 let twice =
                     vms.find(|(n, vm)| world.vms[..*n].iter().any(|other| other.id == vm.id));
                 twice.map(|(_, vm)| format!("there are two {}", vm.id))
-            },
-        },
-        Invariant {
-            name: "the_log_is_bounded",
-            says: "Only the last lines of the target's log are kept.",
-            broken: |world| {
-                let lines = world.log.len();
-                (lines > LOG_LINES_MAX).then(|| format!("{lines} are"))
             },
         },
         Invariant {

@@ -13,8 +13,6 @@ mod snapshot;
 mod strategy;
 mod turn_log;
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use scenarios::{ControllerId, Observation, Seen, Time, VmId};
 
@@ -29,9 +27,6 @@ use strategy::Pick;
 use wire::component::{ActorId, Cx, Memory, TurnInfo};
 use wire::message::{ClientId, ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 use wire::{BackEnd, FrontEnd, Rng};
-
-/// Log lines of the target that are kept for a report; older ones are forgotten.
-const LOG_LINES_MAX: usize = 200;
 
 /// The target's number in the turn log; guest n is n + 1.
 const TARGET: usize = 0;
@@ -99,7 +94,6 @@ pub struct World<T, G> {
     from_guest: Vec<FromGuest>,
     saw: Vec<Seen>,
     rpc: Vec<(ClientId, Bytes)>,
-    log: VecDeque<String>,
     trace: RunHash,
     order: RunHash,
     turns: u64,
@@ -136,7 +130,6 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             from_guest: Vec::new(),
             saw: Vec::new(),
             rpc: Vec::new(),
-            log: VecDeque::new(),
             trace: RunHash::default(),
             order: RunHash::default(),
             turns: 0,
@@ -239,11 +232,6 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     #[must_use]
     pub fn hashes(&self) -> (u64, u64) {
         (self.trace.value(), self.order.value())
-    }
-
-    /// The target's last log lines.
-    pub fn log(&self) -> impl Iterator<Item = &str> {
-        self.log.iter().map(String::as_str)
     }
 
     /// Whether the target's process has died.
@@ -466,15 +454,31 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         if hotplug {
             self.order.fold((end as u64).rotate_left(56) ^ words[0]);
         }
+        if self.record.is_some() {
+            self.record_turn(actor, end, words);
+        }
+    }
+
+    /// Tells whoever is told of every turn.
+    #[cold]
+    fn record_turn(&mut self, actor: usize, end: usize, words: [u64; 3]) {
+        let name = if end == TARGET {
+            format!("target: {}", self.target.name(ActorId(actor as u16)))
+        } else {
+            let vm = &self.vms[end - 1];
+            let local = ActorId((actor - vm.first) as u16);
+            format!("{}: {}", vm.id, vm.guest.name(local))
+        };
+        let turn = TurnRecord {
+            turn: self.turns,
+            at: self.now,
+            actor: ActorId(actor as u16),
+            name,
+            words,
+            hash: self.trace.value(),
+        };
         if let Some(record) = &mut self.record {
-            let hash = self.trace.value();
-            record(&TurnRecord {
-                turn: self.turns,
-                at: self.now,
-                actor: ActorId(actor as u16),
-                words,
-                hash,
-            });
+            record(&turn);
         }
     }
 }

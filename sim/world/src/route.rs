@@ -2,9 +2,9 @@
 //!
 //! Knows connections; knows no message's meaning but that of a crash, which closes them all.
 
-use scenarios::Observation;
+use scenarios::{Observation, said};
 
-use super::{Device, LOG_LINES_MAX, Schedule, World};
+use super::{Device, Schedule, World};
 use wire::component::{ActorId, Component, When};
 use wire::message::{ConnId, FromGuest, FromTarget, HbaId, ToGuest, ToTarget};
 use wire::{BackEnd, FrontEnd};
@@ -31,6 +31,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     fn route_from_target(&mut self, message: FromTarget) {
         match message {
             FromTarget::Answer { conn, reply } => {
+                said::at(self.now, || reply.say(conn));
                 if let Some((vm, hba)) = self.peer(conn) {
                     self.put_guest(vm, ToGuest::Answer { hba, reply });
                 }
@@ -43,12 +44,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             FromTarget::Closed { conn } => self.close(conn),
             FromTarget::Rpc { client, bytes } => self.rpc.push((client, bytes)),
             FromTarget::RpcClosed { .. } => {}
-            FromTarget::Log(line) => {
-                if self.log.len() == LOG_LINES_MAX {
-                    self.log.pop_front();
-                }
-                self.log.push_back(line);
-            }
+            FromTarget::Log(line) => said::at(self.now, || line.say()),
             FromTarget::Died(crash) => {
                 self.died = true;
                 let how = format!("{} in {}", crash.signal, crash.place);
@@ -96,6 +92,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
                 need_reply,
             } => {
                 if let Some(conn) = self.device(vm, hba).conn {
+                    said::at(self.now, || message.say(conn));
                     self.put_target(ToTarget::VhostUser {
                         conn,
                         message,

@@ -13,8 +13,6 @@
 //! }
 //! ```
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use scenarios::{Seen, Time};
 
@@ -40,7 +38,6 @@ pub struct Snapshot<T: Inside, G: Inside> {
     conns: Vec<(usize, HbaId)>,
     saw: Vec<Seen>,
     rpc: Vec<(ClientId, Bytes)>,
-    log: VecDeque<String>,
     trace: RunHash,
     order: RunHash,
     turns: u64,
@@ -78,7 +75,6 @@ impl<T: BackEnd, G: FrontEnd> Snapshot<T, G> {
             conns: world.conns.clone(),
             saw: world.saw.clone(),
             rpc: world.rpc.clone(),
-            log: world.log.clone(),
             trace: world.trace,
             order: world.order,
             turns: world.turns,
@@ -117,7 +113,6 @@ impl<T: BackEnd, G: FrontEnd> Snapshot<T, G> {
         world.from_guest.clear();
         world.saw.clone_from(&self.saw);
         world.rpc.clone_from(&self.rpc);
-        world.log.clone_from(&self.log);
         (world.trace, world.order, world.turns) = (self.trace, self.order, self.turns);
     }
 }

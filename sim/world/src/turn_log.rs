@@ -8,7 +8,7 @@ use scenarios::Time;
 use wire::ActorId;
 
 /// One turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnRecord {
     /// Its number, from 1.
     pub turn: u64,
@@ -16,6 +16,8 @@ pub struct TurnRecord {
     pub at: Time,
     /// Who took it: the number in the schedule.
     pub actor: ActorId,
+    /// What that is called: "target: app thread".
+    pub name: String,
     /// What it was: kind and fields.
     pub words: [u64; 3],
     /// The trace hash after it.
@@ -23,13 +25,14 @@ pub struct TurnRecord {
 }
 
 impl fmt::Display for TurnRecord {
-    /// One line: `turn 17 at 0.000123 actor 4: 3 0 1 (hash 0123456789abcdef)`.
+    /// One line: `turn 17 at 0.000123 actor 4 (target: app thread): 3 0 1 (hash 0123456789abcdef)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [kind, a, b] = self.words;
         let (turn, at, actor, hash) = (self.turn, self.at, self.actor.0, self.hash);
+        let name = &self.name;
         write!(
             f,
-            "turn {turn} at {at} actor {actor}: {kind:x} {a:x} {b:x} (hash {hash:016x})"
+            "turn {turn} at {at} actor {actor} ({name}): {kind:x} {a:x} {b:x} (hash {hash:016x})"
         )
     }
 }
@@ -93,6 +96,7 @@ mod tests {
                 turn,
                 at: Time(turn),
                 actor: ActorId(1),
+                name: "somebody".to_owned(),
                 words: [1, 2, 3],
                 hash: *hash,
             };

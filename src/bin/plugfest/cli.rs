@@ -11,6 +11,7 @@ use sim::Bug;
 
 use plugfest::{Schedule, Volume};
 
+use crate::log::LogArguments;
 use crate::target_arguments::{BehaviourWord, TargetArguments};
 
 /// Tests hot-attach and hot-detach of SCSI targets on a vhost-user target, such as SPDK's, with no
@@ -20,6 +21,9 @@ use crate::target_arguments::{BehaviourWord, TargetArguments};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+
+    #[command(flatten)]
+    pub log: LogArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -53,6 +57,10 @@ pub enum Command {
     /// Serve the model target on sockets: vhost-user for guests, JSON-RPC as SPDK's rpc.py speaks it.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArguments),
+    /// Take away what runs of yours have left that were killed or could not clean up: processes, and what they made
+    /// on a target; never anything of a run that is alive.
+    #[command(after_help = CLEAN_EXIT)]
+    Clean(CleanArguments),
     /// List the plans, their cases, and the jobs.
     List,
     /// Print completions for a shell.
@@ -282,10 +290,22 @@ pub struct DoctorArguments {
     #[arg(long, value_name = "PATH", default_value = "/var/tmp/spdk.sock")]
     pub rpc_socket: PathBuf,
 
-    /// List what killed runs of yours have left behind instead, which the next run removes; exit status 1 if
+    /// List what runs of yours that have ended left behind instead, which `clean` and the next run remove; exit status 1 if
     /// there is any
     #[arg(long)]
     pub leftovers: bool,
+}
+
+const CLEAN_EXIT: &str = "\
+The next run does the same by itself. `plugfest doctor --leftovers` only lists what there is.
+
+Exit status: 0 nothing is left, 1 something stays.";
+
+#[derive(Debug, Args)]
+pub struct CleanArguments {
+    /// Only what was made on the target that listens there for JSON-RPC [default: all that is left]
+    #[arg(long, value_name = "PATH")]
+    pub rpc_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -43,19 +43,12 @@ pub fn list() -> Result<u8, Stop> {
     Ok(0)
 }
 
-/// Prints what killed runs have left behind.
+/// Prints what runs have left behind that have ended.
 fn leftovers() -> Result<u8, Stop> {
     let left = run_dir::leftovers();
     let mut text = String::new();
     for left in &left {
-        let _ = write!(text, "{}", left.dir.display());
-        for process in &left.processes {
-            let _ = write!(text, ", process {}", process.id);
-        }
-        if let Some(undo) = &left.undo {
-            let _ = write!(text, ", {undo}");
-        }
-        text.push('\n');
+        let _ = writeln!(text, "{left}");
     }
     if left.is_empty() {
         text.push_str("nothing is left\n");

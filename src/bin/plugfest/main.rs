@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod campaign;
+mod clean_command;
 mod cli;
 mod conform_command;
 mod fuzz_command;
@@ -13,6 +14,7 @@ mod guest_conform_command;
 mod input;
 mod junit;
 mod list_command;
+mod log;
 mod lookup;
 mod output;
 mod preset;
@@ -27,6 +29,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
+use log::Clock;
+use tracing::Level;
+
 use cli::{Cli, Command, ConformArguments, ConformFormat};
 use conform_command::{ConformOptions, conform_command};
 use guest_conform_command::guest_conform_command;
@@ -39,10 +44,15 @@ const EXIT_ERROR: u8 = 2;
 const EXIT_INCONCLUSIVE: u8 = 3;
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(arguments) => arguments.command,
+    let Cli { command, log } = match Cli::try_parse() {
+        Ok(arguments) => arguments,
         Err(said) => return ExitCode::from(status(show(&said))),
     };
+    match &command {
+        Command::Run(run) => log::listen(&log, None, Clock::Testbed, run.turns.is_some()),
+        Command::Serve(_) => log::listen(&log, Some(Level::INFO), Clock::Calendar, false),
+        _ => log::listen(&log, None, Clock::Testbed, false),
+    }
     if let Err(error) = plugfest::command::listen() {
         tell(&format!("plugfest: {error}\n"));
         return ExitCode::from(EXIT_ERROR);
@@ -54,6 +64,7 @@ fn main() -> ExitCode {
         Command::Conform(arguments) => conform(&arguments),
         Command::Guest { command } => guest_command::run(&command),
         Command::Serve(arguments) => serve_command::run(&arguments),
+        Command::Clean(arguments) => clean_command::run(&arguments),
         Command::List => list_command::list(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -63,7 +74,11 @@ fn main() -> ExitCode {
         Command::Man => manual(),
         Command::Doctor(arguments) => list_command::doctor(&arguments),
     };
-    ExitCode::from(status(done))
+    let exit = status(done);
+    if exit == 0 && real::testbed::undo::something_stays() {
+        return ExitCode::from(EXIT_INCONCLUSIVE);
+    }
+    ExitCode::from(exit)
 }
 
 /// Help and version are output like any other; what is wrong with arguments is an error.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use plugfest::command::{OnTarget, Repro, finding_lines};
+use plugfest::command::{OnTarget, Repro, asked, finding_lines};
 use plugfest::{RunError, SpdkOptions, TargetKind};
 use scenarios::plan::Expects;
 
@@ -73,9 +73,10 @@ fn on_target(arguments: &ReplayArguments, repro: &Repro, spdk: &SpdkOptions) -> 
     let times = arguments.times.unwrap_or(1);
     let (mut shown, mut enforced) = (0, 0);
     let mut done = 0;
-    while done < times {
+    while done < times && !asked() {
         let once = match on_target.once(spdk) {
             Ok(once) => once,
+            Err(_) if asked() => break,
             // Mostly it is the failure itself that has ended the target: what was seen is told.
             Err(error) if done > 0 => {
                 tell(&format!(

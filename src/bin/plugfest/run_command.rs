@@ -12,6 +12,7 @@ use scenarios::run::Progress;
 use crate::campaign;
 use crate::cli::{Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
 use crate::junit::Junit;
+use crate::log;
 use crate::lookup::{self, Target};
 use crate::output::{Printer, Stop, can_be_written, first_of, is_same_file, tell};
 use crate::run_outputs::{Fault, Sink, json_lines, keep, printer};
@@ -292,13 +293,14 @@ fn one(
     let mut trace = arguments.trace.as_deref().map(Sink::create).transpose()?;
     let turns = arguments.turns.as_deref().map(Sink::create).transpose()?;
     let faults = [&trace, &turns].map(|sink| sink.as_ref().map(|sink| sink.fault.clone()));
+    log::write_turns(turns);
     let outputs = Outputs {
         trace: trace.as_mut().map(|sink| sink as &mut dyn Write),
-        turns: turns.map(|sink| Box::new(sink) as Box<dyn Write + Send>),
     };
     let report = run_with(&target.plan, options, &mut tell, outputs);
-    // What is left of it is written when it goes.
+    // What is left of them is written when they go.
     drop(trace);
+    log::write_turns(None);
     let written = faults.iter().flatten().try_for_each(Fault::result);
     let report = report.map_err(Stop::error)?;
     printed?;

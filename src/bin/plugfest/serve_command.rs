@@ -1,9 +1,8 @@
 //! `plugfest serve`: the model target behind real sockets, until somebody ends it.
 //!
-//! Tells on stdout where it listens, on stderr what SPDK would log; ends as the modelled process ends.
+//! Tells on stdout where it listens, on stderr, as a daemon, what SPDK would log; ends as the modelled process ends.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
@@ -12,8 +11,10 @@ use real::vhost_user::cut;
 use sim::nvme_devices;
 use sim::spdk::TargetConfig;
 use sim::wire::message::Crash;
+use tokio::runtime::Builder;
+use tracing::warn;
 
-use plugfest::command::asked;
+use plugfest::command::interrupt;
 
 use crate::cli::ServeArguments;
 use crate::output::Stop;
@@ -21,8 +22,6 @@ use crate::target_arguments::note_repeated;
 
 /// It was told to end.
 const EXIT_STOPPED: u8 = 0;
-/// How often somebody is asked whether it shall end.
-const ASK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Serves until somebody ends it.
 pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
@@ -45,15 +44,15 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(Stop::error)?;
     cut::survive().map_err(Stop::error)?;
     let server = Server::start(options, tell).map_err(Stop::error)?;
-    let ended = loop {
-        if let Some(ended) = server.wait(ASK_PERIOD) {
-            break ended;
+    let mut interrupt = interrupt();
+    let runtime = Builder::new_current_thread().build().map_err(Stop::error)?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = server.ended() => Some(ended),
+            () = interrupt.wait() => None,
         }
-        if asked() {
-            break server.stop();
-        }
-    };
-    match ended {
+    });
+    match ended.unwrap_or_else(|| server.stop()) {
         Ended::Stopped => Ok(EXIT_STOPPED),
         Ended::Died(crash) => die(&crash),
         Ended::Failed(why) => Err(Stop::error(why)),
@@ -67,8 +66,7 @@ fn tell(news: News) {
             let mut out = std::io::stdout().lock();
             writeln!(out, "{what} listens at {}", path.display()).and_then(|()| out.flush())
         }
-        News::Log(line) => writeln!(std::io::stderr(), "{line}"),
-        News::Broken(what) => writeln!(std::io::stderr(), "plugfest: violated: {what}"),
+        News::Broken(what) => return warn!(target: "invariant", "{what}"),
     };
 }
 

@@ -34,8 +34,8 @@ fn lost(with: bool) -> Vec<Observation> {
     emptied.into_iter().chain([stopped(), closed]).collect()
 }
 
-fn v3(story: &[Observation]) -> CheckOutcome {
-    let results = outcomes(judge(false), story);
+fn v3(shown: &[Observation]) -> CheckOutcome {
+    let results = outcomes(judge(false), shown);
     let v3 = results.into_iter().find(|result| result.id == CheckId::V3);
     v3.expect("V3 is judged").outcome
 }
@@ -46,7 +46,7 @@ fn anew(with: bool, meanwhile: &[Observation], later: &[Observation]) -> Vec<Obs
     let here = [slot(None, Empty, Adding), slot(None, Adding, Present)];
     let seen = [disk(true)];
     let ready = Observation::VmReady { vm: VM, boot: 1 };
-    story(&[
+    shown(&[
         if with { &here } else { &[] },
         &[connected(0)],
         &starts(0, 0, with),
@@ -79,7 +79,7 @@ fn what_moved_meanwhile_is_waived() {
 #[test]
 fn what_goes_before_the_start_excuses_nothing() {
     let [found, gone] = [slot(Some(1), Empty, Present), slot(Some(1), Present, Empty)];
-    let seen = v3(&story(&[
+    let seen = v3(&shown(&[
         &[connected(0)],
         &starts(0, 0, false),
         &[Observation::VmReady { vm: VM, boot: 1 }],

@@ -307,6 +307,10 @@ impl Component for Guest {
         self.shared.actors.count()
     }
 
+    fn name(&self, actor: ActorId) -> String {
+        self.shared.actors.actor(actor).to_string()
+    }
+
     fn changed(&mut self) -> u64 {
         self.shared.actors.take_changed()
     }

@@ -12,6 +12,7 @@ use crate::mail::AppMessage;
 use crate::rpc::Errno;
 use crate::turn::{ForeachOp, TargetTurn};
 use wire::bugs::Bug;
+use wire::message::LogLevel;
 
 /// `spdk_bdev_unregister`: tells those who have it open; done when nobody has.
 ///
@@ -56,9 +57,10 @@ pub(super) fn bdev_goes(app: &mut AppThread<'_>, bdev: BdevHandle, dev: DevHandl
     let lun = app.shared.devs.lun(dev).map(|lun| lun.bdev);
     let open = lun.and_then(|bdev| app.shared.bdevs.get(bdev));
     if let Some(name) = open.map(|bdev| bdev.name.clone()) {
-        app.log(format!(
-            "bdev name ({name}) received event(SPDK_BDEV_EVENT_REMOVE)"
-        ));
+        app.log(
+            LogLevel::Notice,
+            format!("bdev name ({name}) received event(SPDK_BDEV_EVENT_REMOVE)"),
+        );
         lun::hot_remove(app, dev);
     }
     TargetTurn::BdevEvent { bdev: bdev.index }

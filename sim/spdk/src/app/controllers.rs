@@ -18,6 +18,7 @@ use crate::rpc::{
 use crate::turn::TargetTurn;
 use crate::vdev::controller::{Controller, Vdevs};
 use wire::bugs::Bug;
+use wire::message::LogLevel;
 
 /// Below it, a coalescing threshold is no I/O in the 10 ms that it is looked at.
 const IOPS_THRESHOLD_MIN: u32 = 100;
@@ -194,7 +195,10 @@ pub(super) fn delete(app: &mut AppThread<'_>, call: CallId, name: String) -> Ans
     let connected = !ctl.sessions.is_empty();
     if connected || ctl.locked {
         if connected {
-            app.log(format!("Controller {name} has still valid connection."));
+            app.log(
+                LogLevel::Error,
+                format!("Controller {name} has still valid connection."),
+            );
         }
         if !bugs.has(Bug::DeleteSpins) {
             return Some(Err(RpcError::vhost(Errno::Busy)));
@@ -209,7 +213,10 @@ pub(super) fn delete(app: &mut AppThread<'_>, call: CallId, name: String) -> Ans
         }
         if targets::begin_remove(app, vdev, slot, None).is_err() {
             let slot = slot.0;
-            app.log(format!("{name}: failed to force-remove target {slot}"));
+            app.log(
+                LogLevel::Error,
+                format!("{name}: failed to force-remove target {slot}"),
+            );
             delete_later(app, call, name);
             return None;
         }

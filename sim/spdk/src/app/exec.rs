@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use scenarios::CheckId;
+use scenarios::{CheckId, said};
 use serde_json::json;
+use tracing::debug;
 
 use super::answer::{Answer, DONE};
 use super::bdev::{self as bdev, delete};
@@ -40,6 +41,7 @@ pub(super) fn rpc_poll(app: &mut AppThread<'_>) -> TargetTurn {
             hotplug += 1;
             what = (what.rotate_left(7) ^ fold(name)).wrapping_add(place);
         }
+        said::at(app.cx.now, || debug!(target: "rpc", ?method, "carried out"));
         let result = execute(app, call, method);
         heed(app);
         if let Some(result) = result {

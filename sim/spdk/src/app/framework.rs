@@ -14,6 +14,7 @@ use super::answer::DONE;
 use super::{AppThread, show};
 use crate::rpc::{LogLevel, RpcError, code, render};
 use wire::bugs::Bug;
+use wire::message::LogLevel as Line;
 
 /// The subsystems of SPDK's vhost application.
 const SUBSYSTEMS: [&str; 13] = [
@@ -73,6 +74,19 @@ impl Logging {
         Value::Object(flags.collect())
     }
 
+    /// Whether a line is written. INFO and DEBUG need their component's flag, which is `vhost` for all that the
+    /// model says.
+    ///
+    /// # Divergence from SPDK
+    ///
+    /// `spdk_vlog` (lib/log/log.c) writes to stderr what `print` lets through, to syslog what `level` does. There is
+    /// one log here: what either lets through.
+    pub fn lets_through(&self, line: Line) -> bool {
+        let most = most(self.level).max(most(self.print));
+        let flagged = line >= Line::Info;
+        Some(line) <= most && (!flagged || self.flags.contains("vhost"))
+    }
+
     pub(super) fn set_flag(&mut self, flag: &str) -> Result<Value, RpcError> {
         self.flags.extend(flags_named(flag)?);
         DONE
@@ -83,6 +97,18 @@ impl Logging {
             self.flags.remove(known);
         }
         DONE
+    }
+}
+
+/// The least of what a level lets through.
+const fn most(level: LogLevel) -> Option<Line> {
+    match level {
+        LogLevel::Disabled => None,
+        LogLevel::Error => Some(Line::Error),
+        LogLevel::Warn => Some(Line::Warn),
+        LogLevel::Notice => Some(Line::Notice),
+        LogLevel::Info => Some(Line::Info),
+        LogLevel::Debug => Some(Line::Debug),
     }
 }
 

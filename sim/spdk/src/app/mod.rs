@@ -34,7 +34,7 @@ use framework::Logging;
 pub use invariants::MUTANTS;
 pub use invariants::{call_out_of_place, retries_miscounted, timeout_of_nobody};
 use wire::bugs::Bug;
-use wire::message::ClientId;
+use wire::message::{ClientId, LogLevel};
 
 /// Requests are read, and answers leave, at this poller's ticks (recordings §3: 4 ms).
 pub const RPC_PERIOD: Duration = Duration::from_millis(4);
@@ -123,6 +123,11 @@ impl App {
         }
     }
 
+    /// Whether its log's levels and flags let a line through.
+    pub fn lets_through(&self, line: LogLevel) -> bool {
+        self.logging.lets_through(line)
+    }
+
     /// Bytes of a client; none if its connection closed.
     pub fn rpc_input(&mut self, now: Time, client: ClientId, bytes: Option<Bytes>) {
         if self.input.is_empty() {
@@ -149,8 +154,8 @@ pub struct AppThread<'t> {
 }
 
 impl AppThread<'_> {
-    fn log(&mut self, text: String) {
-        shared::log(&mut self.cx, text);
+    fn log(&mut self, level: LogLevel, text: String) {
+        shared::log(&mut self.cx, level, text);
     }
 
     fn die(&mut self, signal: &'static str, place: &'static str) {

@@ -17,6 +17,7 @@ use crate::rpc::{
 use crate::turn::{ForeachOp, TargetTurn};
 use crate::vdev::slot::Cause;
 use wire::bugs::Bug;
+use wire::message::LogLevel;
 
 pub(super) fn add(
     app: &mut AppThread<'_>,
@@ -119,7 +120,7 @@ fn add_target(
     } else {
         attach_done(app, vdev, slot);
     }
-    app.log(text);
+    app.log(LogLevel::Info, text);
     Ok(slot)
 }
 
@@ -238,7 +239,10 @@ fn target_gone(app: &mut AppThread<'_>, vdev: VdevId, slot: SlotId) {
     if let Some(dev) = dev {
         let device = app.shared.devs.get(dev);
         let name = device.map(|device| device.name.clone());
-        app.log(format!("removed target '{}'", name.unwrap_or_default()));
+        app.log(
+            LogLevel::Info,
+            format!("removed target '{}'", name.unwrap_or_default()),
+        );
         lun::destruct(app, dev);
     }
     app.shared.mail.wake_rpcs(app.cx.now);

@@ -24,7 +24,7 @@ use crate::vdev::controller::Vdevs;
 use crate::vdev::session::Session;
 use device::Device;
 use wire::component::Memory;
-use wire::message::{ConnId, FromTarget, VhostUser, VhostUserReply, VringIndex};
+use wire::message::{ConnId, FromTarget, LogLevel, VhostUser, VhostUserReply, VringIndex};
 use wire::scsi::feature;
 
 /// What SPDK's vhost-scsi offers: `SPDK_VHOST_SCSI_FEATURES` less what it disables.
@@ -234,8 +234,8 @@ impl DpdkThread<'_> {
         }
     }
 
-    fn log(&mut self, text: String) {
-        shared::log(&mut self.cx, text);
+    fn log(&mut self, level: LogLevel, text: String) {
+        shared::log(&mut self.cx, level, text);
     }
 }
 
@@ -256,7 +256,10 @@ pub fn turn(dpdk: &mut DpdkThread<'_>) -> TargetTurn {
             None => {
                 dpdk.own.doing = Doing::Stopping(then, by);
                 dpdk.own.warn_at = Time::NEVER;
-                dpdk.log("Timeout waiting for event: stop session.".to_owned());
+                dpdk.log(
+                    LogLevel::Error,
+                    "Timeout waiting for event: stop session.".to_owned(),
+                );
                 TargetTurn::Idle
             }
         },

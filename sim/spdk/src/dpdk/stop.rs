@@ -12,7 +12,7 @@ use crate::turn::TargetTurn;
 use crate::vdev::vring::Lost;
 use wire::bugs::Bug;
 use wire::component::Memory;
-use wire::message::{ConnId, VhostUserReply, VringIndex};
+use wire::message::{ConnId, LogLevel, VhostUserReply, VringIndex};
 
 /// Sends a stop if the session runs or is about to; whether there is one to wait for.
 fn begin_stop(dpdk: &mut DpdkThread<'_>, session: Option<SessionAt>) -> bool {
@@ -113,7 +113,10 @@ pub(super) fn stop_returned(
         StopResult::Stopped => save_bases(dpdk, conn),
         StopResult::TimedOut => {
             let vid = dpdk.own.device(conn).map_or(0, |device| device.vid);
-            dpdk.log(format!("Couldn't stop device with vid {vid}."));
+            dpdk.log(
+                LogLevel::Error,
+                format!("Couldn't stop device with vid {vid}."),
+            );
             0
         }
     };
@@ -237,7 +240,10 @@ fn forget_connection(dpdk: &mut DpdkThread<'_>, conn: ConnId) {
         ctl.close_session(&mut dpdk.cx, &mut dpdk.shared.mail, at.index);
     } else if leaks {
         session.unmapped = true;
-        dpdk.log("failed to stop session on disconnect: it leaks".to_owned());
+        dpdk.log(
+            LogLevel::Error,
+            "failed to stop session on disconnect: it leaks".to_owned(),
+        );
     } else {
         session.started = false;
         session.draining = true;

@@ -135,7 +135,7 @@ impl Rig {
                 FromTarget::Answer { conn, reply } => self.replies.push((conn, reply)),
                 FromTarget::Closed { conn } => self.closed.push(conn),
                 FromTarget::Call { conn, vring } => self.calls.push((conn, vring.0)),
-                FromTarget::Log(line) => self.logs.push(line),
+                FromTarget::Log(line) => self.logs.push(line.text),
                 FromTarget::Died(crash) => {
                     assert!(self.died.is_none(), "a process dies once");
                     self.died = Some(crash);

@@ -22,7 +22,7 @@ use crate::turn::{ForeachOp, TargetTurn};
 use wire::access::Access as _;
 use wire::bugs::Bug;
 use wire::component::Memory;
-use wire::message::{CONTROLQ, EVENTQ};
+use wire::message::{CONTROLQ, EVENTQ, LogLevel};
 use wire::scsi::{TMF_SIZE, response, tmf};
 
 const T_AN_QUERY: u32 = 1;
@@ -132,9 +132,10 @@ fn control_request(vdev: &mut VdevThread<'_>, memory: &Memory, index: usize, hea
     let busy = ring.task(head).is_none_or(|task| task.in_flight);
     if busy {
         let name = ctl.session_name(index);
-        vdev.log(format!(
-            "{name}: request with idx '{head}' is already pending."
-        ));
+        vdev.log(
+            LogLevel::Error,
+            format!("{name}: request with idx '{head}' is already pending."),
+        );
         let at = RingAt {
             session: index,
             vring: CONTROLQ,

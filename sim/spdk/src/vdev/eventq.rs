@@ -13,7 +13,7 @@ use super::vring::FullRing;
 use crate::handles::SlotId;
 use wire::access::Access as _;
 use wire::bugs::Bug;
-use wire::message::EVENTQ;
+use wire::message::{EVENTQ, LogLevel};
 use wire::scsi::{EVENT_SIZE, event};
 
 /// What became of an event.
@@ -87,7 +87,7 @@ pub fn send_event(vdev: &mut VdevThread<'_>, index: usize, slot: SlotId, kind: E
         }
     };
     let name = vdev.own.session_name(index);
-    vdev.log(format!("{name}: {why}"));
+    vdev.log(LogLevel::Error, format!("{name}: {why}"));
 }
 
 /// Sends the bit EVENTS_MISSED alone, now that a buffer may be posted (EV off).

@@ -20,7 +20,7 @@ use crate::turn::TargetTurn;
 use wire::access::Access as _;
 use wire::bugs::Bug;
 use wire::component::Memory;
-use wire::message::{REQUESTQ, VringIndex};
+use wire::message::{LogLevel, REQUESTQ, VringIndex};
 use wire::scsi::{RESPONSE_RESPONSE, RESPONSE_SIZE, response};
 
 /// A poll of a controller's request queues.
@@ -126,11 +126,14 @@ fn serve(vdev: &mut VdevThread<'_>, memory: &Memory, at: RingAt, head: u16) {
     let free = ring.task(head).filter(|task| !task.in_flight);
     let Some(task) = free else {
         let name = ctl.session_name(at.session);
-        vdev.log(if head < size {
-            format!("{name}: request with idx '{head}' is already pending.")
-        } else {
-            format!("{name}: request idx '{head}' exceeds virtqueue size ({size}).")
-        });
+        vdev.log(
+            LogLevel::Error,
+            if head < size {
+                format!("{name}: request with idx '{head}' is already pending.")
+            } else {
+                format!("{name}: request idx '{head}' exceeds virtqueue size ({size}).")
+            },
+        );
         used(vdev, memory, at, head, 0);
         return;
     };
@@ -200,7 +203,10 @@ fn reject(vdev: &mut VdevThread<'_>, memory: &Memory, of: TaskRef, why: Malforme
     } else if !untouched {
         vdev.shared.unanswerable += 1;
     }
-    vdev.log(format!("invalid request at index {}: {}", of.head, why.0));
+    vdev.log(
+        LogLevel::Warn,
+        format!("invalid request at index {}: {}", of.head, why.0),
+    );
     put(vdev, memory, of);
     if bugs.has(Bug::LeakTaskOnReject)
         && let Some(session) = vdev.own.session(of.session)

@@ -10,6 +10,7 @@ use super::wake::lun_poll_soon;
 use crate::bdev::io::{IoKind, Request};
 use crate::handles::{DevHandle, TaskRef};
 use wire::bugs::Bug;
+use wire::message::LogLevel;
 
 /// `scsi_lun_append_mgmt_task`.
 pub fn queue_reset(vdev: &mut VdevThread<'_>, of: TaskRef, dev: DevHandle) {
@@ -43,7 +44,7 @@ fn begin_reset(vdev: &mut VdevThread<'_>, of: TaskRef, dev: DevHandle) {
         lun.outstanding = 0;
         complete_all(vdev, dev);
     }
-    vdev.log("Bdev scsi reset on lun reset".to_owned());
+    vdev.log(LogLevel::Notice, "Bdev scsi reset on lun reset".to_owned());
     let bdevs = &mut vdev.shared.bdevs;
     bdevs.submit(vdev.cx.now, request, vdev.cx.rng);
 }

@@ -15,7 +15,7 @@ use crate::handles::{SessionId, SlotId};
 use crate::mail::{StopResult, VdevMessage, Waiting};
 use crate::turn::TargetTurn;
 use wire::bugs::Bug;
-use wire::message::{EVENTQ, REQUESTQ};
+use wire::message::{EVENTQ, LogLevel, REQUESTQ};
 use wire::scsi::feature;
 
 /// `vhost_scsi_start`: takes over the controller's targets, and begins to poll.
@@ -43,14 +43,17 @@ pub fn start(vdev: &mut VdevThread<'_>, id: SessionId) -> TargetTurn {
     session.starting = false;
     let hole = (REQUESTQ.0..session.max_queues).find(|ring| !session.has_ring(*ring));
     let why = if session.polled || session.gone {
-        Some("start in progress".to_owned())
+        Some((LogLevel::Info, "start in progress".to_owned()))
     } else if session.max_queues <= REQUESTQ.0 {
-        Some(format!("max_queues {}, no I/O queues", session.max_queues))
+        Some((
+            LogLevel::Info,
+            format!("max_queues {}, no I/O queues", session.max_queues),
+        ))
     } else {
-        hole.map(|ring| format!("queue {ring} is empty"))
+        hole.map(|ring| (LogLevel::Error, format!("queue {ring} is empty")))
     };
-    if let Some(why) = why {
-        vdev.log(format!("{name}: {why}"));
+    if let Some((level, why)) = why {
+        vdev.log(level, format!("{name}: {why}"));
         return refused;
     }
     for slot in SlotId::all() {
@@ -74,7 +77,7 @@ pub fn start(vdev: &mut VdevThread<'_>, id: SessionId) -> TargetTurn {
         hotplug,
         eventq,
     }));
-    vdev.log(format!("{name}: started poller on lcore 1"));
+    vdev.log(LogLevel::Info, format!("{name}: started poller on lcore 1"));
     taken
 }
 
@@ -181,9 +184,10 @@ pub fn stop_tick(vdev: &mut VdevThread<'_>, index: usize) -> TargetTurn {
             session.draining = true;
         }
         let name = ctl.session_name(index);
-        vdev.log(format!(
-            "{name}: Timedout when destroy session (task_cnt {tasks})"
-        ));
+        vdev.log(
+            LogLevel::Error,
+            format!("{name}: Timedout when destroy session (task_cnt {tasks})"),
+        );
     }
     vdev.shared.mail.post_stop(now, result);
     TargetTurn::StopEnded {
@@ -209,5 +213,8 @@ fn stopped(vdev: &mut VdevThread<'_>, index: usize) {
         controller: vdev.own.id(),
         session,
     }));
-    vdev.log(format!("{name}: stopping poller on lcore 1"));
+    vdev.log(
+        LogLevel::Info,
+        format!("{name}: stopping poller on lcore 1"),
+    );
 }

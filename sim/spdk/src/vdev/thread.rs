@@ -4,6 +4,7 @@ use super::controller::Controller;
 use super::task::Task;
 use crate::handles::TaskRef;
 use crate::shared::{self, Out, Shared};
+use wire::message::LogLevel;
 
 /// What the thread owns, what it shares with others, and where it speaks. It knows no state of the app thread.
 pub struct VdevThread<'t> {
@@ -17,8 +18,8 @@ impl VdevThread<'_> {
         self.own.session(of.session)?.task(of)
     }
 
-    pub fn log(&mut self, text: String) {
-        shared::log(&mut self.cx, text);
+    pub fn log(&mut self, level: LogLevel, text: String) {
+        shared::log(&mut self.cx, level, text);
     }
 
     pub fn die(&mut self, signal: &'static str, place: &'static str) {

@@ -14,6 +14,7 @@ use crate::handles::{Foreach, SlotId};
 use crate::mail::{AppMessage, VdevMessage, Waiting};
 use crate::turn::{ForeachOp, TargetTurn};
 use wire::bugs::Bug;
+use wire::message::LogLevel;
 use wire::scsi::feature;
 
 pub fn visit(vdev: &mut VdevThread<'_>, mut foreach: Foreach) -> TargetTurn {
@@ -73,9 +74,10 @@ fn tell_attach(vdev: &mut VdevThread<'_>, index: usize, slot: SlotId) {
     if !vdev.shared.devs.take_channel(dev, ctl.vdev) {
         ctl.move_session_slot(&mut vdev.cx, index, slot, Cause::NoChannel);
         let (name, slot) = (ctl.session_name(index), slot.0);
-        vdev.log(format!(
-            "{name}: Couldn't allocate io channel for SCSI target {slot}."
-        ));
+        vdev.log(
+            LogLevel::Error,
+            format!("{name}: Couldn't allocate io channel for SCSI target {slot}."),
+        );
         return;
     }
     let wants = session.has(feature::HOTPLUG) || bugs.has(Bug::HotplugUnnegotiated);
@@ -90,9 +92,12 @@ fn tell_attach(vdev: &mut VdevThread<'_>, index: usize, slot: SlotId) {
         send_event(vdev, index, slot, EventKind::Rescan);
     } else if !wants {
         let name = ctl.session_name(index);
-        vdev.log(format!(
-            "{name}: driver does not support hotplug. Please restart it or perform a rescan."
-        ));
+        vdev.log(
+            LogLevel::Notice,
+            format!(
+                "{name}: driver does not support hotplug. Please restart it or perform a rescan."
+            ),
+        );
     }
 }
 

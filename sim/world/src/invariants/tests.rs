@@ -66,7 +66,9 @@ fn spoil(world: &mut Tiny, invariant: &str) {
             world.schedule.set(first, When::At(world.now));
         }
         "messages_are_handed_over_at_once" => {
-            world.from_target.push(FromTarget::Log(String::new()));
+            world
+                .from_target
+                .push(FromTarget::Closed { conn: ConnId(0) });
         }
         "a_connection_is_of_a_device" => world.conns.push((0, HbaId(1))),
         "both_sides_know_a_connection" => world.vms[0].devices[0].conn = Some(ConnId(7)),
@@ -77,10 +79,6 @@ fn spoil(world: &mut Tiny, invariant: &str) {
         "guests_have_names_of_their_own" => {
             let config = GuestConfig::new(VmId(1), vec![], [].into(), None);
             world.add_guest(VmId(1), Guest::new(config), vec![]);
-        }
-        "the_log_is_bounded" => {
-            let lines = std::iter::repeat_n(String::new(), LOG_LINES_MAX + 1);
-            world.log = lines.collect();
         }
         "observations_are_in_order" => {
             see(world, Time(2));
