@@ -81,8 +81,6 @@ struct Concrete {
     plan: String,
     prerequisites: Vec<OldStep>,
     cases: Vec<OldCase>,
-    #[serde(default)]
-    doubts: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -304,7 +302,7 @@ impl Concrete {
             vms,
             prerequisites: steps(self.prerequisites),
             cases: self.cases.into_iter().map(case).collect(),
-            doubts: self.doubts,
+            doubts: BTreeMap::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use scenarios::plan::{NamedJob, Plan, nearest};
 use scenarios::report::{Report, RunHeader, shell_quoted};
 use scenarios::resolve::{Options, resolve};
 use scenarios::run::Progress;
+use scenarios::script::Doubts;
 use scenarios::shipped::FORMER_JOBS;
 use scenarios::testbed::Testbed;
 use scenarios::trace::{Header, Recorder, TRACE_VERSION};
@@ -103,15 +104,19 @@ fn script(plan: &Plan, options: &RunOptions) -> Result<Script, RunError> {
     Ok(script)
 }
 
-/// Why fio may find blocks of a plan's jobs wrong though the disk is right. A job that cannot be read is
-/// somebody else's error.
-pub(crate) fn doubts(plan: &Plan, jobs: &BTreeMap<String, JobText>) -> BTreeMap<String, String> {
+/// What a plan's jobs may fail with though the disk is right. A job that cannot be read is somebody else's
+/// error.
+pub(crate) fn doubts(plan: &Plan, jobs: &BTreeMap<String, JobText>) -> BTreeMap<String, Doubts> {
     let named = plan.jobs().into_iter().map(|job| job.name);
     let doubts = named.filter_map(|name| {
         let job = jobs.get(name)?;
         let file = JobFile::parse(&job.file, &job.text).ok()?;
-        let doubt = file.template().can_spoil_itself()?;
-        Some((name.to_owned(), doubt))
+        let doubts = Doubts {
+            spoils: file.can_spoil_itself(),
+            unwritten: file.reads_unwritten(),
+            refused: file.can_be_refused(),
+        };
+        Some((name.to_owned(), doubts))
     });
     doubts.collect()
 }

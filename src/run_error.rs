@@ -1,6 +1,6 @@
 //! Why a run said nothing at all.
 
-use fio_model::JobError;
+use fio_model::JobErrors;
 use scenarios::plan::PlanError;
 use scenarios::resolve::Impossible;
 use scenarios::testbed::TestbedError;
@@ -20,7 +20,7 @@ pub enum RunError {
     Impossible(#[from] Impossible),
     /// A job file is wrong.
     #[error(transparent)]
-    Job(#[from] JobError),
+    Job(#[from] JobErrors),
     /// There is no testbed, and never will be as long as the same is asked for: a device is refused, say.
     #[error("{0}")]
     NoTestbed(String),

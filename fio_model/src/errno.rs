@@ -57,6 +57,8 @@ impl Errno {
     pub const ENXIO: Errno = Errno(6);
     /// No such device.
     pub const ENODEV: Errno = Errno(19);
+    /// Operation not supported: a disk that is trimmed and does not know UNMAP.
+    pub const EOPNOTSUPP: Errno = Errno(95);
     /// Invalid argument.
     pub const EINVAL: Errno = Errno(22);
     /// No space left on device: what a write beyond a vanished disk's capacity gets.
@@ -79,6 +81,12 @@ impl Errno {
             .iter()
             .find(|row| row.0 == self.0)
             .map_or("E?", |row| row.1)
+    }
+
+    /// The error of that name, if it is in the table.
+    pub fn named(name: &str) -> Option<Errno> {
+        let row = TABLE.iter().find(|row| row.1 == name && row.0 > 0)?;
+        Some(Errno(row.0))
     }
 
     /// The text that `strerror` gives under glibc, such as `Input/output error`.

@@ -5,112 +5,13 @@
 
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
+use crate::distribution::Distribution;
+pub use crate::kinds::{FileOrder, Generator, IoEngine, ReadWrite, Sequencer, Step};
 use crate::pattern::Pattern;
-
-/// Which directions a job moves data in, and in which order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadWrite {
-    /// `read`
-    #[default]
-    Read,
-    /// `write`
-    Write,
-    /// `randread`
-    RandRead,
-    /// `randwrite`
-    RandWrite,
-    /// `rw`, `readwrite`
-    Mixed,
-    /// `randrw`
-    RandMixed,
-}
-
-impl ReadWrite {
-    /// Names in job files.
-    pub const NAMES: [(&'static str, ReadWrite); 7] = [
-        ("read", ReadWrite::Read),
-        ("write", ReadWrite::Write),
-        ("randread", ReadWrite::RandRead),
-        ("randwrite", ReadWrite::RandWrite),
-        ("rw", ReadWrite::Mixed),
-        ("readwrite", ReadWrite::Mixed),
-        ("randrw", ReadWrite::RandMixed),
-    ];
-
-    /// Whether offsets are drawn.
-    pub fn is_random(self) -> bool {
-        matches!(
-            self,
-            ReadWrite::RandRead | ReadWrite::RandWrite | ReadWrite::RandMixed
-        )
-    }
-
-    /// Whether the job reads, apart from verification.
-    pub fn reads(self) -> bool {
-        !matches!(self, ReadWrite::Write | ReadWrite::RandWrite)
-    }
-
-    /// Whether the job writes.
-    pub fn writes(self) -> bool {
-        !matches!(self, ReadWrite::Read | ReadWrite::RandRead)
-    }
-
-    /// Whether it does both.
-    pub fn is_mixed(self) -> bool {
-        self.reads() && self.writes()
-    }
-}
-
-/// How I/O is handed to the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IoEngine {
-    /// Linux native AIO.
-    Libaio,
-    /// io_uring.
-    IoUring,
-    /// `pread`/`pwrite`: one at a time. fio's default.
-    #[default]
-    Psync,
-    /// `lseek`, then `read`/`write`: one at a time.
-    Sync,
-}
-
-impl IoEngine {
-    /// Names in job files.
-    pub const NAMES: [(&'static str, IoEngine); 4] = [
-        ("libaio", IoEngine::Libaio),
-        ("io_uring", IoEngine::IoUring),
-        ("psync", IoEngine::Psync),
-        ("sync", IoEngine::Sync),
-    ];
-
-    /// Whether it does one request at a time, whatever `iodepth` says.
-    pub fn is_sync(self) -> bool {
-        matches!(self, IoEngine::Psync | IoEngine::Sync)
-    }
-}
-
-/// A length or place on a device: in bytes, or as a share of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// Bytes.
-    Bytes(u64),
-    /// Percent of the device.
-    Percent(u32),
-}
-
-impl Span {
-    /// In bytes, on a device of `device` bytes.
-    pub fn of(self, device: u64) -> u64 {
-        match self {
-            Span::Bytes(bytes) => bytes,
-            Span::Percent(percent) => (u128::from(device) * u128::from(percent) / 100) as u64,
-        }
-    }
-}
+use crate::span::{Part, Span};
 
 /// What one job does. Fields are fio's options of the same name, after aliases were resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Section name, or `name=`.
     pub name: String,
@@ -126,8 +27,10 @@ pub struct Job {
     pub read_len: (u32, u32),
     /// Shortest and longest write
     pub write_len: (u32, u32),
-    /// `bssplit`, for reads and for writes: lengths, and how many in a hundred; empty is none
-    pub splits: [Vec<(u32, u32)>; 2],
+    /// Shortest and longest trim
+    pub trim_len: (u32, u32),
+    /// `bssplit`, for reads, writes and trims: lengths, and how many in a hundred; empty is none
+    pub splits: [Vec<(u32, u32)>; 3],
     /// `iodepth`
     pub iodepth: u32,
     /// `iodepth_batch`; 0 is `iodepth`
@@ -188,6 +91,54 @@ pub struct Job {
     pub allrandrepeat: bool,
     /// `randseed`; `None` is fio's 0x89, and then `randrepeat` holds
     pub randseed: Option<u64>,
+    /// What stands behind the colon of `rw`
+    pub step: Step,
+    /// `rw_sequencer`
+    pub sequencer: Sequencer,
+    /// `ba`, `blockalign`: what offsets of random reads, writes and trims are multiples of; 0 is the block
+    pub align: [u32; 3],
+    /// `bs_is_seq_rand`: `read_len` is that of sequential I/O, `write_len` that of random I/O
+    pub bs_is_seq_rand: bool,
+    /// `serialize_overlap`
+    pub serialize_overlap: bool,
+    /// `new_group`
+    pub new_group: bool,
+    /// `exitall`: the end of a job ends those of its group
+    pub exitall: bool,
+    /// `exitall_on_error`
+    pub exitall_on_error: bool,
+    /// `filesize`: bytes that a file has, which `size` bytes are written to
+    pub filesize: Option<u64>,
+    /// `fill_device`: `ENOSPC` is a good end
+    pub fill_device: bool,
+    /// `offset_align`; 0 is the block
+    pub offset_align: u32,
+    /// `offset_increment`: how much further each clone begins
+    pub offset_increment: Span,
+    /// Number of this clone, from 0
+    pub clone_number: u32,
+    /// `ramp_time` in nanoseconds
+    pub ramp_ns: u64,
+    /// `number_ios`, 0 is none
+    pub number_ios: u64,
+    /// `verify_only`: nothing is written; what would have been is verified
+    pub verify_only: bool,
+    /// `experimental_verify`: verification draws the places again
+    pub experimental_verify: bool,
+    /// `verify_dump`
+    pub verify_dump: bool,
+    /// `verify_async`: threads that check; here the job's own does
+    pub verify_async: u32,
+    /// `random_distribution`
+    pub distribution: Distribution,
+    /// `random_generator`
+    pub generator: Generator,
+    /// `nrfiles`: files that it has, if none is named
+    pub nrfiles: u32,
+    /// `file_service_type`: how it chooses between its files
+    pub file_order: FileOrder,
+    /// The parts of the disk that stand for the job's files
+    pub parts: Vec<Part>,
 }
 
 impl Default for Job {
@@ -200,7 +151,8 @@ impl Default for Job {
             rwmixread: 50,
             read_len: (4096, 4096),
             write_len: (4096, 4096),
-            splits: [const { Vec::new() }; 2],
+            trim_len: (4096, 4096),
+            splits: [const { Vec::new() }; 3],
             iodepth: 1,
             iodepth_batch: 1,
             iodepth_batch_complete: 1,
@@ -231,6 +183,30 @@ impl Default for Job {
             randrepeat: true,
             allrandrepeat: false,
             randseed: None,
+            step: Step::Each,
+            sequencer: Sequencer::Sequential,
+            align: [0; 3],
+            bs_is_seq_rand: false,
+            serialize_overlap: false,
+            new_group: false,
+            exitall: false,
+            exitall_on_error: false,
+            filesize: None,
+            fill_device: false,
+            offset_align: 0,
+            offset_increment: Span::Bytes(0),
+            clone_number: 0,
+            ramp_ns: 0,
+            number_ios: 0,
+            verify_only: false,
+            experimental_verify: false,
+            verify_dump: false,
+            verify_async: 0,
+            distribution: Distribution::Random,
+            generator: Generator::Tausworthe,
+            nrfiles: 1,
+            file_order: FileOrder::RoundRobin(1),
+            parts: vec![Part::WHOLE],
         }
     }
 }
@@ -244,34 +220,101 @@ impl Job {
         } else {
             0
         };
-        read.max(write)
+        // A trim's parameters need some room, too.
+        let trim = if self.rw.trims() { SECTOR } else { 0 };
+        read.max(write).max(trim)
     }
 
-    /// The shortest block of either direction, the unit of the random map.
-    pub fn len_min(&self) -> u32 {
-        self.read_len.0.min(self.write_len.0)
+    /// Whether a pass repeats the one before: all generators are seeded again. `randseed` overrides
+    /// `randrepeat`.
+    pub fn repeats(&self) -> bool {
+        self.allrandrepeat || (self.randrepeat && self.randseed.is_none())
     }
 
-    /// Why fio may find blocks of this job wrong on a disk that does nothing wrong, if it may.
-    ///
-    /// Of clones fio itself says "multiple writers may overwrite blocks that belong to other jobs. This can
-    /// cause verification failures." Without a map a block is written again while the write before is in
-    /// flight, or, where the job reads, under seeds that verification does not repeat.
-    pub fn can_spoil_itself(&self) -> Option<String> {
+    /// What every offset and every length is a multiple of.
+    pub fn grain(&self) -> u32 {
+        let mut grain = gcd(self.read_len.0, self.write_len.0);
+        if self.rw.trims() {
+            grain = gcd(grain, self.trim_len.0);
+        }
+        if self.rw.is_random() {
+            grain = self
+                .align
+                .iter()
+                .fold(grain, |grain, align| gcd(grain, *align));
+        }
+        match self.step {
+            Step::Skip(skip) if skip != 0 => {
+                let skip = skip.unsigned_abs() % u64::from(grain);
+                gcd(grain, skip as u32)
+            }
+            Step::Each | Step::Random(_) | Step::Skip(_) => grain,
+        }
+    }
+
+    /// Whether a random map keeps it from going to a place twice in a pass.
+    pub fn has_map(&self) -> bool {
+        self.rw.is_random() && self.has_map_option() && self.generator == Generator::Tausworthe
+    }
+
+    /// What fio makes of `norandommap`: it does without a map, too, where places are not drawn evenly, or not
+    /// block by block.
+    pub fn has_map_option(&self) -> bool {
+        let lengths = [self.read_len.0, self.write_len.0, self.trim_len.0];
+        let own = |(align, len): (&u32, u32)| *align == 0 || *align == len;
+        let by_block = !self.rw.is_random() || self.align.iter().zip(lengths).all(own);
+        !self.norandommap && self.distribution == Distribution::Random && by_block
+    }
+
+    /// The files that `filename` names: several with colons between them, of which a backslash takes the meaning.
+    pub fn file_names(&self) -> Vec<String> {
+        let mut names = vec![String::new()];
+        let mut is_escaped = false;
+        for c in self.filename.iter().flat_map(|name| name.chars()) {
+            match c {
+                ':' if !is_escaped => names.push(String::new()),
+                '\\' if !is_escaped => {
+                    is_escaped = true;
+                    continue;
+                }
+                c => names.last_mut().expect("there is one").push(c),
+            }
+            is_escaped = false;
+        }
+        names.retain(|name| !name.is_empty());
+        names
+    }
+
+    /// Whether its I/O goes to a disk.
+    pub fn reaches_disks(&self) -> bool {
+        self.ioengine != IoEngine::NoDisk
+    }
+
+    /// Whether it writes or trims anything on a disk.
+    pub fn writes_blocks(&self) -> bool {
+        let writes = self.rw.writes() && !self.verify_only;
+        (writes || self.trims_blocks()) && self.reaches_disks()
+    }
+
+    /// Whether it trims anything on a disk.
+    pub fn trims_blocks(&self) -> bool {
+        let only_verifies = self.verify_only && self.rw.writes();
+        self.rw.trims() && !only_verifies && self.reaches_disks()
+    }
+
+    /// Whether it compares what it reads.
+    pub fn verifies(&self) -> bool {
         let is_checked = self.verify.is_some_and(|verify| verify != VerifyType::Null);
-        if !(self.rw.writes() && self.do_verify && is_checked) {
-            return None;
-        }
-        if self.numjobs > 1 {
-            let clones = self.numjobs;
-            return Some(format!(
-                "numjobs={clones}: its clones write the same blocks"
-            ));
-        }
-        let meets = self.iodepth > 1 || self.rw.reads();
-        let again = self.rw.is_random() && self.norandommap && meets;
-        let why = "norandommap: it writes blocks again before they are verified";
-        again.then(|| why.to_owned())
+        let reads = match self.rw.writes() {
+            true => self.do_verify,
+            false => self.rw.reads(),
+        };
+        is_checked && reads && self.reaches_disks()
+    }
+
+    /// The shortest block of any direction, the unit of the random map.
+    pub fn len_min(&self) -> u32 {
+        self.read_len.0.min(self.write_len.0).min(self.trim_len.0)
     }
 
     /// The interval between headers: as given, if it divides every write, else what does.
@@ -293,6 +336,9 @@ impl Job {
         }
     }
 }
+
+/// Bytes of a sector of Linux's block layer.
+const SECTOR: u32 = 512;
 
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }

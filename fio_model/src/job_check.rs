@@ -3,147 +3,119 @@
 //! Knows nothing of how options are read.
 
 use crate::digest::VerifyType;
-use crate::job::{Job, Span};
+use crate::job::Job;
 use crate::job_error::JobErrorKind;
-use crate::options::Draft;
+use crate::span::Span;
 
 /// An option, and what is wrong with it.
 pub(crate) type Found = (&'static str, JobErrorKind);
 
-fn contradictory(option: &'static str, why: impl Into<String>) -> Result<(), Found> {
-    Err((
-        option,
-        JobErrorKind::Contradictory {
-            option,
-            why: why.into(),
-        },
-    ))
-}
+/// What is wrong with a section.
+#[derive(Default)]
+struct Findings(Vec<Found>);
 
-fn unsupported(option: &'static str, expected: &str) -> Result<(), Found> {
-    let option_name = option.to_owned();
-    let expected = expected.to_owned();
-    Err((
-        option,
-        JobErrorKind::Unsupported {
-            option: option_name,
+impl Findings {
+    fn contradictory(&mut self, option: &'static str, why: impl Into<String>) {
+        let why = why.into();
+        self.0
+            .push((option, JobErrorKind::Contradictory { option, why }));
+    }
+
+    fn unsupported(&mut self, option: &'static str, expected: &str) {
+        let kind = JobErrorKind::Unsupported {
+            option: option.to_owned(),
             value: None,
-            expected,
-        },
-    ))
+            expected: expected.to_owned(),
+        };
+        self.0.push((option, kind));
+    }
 }
 
-/// Checks a finished section. `job` is `draft`, finished; fio's own corrections are made in it.
-///
-/// # Errors
-///
-/// The first option that cannot hold beside the others, and why.
-pub(crate) fn check(draft: &Draft, job: &mut Job, warnings: &mut Vec<String>) -> Result<(), Found> {
-    check_verify_kind(draft)?;
-    check_pattern(job)?;
-    let goes_on = job.continue_on_error;
-    if job.ioengine.is_sync() && (goes_on.read || goes_on.write) {
-        unsupported(
-            "continue_on_error",
-            "goes on after failed I/O with libaio and io_uring only",
-        )?;
+/// Checks a finished section, and makes fio's own corrections in it. Returns each option that cannot hold
+/// beside the others, and why.
+pub(crate) fn check(job: &mut Job, warnings: &mut Vec<String>) -> Vec<Found> {
+    let mut found = Findings::default();
+    if !job.reaches_disks() {
+        return found.0;
     }
-    check_sizes(job)?;
-    if !job.randrepeat && job.randseed.is_none() && !job.allrandrepeat {
-        unsupported("randrepeat", "has no entropy: give randseed=")?;
+    check_verify_kind(job, &mut found);
+    if job.verify_state_load && (job.nrfiles > 1 || job.file_names().len() > 1) {
+        found.unsupported("verify_state_load", "reads it for one file");
     }
+    check_pattern(job, &mut found);
+    check_sizes(job, &mut found);
     if let Some(verify) = job.verify {
-        check_verify(verify, job)?;
+        check_verify(verify, job, &mut found);
     }
     warn(job, warnings);
     if job.time_based && job.runtime_ns == 0 {
         job.time_based = false;
     }
-    Ok(())
+    found.0
 }
 
-fn check_verify_kind(draft: &Draft) -> Result<(), Found> {
-    if draft.verify_only && draft.job.time_based {
-        contradictory(
+fn check_verify_kind(job: &Job, found: &mut Findings) {
+    if job.verify_only && job.time_based {
+        found.contradictory(
             "verify_only",
             "a run that only verifies cannot be time_based",
-        )?;
+        );
     }
-    if draft.verify_only {
-        unsupported(
-            "verify_only",
-            "verifies what it wrote, or reads with rw=read",
-        )?;
+    if job.experimental_verify && job.verify_backlog > 0 {
+        found.unsupported(
+            "experimental_verify",
+            "verifies behind a pass: without verify_backlog",
+        );
     }
-    Ok(())
 }
 
-fn check_pattern(job: &Job) -> Result<(), Found> {
-    let verify = job.verify;
-    match (&job.verify_pattern, verify) {
+fn check_pattern(job: &Job, found: &mut Findings) {
+    match (&job.verify_pattern, job.verify) {
         (None, Some(VerifyType::PatternNoHeader)) => {
-            contradictory("verify", "verify=pattern needs verify_pattern")
+            found.contradictory("verify", "verify=pattern needs verify_pattern");
         }
-        (Some(_), None | Some(VerifyType::Null)) => unsupported(
-            "verify_pattern",
-            "writes a pattern where verify= asks for a check of it",
-        ),
         // It does not fill a buffer again that holds the pattern, and swaps an old header into the data.
-        (Some(pattern), _) if job.verify_offset > 0 && !pattern.has_format() => unsupported(
-            "verify_offset",
-            "does without: fio 3.33 spoils its own pattern, unless there is a %o in it",
-        ),
-        _ => Ok(()),
+        (Some(pattern), Some(verify))
+            if verify.has_header() && job.verify_offset > 0 && !pattern.has_format() =>
+        {
+            found.unsupported(
+                "verify_offset",
+                "does without: fio 3.33 spoils its own pattern, unless there is a %o in it",
+            );
+        }
+        _ => {}
     }
 }
 
-fn check_sizes(job: &Job) -> Result<(), Found> {
-    if job.io_size.is_some() && job.norandommap && job.rw.is_random() {
-        unsupported(
-            "io_size",
-            "goes over size once, or in whole passes, of a job with a map",
-        )?;
-    }
+fn check_sizes(job: &Job, found: &mut Findings) {
     if let Some(Span::Bytes(size)) = job.size
         && size > 0
         && size < u64::from(job.len_min())
     {
         let why = format!("{size} bytes are less than a block of {}", job.len_min());
-        contradictory("size", why)?;
+        found.contradictory("size", why);
     }
-    Ok(())
 }
 
-fn check_verify(verify: VerifyType, job: &Job) -> Result<(), Found> {
+fn check_verify(verify: VerifyType, job: &Job, found: &mut Findings) {
     if verify == VerifyType::Null {
-        return Ok(());
-    }
-    let given = job.verify_interval;
-    let (min, max) = job.write_len;
-    if given > 0 && (!min.is_multiple_of(given) || !max.is_multiple_of(given)) {
-        let why = format!("{given} does not divide the block size of {min}");
-        let why = if min == max {
-            why
-        } else {
-            format!("{why} to {max}")
-        };
-        contradictory("verify_interval", why)?;
+        return;
     }
     let header = verify.header_len() as u32;
     let interval = job.interval();
     if interval < header {
         let name = verify.name();
         let why = format!("{interval} bytes do not hold the {header} bytes of {name}'s header");
-        contradictory("bs", why)?;
+        found.contradictory("bs", why);
+        return;
     }
     let offset = job.verify_offset;
     if offset > 0 && verify.has_header() && (offset < header || interval - header < offset) {
         let why = format!(
             "{offset} leaves no room for the {header} bytes of the header in {interval}, or is among them"
         );
-        contradictory("verify_offset", why)?;
+        found.contradictory("verify_offset", why);
     }
-    Ok(())
 }
 
 /// What fio 3.33 says and goes on.
@@ -159,6 +131,13 @@ fn warn(job: &Job, warnings: &mut Vec<String>) {
         );
     }
     let writes = job.rw.writes() && job.verify.is_some();
+    let (given, interval) = (job.verify_interval, job.interval());
+    if writes && given > 0 && given != interval {
+        let whole = job.write_len.1;
+        say(&format!(
+            "verify_interval={given} does not divide blocks of {whole}: headers stand every {interval} bytes"
+        ));
+    }
     if writes && job.norandommap && job.write_len.0 != job.write_len.1 {
         say("norandommap given for variable block sizes, verify limited");
     }

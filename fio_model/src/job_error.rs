@@ -1,34 +1,85 @@
-//! What is wrong with a job file, in one clear line.
+//! What is wrong with a job file: one clear line an obstacle, all of them at once.
 //!
 //! Three kinds must not be mixed: an option that fio does not know, one that fio knows and the model
 //! does not, and options that contradict each other. Knows nothing of how options are read.
 
 use std::fmt;
 
-/// A job file that cannot be carried out as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All that keeps a job file from being carried out as written, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct JobErrors(Vec<JobError>);
+
+impl JobErrors {
+    /// `found`, if anything was.
+    pub(crate) fn check(found: Vec<JobError>) -> Result<(), JobErrors> {
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(JobErrors(found))
+        }
+    }
+
+    /// One by one; there is at least one.
+    pub fn iter(&self) -> impl Iterator<Item = &JobError> {
+        self.0.iter()
+    }
+}
+
+impl From<JobError> for JobErrors {
+    fn from(error: JobError) -> JobErrors {
+        JobErrors(vec![error])
+    }
+}
+
+impl fmt::Display for JobErrors {
+    /// A line an obstacle.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let before = if index == 0 { "" } else { "\n" };
+            write!(f, "{before}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An obstacle, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {kind}")]
 pub struct JobError {
     /// The file's name, as given to the parser.
     pub file: String,
     /// Line, from 1.
     pub line: u32,
-    /// Column of the option's name or, for a bad value, of the value, from 1.
+    /// Column of the option's name, from 1.
     pub column: u32,
     /// What is wrong.
     pub kind: JobErrorKind,
 }
 
 /// What is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobErrorKind {
     /// fio 3.33 does not know the option.
+    #[error("unknown option \"{option}\"{}", hint(*nearest))]
     Unknown {
         /// As written.
         option: String,
         /// The known option that looks most like it.
         nearest: Option<&'static str>,
     },
+    /// A later fio knows the option; the model is fio 3.33's.
+    #[error("unknown option \"{option}\": it came with fio {since}, and the model is fio 3.33's")]
+    Newer {
+        /// As written.
+        option: String,
+        /// The first version that has it.
+        since: &'static str,
+    },
     /// fio knows the option, or its value; the model does not do what it asks for.
+    #[error(
+        "unsupported \"{option}{}\": fio knows it, the model {expected}",
+        given(value)
+    )]
     Unsupported {
         /// As written.
         option: String,
@@ -38,6 +89,7 @@ pub enum JobErrorKind {
         expected: String,
     },
     /// Two options, or an option and a default, cannot both hold.
+    #[error("contradictory \"{option}\": {why}")]
     Contradictory {
         /// The option.
         option: &'static str,
@@ -45,6 +97,7 @@ pub enum JobErrorKind {
         why: String,
     },
     /// The option does not take this value.
+    #[error("bad value \"{option}{}\": expected {expected}", given(value))]
     BadValue {
         /// As written.
         option: String,
@@ -54,6 +107,7 @@ pub enum JobErrorKind {
         expected: String,
     },
     /// The line is no section, no option and no comment.
+    #[error("found \"{}\", expected {expected}", short(found))]
     Syntax {
         /// What was found.
         found: String,
@@ -62,63 +116,15 @@ pub enum JobErrorKind {
     },
 }
 
-impl fmt::Display for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.kind)
-    }
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |nearest| {
+        format!(": did you mean \"{nearest}\"?")
+    })
 }
 
-impl std::error::Error for JobError {}
-
-impl fmt::Display for JobErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = |value: &Option<String>| match value {
-            Some(value) => format!("={}", short(value)),
-            None => String::new(),
-        };
-        match self {
-            JobErrorKind::Unknown {
-                option,
-                nearest: Some(nearest),
-            } => {
-                write!(
-                    f,
-                    "unknown option \"{option}\": did you mean \"{nearest}\"?"
-                )
-            }
-            JobErrorKind::Unknown {
-                option,
-                nearest: None,
-            } => {
-                write!(f, "unknown option \"{option}\"")
-            }
-            JobErrorKind::Unsupported {
-                option,
-                value: given,
-                expected,
-            } => {
-                let given = value(given);
-                write!(
-                    f,
-                    "unsupported \"{option}{given}\": fio knows it, the model {expected}"
-                )
-            }
-            JobErrorKind::Contradictory { option, why } => {
-                write!(f, "contradictory \"{option}\": {why}")
-            }
-            JobErrorKind::BadValue {
-                option,
-                value: given,
-                expected,
-            } => {
-                let given = value(given);
-                write!(f, "bad value \"{option}{given}\": expected {expected}")
-            }
-            JobErrorKind::Syntax { found, expected } => {
-                write!(f, "found \"{}\", expected {expected}", short(found))
-            }
-        }
-    }
+fn given(value: &Option<String>) -> String {
+    let value = value.as_deref();
+    value.map_or(String::new(), |value| format!("={}", short(value)))
 }
 
 /// Characters of what was written that an error shows.

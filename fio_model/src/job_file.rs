@@ -1,15 +1,17 @@
-//! A fio job file: sections, inherited defaults, comments; back to text for a real guest.
+//! A fio job file: sections, inherited defaults; back to text for a real guest.
 //!
 //! Read as fio 3.33 reads it, and stricter: what the model cannot carry out is an error. Knows
-//! nothing of what options mean: that is `options`.
+//! nothing of how lines are split (`source`), of what options mean (`options`) and of which disks there
+//! are (`placing`).
 
 use std::collections::BTreeMap;
 
 use crate::job::Job;
-use crate::job_check::{self, Found};
-use crate::job_error::{JobError, JobErrorKind};
-use crate::known_options::{INERT, NEUTRAL, UNMODELLED};
-use crate::options::{self, Draft, Refusal, SETTERS};
+use crate::job_check;
+use crate::job_error::{JobError, JobErrorKind, JobErrors};
+use crate::known_options::{self, NEUTRAL, NEWER, NoEffect, UNMODELLED};
+use crate::options::{self, Draft, Refusal, setters};
+use crate::source::{Place, Section, Setting, split};
 
 /// A job file, read.
 #[derive(Clone, Debug)]
@@ -20,87 +22,82 @@ pub struct JobFile {
     pub jobs: Vec<Job>,
     /// What fio remarks on, and what it skips without a word.
     pub warnings: Vec<String>,
+    /// The options that have no effect here, with why.
+    pub without_effect: BTreeMap<String, NoEffect>,
     template: Job,
-    globals: Vec<(String, Option<String>)>,
+    globals: Settings,
+    /// Of each of `jobs`, what was set for it, in [global] or by itself.
+    own: Vec<Settings>,
 }
 
-/// A line that sets something.
-#[derive(Clone, Debug)]
-struct Setting<'a> {
-    line: u32,
-    column: u32,
-    name: &'a str,
-    value: Option<&'a str>,
-}
+/// Options as they are set last, in that order.
+type Settings = Vec<(String, Option<String>)>;
 
-/// A section as it stands in the file.
-#[derive(Clone, Debug)]
-struct Section<'a> {
-    name: &'a str,
-    line: u32,
-    settings: Vec<Setting<'a>>,
-}
-
-impl Section<'_> {
-    /// fio compares the first six letters only.
-    fn is_global(&self) -> bool {
-        self.name.starts_with("global")
-    }
-}
-
-/// What earlier `[global]` sections have left: a draft and where each option was set.
+/// What earlier `[global]` sections have left: a draft, where each option was set, and how it is written.
 #[derive(Clone, Debug, Default)]
-struct Defaults {
+struct Defaults<'a> {
     draft: Draft,
-    lines: BTreeMap<&'static str, (u32, u32)>,
+    places: BTreeMap<&'static str, Place<'a>>,
+    settings: Settings,
 }
 
 impl JobFile {
-    /// Reads `text`; `file_name` is only for messages.
+    /// Reads `text`; `file_name` is only for messages. What [`expand`](crate::expand) replaces must have been.
     ///
     /// # Errors
     ///
-    /// [`JobError`]: the first line that fio or the model would not take, in the order of the file.
-    pub fn parse(file_name: &str, text: &str) -> Result<JobFile, JobError> {
-        let at = |line, column, kind| JobError {
-            file: file_name.to_owned(),
-            line,
-            column,
-            kind,
-        };
-        let sections = split(text).map_err(|(line, column, kind)| at(line, column, kind))?;
+    /// All that fio or the model would not take, in the order of the file.
+    pub fn parse(file_name: &str, text: &str) -> Result<JobFile, JobErrors> {
+        let mut found = Vec::new();
+        let sections = split(file_name, text, &mut found);
         let mut file = JobFile {
             name: file_name.to_owned(),
             jobs: Vec::new(),
             warnings: Vec::new(),
+            without_effect: BTreeMap::new(),
             template: Job::default(),
             globals: Vec::new(),
+            own: Vec::new(),
         };
         let mut defaults = Defaults::default();
+        let mut idle = None;
         for section in &sections {
             let mut current = defaults.clone();
-            file.apply(section, &mut current)
-                .map_err(|(line, column, kind)| at(line, column, kind))?;
-            let mut job = current.draft.finish();
+            file.apply(section, &mut current, &mut found);
             if section.is_global() {
-                file.keep_globals(section);
                 defaults = current;
                 continue;
             }
+            let mut job = current.draft.finish();
             if job.name.is_empty() {
                 job.name = section.name.to_owned();
             }
-            let checked = job_check::check(&current.draft, &mut job, &mut file.warnings);
-            checked.map_err(|found| located(&current, section.line, found, at))?;
+            file.check(&current, section.place, &mut job, &mut found);
+            idle = current.places.get("ioengine").copied().or(idle);
             file.jobs.push(job);
+            file.own.push(current.settings);
         }
         file.template = defaults.draft.finish();
         if file.jobs.is_empty() {
+            let here = Place {
+                file: file_name,
+                line: 1,
+                column: 1,
+            };
             let mut template = file.template.clone();
-            let checked = job_check::check(&defaults.draft, &mut template, &mut file.warnings);
-            checked.map_err(|found| located(&defaults, 1, found, at))?;
+            file.check(&defaults, here, &mut template, &mut found);
             file.template = template;
+            idle = defaults.places.get("ioengine").copied();
         }
+        if let Some(place) = idle.filter(|_| file.working().next().is_none()) {
+            found.push(place.error(JobErrorKind::Unsupported {
+                option: "ioengine".to_owned(),
+                value: None,
+                expected: "would do nothing: none of its sections does I/O on a disk".to_owned(),
+            }));
+        }
+        file.globals = defaults.settings;
+        JobErrors::check(found)?;
         Ok(file)
     }
 
@@ -109,69 +106,82 @@ impl JobFile {
         &self.template
     }
 
-    /// The job of a section `[section_name]` with `filename=` added at the end of the file: how a
-    /// harness adds one section for each disk.
-    pub fn job_for(&self, section_name: &str, filename: &str) -> Job {
-        let (name, filename) = (section_name.to_owned(), Some(filename.to_owned()));
-        Job {
-            name,
-            filename,
-            ..self.template.clone()
-        }
+    /// The jobs that do I/O on disks; of a file without sections of its own, the template.
+    pub fn working(&self) -> impl Iterator<Item = &Job> {
+        let only = self.jobs.is_empty().then_some(&self.template);
+        let all = only.into_iter().chain(&self.jobs);
+        all.filter(|job| job.reaches_disks())
     }
 
     /// A job file for real fio: this file's `[global]` and one section for each name and file.
     pub fn to_text<'a>(&self, sections: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
         let mut text = String::from("[global]\n");
-        for (name, value) in &self.globals {
-            text += name;
-            if let Some(value) = value {
-                text += &format!("={value}");
-            }
-            text.push('\n');
-        }
+        write_settings(&self.globals, &mut text);
         for (name, filename) in sections {
             text += &format!("[{name}]\nfilename={filename}\n");
         }
         text
     }
 
-    /// The last setting of an option wins, in fio as here.
-    fn keep_globals(&mut self, section: &Section<'_>) {
-        for setting in &section.settings {
-            self.globals.retain(|kept| kept.0 != setting.name);
-            self.globals
-                .push((setting.name.to_owned(), setting.value.map(str::to_owned)));
+    /// This file again: `[global]`, or its own sections with all that holds for each.
+    pub fn to_own_text(&self) -> String {
+        if self.jobs.is_empty() {
+            return self.to_text([]);
+        }
+        let mut text = String::new();
+        for (job, own) in self.jobs.iter().zip(&self.own) {
+            text += &format!("[{}]\n", job.name);
+            write_settings(own, &mut text);
+        }
+        text
+    }
+
+    /// Checks that what was set for a section, or the template, goes together; each finding once.
+    fn check(
+        &mut self,
+        defaults: &Defaults<'_>,
+        section: Place<'_>,
+        job: &mut Job,
+        found: &mut Vec<JobError>,
+    ) {
+        for (option, kind) in job_check::check(job, &mut self.warnings) {
+            let place = defaults.places.get(option).copied().unwrap_or(section);
+            let error = place.error(kind);
+            if !found.contains(&error) {
+                found.push(error);
+            }
         }
     }
 
-    /// Sets a section's options. As in fio, `kb_base` comes first, wherever it stands.
+    /// Sets a section's options. As in fio, `kb_base` comes first, wherever it stands, and what lengths mean
+    /// (`rw`) before them.
     fn apply<'a>(
         &mut self,
-        section: &'a Section<'a>,
-        current: &mut Defaults,
-    ) -> Result<(), (u32, u32, JobErrorKind)> {
+        section: &Section<'a>,
+        current: &mut Defaults<'a>,
+        found: &mut Vec<JobError>,
+    ) {
         let (first, rest): (Vec<_>, Vec<_>) = section
             .settings
             .iter()
             .partition(|setting| setting.name == "kb_base");
         for setting in first.into_iter().chain(rest) {
             let mut ignored = String::new();
-            self.set(setting, current, &mut ignored)
-                .map_err(|kind| (setting.line, setting.column, kind))?;
+            if let Err(kind) = self.set(setting, current, &mut ignored) {
+                found.push(setting.place.error(kind));
+            }
             if !ignored.is_empty() {
-                let (file, line, name) = (&self.name, setting.line, setting.name);
+                let (Place { file, line, .. }, name) = (setting.place, setting.name);
                 let warning = format!("{file}:{line}: fio ignores \"{ignored}\" behind \"{name}\"");
                 self.warnings.push(warning);
             }
         }
-        Ok(())
     }
 
-    fn set(
-        &self,
-        setting: &Setting<'_>,
-        current: &mut Defaults,
+    fn set<'a>(
+        &mut self,
+        setting: &Setting<'a>,
+        current: &mut Defaults<'a>,
         ignored: &mut String,
     ) -> Result<(), JobErrorKind> {
         let (option, value) = (setting.name.to_owned(), setting.value.map(str::to_owned));
@@ -182,13 +192,18 @@ impl JobFile {
                 expected: expected.to_owned(),
             })
         };
+        // The last setting of an option wins, in fio as here.
+        current.settings.retain(|kept| kept.0 != option);
+        current.settings.push((option.clone(), value.clone()));
+        if let Some(why) = NoEffect::of(setting.name) {
+            self.without_effect.insert(option, why);
+            return Ok(());
+        }
         if value.as_ref().is_some_and(|value| value.contains('$')) {
-            return unsupported(option, value, "reads neither environment nor keywords");
+            return unsupported(option, value, "knows no such variable");
         }
         if let Some(setter) = options::find(setting.name) {
-            current
-                .lines
-                .insert(setter.name, (setting.line, setting.column));
+            current.places.insert(setter.name, setting.place);
             return match setter.set(&mut current.draft, setting.value, ignored) {
                 Ok(()) => Ok(()),
                 Err(Refusal::Bad(expected)) => Err(JobErrorKind::BadValue {
@@ -199,11 +214,14 @@ impl JobFile {
                 Err(Refusal::Unsupported(expected)) => unsupported(option, value, expected),
             };
         }
-        if INERT.contains(&setting.name) {
-            return Ok(());
-        }
         if let Some((_, neutral)) = NEUTRAL.iter().find(|row| row.0 == setting.name) {
-            if setting.value == Some(neutral) {
+            // `0`, `0s` and `0,0` are one.
+            let given = setting.value.map_or("1", str::trim);
+            let mut parts = given
+                .split(',')
+                .map(|part| part.trim_end_matches(char::is_alphabetic));
+            if given == *neutral || parts.all(|part| part == *neutral) {
+                self.without_effect.insert(option, NoEffect::Default);
                 return Ok(());
             }
             return unsupported(option, value, &format!("takes {neutral} only"));
@@ -211,80 +229,34 @@ impl JobFile {
         if UNMODELLED.contains(&setting.name) {
             return unsupported(option, value, "does not do it");
         }
+        if let Some((_, since)) = NEWER.iter().find(|row| row.0 == setting.name) {
+            return Err(JobErrorKind::Newer { option, since });
+        }
         let nearest = nearest(&option);
         Err(JobErrorKind::Unknown { option, nearest })
     }
 }
 
-/// Puts a finding of `job_check` where its option was set, or at the section.
-fn located(
-    defaults: &Defaults,
-    section: u32,
-    (option, kind): Found,
-    at: impl Fn(u32, u32, JobErrorKind) -> JobError,
-) -> JobError {
-    let (line, column) = defaults.lines.get(option).copied().unwrap_or((section, 1));
-    at(line, column, kind)
+/// Appends a line for each option.
+fn write_settings(settings: &Settings, text: &mut String) {
+    for (name, value) in settings {
+        text.push_str(name);
+        if let Some(value) = value {
+            text.push('=');
+            text.push_str(value);
+        }
+        text.push('\n');
+    }
 }
 
 /// The known option most like `name`, if any is like it at all: fio's own limit.
 fn nearest(name: &str) -> Option<&'static str> {
-    let known = SETTERS
-        .iter()
-        .flat_map(|setter| [setter.name, setter.alias]);
-    let known = known.chain(NEUTRAL.iter().map(|row| row.0));
-    let known = known.chain(INERT.iter().chain(UNMODELLED).copied());
+    let known = setters().flat_map(|setter| [setter.name, setter.alias]);
+    let known = known.chain(known_options::names());
     let (distance, option) = known
         .map(|option| (strsim::levenshtein(name, option), option))
         .min_by_key(|row| row.0)?;
     (distance <= name.len().div_ceil(2)).then_some(option)
-}
-
-/// Splits a file into sections and settings.
-fn split(text: &str) -> Result<Vec<Section<'_>>, (u32, u32, JobErrorKind)> {
-    let mut sections: Vec<Section<'_>> = Vec::new();
-    for (line, raw) in (1..).zip(text.lines()) {
-        let body = raw.split([';', '#']).next().unwrap_or_default().trim_end();
-        let start = body.trim_start();
-        let column = (body.len() - start.len()) as u32 + 1;
-        let syntax = |expected| {
-            let found = start.to_owned();
-            Err((line, column, JobErrorKind::Syntax { found, expected }))
-        };
-        if start.is_empty() {
-            continue;
-        }
-        if let Some(rest) = start.strip_prefix('[') {
-            match rest.split_once(']') {
-                Some((name, _)) if !name.is_empty() => {
-                    sections.push(Section {
-                        name,
-                        line,
-                        settings: Vec::new(),
-                    });
-                }
-                _ => return syntax("a section such as [global] or [job0]"),
-            }
-            continue;
-        }
-        let (name, value) = match start.split_once('=') {
-            Some((name, value)) => (name.trim_end(), Some(value)),
-            None => (start, None),
-        };
-        let Some(section) = sections.last_mut() else {
-            return syntax("a section before the first option");
-        };
-        if name.starts_with("include ") || name.is_empty() {
-            return syntax("an option; the model does not include files");
-        }
-        section.settings.push(Setting {
-            line,
-            column,
-            name,
-            value,
-        });
-    }
-    Ok(sections)
 }
 
 #[cfg(test)]

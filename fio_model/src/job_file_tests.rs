@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::digest::VerifyType;
-use crate::job::{ReadWrite, Span};
+use crate::job::IoEngine;
+use crate::job::ReadWrite;
+use crate::span::Span;
 
 const DOCUMENTED: &str = "[global]\nblocksize=4k\niodepth=512\niodepth_batch=128\niodepth_low=256\n\
     ioengine=libaio\ngroup_reporting\nthread\nnumjobs=1\ndirect=1\nrw=randwrite\ndo_verify=1\n\
@@ -77,16 +79,35 @@ fn numbers_are_read_as_fio_reads_them() {
 }
 
 #[test]
+fn engines_and_switches_are_read_as_fio_reads_them() {
+    assert_eq!(job("ioengine=aio-like").ioengine, IoEngine::Libaio);
+    assert_eq!(job("ioengine=linuxaio ").ioengine, IoEngine::Libaio);
+    assert_eq!(job("ioengine=splice").ioengine, IoEngine::Psync);
+    assert!(job("time_based=10\nruntime=1").time_based);
+    assert!(!job("time_based=0\nruntime=1").time_based);
+}
+
+#[test]
 fn each_kind_of_wrong_says_which_it_is_and_where() {
     let rows = [
         ("[x]\niodpeth=4\n", "x.fio:2", "unknown option"),
-        ("[x]\nrate=1m\n", "x.fio:2", "unsupported"),
+        ("[x]\nzonemode=zbd\n", "x.fio:2", "unsupported"),
+        ("[x]\nbs=4k\nverify_policy=all\n", "x.fio:3", "after 3.42"),
         ("[x]\nverify=md6\n", "x.fio:2", "md6"),
         ("[x]\nfilename=/x\nbs=32\nverify=md5\n", "x.fio:3", ""),
         ("bs=4k\n", "x.fio:1", ""),
         ("[x\nbs=4k\n", "x.fio:1", ""),
         ("[x]\niodepth=0\n", "x.fio:2", "0"),
         ("[x]\ndirect=yes\n", "x.fio:2", "0 or 1"),
+        ("[x]\nthread=yes\n", "x.fio:2", "no value, 0 or 1"),
+        ("[x]\nioengine=sg\n", "x.fio:2", "unsupported"),
+        (
+            "[x]\nioengine=libaoi\n",
+            "x.fio:2",
+            "expected libaio, io_uring",
+        ),
+        ("[x]\nbs=4k\nioengine=null\n", "x.fio:3", "would do nothing"),
+        ("[global]\nioengine=cpuio\n", "x.fio:2", "would do nothing"),
     ];
     refused(&rows);
 }
@@ -102,11 +123,6 @@ fn patterns_splits_and_places_are_refused_where_fio_or_the_model_would_not_take_
         ("[x]\nverify=pattern_hdr\n", "x.fio:2", "bad value"),
         ("[x]\nverify_pattern=zz\n", "x.fio:2", "0xdeadbeef"),
         ("[x]\nverify_pattern='f'\n", "x.fio:2", "reads no files"),
-        (
-            "[x]\nverify_pattern=1\nverify=null\n",
-            "x.fio:2",
-            "unsupported",
-        ),
         (
             "[x]\nrw=write\nverify_pattern=1\nverify_offset=512\n",
             "x.fio:4",
@@ -144,11 +160,19 @@ fn patterns_splits_and_places_are_refused_where_fio_or_the_model_would_not_take_
         ),
         ("[x]\nio_size=much\n", "x.fio:2", "a number from 0"),
         ("[x]\nio_size=\n", "x.fio:2", "a number from 0"),
+        ("[x]\nrw=write:x\n", "x.fio:2", "a distance"),
+        ("[x]\nrw=randwrite:0\n", "x.fio:2", "a number of I/Os"),
         (
-            "[x]\nrw=randwrite\nnorandommap\nio_size=1m\n",
-            "x.fio:4",
-            "unsupported",
+            "[x]\nrandom_distribution=pareto:2\n",
+            "x.fio:2",
+            "between 0 and 1",
         ),
+        (
+            "[x]\nignore_error=EREMOTEIO\n",
+            "x.fio:2",
+            "such as EIO:110",
+        ),
+        ("[x]\nsize=${SIZE}\n", "x.fio:2", "knows no such variable"),
     ];
     refused(&rows);
 }
@@ -171,29 +195,44 @@ fn an_unknown_option_names_the_nearest_known_one() {
 }
 
 #[test]
-fn jobs_that_write_what_is_yet_to_be_verified_can_spoil_themselves() {
-    let spoils = |options: &str| {
-        let text = format!("[global]\nioengine=libaio\nverify=md5\n{options}\n");
-        let file = JobFile::parse("x.fio", &text).expect("a job");
-        file.template().can_spoil_itself()
-    };
-    for (options, word) in [
-        ("rw=randrw\nnumjobs=2", "numjobs=2: "),
-        ("rw=write\nnumjobs=4", "numjobs=4: "),
-        ("rw=randwrite\nnorandommap\niodepth=2", "norandommap: "),
-        ("rw=randrw\nnorandommap", "norandommap: "),
-    ] {
-        let why = spoils(options).unwrap_or_else(|| panic!("{options}"));
-        assert!(why.starts_with(word), "{why}");
-    }
-    for options in [
-        "rw=randrw\niodepth=32",
-        "rw=randwrite\nnorandommap",
-        "rw=write\nnorandommap\niodepth=32",
-        "rw=randread\nnumjobs=2",
-        "rw=randrw\nnumjobs=2\ndo_verify=0",
-        "rw=randrw\nnumjobs=2\nverify=null",
-    ] {
-        assert_eq!(spoils(options), None, "{options}");
-    }
+fn all_obstacles_are_said_at_once_each_with_its_line() {
+    let text = "[global]\nverify=md5\nbs=32\nzonemode=zbd\n[a]\niodpeth=4\n[b]\nverify_mode=x\nexec_prerun=sh\n\
+        [c]\nsize=much\n";
+    let said = error(text);
+    let places: Vec<&str> = said.lines().map(|line| &line[..8]).collect();
+    let expected = [
+        "x.fio:4:", "x.fio:6:", "x.fio:3:", "x.fio:8:", "x.fio:9:", "x.fio:11",
+    ];
+    assert_eq!(places, expected, "{said}");
+    assert!(said.contains("it came with fio 3.38"), "{said}");
+}
+
+#[test]
+fn what_changes_nothing_is_taken_and_listed() {
+    let text = "[global]\nrw=randwrite\nverify=crc32c\nverify_fatal=1\nrefill_buffers\nramp_time=0s\n\
+        zonemode=none\nzero_buffers=0\nscramble_buffers=1\ncreate_serialize=1\nverify_dump=1\n\
+        log_avg_msec=1000\nwrite_lat_log=latency\ncpus_allowed=0\nnrfiles=1\nrate=10m,20m\n";
+    let file = JobFile::parse("x.fio", text).expect("nothing is asked");
+    let idle: Vec<&str> = file.without_effect.keys().map(String::as_str).collect();
+    let expected = [
+        "cpus_allowed",
+        "create_serialize",
+        "log_avg_msec",
+        "rate",
+        "refill_buffers",
+        "scramble_buffers",
+        "write_lat_log",
+        "zero_buffers",
+        "zonemode",
+    ];
+    assert_eq!(idle, expected);
+    assert!(error("[x]\nflow=2\n").contains("takes 0 only"));
+}
+
+#[test]
+fn what_is_written_out_is_read_back_the_same() {
+    let text = "[global]\nbs=8k\nverify=md5\n[a]\nrw=write\n[global]\nbs=4k\n[b]\nstonewall\nrw=randread:8\n";
+    let file = JobFile::parse("x.fio", text).expect("two jobs");
+    let again = JobFile::parse("again.fio", &file.to_own_text()).expect("what was written out");
+    assert_eq!(again.jobs, file.jobs);
 }

@@ -88,6 +88,8 @@ pub fn time_ns(text: &str) -> Option<u64> {
         "m" | "min" => 60_000_000_000,
         "h" => 3_600_000_000_000,
         "d" => 86_400_000_000_000,
+        // Garbage that is no word is skipped, as behind other numbers.
+        garbage if !garbage.starts_with(|c: char| c.is_alphabetic()) => 1_000_000_000,
         _ => return None,
     };
     value.checked_mul(scale)
@@ -161,6 +163,7 @@ mod tests {
         assert_eq!(time_ns("10"), Some(10_000_000_000));
         assert_eq!(time_ns("5m"), Some(300_000_000_000));
         assert_eq!(time_ns("5x"), None);
+        assert_eq!(time_ns("30*2"), Some(30_000_000_000));
         assert_eq!(percent("13%"), Some(13));
         assert_eq!(percent("13"), None);
         assert_eq!(range("512k-4k", 1024), Some((4096, 524_288)));

@@ -110,6 +110,11 @@ impl SeedTable {
         self.seeds[1]
     }
 
+    /// Seed of the block lengths of trims; a job that writes what it has trimmed takes that of its writes.
+    pub fn lengths_trim(&self) -> u64 {
+        self.seeds[2]
+    }
+
     /// Seed of the generator that deals payload seeds.
     pub fn verify(&self) -> u64 {
         self.seeds[3]
@@ -118,6 +123,11 @@ impl SeedTable {
     /// Seed of the read/write mix.
     pub fn mix(&self) -> u64 {
         self.seeds[4]
+    }
+
+    /// Seed of the order of files.
+    pub fn files(&self) -> u64 {
+        self.seeds[5]
     }
 
     /// Seed of the offsets.

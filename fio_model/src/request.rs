@@ -4,6 +4,15 @@
 
 use crate::errno::Errno;
 
+/// The disk that a thread works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// As fio's messages name it, such as `/dev/sdb`.
+    pub name: String,
+    /// Its capacity, in bytes.
+    pub size_bytes: u64,
+}
+
 /// Number of an I/O unit, `0..iodepth`: each has a buffer and at most one request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnitId(pub u16);
@@ -15,6 +24,8 @@ pub enum Op {
     Read = 0,
     /// Buffer to device.
     Write = 1,
+    /// The device may forget what it holds there (`BLKDISCARD`).
+    Trim = 2,
 }
 
 impl Op {
@@ -23,6 +34,7 @@ impl Op {
         match self {
             Op::Read => "read",
             Op::Write => "write",
+            Op::Trim => "trim",
         }
     }
 }

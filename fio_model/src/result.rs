@@ -16,10 +16,10 @@ pub const KEPT_MAX: usize = 16;
 /// Where in fio 3.33 a job's error came from: what stands behind `err=` in its report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A request failed, asynchronous engine.
+    /// A request failed.
     IoUnit,
-    /// A request failed, synchronous engine.
-    SyncTransfer,
+    /// A trim failed: every engine waits for it.
+    Queue,
     /// A read returned 0 bytes, synchronous engine.
     FullResid,
     /// A check failed after an asynchronous read.
@@ -39,7 +39,7 @@ impl Origin {
     pub fn place(self) -> &'static str {
         match self {
             Origin::IoUnit => "io_u.c:1876",
-            Origin::SyncTransfer => "engines/sync.c:126",
+            Origin::Queue => "ioengines.c:399",
             Origin::FullResid => "backend.c:471",
             Origin::QueuedComplete => "io_u.c:2190",
             Origin::SyncComplete => "io_u.c:2152",
@@ -53,7 +53,7 @@ impl Origin {
     pub fn func(self, device: &str) -> String {
         let func = match self {
             Origin::IoUnit => "io_u error",
-            Origin::SyncTransfer => "xfer",
+            Origin::Queue => "td_io_queue",
             Origin::FullResid => "full resid",
             Origin::QueuedComplete => "io_u_queued_complete",
             Origin::SyncComplete => "io_u_sync_complete",
@@ -104,6 +104,10 @@ pub struct IoCounts {
     pub write_bytes: u64,
     /// Bytes read.
     pub read_bytes: u64,
+    /// Trims completed.
+    pub trims: u64,
+    /// Bytes trimmed.
+    pub trim_bytes: u64,
     /// Reads whose content was checked and found good.
     pub verified: u64,
     /// Bytes of those reads.
@@ -343,6 +347,8 @@ impl GroupSummary {
             counts.reads += part.reads;
             counts.write_bytes += part.write_bytes;
             counts.read_bytes += part.read_bytes;
+            counts.trims += part.trims;
+            counts.trim_bytes += part.trim_bytes;
             counts.verified += part.verified;
             counts.verified_bytes += part.verified_bytes;
             counts.verify_failures += part.verify_failures;

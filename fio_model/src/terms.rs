@@ -5,10 +5,12 @@
 
 use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
-use crate::job::{Job, Span};
+use crate::errno::Errno;
+use crate::job::Job;
 use crate::offsets::Region;
 use crate::pattern::Pattern;
 use crate::result::Origin;
+use crate::span::Span;
 use crate::verify_state::VerifyStateError;
 
 /// How much of a disk a job covers in the simulator, in place of its run time.
@@ -26,9 +28,18 @@ pub struct Volume {
 /// Why a thread cannot start; fio counts it as a failed job with EINVAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Neither `size` nor the device gives a size, or it is below one block.
+    /// Neither `size` nor the device gives a size.
     #[error("you need to specify size=")]
     NoSize,
+    /// Without `size`, the offset lies behind the end of the device.
+    #[error("you need to specify valid offset=")]
+    NoOffset,
+    /// Without `size`, less than a block lies between the offset and the end of the device.
+    #[error("fio: blocksize is larger than data set range")]
+    RangeTooSmall,
+    /// Of what `size` asks for, the device has not one block: fio does nothing, and takes that for success.
+    #[error("its range lies behind the end of the disk: fio does nothing")]
+    NothingToDo,
     /// Blocks do not hold the verify header and its checksum.
     #[error("fio: Blocksize too small: {interval} bytes for a header of {header}")]
     BlocksizeTooSmall {
@@ -56,6 +67,15 @@ impl SetupError {
             SetupError::BlocksizeTooSmall { .. } => Some(Origin::BlocksizeTooSmall),
             SetupError::NoSize | SetupError::TooManyBlocks { .. } => Some(Origin::TotalFileSize),
             SetupError::VerifyState(_) => None,
+            SetupError::NoOffset | SetupError::RangeTooSmall | SetupError::NothingToDo => None,
+        }
+    }
+
+    /// The error that its job ends with.
+    pub fn errno(self) -> Errno {
+        match self {
+            SetupError::NothingToDo => Errno::OK,
+            _ => Errno::EINVAL,
         }
     }
 }
@@ -63,6 +83,11 @@ impl SetupError {
 /// The corrected numbers of one thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
+    /// What it uses of each of its files, and where that file ends.
+    pub files: Vec<(Region, u64)>,
+    /// Bytes that it uses of all its files.
+    pub covered: u64,
+    /// From the first of them to the last.
     pub region: Region,
     pub depth: u32,
     pub batch: u32,
@@ -78,6 +103,7 @@ pub(crate) struct Terms {
     pub is_sync: bool,
     pub reads: bool,
     pub writes: bool,
+    pub trims: bool,
     /// Whether a pass repeats the one before: all generators are seeded again.
     pub repeats: bool,
     /// Whether the run goes on until its time is over.
@@ -86,6 +112,21 @@ pub(crate) struct Terms {
     pub loops: u64,
     pub do_verify: bool,
     pub verify_fatal: bool,
+    pub verify_dump: bool,
+    pub verify_async: bool,
+    /// Nothing is written: what would have been is verified.
+    pub verify_only: bool,
+    /// Verification draws the places again.
+    pub experimental_verify: bool,
+    /// An I/O waits for those in flight that it overlaps.
+    pub serialize_overlap: bool,
+    /// `ENOSPC` ends the job well.
+    pub fill_device: bool,
+    pub exitall_on_error: bool,
+    /// I/Os of all passes; 0 is any number.
+    pub number_ios: u64,
+    /// The time before counts begin.
+    pub ramp_ns: u64,
     /// Depth as a state file has it, if the job leaves one.
     pub state_depth: Option<u32>,
     pub continue_on_error: ContinueOnError,
@@ -93,16 +134,126 @@ pub(crate) struct Terms {
     pub checks_numberio: bool,
     pub len_min: u32,
     pub len_max: u32,
+    /// Bytes that a unit's buffer holds.
+    pub buffer_len: u32,
     /// Bytes to issue before a pass ends, verify reads included.
     pub pass_bytes: u64,
+    /// Bytes that `size` asks for, of the region.
+    pub size: u64,
     /// Bytes after which no pass begins, verify reads included, and no more is written: `io_size`.
     pub io_bytes: u64,
+    /// `io_size` is given: a pass that finds no place any more is not the last one.
+    pub has_io_size: bool,
     pub is_volume: bool,
 }
 
 impl Terms {
     pub fn new(job: &Job, device: u64, volume: Option<Volume>) -> Result<Terms, SetupError> {
-        let region = region(job, device, volume)?;
+        let files = regions(job, device, volume)?;
+        let (first, last) = (files[0].0, files[files.len() - 1].0);
+        let region = Region {
+            start: first.start,
+            size: last.start + last.size - first.start,
+        };
+        let covered = files.iter().map(|(region, _)| region.size).sum();
+        let depths = Depths::new(job, volume);
+        let (depth, backlog) = (depths.depth, depths.backlog);
+        let writes = job.rw.writes();
+        let verifies_inside = job.verify.is_some() && writes && backlog > 0;
+        let (read, write, trim) = (job.read_len, job.write_len, job.trim_len);
+        let fixed_len = read == write && write == trim && read.0 == read.1;
+        // Each place is trimmed, then written.
+        let by_place = 1 + u64::from(job.rw.trims() && writes);
+        let interval = interval(job)?;
+        let runtime_ns = match volume {
+            Some(_) => 0,
+            None if job.runtime_ns == 0 => 0,
+            None => job.runtime_ns + job.ramp_ns,
+        };
+        let fills = job.verify.is_some_and(|verify| verify != VerifyType::Null);
+        let size = size_of(job, covered);
+        let io_bytes = io_bytes(job, device, size, volume.is_some());
+        // Without a map a random job goes on to io_size before it verifies.
+        let goes_on = writes && job.rw.is_random() && !job.has_map_option();
+        let pass_bytes = if goes_on { size.max(io_bytes) } else { size };
+        Ok(Terms {
+            files,
+            covered,
+            region,
+            depth,
+            batch: depths.batch,
+            batch_complete: depths.batch_complete,
+            low: depths.low,
+            backlog: if verifies_inside { backlog } else { 0 },
+            backlog_batch: depths.backlog_batch,
+            verify: job.verify,
+            interval,
+            verify_offset: header_at(job),
+            pattern: job.verify_pattern.clone().filter(|_| fills),
+            is_sync: job.ioengine.is_sync(),
+            reads: job.rw.reads(),
+            writes,
+            trims: job.rw.trims(),
+            repeats: job.repeats(),
+            time_based: job.time_based && job.runtime_ns > 0 && volume.is_none(),
+            runtime_ns,
+            loops: if volume.is_some() {
+                1
+            } else {
+                u64::from(job.loops)
+            },
+            do_verify: job.do_verify,
+            verify_fatal: job.verify_fatal,
+            verify_dump: job.verify_dump,
+            verify_only: job.verify_only && writes,
+            experimental_verify: job.experimental_verify && writes,
+            serialize_overlap: job.serialize_overlap && writes && depth > 1,
+            fill_device: job.fill_device,
+            exitall_on_error: job.exitall_on_error,
+            number_ios: job
+                .number_ios
+                .saturating_mul(by_place * u64::from(job.loops)),
+            ramp_ns: if runtime_ns > 0 { job.ramp_ns } else { 0 },
+            state_depth: state_depth(job, volume.map(|_| depth)),
+            continue_on_error: job.continue_on_error.clone(),
+            verify_async: job.verify_async > 0,
+            checks_seed: job.rw.is_mixed() && !verifies_inside,
+            checks_numberio: writes
+                && fixed_len
+                && !job.verify_only
+                && !(job.time_based && job.runtime_ns > 0),
+            len_min: job.len_min(),
+            len_max: match job.rw.trims() {
+                true => job.len_max().max(trim.1),
+                false => job.len_max(),
+            },
+            buffer_len: job.len_max(),
+            pass_bytes: pass_bytes + if verifies_inside { size } else { 0 },
+            size,
+            io_bytes,
+            has_io_size: job.io_size.is_some(),
+            is_volume: volume.is_some(),
+        })
+    }
+
+    /// Bytes that a job issues of its own in a pass, if nothing stops it.
+    pub fn pass_of_own(&self) -> u64 {
+        self.size.min(self.io_bytes)
+    }
+}
+
+/// How much is in flight, submitted, reaped and logged at once, scaled to a volume.
+struct Depths {
+    depth: u32,
+    batch: u32,
+    batch_complete: u32,
+    low: u32,
+    backlog: u64,
+    backlog_batch: u64,
+}
+
+impl Depths {
+    fn new(job: &Job, volume: Option<Volume>) -> Depths {
         let scale = volume.map_or(1, |volume| volume.scale.max(1));
         let scaled = |number: u32| {
             if number == 0 {
@@ -125,73 +276,42 @@ impl Terms {
         };
         let backlog = u64::from(scaled(job.verify_backlog));
         let backlog_batch = u64::from(scaled(job.verify_backlog_batch));
-        let writes = job.rw.writes();
-        let verifies_inside = job.verify.is_some() && writes && backlog > 0;
-        let fixed_len = job.read_len == job.write_len && job.read_len.0 == job.read_len.1;
-        let interval = interval(job)?;
-        Ok(Terms {
-            region,
+        Depths {
             depth,
             batch: up_to_depth(scaled(job.iodepth_batch)),
             batch_complete: scaled(job.iodepth_batch_complete).clamp(1, depth),
             low: up_to_depth(scaled(job.iodepth_low)),
-            backlog: if verifies_inside { backlog } else { 0 },
+            backlog,
             backlog_batch: if backlog_batch == 0 {
                 backlog
             } else {
                 backlog_batch
             },
-            verify: job.verify,
-            interval,
-            verify_offset: header_at(job),
-            pattern: job.verify_pattern.clone(),
-            is_sync: job.ioengine.is_sync(),
-            reads: job.rw.reads(),
-            writes,
-            repeats: job.allrandrepeat || (job.randrepeat && job.randseed.is_none()),
-            time_based: job.time_based && job.runtime_ns > 0 && volume.is_none(),
-            runtime_ns: if volume.is_some() { 0 } else { job.runtime_ns },
-            loops: if volume.is_some() {
-                1
-            } else {
-                u64::from(job.loops)
-            },
-            do_verify: job.do_verify,
-            verify_fatal: job.verify_fatal,
-            state_depth: state_depth(job, volume.map(|_| depth)),
-            continue_on_error: job.continue_on_error,
-            checks_seed: job.rw.is_mixed() && !verifies_inside,
-            checks_numberio: writes && fixed_len && !(job.time_based && job.runtime_ns > 0),
-            len_min: job.len_min(),
-            len_max: job.len_max(),
-            pass_bytes: if verifies_inside {
-                2 * region.size
-            } else {
-                region.size
-            },
-            io_bytes: io_bytes(job, device, region, volume.is_some()),
-            is_volume: volume.is_some(),
-        })
+        }
     }
+}
 
-    /// Bytes that a job issues of its own in a pass, if nothing stops it.
-    pub fn pass_of_own(&self) -> u64 {
-        self.region.size.min(self.io_bytes)
+/// What `size` asks for: less than the region only where `filesize` gives that.
+fn size_of(job: &Job, covered: u64) -> u64 {
+    match (job.filesize, job.size) {
+        (Some(_), Some(Span::Bytes(size @ 1..))) => size.min(covered),
+        _ => covered,
     }
 }
 
 /// Bytes after which nothing more is written: of a volume, at most one pass.
-fn io_bytes(job: &Job, device: u64, region: Region, is_volume: bool) -> u64 {
+fn io_bytes(job: &Job, device: u64, size: u64, is_volume: bool) -> u64 {
     match job.io_size {
-        Some(given) if is_volume => given.of(device).min(region.size),
+        Some(given) if is_volume => given.of(device).min(size),
         Some(given) => given.of(device),
-        None => region.size,
+        None => size,
     }
 }
 
 /// `iodepth`, also of a synchronous engine, unless a volume scales it.
 fn state_depth(job: &Job, scaled: Option<u32>) -> Option<u32> {
     let saves = job.verify_state_save && job.verify.is_some() && job.rw.writes();
+    let saves = saves && job.parts.len() == 1;
     saves.then(|| scaled.unwrap_or(job.iodepth))
 }
 
@@ -213,28 +333,102 @@ fn interval(job: &Job) -> Result<u32, SetupError> {
     Ok(interval)
 }
 
-/// Resolves offset and size: percentages, the device's end, whole blocks, the volume.
-fn region(job: &Job, device: u64, volume: Option<Volume>) -> Result<Region, SetupError> {
+/// What is used of each of the files, and where that ends.
+fn regions(
+    job: &Job,
+    device: u64,
+    volume: Option<Volume>,
+) -> Result<Vec<(Region, u64)>, SetupError> {
+    let (files, unit) = (job.parts.len() as u64, u64::from(job.len_min()));
+    let parts = (0u64..).zip(&job.parts);
+    let regions = parts.map(|(index, part)| {
+        let size = job.size.map(|size| match size {
+            // The first files take what cannot be shared out.
+            Span::Bytes(bytes) => {
+                let even = bytes / files;
+                let more = (bytes - even * files) / unit;
+                Span::Bytes(even + unit * u64::from(index < more))
+            }
+            Span::Percent(_) => size,
+        });
+        let volume = volume.map(|volume| (volume.blocks / files).max(1));
+        let (from, to) = part.bytes(device);
+        Ok((region(job, (from, to), size, volume)?, to))
+    });
+    regions.collect()
+}
+
+/// Resolves offset and size in a file: percentages, its end, whole blocks, at most so many blocks.
+fn region(
+    job: &Job,
+    (from, to): (u64, u64),
+    asked: Option<Span>,
+    blocks_max: Option<u64>,
+) -> Result<Region, SetupError> {
     let unit = u64::from(job.len_min());
-    let start = match job.offset {
-        Span::Bytes(bytes) => bytes,
-        share => share.of(device).next_multiple_of(unit),
+    let device = to - from;
+    let further = u64::from(job.clone_number).saturating_mul(job.offset_increment.of(device));
+    let start = job.offset.of(device).saturating_add(further);
+    let is_share = |span| matches!(span, Span::Percent(1..));
+    let start = match job.offset_align {
+        _ if !is_share(job.offset) && !is_share(job.offset_increment) => start,
+        0 => start.next_multiple_of(unit),
+        align => start.next_multiple_of(u64::from(align)),
     };
     let rest = device.saturating_sub(start);
-    let mut size = match job.size {
-        None => rest,
-        Some(Span::Bytes(bytes)) => bytes.min(rest),
-        Some(share) => (share.of(device) / unit * unit).min(rest),
+    let mut size = match (job.filesize, asked) {
+        (Some(size), _) => size.saturating_sub(start).min(rest),
+        (None, None | Some(Span::Bytes(0))) => rest,
+        (None, Some(Span::Bytes(bytes))) => bytes.min(rest),
+        (None, Some(share)) => (share.of(device) / unit * unit).min(rest),
     };
-    if let Some(volume) = volume {
-        size = size.min(volume.blocks * unit);
+    if let Some(most) = blocks_max {
+        size = size.min(most * unit);
     }
     let blocks = size / unit;
     if blocks == 0 {
-        return Err(SetupError::NoSize);
+        let behind = start > job.filesize.unwrap_or(device);
+        return Err(match job.size {
+            _ if device == 0 => SetupError::NoSize,
+            Some(Span::Bytes(1..)) if job.filesize.is_none() => SetupError::NothingToDo,
+            _ if behind => SetupError::NoOffset,
+            _ => SetupError::RangeTooSmall,
+        });
     }
     if job.rw.is_random() && blocks > u64::from(u32::MAX) {
         return Err(SetupError::TooManyBlocks { blocks });
     }
+    let start = from + start;
     Ok(Region { start, size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job_file::JobFile;
+
+    /// As fio 3.33 does on a block device of 64 MiB.
+    #[test]
+    fn a_range_behind_the_end_is_an_error_only_where_no_size_is_given() {
+        let of = |options: &str| {
+            let text = format!("[global]\nrw=write\nverify=md5\n{options}\n");
+            let file = JobFile::parse("x.fio", &text).expect("a job");
+            let found = regions(file.template(), 64 << 20, None);
+            found.map(|files| files[0].0.size)
+        };
+        for (options, error) in [
+            ("offset=1g", SetupError::NoOffset),
+            ("offset=64m", SetupError::RangeTooSmall),
+            ("offset=1g\nsize=1m", SetupError::NothingToDo),
+            ("offset=64m\nsize=1m", SetupError::NothingToDo),
+            ("offset=65000k\nbs=1m", SetupError::RangeTooSmall),
+            ("offset=65000k\nbs=1m\nsize=2m", SetupError::NothingToDo),
+            ("filesize=1m\noffset=2m", SetupError::NoOffset),
+            ("size=50%\noffset=80m", SetupError::NoOffset),
+        ] {
+            assert_eq!(of(options), Err(error), "{options}");
+        }
+        assert_eq!(of("offset=63m\nsize=2m"), Ok(1 << 20));
+        assert_eq!(SetupError::NothingToDo.errno(), Errno::OK);
+    }
 }

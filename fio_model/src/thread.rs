@@ -3,13 +3,18 @@
 //! The loop is fio's, with libaio: a unit is taken and queued; a batch is submitted; when no unit is
 //! free, completions are reaped one at a time down to the low-water mark; the backlog rule puts
 //! verify reads between writes; a pass ends with the verification of what is left, and fio closes
-//! and opens the device again.
+//! and opens the device again. A trim is waited for, as every engine of fio 3.33 does.
+//!
+//! # Divergence from fio
+//!
+//! While it waits for a trim, what else completes is taken in at once; fio takes that in later.
 //!
 //! Knows nothing of buffers' owners, of the device and of clocks. `issue` chooses the next I/O,
 //! `finish` takes in a completion.
 
 mod finish;
 mod issue;
+mod tally;
 mod volume;
 
 use std::collections::VecDeque;
@@ -22,7 +27,7 @@ use crate::job::Job;
 use crate::offsets::Offsets;
 use crate::payload;
 use crate::random::{SeedTable, Taus88};
-use crate::request::{Completion, Next, Op, Request, UnitId};
+use crate::request::{Completion, Device, Next, Op, Request, UnitId};
 use crate::result::{FirstFailure, JobResult, Origin};
 use crate::strict::StrictOracle;
 use crate::terms::{SetupError, Terms, Volume};
@@ -30,35 +35,8 @@ use crate::units::Units;
 use crate::verify::{self, Stamp};
 use crate::verify_state::{VerifyState, VerifyStateError};
 use crate::write_log::WriteLog;
-
-/// The disk that a thread works on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// As fio's messages name it, such as `/dev/sdb`.
-    pub name: String,
-    /// Its capacity, in bytes.
-    pub size_bytes: u64,
-}
-
-/// How far a thread has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Blocks written so far.
-    pub written: u64,
-    /// Blocks read and checked so far.
-    pub verified: u64,
-    /// Blocks that the job has to verify, as of now: those that a pass covers, less those that were only
-    /// read (`rw=randrw`), those that were written again before they were verified (`norandommap`),
-    /// and those that fio leaves out of its pass. What has failed is not taken off. 0 of a job that verifies nothing.
-    ///
-    /// It is counted from what was issued, never from what was verified. Of several passes
-    /// it is the sum, with those of `loops` that are still to come; of a job with a run time, the sum of those
-    /// that are over, or the first one.
-    pub volume: u64,
-    /// The job's clock, in thousandths of its whole: of blocks to write and verify, or of its run
-    /// time when it has one and no volume.
-    pub permille: u32,
-}
+pub use tally::Progress;
+use tally::Tally;
 
 /// What the thread does next when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +51,8 @@ enum Step {
     Reap,
     /// Completions were handed in: reap on or issue.
     Reaped,
+    /// A trim was submitted: nothing goes on before it has ended.
+    Trimming,
     /// Nothing more is issued in this phase: wait for all.
     Drain,
     /// The device is being opened again, for this phase.
@@ -88,31 +68,6 @@ enum Phase {
     Io,
     /// Verification of what is left in the log.
     Verify,
-}
-
-/// Byte and I/O counts that steer the passes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    /// Own I/Os issued, by direction, over all passes.
-    issued: [u64; 2],
-    /// Own bytes issued, over all passes.
-    issued_bytes: u64,
-    /// Bytes issued in this pass, verify reads included.
-    pass_issued: u64,
-    /// Bytes done in this pass, verify reads included.
-    pass_done: u64,
-    /// Bytes done in all passes, verify reads included.
-    done: u64,
-    /// Own bytes done: none at all ends the job.
-    own_done: u64,
-    /// Own bytes chosen in this pass.
-    pass_own: u64,
-    /// Own bytes read in this pass that nothing is checked of.
-    only_read: u64,
-    /// Nothing more of its own will be chosen in this pass.
-    own_is_over: bool,
-    /// Bytes that the passes before this one had to verify.
-    passes_before: u64,
 }
 
 /// One fio thread.
@@ -136,7 +91,11 @@ pub struct FioThread {
     depth_now: u32,
     /// Completions still wanted before the thread runs on.
     awaited: u32,
+    /// Whether it reaps down to the low-water mark, as no unit was free.
+    reaps_down: bool,
     burst: u64,
+    /// The trim that is waited for.
+    trim: Option<UnitId>,
     last_op: Option<Op>,
     step: Step,
     phase: Phase,
@@ -145,6 +104,10 @@ pub struct FioThread {
     terminated: bool,
     started_ns: Option<u64>,
     now_ns: u64,
+    /// `ramp_time` is not over.
+    in_ramp: bool,
+    /// Writes that `experimental_verify` has drawn again.
+    redrawn: u64,
     /// The end of an earlier run's writes, where this one stops to verify.
     state: Option<VerifyState>,
     /// Offsets of the last writes that completed, oldest first, if a state file will name them.
@@ -196,7 +159,7 @@ impl FioThread {
         };
         let region = terms.region;
         let blocks = region.size / u64::from(terms.len_min);
-        let log = if job.rw.is_random() && !job.norandommap {
+        let log = if job.has_map() {
             let backlogged = 2 * terms.backlog + u64::from(terms.depth);
             let capacity = if terms.backlog == 0 {
                 blocks
@@ -205,20 +168,32 @@ impl FioThread {
             };
             WriteLog::in_issue_order(if terms.writes { capacity as usize } else { 0 })
         } else {
+            let grain = terms.len_min.min(job.grain());
             let slots = if terms.writes {
-                region.size.div_ceil(u64::from(terms.len_min))
+                region.size.div_ceil(u64::from(grain))
             } else {
                 0
             };
-            WriteLog::in_offset_order(slots, terms.len_min, region.start, terms.len_max)
+            WriteLog::in_offset_order(slots, grain, region.start, terms.len_max)
         };
-        let oracle = (terms.writes && terms.verify.is_some())
-            .then(|| StrictOracle::new(region.start, region.size, terms.interval));
+        // It knows whole intervals only.
+        let in_intervals = job.grain().is_multiple_of(terms.interval);
+        let oracle = (job.writes_blocks() && terms.verify.is_some() && in_intervals).then(|| {
+            let reach = region.size + u64::from(terms.len_max);
+            StrictOracle::new(region.start, reach, terms.interval)
+        });
         Ok(FioThread {
             file: Arc::from(device.name.as_str()),
             device_bytes: device.size_bytes,
             thread_number,
-            offsets: Offsets::new(job, &seeds, region, terms.time_based),
+            offsets: Offsets::new(
+                job,
+                &seeds,
+                &terms.files,
+                terms.time_based,
+                device,
+                thread_number,
+            ),
             payload_seeds: Taus88::new(seeds.verify()),
             buffer_seeds: Taus88::new(seeds.buffers()),
             seeds,
@@ -229,7 +204,9 @@ impl FioThread {
             handed_over: false,
             depth_now: 0,
             awaited: 0,
+            reaps_down: true,
             burst: 0,
+            trim: None,
             last_op: None,
             step: Step::Issue,
             phase: Phase::Io,
@@ -238,6 +215,8 @@ impl FioThread {
             terminated: false,
             started_ns: None,
             now_ns: 0,
+            in_ramp: terms.ramp_ns > 0,
+            redrawn: 0,
             state,
             completed: VecDeque::with_capacity(terms.state_depth.unwrap_or(0) as usize),
             result: JobResult {
@@ -263,13 +242,32 @@ impl FioThread {
         loop {
             match self.step {
                 Step::Issue => self.step = self.issue(),
+                Step::Queued if self.trim.is_some() => {
+                    self.step = Step::Trimming;
+                    return self.submit();
+                }
                 Step::Queued => {
                     self.step = Step::CheckFull;
                     if self.queue.len() >= self.terms.batch as usize {
                         return self.submit();
                     }
                 }
-                Step::CheckFull if self.units.none_free() => self.step = Step::Reap,
+                Step::Trimming => match self.trim {
+                    Some(unit) if self.units.get(unit).in_flight => {
+                        return Next::Reap { at_least: 1 };
+                    }
+                    Some(_) | None => {
+                        self.trim = None;
+                        self.step = match self.result.error.is_ok() {
+                            true => Step::CheckFull,
+                            false => Step::Drain,
+                        };
+                    }
+                },
+                Step::CheckFull if self.units.none_free() => {
+                    self.reaps_down = true;
+                    self.step = Step::Reap;
+                }
                 Step::CheckFull => self.step = Step::Issue,
                 Step::Reap => {
                     if !self.queue.is_empty() {
@@ -284,7 +282,9 @@ impl FioThread {
                     };
                 }
                 Step::Reaped if !self.result.error.is_ok() => self.step = Step::Drain,
-                Step::Reaped if self.depth_now > self.terms.low => self.step = Step::Reap,
+                Step::Reaped if self.reaps_down && self.depth_now > self.terms.low => {
+                    self.step = Step::Reap;
+                }
                 Step::Reaped => self.step = Step::Issue,
                 Step::Drain => {
                     if !self.queue.is_empty() {
@@ -316,7 +316,7 @@ impl FioThread {
     }
 
     /// Puts into `buffer`, the buffer of the request's unit, what the request writes. Call it for
-    /// each request of a batch; it does nothing for a read and for the rest of a short write.
+    /// each request of a batch; it does nothing for a read, a trim and the rest of a short write.
     ///
     /// Returns the fingerprint of what is written: with several headers in a write, that of the
     /// first interval; without a header in front, that of the content.
@@ -328,7 +328,7 @@ impl FioThread {
         digests: &mut DigestCache,
     ) -> Fingerprint {
         let unit = self.units.get_mut(request.unit);
-        if unit.op == Op::Read || unit.moved > 0 {
+        if unit.op != Op::Write || unit.moved > 0 {
             return unit.fingerprint;
         }
         let buffer = &mut buffer[..unit.len as usize];
@@ -397,9 +397,14 @@ impl FioThread {
         }
     }
 
-    /// Whether the job writes.
+    /// Whether the job writes or trims.
     pub fn writes(&self) -> bool {
-        self.terms.writes
+        (self.terms.writes && !self.terms.verify_only) || self.trims_alone()
+    }
+
+    /// Whether it trims, and writes nothing.
+    fn trims_alone(&self) -> bool {
+        self.terms.trims && !self.terms.writes
     }
 
     /// Another writes to the disk, too: from now on the strict oracle cannot know what a block holds last,
@@ -416,9 +421,14 @@ impl FioThread {
         self.terminated = true;
     }
 
+    /// Whether it has ended with an error that is to end other threads, too (`exitall_on_error`).
+    pub fn exits_all_on_error(&self) -> bool {
+        self.terms.exitall_on_error && !self.result.error.is_ok()
+    }
+
     /// How far it has come, as of the last call of [`FioThread::next`].
     pub fn progress(&self) -> Progress {
-        let size = self.terms.region.size;
+        let size = self.terms.covered;
         let permille = if self.step == Step::Ended {
             1000
         } else if self.terms.runtime_ns > 0 && self.terms.time_based {
@@ -426,7 +436,9 @@ impl FioThread {
             (u128::from(run) * 1000 / u128::from(self.terms.runtime_ns)).min(1000) as u32
         } else {
             let verifies = self.terms.writes && self.terms.verify.is_some() && self.terms.do_verify;
-            let passes = self.terms.loops * if verifies { 2 } else { 1 };
+            let halves = 1 + u64::from(verifies);
+            let trims = u64::from(self.terms.trims && self.terms.writes);
+            let passes = self.terms.loops * (halves + trims);
             let whole = if self.terms.io_bytes > size {
                 u128::from(self.terms.io_bytes) * u128::from(self.terms.loops)
             } else {
@@ -457,7 +469,7 @@ impl FioThread {
 
     /// Bytes that each unit's buffer must hold.
     pub fn buffer_len(&self) -> u32 {
-        self.terms.len_max
+        self.terms.buffer_len
     }
 
     /// The bytes of the state file that fio leaves at the end, if `verify_state_save` asks for one: only a

@@ -30,6 +30,8 @@ pub(crate) struct Unit {
     pub fingerprint: Fingerprint,
     pub issued: Moment,
     pub in_flight: bool,
+    /// It was to be issued and had to wait for an overlapping one.
+    pub waited: bool,
 }
 
 impl Unit {
@@ -47,6 +49,7 @@ impl Unit {
         fingerprint: Fingerprint::ZEROS,
         issued: Moment::START,
         in_flight: false,
+        waited: false,
     };
 
     /// What is left of it, as a request.
@@ -109,6 +112,15 @@ impl Units {
 
     pub fn get_mut(&mut self, unit: UnitId) -> &mut Unit {
         &mut self.units[usize::from(unit.0)]
+    }
+
+    /// Whether anything in flight touches any of `len` bytes from `offset` on.
+    pub fn in_flight(&self, offset: u64, len: u32) -> bool {
+        self.units.iter().any(|unit| {
+            let before = unit.offset + u64::from(unit.len) <= offset;
+            let after = offset + u64::from(len) <= unit.offset;
+            unit.in_flight && !before && !after
+        })
     }
 
     /// Whether a write in flight touches any of `len` bytes from `offset` on.

@@ -127,6 +127,8 @@ pub struct Expected<'a> {
     pub numberio: Option<u16>,
     /// Whether the first failure ends the check (`verify_fatal`).
     pub fatal: bool,
+    /// Whether the message names the files that fio would leave (`verify_dump`).
+    pub dump: bool,
     /// fio's flags of the I/O unit, as its message shows them.
     pub flags: u32,
 }
@@ -211,6 +213,8 @@ pub struct VerifyFailure {
     pub request_length: u32,
     /// fio's flags of the I/O unit.
     pub flags: u32,
+    /// Whether the message names the files that fio would leave.
+    pub dump: bool,
 }
 
 impl VerifyFailure {
@@ -237,7 +241,24 @@ impl fmt::Display for InFile<'_> {
             request_offset,
             request_length,
             flags,
+            dump,
         } = self.failure;
+        let name = self.file.rsplit('/').next().unwrap_or_default();
+        // Without headers, fio takes the place of the whole read.
+        let is_bare = matches!(
+            cause,
+            Cause::Pattern {
+                verify: VerifyType::PatternNoHeader,
+                ..
+            }
+        );
+        let place = if is_bare { request_offset } else { offset };
+        let dumped = |f: &mut fmt::Formatter<'_>, what: &str| {
+            if !dump {
+                return Ok(());
+            }
+            write!(f, "\n       {what} data dumped as {name}.{place}.{what}")
+        };
         cause.what(f)?;
         write!(f, " at file {} offset {offset}, length {length}", self.file)?;
         write!(
@@ -251,7 +272,8 @@ impl fmt::Display for InFile<'_> {
             verify, media_type, ..
         }) = cause
         else {
-            return f.write_str(")");
+            f.write_str(")")?;
+            return dumped(f, "hdr_fail");
         };
         write!(f, ", flags={flags:x})")?;
         if let Cause::Payload {
@@ -263,6 +285,8 @@ impl fmt::Display for InFile<'_> {
             write!(f, "\n       Expected CRC: {expected}")?;
             write!(f, "\n       Received CRC: {received}")?;
         }
+        dumped(f, "received")?;
+        dumped(f, "expected")?;
         if *media_type != verify.number() {
             let given = verify.number();
             write!(
@@ -344,6 +368,7 @@ pub fn check(
             request_offset: expected.offset,
             request_length: buffer.len() as u32,
             flags: expected.flags,
+            dump: expected.dump,
         };
         // Without a header, fio's messages show what stands in its place.
         let header = match interval.len() {

@@ -32,6 +32,7 @@ fn expected(verify: VerifyType) -> Expected<'static> {
         pattern: None,
         numberio,
         fatal,
+        dump: false,
         flags,
     }
 }

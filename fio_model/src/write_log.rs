@@ -21,6 +21,18 @@ pub struct Logged {
     number: u32,
 }
 
+impl Logged {
+    /// A write that was not logged.
+    pub fn new(offset: u64, len: u32, numberio: u16) -> Logged {
+        Logged {
+            offset,
+            len,
+            numberio,
+            ..Logged::default()
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]

@@ -13,7 +13,7 @@ const SIZE: u64 = 64 << 10;
 fn run(bytes: u32) -> JobResult {
     run_with("", |request| Completion::Done {
         bytes: match request.op {
-            Op::Write => request.len,
+            Op::Write | Op::Trim => request.len,
             Op::Read => bytes,
         },
     })

@@ -177,6 +177,7 @@ impl Rig {
         let end = FioJobEnd {
             disk: DiskId(vm),
             place: place(vm),
+            section: 0,
             error: 0,
             hung: false,
             written,

@@ -155,6 +155,9 @@ pub struct Io {
     pub place: Place,
     /// Whether it writes.
     pub write: bool,
+    /// Whether it trims; then it counts as a write, too, of nobody knows what.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trim: bool,
     /// Byte offset on the disk.
     pub offset: u64,
     /// Bytes.
@@ -170,6 +173,9 @@ pub struct FioJobEnd {
     pub disk: DiskId,
     /// Where that was when it began.
     pub place: Place,
+    /// Its section, counted in the job file; the clones of one (`numjobs`) share it.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub section: u16,
     /// fio's `error`: 0, or the errno of the first failure.
     pub error: u16,
     /// fio never ended.
@@ -190,6 +196,14 @@ pub struct FioJobEnd {
     /// disk that has gone (`set_capacity(0)`); from any other it is a violation.
     #[serde(default)]
     pub no_data: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_first(section: &u16) -> bool {
+    *section == 0
 }
 
 impl FioJobEnd {

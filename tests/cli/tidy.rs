@@ -88,7 +88,12 @@ fn unsafe_is_forbidden_but_where_the_machine_is() {
 #[test]
 fn every_path_that_a_document_names_exists() {
     let mut wrong = Vec::new();
-    for document in ["ARCHITECTURE.md", "README.md", "docs/plans.md"] {
+    for document in [
+        "ARCHITECTURE.md",
+        "README.md",
+        "docs/jobs.md",
+        "docs/plans.md",
+    ] {
         let text = fs::read_to_string(root().join(document)).expect("a document");
         // What stands between two backticks, if it begins with one of our folders.
         for named in text.split('`').skip(1).step_by(2) {

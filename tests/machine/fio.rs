@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fio_model::{
-    Completion, Device, DigestCache, FioThread, Job, JobFile, JobResult, Next, Op, Request,
+    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Part,
+    Request,
 };
 
 fn model_job(text: &str) -> Job {
-    JobFile::parse("image.fio", text)
+    let mut jobs = JobFile::parse("image.fio", text)
         .expect("the job is one of the model's")
-        .jobs
-        .remove(0)
+        .jobs;
+    let mut job = jobs.remove(0);
+    // The files of a job follow each other on the image.
+    let files = (job.file_names().len() as u32).max(job.nrfiles);
+    job.parts = Part::all(files);
+    job
 }
 
 /// Runs real fio on a job, in the directory of the image.
@@ -31,12 +36,32 @@ pub fn model_fio(text: &str, file: &Path, image: &mut [u8]) -> JobResult {
     model_fio_beside(text, file, image, None).0
 }
 
+/// The same, where writes from byte `end` on fail with this error.
+pub fn model_fio_failing(
+    text: &str,
+    file: &Path,
+    image: &mut [u8],
+    fails: (u64, Errno),
+) -> JobResult {
+    run_model(text, file, image, None, Some(fails)).0
+}
+
 /// The same, beside the state file of an earlier run; and the one that this run leaves.
 pub fn model_fio_beside(
     text: &str,
     file: &Path,
     image: &mut [u8],
     state: Option<&[u8]>,
+) -> (JobResult, Option<Vec<u8>>) {
+    run_model(text, file, image, state, None)
+}
+
+fn run_model(
+    text: &str,
+    file: &Path,
+    image: &mut [u8],
+    state: Option<&[u8]>,
+    fails: Option<(u64, Errno)>,
 ) -> (JobResult, Option<Vec<u8>>) {
     let device = Device {
         name: file.display().to_string(),
@@ -60,13 +85,18 @@ pub fn model_fio_beside(
             Next::Reap { .. } => {
                 let request = in_flight.pop_front().expect("something is in flight");
                 let buffer = &mut buffers[usize::from(request.unit.0)];
-                let buffer = &mut buffer[..request.len as usize];
+                let held = buffer.len().min(request.len as usize);
+                let buffer = &mut buffer[..held];
                 let at = request.offset as usize..request.offset as usize + request.len as usize;
-                match request.op {
-                    Op::Write => image[at].copy_from_slice(buffer),
-                    Op::Read => buffer.copy_from_slice(&image[at]),
+                let fails =
+                    fails.filter(|(end, _)| request.op == Op::Write && request.offset >= *end);
+                let mut done = Completion::Done { bytes: request.len };
+                match (request.op, fails) {
+                    (_, Some((_, errno))) => done = Completion::Failed { errno },
+                    (Op::Write, None) => image[at].copy_from_slice(buffer),
+                    (Op::Read, None) => buffer.copy_from_slice(&image[at]),
+                    (Op::Trim, None) => image[at].fill(0),
                 }
-                let done = Completion::Done { bytes: request.len };
                 let content = if request.op == Op::Read {
                     &buffer[..]
                 } else {
@@ -86,4 +116,17 @@ pub fn place(test: &str) -> (PathBuf, PathBuf) {
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).expect("a directory for the image");
     (directory.clone(), directory.join("image"))
+}
+
+/// Blanks what holds the clock in every header: its time, and the CRC that covers it. Says how many there are.
+pub fn blank(image: &mut [u8]) -> usize {
+    let mut headers = 0;
+    for block in image.chunks_mut(512) {
+        if block.starts_with(&[0xca, 0xac]) {
+            block[24..32].fill(0);
+            block[36..40].fill(0);
+            headers += 1;
+        }
+    }
+    headers
 }

@@ -2,6 +2,9 @@
 
 mod fio;
 mod fio_bytes;
+mod fio_files;
 mod fio_jobs;
+mod fio_options;
+mod fio_trims;
 mod hardware;
 mod qemu;

@@ -1,6 +1,6 @@
 //! What a fio thread does with a completion: counts, checks, errors.
 
-use super::FioThread;
+use super::{FioThread, Phase};
 use crate::digest_cache::DigestCache;
 use crate::errno::Errno;
 use crate::fingerprint::{Fingerprint, fingerprint};
@@ -11,6 +11,8 @@ use crate::verify::{self, Expected};
 
 /// fio's flag of a unit that counts for the current depth.
 const FLAG_IN_DEPTH: u32 = 0x08;
+/// fio's flag of a unit that a thread of `verify_async` checks: it counts for the depth no more.
+const FLAG_NO_FILE_PUT: u32 = 0x04;
 /// fio's flag of a read that came from the log.
 const FLAG_FROM_LOG: u32 = 0x80;
 
@@ -56,7 +58,7 @@ impl FioThread {
             Op::Read if unit.verify => {
                 self.finish_verify(&unit, bytes, &buffer[..unit.len as usize], digests)
             }
-            Op::Read => None,
+            Op::Read | Op::Trim => None,
             Op::Write => {
                 self.finish_write(&unit);
                 None
@@ -77,11 +79,17 @@ impl FioThread {
                 counts.read_bytes += moved;
                 counts.no_data += u64::from(moved == 0);
             }
+            Op::Trim => {
+                counts.trims += 1;
+                counts.trim_bytes += moved;
+            }
         }
         self.tally.pass_done += moved;
         self.tally.done += moved;
         if !unit.from_log {
             self.tally.own_done += moved;
+        } else if self.phase == Phase::Verify {
+            self.tally.reread += moved;
         }
         if unit.op == Op::Read && !unit.verify {
             self.tally.only_read += moved;
@@ -90,23 +98,38 @@ impl FioThread {
 
     fn fail_request(&mut self, id: UnitId, unit: &Unit, errno: Errno) {
         self.units.give_back(id);
-        self.forget_write(unit);
         self.result.counts.failed += 1;
         let op = unit.op;
         if self.terms.continue_on_error.covers(op, errno) {
+            // Of a synchronous engine, a write that failed stays in the log as if it were in flight
+            // (`io_queue_event`, `clear_io_u`): fio verifies nothing that stands behind it.
+            match self.terms.is_sync {
+                true if op == Op::Write => self.doubt_blocks(unit.offset, unit.len),
+                true => {}
+                false => self.forget_write(unit),
+            }
             self.result.go_on_after(errno);
             return;
         }
+        self.forget_write(unit);
         let (offset, len) = (unit.offset + u64::from(unit.moved), unit.len - unit.moved);
         let file = &self.file;
-        self.result.say(|| {
-            let op = op.name();
-            format!("fio: io_u error on file {file}: {errno}: {op} offset={offset}, buflen={len}")
-        });
-        let origin = if self.terms.is_sync {
-            Origin::SyncTransfer
-        } else {
-            Origin::IoUnit
+        // Of a trim, fio says no more than that its job has ended.
+        if op != Op::Trim {
+            self.result.say(|| {
+                let op = op.name();
+                format!(
+                    "fio: io_u error on file {file}: {errno}: {op} offset={offset}, buflen={len}"
+                )
+            });
+        }
+        if errno == Errno::ENOSPC && self.terms.fill_device {
+            self.terminated = true;
+            return;
+        }
+        let origin = match op {
+            Op::Trim => Origin::Queue,
+            Op::Read | Op::Write => Origin::IoUnit,
         };
         self.result.fail(
             errno,
@@ -120,16 +143,23 @@ impl FioThread {
         );
     }
 
-    /// A write that failed is not verified, and its blocks may hold either content.
+    /// A write that failed is not verified.
     fn forget_write(&mut self, unit: &Unit) {
         if let Some(ticket) = unit.ticket {
             self.log.failed(ticket);
         }
-        let Some(oracle) = self.oracle.as_mut().filter(|_| unit.op == Op::Write) else {
+        if unit.op == Op::Write {
+            self.doubt_blocks(unit.offset, unit.len);
+        }
+    }
+
+    /// Nobody knows any more what these blocks hold: they are trimmed, or a write to them has failed.
+    pub(super) fn doubt_blocks(&mut self, offset: u64, len: u32) {
+        let Some(oracle) = self.oracle.as_mut() else {
             return;
         };
-        for at in (0..unit.len).step_by(self.terms.interval as usize) {
-            oracle.unknown(unit.offset + u64::from(at));
+        for at in (0..len).step_by(self.terms.interval as usize) {
+            oracle.unknown(offset + u64::from(at));
         }
     }
 
@@ -202,7 +232,13 @@ impl FioThread {
         } else {
             buffer
         };
-        let flags = FLAG_IN_DEPTH | if unit.from_log { FLAG_FROM_LOG } else { 0 };
+        let flags = if self.terms.verify_async {
+            FLAG_NO_FILE_PUT
+        } else {
+            FLAG_IN_DEPTH
+        };
+        let is_from_log = unit.from_log && !self.terms.experimental_verify;
+        let flags = flags | if is_from_log { FLAG_FROM_LOG } else { 0 };
         let expected = Expected {
             verify,
             interval: self.terms.interval.min(unit.len),
@@ -211,6 +247,7 @@ impl FioThread {
             pattern: self.terms.pattern.as_ref(),
             numberio: self.terms.checks_numberio.then_some(unit.numberio),
             fatal: self.terms.verify_fatal,
+            dump: self.terms.verify_dump,
             flags,
         };
         let mut first = None;
@@ -225,7 +262,8 @@ impl FioThread {
             Some(failure) if !good => {
                 self.result.counts.verify_failures += 1;
                 self.terminated |= self.terms.verify_fatal;
-                let goes_on = self.terms.continue_on_error.verify;
+                let on = &self.terms.continue_on_error;
+                let goes_on = on.covers(Op::Read, Errno::EILSEQ);
                 let origin = if self.terms.is_sync {
                     Origin::SyncComplete
                 } else {

@@ -12,7 +12,8 @@ impl Tally {
         let &Terms {
             writes, do_verify, ..
         } = terms;
-        if terms.verify.is_none() || (writes && !do_verify) {
+        let trims_alone = terms.trims && !writes;
+        if terms.verify.is_none() || (writes && !do_verify) || trims_alone {
             return 0;
         }
         let before = self.passes_before;

@@ -23,6 +23,7 @@ pub fn all(start: &FioStart, error: u16, message: &str) -> Vec<FioJobEnd> {
     let jobs = jobs.map(|(disk, place)| FioJobEnd {
         disk: *disk,
         place: *place,
+        section: 0,
         error,
         hung: false,
         written: 0,

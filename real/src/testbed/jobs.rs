@@ -38,11 +38,11 @@ pub struct GuestJob {
 /// `group_reporting` is left out, because it would make one report of all disks (fio's HOWTO).
 #[must_use]
 pub fn to_run(file: &JobFile, runtime: Option<Duration>) -> GuestJob {
-    let template = file.template();
+    let template = file.jobs.first().unwrap_or(file.template());
     let whole = Duration::from_nanos(template.runtime_ns);
     let runtime = runtime.filter(|_| template.time_based && !whole.is_zero());
     let mut globals = String::new();
-    for line in file.to_text([]).lines() {
+    for line in file.to_own_text().lines() {
         match (name(line), runtime) {
             ("group_reporting", _) => continue,
             ("runtime", Some(runtime)) => globals += &format!("runtime={}ms", runtime.as_millis()),
@@ -198,6 +198,7 @@ mod tests {
                 controller: ControllerId(5),
                 target: TargetId(0),
             },
+            section: 0,
             error: 0,
             hung: false,
             written: blocks,

@@ -38,7 +38,7 @@ struct Write {
 pub struct History {
     /// Bytes of a block; 0: no request yet.
     unit: u32,
-    /// Writes have several lengths: none is followed any more.
+    /// Writes have several lengths, or blocks are trimmed: none is followed any more.
     mixed: bool,
     blocks: Vec<Block>,
     /// What may be on the blocks that are not simple.
@@ -62,6 +62,11 @@ impl History {
             self.blocks.resize(block + 1, Block::default());
         }
         Some(block)
+    }
+
+    /// Blocks hold what no write says, from now on: the disk was trimmed, or is about to be.
+    pub fn forget(&mut self) {
+        self.mixed = true;
     }
 
     /// The last acknowledged write of a block; 0: none.

@@ -8,7 +8,8 @@
 //! What a disk that keeps no data returns says nothing, and does not count.
 //!
 //! Requests of one length on a disk are followed; from the first write of another length on (a job with
-//! several block sizes) none are looked at, and they do not count: fio and its strict oracle do.
+//! several block sizes), or the first trim, none are looked at, and they do not count: fio and its strict
+//! oracle do.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -109,6 +110,13 @@ impl Io {
         flight.requests[place] = Some(at);
         flight.count += 1;
         let disk = history(&mut self.disks, io.disk);
+        if io.trim {
+            disk.forget();
+            if let Some(there) = self.places.get(&io.place).copied().flatten() {
+                history(&mut self.disks, there).forget();
+            }
+            return;
+        }
         if let Some(block) = disk.block(io.offset, io.len, io.write)
             && io.write
         {

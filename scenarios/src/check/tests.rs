@@ -131,6 +131,7 @@ fn io(id: u64, disk: u8, write: bool, wrote: u64) -> Io {
         disk,
         place: HERE,
         write,
+        trim: false,
         offset: 4096,
         len: 4096,
         wrote,

@@ -117,6 +117,7 @@ mod tests {
     #[test]
     fn what_was_written_last_is_not_known_where_two_guests_write() {
         let end = |disk, written| FioJobEnd {
+            section: Default::default(),
             disk: DiskId(disk),
             place: Place {
                 controller: ControllerId(1),

@@ -27,9 +27,19 @@ pub struct Script {
     pub prerequisites: Vec<Step>,
     /// The cases, in order, up to the last judged one.
     pub cases: Vec<Case>,
-    /// Why fio may find blocks wrong on a disk that does nothing wrong, by job; whoever knows the jobs fills
-    /// it in.
-    pub doubts: BTreeMap<String, String>,
+    /// What fios may fail with on disks that do nothing wrong, by job; whoever knows the jobs fills it in.
+    pub doubts: BTreeMap<String, Doubts>,
+}
+
+/// Why a fio may fail on a disk that does nothing wrong: an end of that kind says nothing of the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// It may find blocks wrong that it wrote itself.
+    pub spoils: Option<String>,
+    /// It verifies blocks that it has not written: no doubt on a disk that an earlier fio wrote to.
+    pub unwritten: Option<String>,
+    /// Its requests may be none that the disk, or the guest's kernel, takes.
+    pub refused: Option<String>,
 }
 
 /// A case of a script.
@@ -178,13 +188,13 @@ impl Script {
     }
 
     /// [`doubts`](Self::doubts), by the fios that run these jobs.
-    pub(crate) fn doubtful(&self) -> BTreeMap<FioId, &str> {
+    pub(crate) fn doubtful(&self) -> BTreeMap<FioId, &Doubts> {
         let of = |action: &Action| {
             let Action::StartFio { fio, job, .. } = action else {
                 return None;
             };
             let doubt = self.doubts.get(job)?;
-            Some((*fio, doubt.as_str()))
+            Some((*fio, doubt))
         };
         let started = self.steps().filter(|step| step.expect == Expect::Nothing);
         started.flat_map(|step| &step.does).filter_map(of).collect()

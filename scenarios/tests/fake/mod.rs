@@ -173,6 +173,7 @@ impl Fake {
                     FioJobEnd {
                         disk: *disk,
                         place: *place,
+                        section: 0,
                         error,
                         hung: false,
                         written: if fio.reads { 0 } else { VOLUME },
@@ -215,6 +216,7 @@ impl Fake {
                 write: false,
                 offset: block * 4096,
                 len: 4096,
+                trim: false,
                 wrote: 0,
             };
             self.queue.push_back(Observation::IoDone {

@@ -169,12 +169,26 @@ fn split(argument: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The text of a job file.
+/// The text of a job file, with what it includes and what it takes from the environment in it.
 pub fn job(path: &Path) -> Result<JobText, Stop> {
     let file = path.display().to_string();
     let text = read_text(path, "a fio job file")
         .map_err(|error| Stop::Error(format!("cannot read {file}: {error}")))?;
+    let text = fio_model::expand(&file, &text, &Here).map_err(|e| Stop::Error(e.to_string()))?;
     Ok(JobText { file, text })
+}
+
+/// Where this process runs.
+struct Here;
+
+impl fio_model::Surroundings for Here {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, path: &str) -> Option<String> {
+        read_text(Path::new(path), "a fio job file").ok()
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use fio_model::JobFile;
 use plugfest::command::{Outputs, asked, run_with};
 use plugfest::{GuestKind, JobText, QemuOptions, Report, RunOptions, Verdict};
 use scenarios::report::{progress_line, render_partial, shell_quoted};
@@ -27,6 +28,14 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {
         target.take_ends(&kind, &guests);
     }
     let job = arguments.job.as_deref().map(lookup::job).transpose()?;
+    // A job file that cannot be read is an error of the run.
+    let read = job
+        .as_ref()
+        .and_then(|job| JobFile::parse(&job.file, &job.text).ok());
+    for remark in read.iter().flat_map(JobFile::remarks) {
+        let file = job.as_ref().map_or("", |job| &job.file);
+        tell(&format!("plugfest: {file}: {remark}\n"));
+    }
     let options = |target: &Target, seed| options(target, seed, arguments, job.as_ref());
     let mut behaviours = Vec::new();
     for target in &targets {

@@ -55,6 +55,17 @@ pub struct AppIo {
     pub(super) share: Share,
 }
 
+impl AppIo {
+    /// Bytes that its next command is about: all that are left, or what one command trims.
+    pub(super) fn next_len(&self, trim_bytes: u64) -> u32 {
+        let left = self.io.len - self.moved;
+        match u32::try_from(trim_bytes) {
+            Ok(most) if self.io.trim => left.min(most),
+            _ => left,
+        }
+    }
+}
+
 /// What came of a request of nobody's thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished {

@@ -12,11 +12,13 @@ use std::collections::VecDeque;
 
 use fio_model::{Completion, Errno, Op, Request as IoRequest};
 use scenarios::{DiskId, IoId, Observation, Time, VmId};
+use vm_memory::GuestAddress;
+use wire::access::Access as _;
 use wire::component::{Cx, push_made};
 use wire::message::{FromGuest, HbaId, REQUESTQ, VringIndex};
 
 use crate::actors::Actor;
-use crate::driver::command::{Command, Reply, read_write_cdb, short_cdb};
+use crate::driver::command::{Command, Reply, UNMAP_BYTES, read_write_cdb, short_cdb, unmap};
 use crate::driver::layout::{CPUS, QUEUE_DEPTH, THREADS_MAX};
 use crate::driver::request::{Data, Direction, Owner, Request};
 use crate::ids::{DiskNo, IoNo, ThreadNo};
@@ -91,7 +93,7 @@ impl Block {
         let hba = &shared.hbas[disk.hba()];
         let vring = VringIndex(REQUESTQ.0 + cpu as u16);
         let mut full = disk.in_flight() >= QUEUE_DEPTH || !hba.has_room(vring);
-        if request.len > disk.max_bytes() {
+        if request.op != Op::Trim && request.len > disk.max_bytes() {
             // One with more parts than there are places goes when all places are free.
             let parts = request.len.div_ceil(disk.max_bytes());
             full |= disk.in_flight() > 0 && disk.in_flight() + parts > QUEUE_DEPTH;
@@ -123,7 +125,7 @@ impl Block {
             addr,
         } = asked;
         let disk = &mut shared.disks[number];
-        let max = disk.max_bytes();
+        let (max, trims) = (disk.max_bytes(), disk.trim_bytes() > 0);
         let entry = disk.enter(request.offset, request.len);
         disk.took(1);
         if shared.config.per_io && submitter != Submitter::Direct {
@@ -146,6 +148,10 @@ impl Block {
             share: Share::Own,
         });
         match (entry, request.op) {
+            // As `blk_ioctl_discard` has it.
+            (_, Op::Trim) if !trims => self.fail(n, Errno::EOPNOTSUPP, shared, cx.now),
+            (Entry::Pass, Op::Trim) => self.dispatch(n, shared, cx),
+            (_, Op::Trim) => self.fail(n, Errno::EINVAL, shared, cx.now),
             (Entry::Pass, _) if request.len > max => self.dispatch_parts(n, max, shared, cx),
             (Entry::Pass, _) => self.dispatch(n, shared, cx),
             (Entry::Unaligned, _) => self.fail(n, Errno::EINVAL, shared, cx.now),
@@ -181,7 +187,7 @@ impl Block {
         if shared.hbas[hba].is_broken(vring) {
             return self.fail(n, Errno::EIO, shared, cx.now);
         }
-        let len = io.io.len - io.moved;
+        let len = io.next_len(disk.trim_bytes());
         let lba = (io.io.offset + u64::from(io.moved)) / u64::from(disk.block_size());
         let blocks = len / disk.block_size();
         let direction = if io.io.write {
@@ -190,7 +196,19 @@ impl Block {
             Direction::In
         };
         let short = (!disk.knows_ten_byte()).then(|| short_cdb(direction, lba, blocks));
+        let mut data = Data {
+            addr: io.addr + u64::from(io.moved),
+            len,
+            direction,
+        };
         let cdb = match short.flatten() {
+            _ if io.io.trim => {
+                let (cdb, list) = unmap(lba, blocks);
+                (data.addr, data.len) = (io.addr, UNMAP_BYTES);
+                let written = shared.memory.write_at(&list, GuestAddress(io.addr));
+                written.expect("buffers lie in guest memory");
+                cdb
+            }
             _ if io.io.len == 0 => Command::synchronize_cache(disk.target()).cdb,
             Some(short) => short,
             None => read_write_cdb(direction, lba, blocks),
@@ -200,11 +218,7 @@ impl Block {
             vring,
             to: (disk.target(), 0),
             cdb: &cdb,
-            data: Data {
-                addr: io.addr + u64::from(io.moved),
-                len,
-                direction,
-            },
+            data,
             owner: Owner::Io(n),
         };
         if shared.hbas[hba].send(&shared.memory, &request, cx).is_err() {
@@ -263,6 +277,7 @@ impl Block {
         }
         let old = cx.now.since(io.since) >= AGE_MAX;
         match fate(&reply) {
+            Fate::Done if io.io.trim => self.trimmed(n, shared, cx),
             Fate::Done => self.moved(n, reply.resid, shared, cx),
             Fate::Fails(errno) => self.fail(n, errno, shared, cx.now),
             Fate::Retry => self.retry(n, shared, cx),
@@ -301,6 +316,17 @@ impl Block {
         } else {
             self.dispatch(n, shared, cx);
         }
+    }
+
+    /// An UNMAP did what it should, whatever its residual (`sd_done`).
+    fn trimmed(&mut self, n: IoNo, shared: &mut Shared, cx: &mut Cx<'_, FromGuest>) {
+        let io = self.ios[n.0].as_mut().expect("it was just answered");
+        io.moved += io.next_len(shared.disks[io.disk].trim_bytes());
+        if io.moved < io.io.len {
+            return self.dispatch(n, shared, cx);
+        }
+        let bytes = io.io.len;
+        self.finish(n, Completion::Done { bytes }, shared, cx.now);
     }
 
     fn fail(&mut self, n: IoNo, errno: Errno, shared: &mut Shared, now: Time) {

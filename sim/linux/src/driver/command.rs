@@ -125,6 +125,20 @@ pub fn short_cdb(direction: Direction, lba: u64, blocks: u32) -> Option<[u8; 32]
     Some(cdb)
 }
 
+/// Bytes of the parameters of an UNMAP of one range.
+pub const UNMAP_BYTES: u32 = 24;
+
+/// UNMAP of one range: the CDB, and its parameters (`sd_setup_unmap_cmnd`).
+pub fn unmap(lba: u64, blocks: u32) -> ([u8; 32], [u8; UNMAP_BYTES as usize]) {
+    let mut cdb = [0; 32];
+    (cdb[0], cdb[8]) = (0x42, UNMAP_BYTES as u8);
+    let mut list = [0; UNMAP_BYTES as usize];
+    (list[1], list[3]) = (UNMAP_BYTES as u8 - 2, UNMAP_BYTES as u8 - 8);
+    list[8..16].copy_from_slice(&lba.to_be_bytes());
+    list[16..20].copy_from_slice(&blocks.to_be_bytes());
+    (cdb, list)
+}
+
 /// What came back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -192,6 +206,14 @@ mod tests {
         assert_eq!(short_cdb(Direction::Out, 0x1f_ffff, 255).unwrap()[0], 0x0a);
         assert_eq!(short_cdb(Direction::Out, 0x20_0000, 1), None);
         assert_eq!(short_cdb(Direction::Out, 0, 256), None);
+    }
+
+    #[test]
+    fn a_trim_names_one_range() {
+        let (cdb, list) = unmap(0x1_0000_0002, 0x304);
+        assert_eq!(cdb[..10], [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]);
+        assert_eq!(list[..8], [0, 22, 0, 16, 0, 0, 0, 0]);
+        assert_eq!(list[8..], [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 3, 4, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! How fios end in the guest. Knows results; what a thread does until then stands in `fio`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use fio_model::{Errno, JobResult, StrictKind, exit_status};
+use fio_model::{Errno, JobResult, Placed, StrictKind, exit_status};
 use scenarios::{DiskId, FioId, FioJobEnd, Observation, Place};
 use wire::component::Cx;
 use wire::message::FromGuest;
@@ -26,13 +27,25 @@ pub struct FioRun {
     pub whole: Duration,
     /// Threads that have not ended.
     pub running: usize,
+    /// Whether the end of any thread ends those of its group (`exitall`).
+    pub exits_all: bool,
+    /// Threads that have not begun, with their disks, in the order in which they do.
+    waiting: VecDeque<((DiskId, Place), Placed)>,
+    /// fio's number of each thread, and its section.
+    sections: Vec<(u32, u16)>,
+    /// Those that run wait for the end of others (`Placed::after`) so often.
+    wave: u32,
     results: Vec<JobResult>,
     ends: Vec<FioJobEnd>,
 }
 
 impl FioRun {
-    /// A fio that starts; its job has this run time.
-    pub fn new(fio: FioId, runtime: Duration) -> Self {
+    /// A fio that starts; its jobs have this run time, and these threads.
+    pub fn new(
+        fio: FioId,
+        runtime: Duration,
+        waiting: VecDeque<((DiskId, Place), Placed)>,
+    ) -> Self {
         let whole = if runtime.is_zero() {
             CLOCK_DEFAULT
         } else {
@@ -42,9 +55,34 @@ impl FioRun {
             fio,
             whole,
             running: 0,
+            exits_all: waiting.iter().any(|(_, placed)| placed.job.exitall),
+            sections: waiting
+                .iter()
+                .map(|(_, placed)| (placed.thread_number, placed.section))
+                .collect(),
+            waiting,
+            wave: 0,
             results: Vec::new(),
             ends: Vec::new(),
         }
+    }
+
+    fn section_of(&self, thread_number: u32) -> u16 {
+        let mut sections = self.sections.iter();
+        let row = sections.find(|(number, _)| *number == thread_number);
+        row.expect("only its own threads end").1
+    }
+
+    /// The next thread that waits for nobody; `has_room` for it, or, if none runs that could make some, for
+    /// none.
+    pub(super) fn next_ready(&mut self, has_room: bool) -> Option<((DiskId, Place), Placed)> {
+        let after = self.waiting.front()?.1.after;
+        let waits = self.running > 0 && (after > self.wave || !has_room);
+        if waits {
+            return None;
+        }
+        self.wave = after;
+        self.waiting.pop_front()
     }
 }
 
@@ -54,7 +92,10 @@ impl Fio {
         if let Some(run) = self.runs.iter_mut().find(|run| run.fio == thread.fio) {
             run.running -= 1;
         }
-        let volume = thread.file.progress().volume;
+        let volume = match thread.cut_short {
+            true => 0,
+            false => thread.file.progress().volume,
+        };
         self.thread_ended(thread.fio, thread.on, volume, result);
     }
 
@@ -79,6 +120,7 @@ impl Fio {
         run.ends.push(FioJobEnd {
             disk,
             place,
+            section: run.section_of(result.thread_number),
             error: result.error.0,
             hung: result.is_hung,
             written: result.blocks_written(),
@@ -91,11 +133,24 @@ impl Fio {
         run.results.push(result);
     }
 
+    /// `exitall`: the end of a thread ends those of its group.
+    pub(super) fn end_others(&mut self, ended: &Thread) {
+        let run = self.runs.iter().find(|run| run.fio == ended.fio);
+        if !run.is_some_and(|run| run.exits_all) && !ended.file.exits_all_on_error() {
+            return;
+        }
+        let others = self.threads.iter_mut().flatten();
+        for other in others.filter(|other| (other.fio, other.group) == (ended.fio, ended.group)) {
+            other.file.terminate();
+            other.cut_short = true;
+        }
+    }
+
     pub(super) fn end_if_over(&mut self, fio: FioId, cx: &mut Cx<'_, FromGuest>) {
         let over = self
             .runs
             .iter()
-            .position(|run| run.fio == fio && run.running == 0);
+            .position(|run| run.fio == fio && run.running == 0 && run.waiting.is_empty());
         let Some(over) = over else { return };
         let mut run = self.runs.remove(over);
         run.ends.sort_by_key(|end| end.disk);
@@ -129,6 +184,9 @@ impl Fio {
                 None => result = result.hung(),
             }
             self.thread_stopped(&thread, result);
+        }
+        for run in &mut self.runs {
+            run.waiting.clear();
         }
         for fio in self.runs.iter().map(|run| run.fio).collect::<Vec<_>>() {
             self.end_if_over(fio, cx);

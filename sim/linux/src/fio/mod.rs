@@ -4,14 +4,14 @@
 
 mod clock;
 mod end;
+mod start;
 mod state_files;
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fio_model::{
-    Completion, Device, DigestCache, Errno, FioThread, Job, JobFile, JobResult, Next, Op, Request,
-    UnitId, fingerprint,
+    Completion, DigestCache, Errno, FioThread, Next, Op, Request, UnitId, fingerprint,
 };
 use scenarios::{DiskId, FioId, Io, Observation, Place, Ticket, Time};
 use vm_memory::GuestAddress;
@@ -22,10 +22,9 @@ use wire::message::FromGuest;
 use crate::actors::Actor;
 use crate::block::{Asked, Block, Submitter};
 use crate::config::Digests;
-use crate::driver::layout::{CPUS, THREAD_BYTES, THREADS_MAX, thread_buffers};
+use crate::driver::layout::THREADS_MAX;
 use crate::ids::{DiskNo, ThreadNo};
-use crate::scsi::disk::Disk;
-use crate::shared::{Power, Shared};
+use crate::shared::Shared;
 use crate::turn::{GuestTurn, fold_request};
 use clock::{CLOCK_DEFAULT, ClockWaits};
 use end::FioRun;
@@ -52,6 +51,8 @@ enum Sleep {
 struct Thread {
     slot: ThreadNo,
     fio: FioId,
+    /// Threads that end together (`exitall`).
+    group: u32,
     /// The disk that was opened.
     disk: DiskNo,
     cpu: usize,
@@ -62,6 +63,8 @@ struct Thread {
     batch: Vec<Request>,
     submitted: usize,
     seen_io: bool,
+    /// Another job's end has ended it (`exitall`): nobody can tell how much it had to verify.
+    cut_short: bool,
 }
 
 /// What a turn of a thread came to.
@@ -140,113 +143,6 @@ impl Fio {
         self.runs[0].running += 1;
     }
 
-    /// Starts a fio: one section a disk, each with its clones.
-    pub fn start(
-        &mut self,
-        (fio, file): (FioId, &JobFile),
-        on: &[(DiskId, Place)],
-        block: &mut Block,
-        shared: &mut Shared,
-        cx: &mut Cx<'_, FromGuest>,
-    ) {
-        let runtime = Duration::from_nanos(file.template().runtime_ns);
-        self.runs.push(FioRun::new(fio, runtime));
-        let mut number = 0;
-        for (id, place) in on {
-            let disk = shared.hbas.on(place.controller);
-            let disk = disk.and_then(|hba| shared.disks.at(hba, place.target.0));
-            // Node names move: it is the disk's serial number that says which one it is.
-            let usable = |disk: &Disk| disk.is_there() && disk.id() == Some(*id);
-            let runs = shared.power == Power::Running;
-            let disk = disk.filter(|disk| runs && usable(&shared.disks[*disk]));
-            let node = disk.map_or("/dev/none".to_owned(), |disk| shared.disks[disk].node());
-            let job = file.job_for(&format!("disk{}", id.0), &node);
-            for _ in 0..job.numjobs.max(1) {
-                number += 1;
-                let on = (*id, *place);
-                let started = self.start_thread((fio, number), &job, (on, disk), block, shared);
-                match started {
-                    Ok(slot) => {
-                        let at = Time(cx.now.0 + REQUEST_NS);
-                        shared.actors.wake(Actor::Fio(slot), at);
-                    }
-                    Err((errno, text)) => {
-                        let node = job.filename.clone().unwrap_or_default();
-                        let mut result = JobResult::new(&job.name, number, &node);
-                        result.error = errno;
-                        result.messages.push(text);
-                        self.thread_ended(fio, on, 0, result);
-                    }
-                }
-            }
-        }
-        self.end_if_over(fio, cx);
-    }
-
-    /// Starts one thread, or says what it fails with at once.
-    fn start_thread(
-        &mut self,
-        (fio, number): (FioId, u32),
-        job: &Job,
-        (on, disk): ((DiskId, Place), Option<DiskNo>),
-        block: &mut Block,
-        shared: &mut Shared,
-    ) -> Result<ThreadNo, (Errno, String)> {
-        // The node is looked at before fio is started: fio itself would create a regular file.
-        let disk = disk.ok_or_else(|| (Errno::ENOENT, format!("{} is not at {}", on.0, on.1)))?;
-        let device = Device {
-            name: job.filename.clone().unwrap_or_default(),
-            size_bytes: shared.disks[disk].capacity(),
-        };
-        let (volume, state) = (shared.config.volume, self.state_files.of(&job.name, number));
-        let mut file = FioThread::resume(job, number, &device, volume, state)
-            .map_err(|error| (Errno::EINVAL, error.to_string()))?;
-        let bytes = u64::from(file.depth()) * u64::from(file.buffer_len());
-        let mut slots = (0..self.threads.len()).map(ThreadNo);
-        let slot = slots.find(|slot| self.threads[slot.0].is_none() && !block.is_busy(*slot));
-        let slot = slot.filter(|_| bytes <= THREAD_BYTES).ok_or_else(|| {
-            let text = format!("no room for {bytes} bytes of buffers");
-            (Errno(12), text)
-        })?;
-        self.note_sharing(on.0, &mut file, block);
-        let depth = file.depth() as usize;
-        block.open(slot, depth);
-        shared.disks[disk].opened();
-        self.threads[slot.0] = Some(Thread {
-            slot,
-            fio,
-            disk,
-            cpu: slot.0 % CPUS,
-            on,
-            file,
-            buffers: thread_buffers(shared.hbas.count(), slot.0),
-            batch: Vec::with_capacity(depth),
-            submitted: 0,
-            seen_io: false,
-        });
-        if let Some(run) = self.runs.iter_mut().find(|run| run.fio == fio) {
-            run.running += 1;
-        }
-        Ok(slot)
-    }
-
-    /// Tells a thread that is about to begin, and those that run, of others that write to their disk.
-    fn note_sharing(&mut self, id: DiskId, file: &mut FioThread, block: &Block) {
-        let threads = self.threads.iter_mut().flatten();
-        for other in threads.filter(|other| other.on.0 == id) {
-            if file.writes() {
-                other.file.share_disk();
-            }
-            if other.file.writes() {
-                file.share_disk();
-            }
-        }
-        // Those of a fio that was given up may come yet.
-        if block.writes_to(id) {
-            file.share_disk();
-        }
-    }
-
     /// A fio thread runs until it sleeps or has done a batch of work.
     pub fn turn(
         &mut self,
@@ -284,7 +180,9 @@ impl Fio {
             shared.disks.closed(thread.disk);
             self.state_files.keep(&thread.file);
             let result = thread.file.result().clone();
+            self.end_others(&thread);
             self.thread_stopped(&thread, result);
+            self.start_ready(thread.fio, block, shared, cx.now);
             self.end_if_over(thread.fio, cx);
         } else if work.sleep == Sleep::No {
             let done = (work.submitted + work.reaped).max(1) as u64;
@@ -391,7 +289,8 @@ impl Thread {
             fio: self.fio,
             disk: self.on.0,
             place: self.on.1,
-            write: request.op == Op::Write,
+            write: request.op != Op::Read,
+            trim: request.op == Op::Trim,
             offset: request.offset,
             len: request.len,
             wrote,

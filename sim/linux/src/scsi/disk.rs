@@ -40,6 +40,8 @@ pub struct Disk {
     transfers: Transfers,
     /// The most bytes that one command moves; a longer request is split.
     max_bytes: u32,
+    /// The most bytes that one command trims; 0: none does.
+    trim_bytes: u64,
     /// The write cache is on: a removal synchronises it.
     write_cache: bool,
     /// READ and WRITE have the (10) form; a disk that does not know it gets the (6) form for good
@@ -95,6 +97,7 @@ impl Disk {
             block_size: 512,
             transfers: inquiry.1,
             max_bytes: DEFAULT_BYTES,
+            trim_bytes: 0,
             write_cache: false,
             ten_byte: true,
             inquiry_bytes: inquiry.0,
@@ -150,6 +153,10 @@ impl Disk {
 
     pub fn max_bytes(&self) -> u32 {
         self.max_bytes
+    }
+
+    pub fn trim_bytes(&self) -> u64 {
+        self.trim_bytes
     }
 
     pub fn has_write_cache(&self) -> bool {
@@ -242,6 +249,7 @@ impl Disk {
         self.capacity = geometry.bytes();
         self.block_size = geometry.block_size;
         self.max_bytes = self.transfers.max_bytes(geometry.block_size);
+        self.trim_bytes = self.transfers.trim_bytes(geometry.block_size);
         self.write_cache = geometry.write_cache;
         self.visible = geometry.blocks > 0 && self.state == DeviceState::Running;
     }

@@ -25,7 +25,7 @@ pub struct VpdWalk {
     pages: Vec<u8>,
     /// The unit serial number (page 80), trimmed.
     pub serial: String,
-    /// The block limits (page B0), as far as they are about transfers.
+    /// The block limits (page B0), as far as they are about transfers, and provisioning (page B2).
     pub transfers: Transfers,
 }
 
@@ -51,7 +51,16 @@ impl VpdWalk {
             8 => {
                 match (good, self.pages.last()) {
                     (Some((_, data)), Some(0x80)) => self.serial = text(&data[4..]),
-                    (Some((_, data)), Some(0xb0)) => self.transfers = Transfers::of(data),
+                    (Some((_, data)), Some(0xb0)) => {
+                        let unmaps = self.transfers.unmaps;
+                        self.transfers = Transfers {
+                            unmaps,
+                            ..Transfers::of(data)
+                        };
+                    }
+                    (Some((_, data)), Some(0xb2)) => {
+                        self.transfers.unmaps = Transfers::is_unmapping(data);
+                    }
                     _ => {}
                 }
                 self.pages.pop();

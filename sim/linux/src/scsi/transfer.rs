@@ -1,6 +1,10 @@
-//! How much a disk moves with one command: `sd_revalidate_disk` (drivers/scsi/sd.c), Linux 6.1.
+//! How much a disk moves, or trims, with one command: `sd_revalidate_disk` (drivers/scsi/sd.c), Linux 6.1.
 //!
-//! Knows the page of block limits; knows no request.
+//! Knows the pages of block limits and of provisioning; knows no request.
+//!
+//! # Divergence from Linux
+//!
+//! A disk whose page B2 says that it unmaps is believed; Linux looks at LBPME of READ CAPACITY(16) first.
 
 /// Blocks that READ(10) and WRITE(10) can name (`SD_DEF_XFER_BLOCKS`).
 const CDB_BLOCKS: u32 = 0xffff;
@@ -21,20 +25,44 @@ pub struct Transfers {
     pub most: u32,
     /// OPTIMAL TRANSFER LENGTH.
     pub optimal: u32,
+    /// MAXIMUM UNMAP LBA COUNT.
+    pub unmap: u32,
+    /// LBPU, of the page of logical block provisioning (VPD page B2): it knows UNMAP.
+    pub unmaps: bool,
 }
+
+/// Blocks that Linux trims with one command at most (`SD_MAX_WS16_BLOCKS`).
+const UNMAP_BLOCKS: u32 = 0x7f_ffff;
 
 impl Transfers {
     /// From the page, with its header; a page that is too short says nothing.
     pub fn of(page: &[u8]) -> Self {
+        let rest = page.get(20..);
         let Some(page) = page.first_chunk::<16>() else {
             return Self::default();
         };
         let word =
             |at: usize| u32::from_be_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]);
+        let unmap = rest.and_then(|rest| rest.first_chunk());
         Self {
             granularity: u16::from_be_bytes([page[6], page[7]]),
             most: word(8),
             optimal: word(12),
+            unmap: unmap.map_or(0, |count| u32::from_be_bytes(*count)),
+            unmaps: false,
+        }
+    }
+
+    /// Whether a page of logical block provisioning, with its header, says that the disk knows UNMAP.
+    pub fn is_unmapping(page: &[u8]) -> bool {
+        page.get(5).is_some_and(|flags| flags & 0x80 != 0)
+    }
+
+    /// The most bytes that one UNMAP of a disk with such blocks trims; 0: it cannot be trimmed.
+    pub fn trim_bytes(self, block_size: u32) -> u64 {
+        match self.unmaps {
+            true => u64::from(self.unmap.min(UNMAP_BLOCKS)) * u64::from(block_size),
+            false => 0,
         }
     }
 
@@ -72,6 +100,7 @@ mod tests {
                 granularity,
                 most,
                 optimal,
+                ..Transfers::default()
             };
             transfers.max_bytes(block)
         };
