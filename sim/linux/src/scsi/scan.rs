@@ -353,7 +353,9 @@ mod tests {
                 transfers: Transfers {
                     granularity: 8,
                     most: 8192,
-                    optimal: 8192
+                    optimal: 8192,
+                    unmap: 0,
+                    unmaps: false,
                 }
             }))
         );
