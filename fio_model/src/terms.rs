@@ -150,11 +150,7 @@ pub(crate) struct Terms {
 impl Terms {
     pub fn new(job: &Job, device: u64, volume: Option<Volume>) -> Result<Terms, SetupError> {
         let files = regions(job, device, volume)?;
-        let (first, last) = (files[0].0, files[files.len() - 1].0);
-        let region = Region {
-            start: first.start,
-            size: last.start + last.size - first.start,
-        };
+        let region = hull(&files);
         let covered = files.iter().map(|(region, _)| region.size).sum();
         let depths = Depths::new(job, volume);
         let (depth, backlog) = (depths.depth, depths.backlog);
@@ -165,10 +161,12 @@ impl Terms {
         // Each place is trimmed, then written.
         let by_place = 1 + u64::from(job.rw.trims() && writes);
         let interval = interval(job)?;
-        let runtime_ns = match volume {
-            Some(_) => 0,
-            None if job.runtime_ns == 0 => 0,
-            None => job.runtime_ns + job.ramp_ns,
+        let goes_by_time = job.time_based && job.runtime_ns > 0;
+        let is_timed = volume.is_none() && job.runtime_ns > 0;
+        let runtime_ns = if is_timed {
+            job.runtime_ns + job.ramp_ns
+        } else {
+            0
         };
         let fills = job.verify.is_some_and(|verify| verify != VerifyType::Null);
         let size = size_of(job, covered);
@@ -195,13 +193,9 @@ impl Terms {
             writes,
             trims: job.rw.trims(),
             repeats: job.repeats(),
-            time_based: job.time_based && job.runtime_ns > 0 && volume.is_none(),
+            time_based: job.time_based && is_timed,
             runtime_ns,
-            loops: if volume.is_some() {
-                1
-            } else {
-                u64::from(job.loops)
-            },
+            loops: volume.map_or(u64::from(job.loops), |_| 1),
             do_verify: job.do_verify,
             verify_fatal: job.verify_fatal,
             verify_dump: job.verify_dump,
@@ -210,23 +204,15 @@ impl Terms {
             serialize_overlap: job.serialize_overlap && writes && depth > 1,
             fill_device: job.fill_device,
             exitall_on_error: job.exitall_on_error,
-            number_ios: job
-                .number_ios
-                .saturating_mul(by_place * u64::from(job.loops)),
+            number_ios: (job.number_ios).saturating_mul(by_place * u64::from(job.loops)),
             ramp_ns: if runtime_ns > 0 { job.ramp_ns } else { 0 },
             state_depth: state_depth(job, volume.map(|_| depth)),
             continue_on_error: job.continue_on_error.clone(),
             verify_async: job.verify_async > 0,
             checks_seed: job.rw.is_mixed() && !verifies_inside,
-            checks_numberio: writes
-                && fixed_len
-                && !job.verify_only
-                && !(job.time_based && job.runtime_ns > 0),
+            checks_numberio: writes && fixed_len && !job.verify_only && !goes_by_time,
             len_min: job.len_min(),
-            len_max: match job.rw.trims() {
-                true => job.len_max().max(trim.1),
-                false => job.len_max(),
-            },
+            len_max: (job.len_max()).max(if job.rw.trims() { trim.1 } else { 0 }),
             buffer_len: job.len_max(),
             pass_bytes: pass_bytes + if verifies_inside { size } else { 0 },
             size,
@@ -239,6 +225,15 @@ impl Terms {
     /// Bytes that a job issues of its own in a pass, if nothing stops it.
     pub fn pass_of_own(&self) -> u64 {
         self.size.min(self.io_bytes)
+    }
+}
+
+/// From the start of the first file to the end of the last.
+fn hull(files: &[(Region, u64)]) -> Region {
+    let (first, last) = (files[0].0, files[files.len() - 1].0);
+    Region {
+        start: first.start,
+        size: last.start + last.size - first.start,
     }
 }
 

@@ -115,6 +115,28 @@ pub struct FioThread {
     result: JobResult,
 }
 
+/// Where writes are noted until they are verified.
+fn log_of(job: &Job, terms: &Terms) -> WriteLog {
+    let region = terms.region;
+    if job.has_map() {
+        let blocks = region.size / u64::from(terms.len_min);
+        let backlogged = 2 * terms.backlog + u64::from(terms.depth);
+        let capacity = if terms.backlog == 0 {
+            blocks
+        } else {
+            blocks.min(backlogged)
+        };
+        return WriteLog::in_issue_order(if terms.writes { capacity as usize } else { 0 });
+    }
+    let grain = terms.len_min.min(job.grain());
+    let slots = if terms.writes {
+        region.size.div_ceil(u64::from(grain))
+    } else {
+        0
+    };
+    WriteLog::in_offset_order(slots, grain, region.start, terms.len_max)
+}
+
 impl FioThread {
     /// A thread of `job`, the `thread_number`th of the run (from 1), about to begin on `device`.
     ///
@@ -157,25 +179,8 @@ impl FioThread {
         } else {
             SeedTable::new(job.randseed.unwrap_or(0x89), thread_number)
         };
+        let log = log_of(job, &terms);
         let region = terms.region;
-        let blocks = region.size / u64::from(terms.len_min);
-        let log = if job.has_map() {
-            let backlogged = 2 * terms.backlog + u64::from(terms.depth);
-            let capacity = if terms.backlog == 0 {
-                blocks
-            } else {
-                blocks.min(backlogged)
-            };
-            WriteLog::in_issue_order(if terms.writes { capacity as usize } else { 0 })
-        } else {
-            let grain = terms.len_min.min(job.grain());
-            let slots = if terms.writes {
-                region.size.div_ceil(u64::from(grain))
-            } else {
-                0
-            };
-            WriteLog::in_offset_order(slots, grain, region.start, terms.len_max)
-        };
         // It knows whole intervals only.
         let in_intervals = job.grain().is_multiple_of(terms.interval);
         let oracle = (job.writes_blocks() && terms.verify.is_some() && in_intervals).then(|| {
