@@ -182,6 +182,10 @@ pub fn job(path: &Path) -> Result<JobText, Stop> {
 struct Here;
 
 impl fio_model::Surroundings for Here {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "fio puts variables of the environment into a job file, which is told whole"
+    )]
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
