@@ -7,15 +7,7 @@ use crate::job::{FileOrder, Job, ReadWrite, Sequencer, Step};
 use crate::places::{File, Places};
 use crate::random::{SeedTable, Taus88};
 use crate::request::{Device, Op};
-
-/// The part of the device that a job uses, after sizes were resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
-    /// Where it starts, in bytes.
-    pub start: u64,
-    /// How long it is.
-    pub size: u64,
-}
+use crate::span::Region;
 
 /// An I/O that the generators chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 use crate::distribution::Preference;
 use crate::job::{Generator, Job};
 use crate::lfsr::Lfsr;
-use crate::offsets::Region;
 use crate::random::{SeedTable, Taus88};
 use crate::random_map::RandomMap;
+use crate::span::Region;
 
 /// A file, and how far the job has come in it.
 #[derive(Clone, Debug)]

@@ -52,3 +52,12 @@ impl Part {
         (start, start + len)
     }
 }
+
+/// The part of the device that a job uses, after sizes were resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Where it starts, in bytes.
+    pub start: u64,
+    /// How long it is.
+    pub size: u64,
+}

@@ -7,10 +7,9 @@ use crate::continue_on_error::ContinueOnError;
 use crate::digest::VerifyType;
 use crate::errno::Errno;
 use crate::job::Job;
-use crate::offsets::Region;
 use crate::pattern::Pattern;
 use crate::result::Origin;
-use crate::span::Span;
+use crate::span::{Region, Span};
 use crate::verify_state::VerifyStateError;
 
 /// How much of a disk a job covers in the simulator, in place of its run time.
