@@ -61,7 +61,7 @@ fn the_command_that_repeats_a_run_can_be_pasted() {
         "--job",
         job.to_str().unwrap(),
     ]);
-    assert!(said.ends_with("exit 1\n"), "{said}");
+    assert!(said.ends_with("exit 3\n"), "{said}");
     let command = said.lines().rev().nth(1).unwrap();
     let words = command.strip_prefix("plugfest ").unwrap();
     let shell = format!(
