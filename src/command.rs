@@ -3,6 +3,9 @@
 //!
 //! It is here for the command, for this project's tests and for its benches: nothing in it is promised to stay.
 
+pub use crate::campaign::{
+    CANARY, Campaign, Ended, Event, Found, Origin, Outcome, Shrunk, Tally, View, head_ledger,
+};
 pub use crate::interrupt::{asked, interrupt, listen};
 pub use crate::options::bugs;
 pub use crate::property::{FuzzProgress, Tried, finding_lines};

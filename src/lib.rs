@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod campaign;
 pub mod command;
 mod interrupt;
 mod job_files;
@@ -54,6 +55,7 @@ mod on_sockets;
 mod options;
 mod ordered;
 mod property;
+mod renumber;
 mod replay_on_target;
 mod repro;
 mod run;

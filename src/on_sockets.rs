@@ -22,7 +22,7 @@ use real::vhost_user::cut;
 use scenarios::driver::Disks;
 use scenarios::testbed::Testbed;
 use sim::spdk::TargetConfig;
-use sim::{ModelledDisks, nvme_devices};
+use sim::{DISKS_MAX, ModelledDisks, nvme_devices};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -141,7 +141,7 @@ fn served(
         vhost_sockets: dir.path().to_owned(),
         target: TargetConfig {
             bugs: options.all_bugs(),
-            nvme: nvme_devices(),
+            nvme: nvme_devices(DISKS_MAX),
             ..TargetConfig::default()
         },
         seed: options.seed,

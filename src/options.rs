@@ -11,6 +11,7 @@ pub use scenarios::plan::JobText;
 use scenarios::plan::{Plan, Recorded};
 use scenarios::report::shell_quoted;
 use scenarios::shipped::{self, FORMER_JOBS, JOBS};
+use sim::linux::QEMU_TARGETS;
 use sim::world::Strategy;
 use sim::{Bug, Bugs};
 
@@ -29,6 +30,9 @@ pub struct RunOptions {
     pub bugs: Vec<Bug>,
     /// Who goes next in the simulator.
     pub schedule: Schedule,
+    /// Targets that model guests ask for in each host when they scan it: as many as QEMU says that there are, unless
+    /// a generated scenario's had fewer.
+    pub targets_asked: u16,
     /// Draw once more from the world's rng at this turn: to show that a difference is found.
     pub disturb_at: Option<u64>,
     /// Who the guests are.
@@ -66,6 +70,7 @@ impl Default for RunOptions {
             behaviour: Behaviour::Head,
             bugs: Vec::new(),
             schedule: Schedule::Timed,
+            targets_asked: QEMU_TARGETS,
             disturb_at: None,
             guests: GuestKind::Model,
             target: TargetKind::Model,
@@ -103,6 +108,7 @@ impl RunOptions {
             behaviour,
             bugs: all.iter().filter(|bug| !preset.has(*bug)).collect(),
             schedule: schedule(recorded)?,
+            targets_asked: recorded.targets_asked.unwrap_or(QEMU_TARGETS),
             ..usual
         })
     }

@@ -13,8 +13,8 @@ use crate::interrupt::asked;
 use crate::options::{Behaviour, Schedule, bugs};
 use crate::repro::Repro;
 use crate::run_error::RunError;
-use crate::scenario::{ScenarioOptions, carry_out, drawn};
-use crate::shrink::shrink;
+use crate::scenario::{ScenarioOptions, carry_out, drawn, targets_asked};
+use crate::shrink::{THOROUGHLY, breaks_check, shrink};
 
 /// Which scenarios are carried out, and on what target.
 ///
@@ -150,15 +150,15 @@ impl Property {
             seed,
             bugs: bugs(self.behaviour, &self.bugs),
             strategy: self.schedule.strategy(seed),
+            targets_asked: targets_asked(seed),
             record: false,
         }
     }
 }
 
 fn smallest(seed: u64, check: CheckId, plan: Plan, options: ScenarioOptions) -> Failure {
-    let repro =
-        shrink(plan, options, check).and_then(|(plan, options)| Repro::of_scenario(&plan, options));
-    match repro {
+    let (plan, options) = shrink(plan, options, &breaks_check(check), THOROUGHLY);
+    match Repro::of_scenario(&plan, options) {
         Ok(repro) => Failure::Violated {
             seed,
             check,

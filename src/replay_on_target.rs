@@ -73,7 +73,7 @@ impl<'a> OnTarget<'a> {
     /// As [`Repro::replay`], and if nothing that it broke could be seen on sockets.
     pub fn new(repro: &'a Repro) -> Result<Self, RunError> {
         let bugs = repro.bugs()?;
-        let mut sim = repro.setting(repro.strategy()?)?.simulator()?;
+        let mut sim = repro.setting(repro.strategy()?)?.simulator(&repro.script);
         let mut ordered = Ordered::new(&mut sim, &[]);
         carry_out(&repro.script, bugs, &mut ordered)?;
         let points = ordered.into_points();

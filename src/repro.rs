@@ -9,13 +9,15 @@ use scenarios::resolve::{Options, draw, script};
 use scenarios::run::{CheckOutcome, CheckResult};
 use scenarios::{Ending, Script};
 use sim::Bugs;
+use sim::linux::QEMU_TARGETS;
 use sim::world::{Choices, Strategy};
 
+use crate::job_files::parse_jobs;
 use crate::old_repro;
-use crate::options::{self, RunOptions, Schedule, Volume};
+use crate::options::{self, GuestKind, RunOptions, Schedule, Volume};
 use crate::run::doubts;
 use crate::run_error::RunError;
-use crate::scenario::{ScenarioOptions, Setting, on_simulator};
+use crate::scenario::{ScenarioOptions, Setting, View, on_simulator};
 
 /// A failure that can be replayed.
 #[derive(Clone, Debug)]
@@ -26,6 +28,11 @@ pub struct Repro {
     pub recorded: Recorded,
     /// The text of it; what an older version wrote has none.
     plan: Option<Plan>,
+}
+
+/// What is recorded of how many targets guests ask for: nothing, if they ask for all.
+fn asked_for(targets: u16) -> Option<u16> {
+    (targets != QEMU_TARGETS).then_some(targets)
 }
 
 /// What came of a replay.
@@ -61,16 +68,49 @@ impl Repro {
     ///
     /// The simulator cannot carry it out.
     pub fn of_scenario(plan: &Plan, options: ScenarioOptions) -> Result<Self, RunError> {
+        let recorded = Self::recorded(plan, &options, Volume::Full);
+        Self::of(plan.clone(), recorded, options.strategy)
+    }
+
+    /// A scenario that nobody has carried out.
+    ///
+    /// # Errors
+    ///
+    /// The plan asks for something impossible.
+    pub(crate) fn unseen(
+        plan: &Plan,
+        options: &ScenarioOptions,
+        volume: Volume,
+    ) -> Result<Self, RunError> {
+        Self::new(plan.clone(), Self::recorded(plan, options, volume))
+    }
+
+    /// The same, carried out, with every choice noted.
+    ///
+    /// # Errors
+    ///
+    /// The simulator cannot carry it out.
+    pub(crate) fn seen(mut self, strategy: Strategy) -> Result<Self, RunError> {
+        let again = self.carry_out(strategy)?;
+        self.recorded.findings = again.findings;
+        self.recorded.ending = Some(again.ending);
+        self.recorded.choices = again.choices;
+        Ok(self)
+    }
+
+    /// Under what a scenario is carried out.
+    fn recorded(plan: &Plan, options: &ScenarioOptions, volume: Volume) -> Recorded {
         let named = plan.jobs().into_iter().map(|job| job.name);
         let shipped = RunOptions::default().jobs;
         let jobs = named.filter_map(|name| Some((name.to_owned(), shipped.get(name)?.clone())));
-        let recorded = Recorded {
+        Recorded {
             seed: options.seed,
             schedule: match options.strategy {
                 Strategy::Timed => Schedule::Timed.word().to_owned(),
                 Strategy::Random { .. } | Strategy::Replay(_) => Schedule::Random.word().to_owned(),
             },
-            io_count: Volume::Full.word().to_owned(),
+            io_count: volume.word().to_owned(),
+            targets_asked: asked_for(options.targets_asked),
             bugs: options
                 .bugs
                 .iter()
@@ -78,8 +118,7 @@ impl Repro {
                 .collect(),
             jobs: jobs.collect(),
             ..Recorded::default()
-        };
-        Self::of(plan.clone(), recorded, options.strategy)
+        }
     }
 
     /// Carries `plan` out again, with every choice noted.
@@ -98,6 +137,7 @@ impl Repro {
             seed: options.seed,
             schedule: options.schedule.word().to_owned(),
             io_count: options.volume.word().to_owned(),
+            targets_asked: asked_for(options.targets_asked),
             bugs: bugs.iter().map(|bug| bug.name().to_owned()).collect(),
             jobs: jobs.collect(),
             ..Recorded::default()
@@ -106,12 +146,7 @@ impl Repro {
     }
 
     fn of(plan: Plan, recorded: Recorded, strategy: Strategy) -> Result<Self, RunError> {
-        let mut repro = Self::new(plan, recorded)?;
-        let again = repro.carry_out(strategy)?;
-        repro.recorded.findings = again.findings;
-        repro.recorded.ending = Some(again.ending);
-        repro.recorded.choices = again.choices;
-        Ok(repro)
+        Self::new(plan, recorded)?.seen(strategy)
     }
 
     fn new(plan: Plan, recorded: Recorded) -> Result<Self, RunError> {
@@ -162,10 +197,14 @@ impl Repro {
                 seed: self.recorded.seed,
                 bugs: self.bugs()?,
                 strategy,
+                targets_asked: self.recorded.targets_asked.unwrap_or(QEMU_TARGETS),
                 record: true,
             },
             volume: options::volume(&self.recorded)?.of_a_job(),
-            jobs,
+            jobs: parse_jobs(&jobs, &GuestKind::Model)?,
+            turns: None,
+            disturb_at: None,
+            view: View::Inside,
         })
     }
 
@@ -177,6 +216,12 @@ impl Repro {
             diverged: report.diverged,
             choices: report.choices.unwrap_or_default().to_string(),
         })
+    }
+
+    /// The plan; `None` of what an older version wrote.
+    #[must_use]
+    pub const fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
     }
 
     /// The file's text; `None` of what an older version wrote.

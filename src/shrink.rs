@@ -9,16 +9,18 @@
 use std::time::Duration;
 
 use scenarios::plan::{Plan, Step, StepKind, Wait};
-use scenarios::{Action, CheckId, VmId};
+use scenarios::{Action, CheckId, ControllerId, VmId};
 use sim::world::Strategy;
 
 use crate::ordered::GAP_MAX;
-use crate::run_error::RunError;
-use crate::scenario::{ScenarioOptions, ScenarioReport, carry_out};
+use crate::renumber::renumbered;
+use crate::scenario::{ScenarioOptions, carry_out};
 
 /// Schedules that a smaller scenario is tried under, beside the one that broke the check: while it is large, and
 /// at last.
-const SCHEDULES: [u64; 2] = [24, 200];
+pub const THOROUGHLY: [u64; 2] = [24, 200];
+/// The same, where many are made smaller.
+pub const QUICKLY: [u64; 2] = [16, 48];
 
 /// The time in which everything comes to rest that is not held up: the longest gap that [`Ordered`] keeps.
 ///
@@ -28,25 +30,32 @@ const REST: Duration = GAP_MAX;
 /// A scenario, and the options under which it breaks the check.
 type Broken = (Plan, ScenarioOptions);
 
-/// A smaller scenario that breaks `check`, and the options under which it does.
-///
-/// # Errors
-///
-/// `plan` itself cannot be carried out.
-pub fn shrink(plan: Plan, options: ScenarioOptions, check: CheckId) -> Result<Broken, RunError> {
-    carry_out(&plan, options.clone())?;
+/// Whether a scenario still breaks what it is to break.
+pub type Breaks<'a> = dyn Fn(&Plan, &ScenarioOptions) -> bool + 'a;
+
+/// Whether a scenario breaks `check`.
+pub fn breaks_check(check: CheckId) -> impl Fn(&Plan, &ScenarioOptions) -> bool {
+    move |plan, options| {
+        let report = carry_out(plan, options.clone());
+        report.is_ok_and(|report| report.violated().any(|broken| broken.id == check))
+    }
+}
+
+/// A smaller scenario that still breaks what it is to break, and the options under which it does.
+pub fn shrink(plan: Plan, options: ScenarioOptions, breaks: &Breaks<'_>, how: [u64; 2]) -> Broken {
     let mut best = (plan, options);
-    for schedules in SCHEDULES {
+    for schedules in how {
         loop {
             let before = best.0.clone();
-            drop_steps(&mut best, check, schedules);
-            simplify(&mut best, check, schedules);
+            drop_steps(&mut best, breaks, schedules);
+            simplify(&mut best, breaks, schedules);
+            renumber(&mut best, breaks, schedules);
             if best.0 == before {
                 break;
             }
         }
     }
-    Ok(best)
+    best
 }
 
 /// The steps of a generated scenario's one case.
@@ -72,7 +81,7 @@ fn first(plan: &Plan) -> usize {
 }
 
 /// Takes steps away, in halves and then one by one.
-fn drop_steps(best: &mut Broken, check: CheckId, schedules: u64) {
+fn drop_steps(best: &mut Broken, breaks: &Breaks<'_>, schedules: u64) {
     let mut piece = (steps(&mut best.0).len() - first(&best.0)).div_ceil(2);
     while piece > 0 {
         let mut from = first(&best.0);
@@ -81,7 +90,7 @@ fn drop_steps(best: &mut Broken, check: CheckId, schedules: u64) {
             let all = steps(&mut smaller);
             let to = (from + piece).min(all.len());
             all.drain(from..to);
-            match broken(&smaller, &best.1, check, schedules) {
+            match broken(&smaller, &best.1, breaks, schedules) {
                 Some(options) => *best = (smaller, options),
                 None => from += piece,
             }
@@ -91,16 +100,27 @@ fn drop_steps(best: &mut Broken, check: CheckId, schedules: u64) {
 }
 
 /// Makes what is left simpler.
-fn simplify(best: &mut Broken, check: CheckId, schedules: u64) {
+fn simplify(best: &mut Broken, breaks: &Breaks<'_>, schedules: u64) {
     for change in simpler(&best.0) {
         let mut smaller = best.0.clone();
         change.make(&mut smaller);
         if smaller == best.0 {
             continue;
         }
-        if let Some(options) = broken(&smaller, &best.1, check, schedules) {
+        if let Some(options) = broken(&smaller, &best.1, breaks, schedules) {
             *best = (smaller, options);
         }
+    }
+}
+
+/// Numbers what is left from the lowest.
+fn renumber(best: &mut Broken, breaks: &Breaks<'_>, schedules: u64) {
+    let numbered = renumbered(&best.0);
+    if numbered == best.0 {
+        return;
+    }
+    if let Some(options) = broken(&numbered, &best.1, breaks, schedules) {
+        *best = (numbered, options);
     }
 }
 
@@ -110,6 +130,7 @@ fn simplify(best: &mut Broken, check: CheckId, schedules: u64) {
 enum Change {
     DropVm(usize),
     DropDisk(usize),
+    DropController(usize),
     AwaitBoot(usize),
     Rested(usize),
     NoGap(usize),
@@ -128,6 +149,15 @@ impl Change {
                 let disk = plan.disks.remove(n);
                 plan.kinds.retain(|(of, _)| *of != disk);
             }
+            Self::DropController(n) if n < plan.controllers.len() && plan.controllers.len() > 1 => {
+                let controller = plan.controllers.remove(n);
+                for vm in &mut plan.vms {
+                    vm.controllers.retain(|of| *of != controller);
+                }
+                steps(plan)
+                    .iter_mut()
+                    .for_each(|step| step_without(step, controller));
+            }
             Self::AwaitBoot(n) if n < first(plan) => {
                 let step = &mut steps(plan)[n];
                 if !is_firmware(step) {
@@ -139,7 +169,25 @@ impl Change {
                 steps(plan)[last - n].after = Duration::ZERO;
             }
             Self::Awaited(n) => steps(plan)[last - n].wait = Wait::Answer,
-            Self::DropVm(_) | Self::DropDisk(_) | Self::AwaitBoot(_) | Self::NoGap(_) => {}
+            Self::DropVm(_)
+            | Self::DropDisk(_)
+            | Self::DropController(_)
+            | Self::AwaitBoot(_)
+            | Self::NoGap(_) => {}
+        }
+    }
+}
+
+/// A boot without a device of `controller`.
+fn step_without(step: &mut Step, controller: ControllerId) {
+    if let StepKind::Act(actions) = &mut step.kind {
+        for action in actions {
+            if let Action::BootVm { controllers, .. } | Action::BootFirmware { controllers, .. } =
+                action
+                && controllers.len() > 1
+            {
+                controllers.retain(|of| *of != controller);
+            }
         }
     }
 }
@@ -152,10 +200,12 @@ fn is_firmware(step: &Step) -> bool {
 fn simpler(plan: &Plan) -> Vec<Change> {
     let vms = (0..plan.vms.len()).rev();
     let disks = (0..plan.disks.len()).rev();
+    let controllers = (0..plan.controllers.len()).rev();
     let steps = (1..=plan.cases[0].steps.len() - first(plan)).rev();
     vms.clone()
         .map(Change::DropVm)
         .chain(disks.map(Change::DropDisk))
+        .chain(controllers.map(Change::DropController))
         .chain(vms.map(Change::AwaitBoot))
         .chain(steps.clone().map(Change::Awaited))
         .chain(steps.clone().map(Change::Rested))
@@ -168,11 +218,10 @@ fn simpler(plan: &Plan) -> Vec<Change> {
 fn broken(
     plan: &Plan,
     options: &ScenarioOptions,
-    check: CheckId,
+    breaks: &Breaks<'_>,
     schedules: u64,
 ) -> Option<ScenarioOptions> {
     scenarios::parse(&plan.name, &plan.to_string()).ok()?;
-    let breaks = |report: ScenarioReport| report.violated().any(|broken| broken.id == check);
     let timed = matches!(options.strategy, Strategy::Timed);
     let others = (0..schedules).map(|seed| ScenarioOptions {
         strategy: if timed {
@@ -184,7 +233,7 @@ fn broken(
         ..options.clone()
     });
     let mut tried = std::iter::once(options.clone()).chain(others);
-    tried.find(|options| carry_out(plan, options.clone()).is_ok_and(breaks))
+    tried.find(|options| breaks(plan, options))
 }
 
 #[cfg(test)]
@@ -211,7 +260,7 @@ mod tests {
         });
         let (plan, options, check) = broken.expect("S1 is shown by one of 1000");
         let before = plan.cases[0].steps.len();
-        let (plan, options) = shrink(plan, options, check).expect("it can be carried out");
+        let (plan, options) = shrink(plan, options, &breaks_check(check), THOROUGHLY);
         assert!(matches!(options.strategy, Strategy::Timed), "{options:?}");
         assert!(plan.cases[0].steps.len() < before);
         let report = carry_out(&plan, options).expect("it can be carried out");
@@ -225,7 +274,7 @@ mod tests {
             strategy: Strategy::random(3),
             ..ScenarioOptions::intended(3)
         };
-        let (plan, _) = shrink(drawn(3), options, CheckId::I17).expect("it can be carried out");
+        let (plan, _) = shrink(drawn(3), options, &breaks_check(CheckId::I17), THOROUGHLY);
         // A boot, an attach and a detach are all that it takes.
         let steps = plan.cases[0].steps.len();
         assert!(steps <= 3 && plan.vms.len() == 1, "{plan}");
@@ -243,7 +292,7 @@ mod tests {
             Some((drawn(seed), stalls(seed), check))
         });
         let (plan, options, check) = broken.expect("it is shown by one of 1000");
-        let (plan, options) = shrink(plan, options, check).expect("it can be carried out");
+        let (plan, options) = shrink(plan, options, &breaks_check(check), THOROUGHLY);
         let repro = Repro::of_scenario(&plan, options).expect("it can be carried out");
         let text = repro.text().expect("it was written by this version");
         let read = Repro::parse("small.kdl", &text).unwrap_or_else(|why| panic!("{why}\n{text}"));
@@ -252,12 +301,15 @@ mod tests {
 
     #[test]
     fn where_time_does_not_matter_everything_comes_to_rest_first() {
-        let options = ScenarioOptions {
-            bugs: Bugs::INTENDED.with(Bug::TmfNullLun),
+        let stale = |seed| ScenarioOptions {
+            bugs: Bugs::INTENDED.with(Bug::TmfStaleDev),
             strategy: Strategy::Timed,
-            ..ScenarioOptions::intended(8010)
+            ..ScenarioOptions::intended(seed)
         };
-        let (plan, _) = shrink(drawn(8010), options, CheckId::I11).expect("it can be carried out");
+        let breaks = breaks_check(CheckId::I11);
+        let seed = (0..5_000).find(|seed| breaks(&drawn(*seed), &stale(*seed)));
+        let seed = seed.expect("S3 is shown by one of 5000");
+        let (plan, _) = shrink(drawn(seed), stale(seed), &breaks, THOROUGHLY);
         let steps = &plan.cases[0].steps[first(&plan)..];
         assert!(!steps.is_empty());
         assert!(steps.iter().all(|step| step.after == REST), "{plan}");

@@ -7,7 +7,7 @@ use scenarios::testbed::{Evidence, Testbed};
 use scenarios::{ControllerId, VmId};
 use sim::linux::Digests;
 use sim::{Bug, Bugs};
-use sim::{LinkedDisks, Sim, SimOptions, linked};
+use sim::{DISKS_MAX, LinkedDisks, Sim, SimOptions, linked};
 
 use crate::job_files::parse_jobs;
 use crate::on_sockets;
@@ -77,6 +77,8 @@ fn sim_options(options: &RunOptions) -> Result<SimOptions, RunError> {
         volume: options.volume.of_a_job(),
         jobs: parse_jobs(&options.jobs, &options.guests)?,
         strategy: options.schedule.strategy(options.seed),
+        disks: DISKS_MAX,
+        targets: options.targets_asked,
         per_io: true,
         digests: digests(),
         disturb_at: options.disturb_at,

@@ -12,7 +12,7 @@ use scenarios::{
     Action, ControllerId, DiskId, FioId, Observation, Place, Seen, TargetId, Testbed, Time, VmId,
 };
 use sim::Bugs;
-use sim::linux::Digests;
+use sim::linux::{Digests, QEMU_TARGETS};
 use sim::world::Strategy;
 use sim::{Sim, SimOptions, SimSnapshot};
 
@@ -64,6 +64,8 @@ impl Rig {
             bugs: Bugs::INTENDED,
             volume: Some(volume),
             jobs: BTreeMap::from([("bench".to_owned(), Arc::new(job))]),
+            disks: sim::DISKS_MAX,
+            targets: QEMU_TARGETS,
             per_io: true,
             digests: Digests::default(),
             strategy: Strategy::Timed,

@@ -14,5 +14,6 @@ pub mod qemu;
 pub mod rpc;
 pub mod serve;
 pub mod socket_peer;
+pub mod stopwatch;
 pub mod testbed;
 pub mod vhost_user;

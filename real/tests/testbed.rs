@@ -19,7 +19,7 @@ use scenarios::{
     Place, TargetId, TaskFunction, Testbed, TestbedError, Ticket, VmId,
 };
 use sim::spdk::TargetConfig;
-use sim::{Bugs, ModelledDisks, nvme_devices};
+use sim::{Bugs, DISKS_MAX, ModelledDisks, nvme_devices};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch::Sender;
 
@@ -74,7 +74,7 @@ impl Rig {
             vhost_sockets: dir.path().to_owned(),
             target: TargetConfig {
                 bugs: Bugs::INTENDED,
-                nvme: nvme_devices(),
+                nvme: nvme_devices(DISKS_MAX),
                 ..TargetConfig::default()
             },
             seed: 0,

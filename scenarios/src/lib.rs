@@ -14,6 +14,7 @@ mod check_id;
 pub mod driver;
 mod evidence;
 pub mod generate;
+pub mod ledger;
 pub mod names;
 pub mod observation;
 pub mod plan;
@@ -32,6 +33,7 @@ pub mod verdict;
 
 pub use check_id::CheckId;
 pub use evidence::Evidence;
+pub use ledger::{Ledger, Signature};
 pub use names::{
     ControllerId, DiskId, FioId, IoId, Place, TARGETS_PER_CONTROLLER_MAX, TargetId, Ticket, VmId,
 };

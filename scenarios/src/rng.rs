@@ -25,6 +25,8 @@ pub enum Stream {
     SocketGuests,
     /// What a plan leaves to chance.
     Stimulus,
+    /// At which moments a campaign lets the steps of a plan come.
+    Moments,
 }
 
 impl Stream {
@@ -38,6 +40,7 @@ impl Stream {
             Self::Scenario => 4,
             Self::Malformed => 5,
             Self::SocketGuests => 7,
+            Self::Moments => 8,
             Self::Stimulus => u64::from_be_bytes(*b"stimulus"),
         }
     }
@@ -120,7 +123,8 @@ mod tests {
             Stream::Scenario => Some(Stream::Malformed),
             Stream::Malformed => Some(Stream::SocketGuests),
             Stream::SocketGuests => Some(Stream::Stimulus),
-            Stream::Stimulus => None,
+            Stream::Stimulus => Some(Stream::Moments),
+            Stream::Moments => None,
         }
     }
 
@@ -130,7 +134,7 @@ mod tests {
         let first: Vec<(Stream, u64)> = all
             .map(|stream| (stream, Rng::new(7, stream).bits()))
             .collect();
-        assert_eq!(first.len(), 8);
+        assert_eq!(first.len(), 9);
         for (n, (stream, bits)) in first.iter().enumerate() {
             let same = first[..n].iter().find(|(_, other)| other == bits);
             assert_eq!(same, None, "{stream:?} draws the same");

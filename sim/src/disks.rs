@@ -10,13 +10,13 @@ use scenarios::{DiskId, DiskKind, TestbedError};
 use spdk::NvmeDevice;
 
 /// Disks that a plan can have (`scenarios::plan`).
-const DISKS_MAX: u8 = 128;
+pub const DISKS_MAX: u8 = 128;
 
-/// A device for each disk that a plan can have: at 0000:01:00.0 and so on.
+/// A device for each of so many disks: at 0000:01:00.0 and so on.
 #[must_use]
-pub fn nvme_devices() -> Vec<NvmeDevice> {
+pub fn nvme_devices(disks: u8) -> Vec<NvmeDevice> {
     let namespace = (DISK_BYTES / u64::from(BLOCK_BYTES), BLOCK_BYTES);
-    let nvme = (1..=DISKS_MAX).map(|disk| NvmeDevice {
+    let nvme = (1..=disks).map(|disk| NvmeDevice {
         traddr: traddr(DiskId(disk)),
         namespaces: vec![namespace],
     });

@@ -115,6 +115,7 @@ impl<T: BackEnd> Ends for SimEnds<T> {
         }
         let config = GuestConfig {
             per_io: self.options.per_io,
+            targets: self.options.targets,
             bootable: boots == Boots::System,
             digests: self.options.digests.clone(),
             ..GuestConfig::new(
@@ -189,6 +190,8 @@ mod tests {
             volume: None,
             jobs: [].into(),
             strategy: Strategy::Timed,
+            disks: 1,
+            targets: linux::QEMU_TARGETS,
             per_io: true,
             digests: Digests::default(),
             disturb_at: None,

@@ -13,7 +13,7 @@ mod sim_snapshot;
 mod testbed;
 
 pub use conformance;
-pub use disks::{ModelledDisks, nvme_devices};
+pub use disks::{DISKS_MAX, ModelledDisks, nvme_devices};
 pub use ends::guest_act;
 pub use linked;
 pub use linked_disks::LinkedDisks;

@@ -25,6 +25,10 @@ pub struct SimOptions {
     pub jobs: BTreeMap<String, Arc<JobFile>>,
     /// Who goes next.
     pub strategy: Strategy,
+    /// Disks that the target has a device for, from the first.
+    pub disks: u8,
+    /// Targets that guests ask for in each host.
+    pub targets: u16,
     /// Whether every request is observed.
     pub per_io: bool,
     /// Digests of payloads, for all guests: those of an earlier simulation will do.
@@ -38,7 +42,7 @@ impl SimOptions {
     pub(crate) fn target(&self) -> TargetConfig {
         TargetConfig {
             bugs: self.bugs,
-            nvme: nvme_devices(),
+            nvme: nvme_devices(self.disks),
             latencies: self.latencies(),
             ..TargetConfig::default()
         }

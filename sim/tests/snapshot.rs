@@ -10,7 +10,7 @@ use scenarios::{
     Time, VmId,
 };
 use sim::Bugs;
-use sim::linux::Digests;
+use sim::linux::{Digests, QEMU_TARGETS};
 use sim::world::{Strategy, first_difference};
 use sim::{Sim, SimOptions};
 
@@ -67,6 +67,8 @@ impl Rig {
             bugs: Bugs::head(),
             volume,
             jobs: BTreeMap::from([("job".to_owned(), Arc::new(job))]),
+            disks: sim::DISKS_MAX,
+            targets: QEMU_TARGETS,
             per_io: true,
             digests: Digests::default(),
             strategy: Strategy::Timed,

@@ -1,6 +1,7 @@
 //! The command as its users know it: arguments, files, output, exit status; and the rules of the sources.
 
 mod arguments;
+mod bisect;
 mod commands;
 mod inputs;
 mod log;

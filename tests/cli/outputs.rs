@@ -67,7 +67,14 @@ fn files_are_written_though_the_output_cannot_be() {
 fn what_is_found_is_written_down_though_nobody_reads() {
     let repro = place("unseen_scenario.kdl");
     let fuzz = Command::new(env!("CARGO_BIN_EXE_plugfest"))
-        .args(["fuzz", "--bug", "answered_twice", "--repro"])
+        .args([
+            "fuzz",
+            "--bug",
+            "answered_twice",
+            "--stop-at",
+            "1",
+            "--repro",
+        ])
         .arg(&repro)
         .stdout(Stdio::piped())
         .spawn();

@@ -1,7 +1,9 @@
 //! The simulator: the same turns from the same seed, recordings, known bugs, properties.
 
 mod bugs;
+mod campaign;
 mod conform;
+mod corpus;
 mod determinism;
 mod golden;
 mod guest_traces;

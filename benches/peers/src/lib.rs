@@ -93,6 +93,10 @@ impl TurnInfo for ToyTurn {
         [self.0, self.1, 0]
     }
 
+    fn kind(&self) -> &'static str {
+        "toy"
+    }
+
     fn is_hotplug(&self) -> bool {
         true
     }

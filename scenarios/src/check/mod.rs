@@ -31,6 +31,7 @@ use crate::verdict::CheckResult;
 use tally::Tally;
 
 pub use crate::check_id::CheckId;
+pub use noted::NOBODY_CRASHES;
 
 /// What the judge is told beside observations.
 #[derive(Clone, Debug)]

@@ -8,6 +8,9 @@ use super::CheckId;
 use super::tally::Tally;
 use crate::observation::{Inside, Observation, Seen};
 
+/// What is expected of who dies or hangs: what comes after it comes of it.
+pub const NOBODY_CRASHES: &str = "nobody crashes";
+
 /// Looked at with every answer of the target to a request.
 const BY_ANSWER: [CheckId; 6] = [
     CheckId::I1,
@@ -59,7 +62,7 @@ pub fn see(seen: &Seen, tally: &mut Tally) {
                 CheckId::I11
             };
             let crash = format!("{who} crashed: {how}");
-            tally.violated(check, seen.at, "nobody crashes", crash);
+            tally.violated(check, seen.at, NOBODY_CRASHES, crash);
         }
         Observation::Broken { check, text } => {
             tally.count(*check);

@@ -23,7 +23,7 @@ pub type StepBytes = [u8; 4];
 
 /// Times between steps, in microseconds: none, less than a hop between threads, about a turn, and
 /// about each of the target's periods (management 5 ms, RPC 4 ms) and longer.
-const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 33_000, 210_000];
+const GAPS_US: [u64; 8] = [0, 3, 40, 700, 4_100, 5_300, 12_000, 60_000];
 /// By how much requests are delayed, in microseconds: all well under the 4 s after which the stop of a
 /// session gives up.
 const DELAYS_US: [u32; 6] = [0, 60, 900, 5_200, 37_000, 300_000];
@@ -34,6 +34,8 @@ const DELAYS_US: [u32; 6] = [0, 60, 900, 5_200, 37_000, 300_000];
 /// requests goes on without them (SPDK issue 3553), which a guest that boots anew does not mind, and
 /// one that goes on with its rings does.
 const HOLDS: u8 = 1 << 7;
+/// Kinds of steps.
+const KINDS: u8 = 36;
 /// The bit of the last byte that makes the next step wait for the answer.
 const AWAITED: u8 = 1 << 7;
 /// fios of a scenario at most: a guest has room for ten threads at once.
@@ -44,27 +46,27 @@ const FIOS_MAX: u16 = 8;
 pub fn choose(shape: ShapeBytes, steps: &[StepBytes]) -> Plan {
     let mut chooser = Chooser::new(shape);
     for bytes in steps {
-        let step = chooser.step(*bytes);
-        chooser.scene.steps.extend(step);
+        let steps = chooser.steps(*bytes);
+        chooser.scene.steps.extend(steps);
     }
     chooser.scene.into()
 }
 
 /// What is where, as far as the steps so far say.
-struct Chooser {
-    scene: Scene,
+pub(super) struct Chooser {
+    pub(super) scene: Scene,
     attached: BTreeMap<Place, DiskId>,
     removed: BTreeSet<DiskId>,
     /// The place that was left last.
     left: Option<Place>,
-    deleted: BTreeSet<ControllerId>,
+    pub(super) deleted: BTreeSet<ControllerId>,
     /// fios started.
     fios: u16,
-    holds: bool,
+    pub(super) holds: bool,
 }
 
 /// The `n`th of `all`, round and round.
-fn pick<T: Copy>(all: &[T], n: u8) -> Option<T> {
+pub(super) fn pick<T: Copy>(all: &[T], n: u8) -> Option<T> {
     all.get(usize::from(n) % all.len().max(1)).copied()
 }
 
@@ -128,23 +130,33 @@ impl Chooser {
         }
     }
 
-    fn step(&mut self, [what, with, to, when]: StepBytes) -> Option<Step> {
-        let action = self.action(what, with, to)?;
-        let wait = if when & AWAITED == 0 {
-            Wait::Nothing
-        } else {
-            Wait::Answer
+    fn steps(&mut self, [what, with, to, when]: StepBytes) -> Vec<Step> {
+        let actions = match what % KINDS {
+            32 => self.deletes(with),
+            33 => self.delete_meets(with, to),
+            34 if !self.holds => self.storm(with, to),
+            35 if !self.holds => self.new_table(with, to),
+            34 | 35 => Vec::new(),
+            _ => self.action(what % KINDS, with, to).into_iter().collect(),
         };
-        Some(Step {
-            after: Duration::from_micros(GAPS_US[usize::from(when) % GAPS_US.len()]),
-            wait,
+        let gap = Duration::from_micros(GAPS_US[usize::from(when) % GAPS_US.len()]);
+        let last = actions.len().saturating_sub(1);
+        let steps = actions.into_iter().enumerate().map(|(n, action)| Step {
+            // What belongs together comes at once; what comes of the last may be waited for.
+            after: if n == 0 { gap } else { Duration::ZERO },
+            wait: if n == last && when & AWAITED != 0 {
+                Wait::Answer
+            } else {
+                Wait::Nothing
+            },
             ..step(action)
-        })
+        });
+        steps.collect()
     }
 
     fn action(&mut self, what: u8, with: u8, to: u8) -> Option<Action> {
         // Half of the steps are attaches, detaches and I/O; everything else shares the rest.
-        match what % 32 {
+        match what {
             0..6 => self.attach(with, to),
             6..11 => self.detach(with, to),
             11..18 => self.io(with),
@@ -186,13 +198,13 @@ impl Chooser {
         }
     }
 
-    fn vm(&self, n: u8) -> Option<VmId> {
+    pub(super) fn vm(&self, n: u8) -> Option<VmId> {
         let vms: Vec<VmId> = self.scene.vms.iter().map(|vm| vm.vm).collect();
         pick(&vms, n)
     }
 
     /// Breaks one of the connections of a VM, and makes it anew.
-    fn reconnect(&self, with: u8, to: u8) -> Option<Action> {
+    pub(super) fn reconnect(&self, with: u8, to: u8) -> Option<Action> {
         let vms: Vec<&PlanVm> = self.scene.vms.iter().collect();
         let vm = pick(&vms, with)?;
         let controller = pick(&vm.controllers, to)?;
@@ -249,7 +261,7 @@ impl Chooser {
     }
 
     /// Attaches a disk, mostly one that is nowhere, to a slot that is mostly free.
-    fn attach(&mut self, with: u8, to: u8) -> Option<Action> {
+    pub(super) fn attach(&mut self, with: u8, to: u8) -> Option<Action> {
         let (disk, _) = pick(&self.scene.disks, with)?;
         let controller = pick(&self.scene.controllers, to)?;
         let place = |target| Place {
@@ -280,7 +292,7 @@ impl Chooser {
     }
 
     /// Detaches what is there, or rarely what is not.
-    fn detach(&mut self, with: u8, to: u8) -> Option<Action> {
+    pub(super) fn detach(&mut self, with: u8, to: u8) -> Option<Action> {
         let place = match self.place(with) {
             Some(place) if to < 240 => place,
             _ => Place {

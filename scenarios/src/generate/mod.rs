@@ -5,6 +5,7 @@
 //! out on any testbed. Knows no testbed and no schedule.
 
 mod choose;
+mod scenes;
 
 use crate::names::{ControllerId, DiskId};
 use crate::plan::{

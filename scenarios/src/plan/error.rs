@@ -68,18 +68,18 @@ impl PlanError {
 }
 
 /// The text of a plan file and its name.
-pub(super) struct Text<'a> {
-    pub(super) file: &'a str,
-    pub(super) text: &'a str,
+pub(crate) struct Text<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
     /// The line of the first node that says which line of a document it follows, or why it is implied: if there
     /// is one, all have to.
-    pub(super) sourced: Option<u32>,
+    pub(crate) sourced: Option<u32>,
 }
 
 impl Text<'_> {
     /// Where `length` bytes from `offset` are, without the blanks around them, and no further than the end
     /// of their first line.
-    pub(super) fn position(&self, offset: usize, length: usize) -> Position {
+    pub(crate) fn position(&self, offset: usize, length: usize) -> Position {
         let begin = self.boundary(offset);
         let end = self.boundary(offset + length).max(begin);
         let inside = &self.text[begin..end];
@@ -105,7 +105,7 @@ impl Text<'_> {
     }
 
     /// An error at `at`.
-    pub(super) fn error(
+    pub(crate) fn error(
         &self,
         at: Position,
         what: impl Into<String>,
@@ -142,7 +142,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// "one of `a`, `b`; did you mean `a`?", for error messages.
-pub(super) fn one_of(word: &str, known: &[&str]) -> String {
+pub(crate) fn one_of(word: &str, known: &[&str]) -> String {
     let mut text = format!("expected one of {}", known.join(", "));
     if let Some(near) = nearest(word, known) {
         text.push_str(&format!("; did you mean `{near}`?"));

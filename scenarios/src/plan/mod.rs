@@ -22,7 +22,10 @@ use crate::names::{ControllerId, DiskId, VmId};
 use crate::testbed::{Action, DiskKind};
 
 pub use error::{PlanError, Position, nearest};
+pub(crate) use error::{Text, one_of};
 pub use jobs::NamedJob;
+pub(crate) use node::Node;
+pub(crate) use parse::document;
 pub use parse::parse;
 pub use parse_step::VERBS;
 pub use recorded::{Finding, JobText, RECORDED_SCHEMA, Recorded};

@@ -11,8 +11,8 @@ use super::Source;
 use super::error::{PlanError, Position, Text, nearest, one_of};
 
 /// A node whose values are being taken.
-pub(super) struct Node<'a> {
-    pub(super) text: &'a Text<'a>,
+pub(crate) struct Node<'a> {
+    pub(crate) text: &'a Text<'a>,
     node: &'a KdlNode,
     /// Values that nobody has asked for yet.
     left: Vec<&'a KdlEntry>,
@@ -21,7 +21,7 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(text: &'a Text<'a>, node: &'a KdlNode) -> Self {
+    pub(crate) fn new(text: &'a Text<'a>, node: &'a KdlNode) -> Self {
         Self {
             text,
             node,
@@ -30,18 +30,18 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub(super) fn name(&self) -> &'a str {
+    pub(crate) fn name(&self) -> &'a str {
         self.node.name().value()
     }
 
     /// Where its name stands.
-    pub(super) fn at(&self) -> Position {
+    pub(crate) fn at(&self) -> Position {
         let span = self.node.name().span();
         self.text.position(span.offset(), span.len())
     }
 
     /// An error at its name.
-    pub(super) fn error(&self, what: impl Into<String>, help: impl Into<String>) -> PlanError {
+    pub(crate) fn error(&self, what: impl Into<String>, help: impl Into<String>) -> PlanError {
         self.text.error(self.at(), what, help)
     }
 
@@ -53,14 +53,14 @@ impl<'a> Node<'a> {
     }
 
     /// The nodes between its braces; none if it has no braces.
-    pub(super) fn children(&self) -> &'a [KdlNode] {
+    pub(crate) fn children(&self) -> &'a [KdlNode] {
         self.node
             .children()
             .map_or(&[], |children| children.nodes())
     }
 
     /// That it has no braces.
-    pub(super) fn childless(&self) -> Result<(), PlanError> {
+    pub(crate) fn childless(&self) -> Result<(), PlanError> {
         match self.node.children() {
             Some(_) => Err(self.error(
                 format!("`{}` takes no body", self.name()),
@@ -71,7 +71,7 @@ impl<'a> Node<'a> {
     }
 
     /// That it has a body with something in it.
-    pub(super) fn with_body(&self) -> Result<(), PlanError> {
+    pub(crate) fn with_body(&self) -> Result<(), PlanError> {
         if self.children().is_empty() {
             return Err(self.error(
                 format!("`{}` is empty", self.name()),
@@ -93,13 +93,13 @@ impl<'a> Node<'a> {
     }
 
     /// The next value without a name, a text.
-    pub(super) fn text_argument(&mut self, what: &str) -> Result<String, PlanError> {
+    pub(crate) fn text_argument(&mut self, what: &str) -> Result<String, PlanError> {
         let entry = self.argument(what)?;
         self.as_text(entry, what)
     }
 
     /// The next value without a name, a number from `min` to `max`.
-    pub(super) fn number_argument<T: Number>(
+    pub(crate) fn number_argument<T: Number>(
         &mut self,
         what: &str,
         min: T,
@@ -110,7 +110,7 @@ impl<'a> Node<'a> {
     }
 
     /// As many as there are: `8`, or these: `"1 3"`; each from 1 to `max`.
-    pub(super) fn ids_argument(&mut self, max: u8) -> Result<Vec<u8>, PlanError> {
+    pub(crate) fn ids_argument(&mut self, max: u8) -> Result<Vec<u8>, PlanError> {
         let entry = self.argument("how many")?;
         match entry.value() {
             KdlValue::String(_) => self.as_numbers(entry, "how many", max),
@@ -119,7 +119,7 @@ impl<'a> Node<'a> {
     }
 
     /// The next values without a name, texts.
-    pub(super) fn text_arguments(&mut self, what: &str) -> Result<Vec<String>, PlanError> {
+    pub(crate) fn text_arguments(&mut self, what: &str) -> Result<Vec<String>, PlanError> {
         let mut texts = Vec::new();
         while self.left.iter().any(|entry| entry.name().is_none()) {
             texts.push(self.text_argument(what)?);
@@ -128,7 +128,7 @@ impl<'a> Node<'a> {
     }
 
     /// The next value without a name, a span of time, if there is one.
-    pub(super) fn span_argument(&mut self) -> Result<Option<Duration>, PlanError> {
+    pub(crate) fn span_argument(&mut self) -> Result<Option<Duration>, PlanError> {
         if !self.left.iter().any(|entry| entry.name().is_none()) {
             return Ok(None);
         }
@@ -137,7 +137,7 @@ impl<'a> Node<'a> {
     }
 
     /// The span of time of `key`, if it is there.
-    pub(super) fn span(&mut self, key: &'static str) -> Result<Option<Duration>, PlanError> {
+    pub(crate) fn span(&mut self, key: &'static str) -> Result<Option<Duration>, PlanError> {
         match self.property(key) {
             Some(entry) => self.as_span(entry).map(Some),
             None => Ok(None),
@@ -145,7 +145,7 @@ impl<'a> Node<'a> {
     }
 
     /// The truth of `key`, if it is there.
-    pub(super) fn truth(&mut self, key: &'static str) -> Result<Option<bool>, PlanError> {
+    pub(crate) fn truth(&mut self, key: &'static str) -> Result<Option<bool>, PlanError> {
         let Some(entry) = self.property(key) else {
             return Ok(None);
         };
@@ -156,7 +156,7 @@ impl<'a> Node<'a> {
     }
 
     /// The slot that `target` names, if it is there: a number up to `max`, or how one is found.
-    pub(super) fn slot(&mut self, max: u8) -> Result<Option<Slot>, PlanError> {
+    pub(crate) fn slot(&mut self, max: u8) -> Result<Option<Slot>, PlanError> {
         let Some(entry) = self.property("target") else {
             return Ok(None);
         };
@@ -182,7 +182,7 @@ impl<'a> Node<'a> {
     }
 
     /// A line of a text, which may be empty: `- "line"`.
-    pub(super) fn line(&mut self) -> Result<&'a str, PlanError> {
+    pub(crate) fn line(&mut self) -> Result<&'a str, PlanError> {
         let entry = self.argument("a line")?;
         let text = entry.value().as_string();
         text.ok_or_else(|| {
@@ -200,7 +200,7 @@ impl<'a> Node<'a> {
     }
 
     /// The text of `key`, if it is there.
-    pub(super) fn text(&mut self, key: &'static str) -> Result<Option<String>, PlanError> {
+    pub(crate) fn text(&mut self, key: &'static str) -> Result<Option<String>, PlanError> {
         match self.property(key) {
             Some(entry) => self.as_text(entry, &format!("`{key}`")).map(Some),
             None => Ok(None),
@@ -208,7 +208,7 @@ impl<'a> Node<'a> {
     }
 
     /// The text of `key`, read by `read`, which returns `None` if it is not as `expected`.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
         expected: &str,
@@ -226,7 +226,7 @@ impl<'a> Node<'a> {
     }
 
     /// The number of `key`, if it is there, from `min` to `max`.
-    pub(super) fn number<T: Number>(
+    pub(crate) fn number<T: Number>(
         &mut self,
         key: &'static str,
         min: T,
@@ -241,7 +241,7 @@ impl<'a> Node<'a> {
     }
 
     /// The number of `key`, from 1 to `max`.
-    pub(super) fn required<T: Number>(
+    pub(crate) fn required<T: Number>(
         &mut self,
         key: &'static str,
         min: T,
@@ -252,7 +252,7 @@ impl<'a> Node<'a> {
     }
 
     /// The numbers of `key`, each from 1 to `max`: `key=3` or `key="3 4"`.
-    pub(super) fn numbers(
+    pub(crate) fn numbers(
         &mut self,
         key: &'static str,
         max: u8,
@@ -278,7 +278,7 @@ impl<'a> Node<'a> {
     }
 
     /// The numbers of `key`, which must be there.
-    pub(super) fn required_numbers(
+    pub(crate) fn required_numbers(
         &mut self,
         key: &'static str,
         max: u8,
@@ -288,7 +288,7 @@ impl<'a> Node<'a> {
     }
 
     /// Why the node is there: `line=` or `implied=`; nothing, if the plan has neither anywhere.
-    pub(super) fn source(&mut self) -> Result<Source, PlanError> {
+    pub(crate) fn source(&mut self) -> Result<Source, PlanError> {
         let line = self.property("line");
         let implied = self.text("implied")?;
         let help = "expected line=N (a line of test_plan.md) or implied=\"why\", and not both";
@@ -319,7 +319,7 @@ impl<'a> Node<'a> {
     }
 
     /// An error: `key` is not there, unless a name that is nearly `key` is.
-    pub(super) fn missing(&self, key: &str, what: &str) -> PlanError {
+    pub(crate) fn missing(&self, key: &str, what: &str) -> PlanError {
         let near = self.left.iter().find_map(|entry| {
             let name = entry.name()?.value();
             nearest(name, &[key]).map(|_| (*entry, name))
@@ -338,7 +338,7 @@ impl<'a> Node<'a> {
     }
 
     /// That every value was asked for.
-    pub(super) fn finish(&self) -> Result<(), PlanError> {
+    pub(crate) fn finish(&self) -> Result<(), PlanError> {
         let Some(entry) = self.left.first() else {
             return Ok(());
         };
@@ -390,7 +390,7 @@ impl<'a> Node<'a> {
 
 /// A slot, as a plan names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// This one.
     Number(u8),
     /// The lowest free one, asked for by its number.
@@ -400,7 +400,7 @@ pub(super) enum Slot {
 }
 
 /// What a number of a plan fits into.
-pub(super) trait Number: TryFrom<i128> + PartialOrd + fmt::Display + Copy {}
+pub(crate) trait Number: TryFrom<i128> + PartialOrd + fmt::Display + Copy {}
 
 impl<T: TryFrom<i128> + PartialOrd + fmt::Display + Copy> Number for T {}
 
@@ -437,7 +437,7 @@ const UNITS: [(&str, u64); 4] = [
 const SPAN_MAX: u64 = 3_600_000_000_000;
 
 /// A span as [`span`] reads it: in the greatest unit of which it is a whole number.
-pub(super) fn shown_span(span: Duration) -> String {
+pub(crate) fn shown_span(span: Duration) -> String {
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     let whole = |(_, unit): &&(&str, u64)| nanos.is_multiple_of(*unit);
     let (name, unit) = UNITS.iter().find(whole).unwrap_or(&("ns", 1));

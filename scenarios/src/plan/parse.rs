@@ -50,12 +50,7 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
         text,
         sourced: None,
     };
-    if let Some(at) = too_deep(text.text) {
-        let at = text.position(at, 1);
-        let what = format!("blocks or comments are nested more than {DEPTH_MAX} deep");
-        return Err(text.error(at, what, "expected a plan, which needs five"));
-    }
-    let document = KdlDocument::parse_v2(text.text).map_err(|error| syntax(&text, &error))?;
+    let document = document(&text)?;
     let sourced = document.nodes().iter().find_map(sourced);
     let spans = sourced.map(|node| node.span());
     text.sourced = spans.map(|span| text.position(span.offset(), span.len()).line);
@@ -82,6 +77,16 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
         return Err(Node::new(text, second).error("a file has one plan", "remove the others"));
     }
     plan(text, node)
+}
+
+/// What a text says in KDL, if it is not nested too deep.
+pub(crate) fn document(text: &Text<'_>) -> Result<KdlDocument, PlanError> {
+    if let Some(at) = too_deep(text.text) {
+        let at = text.position(at, 1);
+        let what = format!("blocks or comments are nested more than {DEPTH_MAX} deep");
+        return Err(text.error(at, what, "expected a plan, which needs five"));
+    }
+    KdlDocument::parse_v2(text.text).map_err(|error| syntax(text, &error))
 }
 
 /// Where the text is nested too deep for a parser that calls itself; what looks like a block in a text or a

@@ -18,9 +18,20 @@ use crate::testbed::Ending;
 /// The version that is written. A newer one is refused; 2 and older are JSON.
 pub const RECORDED_SCHEMA: u32 = 3;
 
+/// Targets that a host of virtio-scsi can have at most: its addresses have a byte for them.
+const TARGETS_MAX: u16 = 256;
+
 /// What may stand in `recorded`.
 const NODES: &[&str] = &[
-    "seed", "schedule", "io-count", "bugs", "job", "finding", "ended", "choices",
+    "seed",
+    "schedule",
+    "io-count",
+    "targets-asked",
+    "bugs",
+    "job",
+    "finding",
+    "ended",
+    "choices",
 ];
 
 /// Under what a plan was carried out, and what came of it.
@@ -34,6 +45,8 @@ pub struct Recorded {
     pub schedule: String,
     /// How much each fio writes and verifies: "full".
     pub io_count: String,
+    /// Targets that guests ask for in each host when they scan it; `None`: as many as QEMU says that there are.
+    pub targets_asked: Option<u16>,
     /// The names of the bugs in force, all of them.
     pub bugs: Vec<String>,
     /// The job files, by the names that the plan uses.
@@ -106,6 +119,9 @@ impl Recorded {
             "seed" => self.seed = node.number_argument("a number", 0, u64::MAX)?,
             "schedule" => self.schedule = node.text_argument("who goes next")?,
             "io-count" => self.io_count = node.text_argument("how much")?,
+            "targets-asked" => {
+                self.targets_asked = Some(node.number_argument("a number", 1, TARGETS_MAX)?);
+            }
             "bugs" => self.bugs = node.text_arguments("the name of a bug")?,
             "job" => {
                 let name = node.text_argument("its name")?;
@@ -160,6 +176,9 @@ impl fmt::Display for Recorded {
         writeln!(f, "        seed {}", self.seed)?;
         writeln!(f, "        schedule {}", quoted(&self.schedule))?;
         writeln!(f, "        io-count {}", quoted(&self.io_count))?;
+        if let Some(targets) = self.targets_asked {
+            writeln!(f, "        targets-asked {targets}")?;
+        }
         if !self.bugs.is_empty() {
             let bugs: Vec<String> = self.bugs.iter().map(|name| quoted(name)).collect();
             writeln!(f, "        bugs {}", bugs.join(" "))?;

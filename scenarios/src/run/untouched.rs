@@ -176,6 +176,8 @@ fn is_untouched(all: &[&Action], disk: DiskId, place: Place, vm: VmId) -> bool {
         };
         on.iter().any(|(of, at)| *of == disk || *at == place)
     };
+    let reconnects =
+        actions().any(|action| matches!(action, Action::Reconnect { vm: of, .. } if *of == vm));
     let touches = |action: &Action| match action {
         Action::Attach {
             disk: of,
@@ -187,9 +189,9 @@ fn is_untouched(all: &[&Action], disk: DiskId, place: Place, vm: VmId) -> bool {
         Action::Resize { disk: of, .. } => *of == disk,
         Action::Hold { disk: of, .. } | Action::Fail { disk: of, .. } => *of == disk,
         Action::RebootVm { vm: of } | Action::KillVm { vm: of } => *of == vm,
-        Action::DeleteController { controller } | Action::CreateController { controller } => {
-            *controller == place.controller
-        }
+        // A front-end that connects anew to a controller which has gone waits for it, and its machine with it.
+        Action::DeleteController { controller } => reconnects || *controller == place.controller,
+        Action::CreateController { controller } => *controller == place.controller,
         // These only take time, or a request is sent again: delays are shorter than the stop of a session waits.
         Action::Delay { .. }
         | Action::PauseVm { .. }

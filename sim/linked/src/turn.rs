@@ -42,6 +42,13 @@ impl TurnInfo for Turn {
         [self.name, self.hash, u64::from(self.points) << 2 | how]
     }
 
+    fn kind(&self) -> &'static str {
+        match self.how {
+            None => "SPDK's last",
+            Some(How::Done | How::Point | How::Waits) => "SPDK's",
+        }
+    }
+
     fn is_hotplug(&self) -> bool {
         self.hotplug
     }

@@ -16,6 +16,9 @@ use crate::driver::layout::HBAS_MAX;
 /// several threads gives each thread digests of its own.
 pub type Digests = Arc<Mutex<DigestCache>>;
 
+/// Targets of a host of QEMU's, whose `max_target` is 255 whatever the back-end has.
+pub const QEMU_TARGETS: u16 = 256;
+
 /// What a guest is made from.
 #[derive(Clone, Debug)]
 pub struct GuestConfig {
@@ -29,6 +32,9 @@ pub struct GuestConfig {
     pub volume: Option<Volume>,
     /// Whether every request of an application is observed.
     pub per_io: bool,
+    /// Targets that its firmware and its kernel ask for in each host, from 0: `max_target` of the device's
+    /// configuration space, and one.
+    pub targets: u16,
     /// Whether HOTPLUG is accepted (QEMU's `hotplug=on`).
     pub hotplug: bool,
     /// One in how many releases of a scan mutex lets a later waiter pass the first; 0: none.
@@ -55,6 +61,7 @@ impl GuestConfig {
             disks,
             volume,
             per_io: true,
+            targets: QEMU_TARGETS,
             hotplug: true,
             steal_one_in: 0,
             bootable: true,

@@ -36,7 +36,7 @@ pub mod testing;
 mod tests;
 mod turn;
 
-pub use config::{Digests, GuestConfig};
+pub use config::{Digests, GuestConfig, QEMU_TARGETS};
 pub use driver::layout::{HBAS_MAX, RINGS};
 pub use guest::Guest;
 pub use turn::{FlowStep, GuestTurn};

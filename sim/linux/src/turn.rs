@@ -97,6 +97,18 @@ impl TurnInfo for GuestTurn {
         }
     }
 
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Qemu(..) => "QEMU",
+            Self::Irq(..) => "interrupt",
+            Self::Events(..) => "event",
+            Self::Flow(..) => "kernel flow",
+            Self::Fio(..) => "fio",
+            Self::Managed(..) => "TMF answer",
+            Self::Idle => "nothing",
+        }
+    }
+
     fn is_hotplug(&self) -> bool {
         match self {
             Self::Events(..) | Self::Managed(..) => true,

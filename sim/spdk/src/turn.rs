@@ -166,6 +166,34 @@ impl TurnInfo for TargetTurn {
         [kind << 56 | what << 32 | place, carries[0], carries[1]]
     }
 
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Rpc { .. } => "RPC",
+            Self::Foreach { op, .. } => match op {
+                ForeachOp::Attach => "attach visit",
+                ForeachOp::Remove => "remove visit",
+                ForeachOp::ProcessRemoved => "removal visit",
+                ForeachOp::Resize => "resize visit",
+            },
+            Self::VhostUser { request, .. } => request,
+            Self::Start { .. } => "session start",
+            Self::StopBegan { .. } => "session stop",
+            Self::StopEnded { .. } => "session stopped",
+            Self::Poll { .. } => "request poll",
+            Self::Manage { .. } => "management poll",
+            Self::Lun { step, .. } => match step {
+                LunStep::RemoveBegan | LunStep::RemoveTold => "LUN removal",
+                LunStep::Closed => "LUN close",
+                LunStep::ResetDone => "LUN reset",
+            },
+            Self::BdevEvent { .. } => "bdev event",
+            Self::BdevDone { .. } => "bdev I/O",
+            Self::Unregister { .. } => "unregister",
+            Self::Retry { .. } => "RPC again",
+            Self::Idle => "nothing",
+        }
+    }
+
     fn is_hotplug(&self) -> bool {
         match *self {
             Self::Rpc { hotplug, .. } => hotplug > 0,

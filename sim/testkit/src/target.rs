@@ -62,6 +62,14 @@ impl TurnInfo for TinyTurn {
         }
     }
 
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Rpc(_) => "RPC",
+            Self::Message => "message",
+            Self::Served(..) => "request poll",
+        }
+    }
+
     fn is_hotplug(&self) -> bool {
         matches!(self, Self::Rpc(_))
     }

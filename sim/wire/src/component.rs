@@ -78,6 +78,9 @@ pub trait TurnInfo: Copy + Debug {
     /// What the trace hash folds in: a number for the kind, and the fields.
     fn words(&self) -> [u64; 3];
 
+    /// What kind of turn it was, in a word or two, for people: "session start".
+    fn kind(&self) -> &'static str;
+
     /// Whether it belongs to the order of hot-plug turns; `words()[0]` is then its identity,
     /// which must hold no time and no data, but may hold the place it is about.
     fn is_hotplug(&self) -> bool;

@@ -399,15 +399,16 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         }
         self.now = self.now.max(ready);
         self.schedule.went(actor);
-        let (words, hotplug) = if end == TARGET {
+        if end == TARGET {
             if let Some(point) = point {
                 self.target.preempt_at(point);
             }
-            self.target_turn(actor)
+            let turn = self.target_turn(actor);
+            self.note_turn(actor, end, &turn);
         } else {
-            self.guest_turn(end - 1, actor)
-        };
-        self.note_turn(actor, end, words, hotplug);
+            let turn = self.guest_turn(end - 1, actor);
+            self.note_turn(actor, end, &turn);
+        }
         if is_checked {
             self.check_turn(end);
         }
@@ -415,7 +416,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
     }
 
     #[inline]
-    fn target_turn(&mut self, actor: usize) -> ([u64; 3], bool) {
+    fn target_turn(&mut self, actor: usize) -> T::Turn {
         let mut cx = Cx {
             now: self.now,
             rng: &mut self.rng,
@@ -427,11 +428,11 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         if !self.from_target.is_empty() {
             self.deliver_from_target();
         }
-        (turn.words(), turn.is_hotplug())
+        turn
     }
 
     #[inline]
-    fn guest_turn(&mut self, vm: usize, actor: usize) -> ([u64; 3], bool) {
+    fn guest_turn(&mut self, vm: usize, actor: usize) -> G::Turn {
         let mut cx = Cx {
             now: self.now,
             rng: &mut self.rng,
@@ -444,25 +445,26 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
         if !self.from_guest.is_empty() {
             self.deliver_from_guest(vm);
         }
-        (turn.words(), turn.is_hotplug())
+        turn
     }
 
     #[inline]
-    fn note_turn(&mut self, actor: usize, end: usize, words: [u64; 3], hotplug: bool) {
+    fn note_turn(&mut self, actor: usize, end: usize, turn: &impl TurnInfo) {
+        let words = turn.words();
         self.turns += 1;
         self.trace
             .fold_turn((actor as u64).rotate_left(56) ^ self.now.0, words);
-        if hotplug {
+        if turn.is_hotplug() {
             self.order.fold((end as u64).rotate_left(56) ^ words[0]);
         }
         if self.record.is_some() {
-            self.record_turn(actor, end, words);
+            self.record_turn(actor, end, turn.kind(), words);
         }
     }
 
     /// Tells whoever is told of every turn.
     #[cold]
-    fn record_turn(&mut self, actor: usize, end: usize, words: [u64; 3]) {
+    fn record_turn(&mut self, actor: usize, end: usize, kind: &'static str, words: [u64; 3]) {
         let name = if end == TARGET {
             format!("target: {}", self.target.name(ActorId(actor as u16)))
         } else {
@@ -474,6 +476,7 @@ impl<T: BackEnd, G: FrontEnd> World<T, G> {
             turn: self.turns,
             at: self.now,
             actor: ActorId(actor as u16),
+            kind,
             name,
             words,
             hash: self.trace.value(),

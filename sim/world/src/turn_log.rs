@@ -16,6 +16,8 @@ pub struct TurnRecord {
     pub at: Time,
     /// Who took it: the number in the schedule.
     pub actor: ActorId,
+    /// What kind of turn it was: "session start".
+    pub kind: &'static str,
     /// What that is called: "target: app thread".
     pub name: String,
     /// What it was: kind and fields.
@@ -96,6 +98,7 @@ mod tests {
                 turn,
                 at: Time(turn),
                 actor: ActorId(1),
+                kind: "toy",
                 name: "somebody".to_owned(),
                 words: [1, 2, 3],
                 hash: *hash,

@@ -11,6 +11,7 @@ use sim::Bug;
 
 use plugfest::{Schedule, Volume};
 
+use crate::fuzz_arguments::{self, FuzzArguments};
 use crate::log::LogArguments;
 use crate::target_arguments::{BehaviourWord, TargetArguments};
 
@@ -39,9 +40,9 @@ pub enum Command {
     /// Carry out plans, and judge them.
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArguments>),
-    /// Carry out scenarios that are drawn from seeds, until one breaks a check; keep the smallest that does.
-    #[command(after_help = FUZZ_EXAMPLES)]
-    Fuzz(FuzzArguments),
+    /// Carry out scenarios that are drawn from seeds; make what breaks a check small, name it, and go on.
+    #[command(after_help = fuzz_arguments::EXAMPLES)]
+    Fuzz(Box<FuzzArguments>),
     /// Do a recorded failure once more: turn by turn in the simulator, or in its order on a target that runs.
     #[command(after_help = REPLAY_EXIT)]
     Replay(Box<ReplayArguments>),
@@ -195,56 +196,6 @@ pub struct RunArguments {
     /// Disturb the simulator at this turn, to see that a difference is found
     #[arg(long, value_name = "N", hide = true)]
     pub disturb_at: Option<u64>,
-}
-
-const FUZZ_EXAMPLES: &str = "\
-A scenario attaches, detaches, writes, removes, resets, pauses, kills; no check may break, whatever it does.
-
-Examples:
-  plugfest fuzz                                  2000 scenarios on a target as it should be
-  plugfest fuzz --bug early_finish               one that is wrong in one way
-  plugfest fuzz --target-behaviour head          SPDK as it is
-  plugfest fuzz --seeds 12..13 --print           one as a plan file, for `run` and for people
-  plugfest replay plugfest-I6-12.kdl             what was found, again
-
-Exit status: 0 no check was broken, 1 one was, 2 bad arguments or files, 3 interrupted.";
-
-#[derive(Debug, Args)]
-pub struct FuzzArguments {
-    /// The first seed: of the scenario, its schedule and its accidents
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed,
-          allow_negative_numbers = true)]
-    pub seed: u64,
-
-    /// How many scenarios, if none breaks a check
-    #[arg(long, alias = "stories", value_name = "N", default_value_t = 2000,
-          value_parser = scenarios, allow_negative_numbers = true)]
-    pub scenarios: u64,
-
-    /// The seeds: from A up to but not including B
-    #[arg(long, value_name = "A..B", value_parser = seeds, allow_hyphen_values = true,
-          conflicts_with_all = ["seed", "scenarios"])]
-    pub seeds: Option<Range<u64>>,
-
-    /// Print the scenario of one seed as a plan file, with what its run comes to; nothing is looked for
-    #[arg(long, conflicts_with = "repro")]
-    pub print: bool,
-
-    /// How the model target behaves
-    #[arg(long, value_name = "HOW", value_enum, default_value = "intended")]
-    pub target_behaviour: BehaviourWord,
-
-    /// A known bug, switched on beside those, by its name or number in `plugfest list`; can be given several times
-    #[arg(long, alias = "deviation", value_name = "NAME", value_parser = bug)]
-    pub bug: Vec<Bug>,
-
-    /// Who goes next in the simulator
-    #[arg(long, value_name = "WHO", value_enum, default_value = "random")]
-    pub schedule: ScheduleWord,
-
-    /// Where the smallest scenario is written [default: plugfest-CHECK-SEED.kdl]
-    #[arg(long, value_name = "FILE")]
-    pub repro: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -438,7 +389,7 @@ pub enum Format {
 }
 
 /// A bug, by name or number.
-fn bug(text: &str) -> Result<Bug, String> {
+pub fn bug(text: &str) -> Result<Bug, String> {
     Bug::named(text).ok_or_else(|| {
         let names: Vec<&str> = Bug::ALL.iter().map(|known| known.name()).collect();
         match nearest(text, &names) {
@@ -449,7 +400,7 @@ fn bug(text: &str) -> Result<Bug, String> {
 }
 
 /// A seed.
-fn seed(text: &str) -> Result<u64, String> {
+pub fn seed(text: &str) -> Result<u64, String> {
     let expected = |_| format!("expected a whole number from 0 to {}", u64::MAX);
     text.parse().map_err(expected)
 }
@@ -460,14 +411,8 @@ fn seconds(text: &str) -> Result<u32, String> {
     some.ok_or_else(|| format!("expected whole seconds, from 1 to {}", u32::MAX))
 }
 
-/// A number of scenarios.
-fn scenarios(text: &str) -> Result<u64, String> {
-    let some = text.parse().ok().filter(|seeds| *seeds > 0);
-    some.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
-}
-
 /// "A..B", A below B.
-fn seeds(text: &str) -> Result<Range<u64>, String> {
+pub fn seeds(text: &str) -> Result<Range<u64>, String> {
     let expected = || "expected two numbers, as in 0..1000".to_owned();
     let (from, to) = text.split_once("..").ok_or_else(expected)?;
     let from: u64 = from.parse().map_err(|_| expected())?;

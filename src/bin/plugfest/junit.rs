@@ -41,6 +41,12 @@ impl Junit {
         self.suite(plan).push(case);
     }
 
+    /// Adds a case.
+    pub fn push(&mut self, suite: &str, mut case: TestCase) {
+        case.set_classname(format!("plugfest.{suite}"));
+        self.suite(suite).push(case);
+    }
+
     /// Adds those of another.
     pub fn append(&mut self, other: Self) {
         for (plan, cases) in other.suites {

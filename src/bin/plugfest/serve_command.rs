@@ -8,9 +8,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use real::serve::{Ended, News, ServeOptions, Server};
 use real::vhost_user::cut;
-use sim::nvme_devices;
 use sim::spdk::TargetConfig;
 use sim::wire::message::Crash;
+use sim::{DISKS_MAX, nvme_devices};
 use tokio::runtime::Builder;
 use tracing::warn;
 
@@ -32,7 +32,7 @@ pub fn run(arguments: &ServeArguments) -> Result<u8, Stop> {
         vhost_sockets: arguments.vhost_sockets.clone(),
         target: TargetConfig {
             bugs: plugfest::command::bugs(behaviour.into(), more),
-            nvme: nvme_devices(),
+            nvme: nvme_devices(DISKS_MAX),
             cores: arguments.cores,
             ..TargetConfig::default()
         },

@@ -4,24 +4,34 @@
 
 use crate::driver::command::{Command, Reply};
 
-/// Targets that the firmware and Linux ask for: `max_target` 255 of QEMU's configuration space.
-pub const TARGETS: u16 = 256;
 /// Bytes that the firmware wants for a list of LUNs.
 const REPORT_LUNS_BYTES: u32 = 16;
 
 /// The scan of one controller.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FirmwareScan {
     target: u16,
+    /// The first target that it does not ask for any more.
+    end: u16,
     step: u8,
     /// Disks whose boot sector is still to be read, the next one first.
     disks: std::collections::VecDeque<u8>,
 }
 
 impl FirmwareScan {
+    /// Asks for so many targets.
+    pub fn new(targets: u16) -> Self {
+        Self {
+            target: 0,
+            end: targets,
+            step: 0,
+            disks: std::collections::VecDeque::new(),
+        }
+    }
+
     /// The next command, or `None` after the last target and the boot sectors.
     pub fn next(&mut self, answer: Option<&Reply>) -> Option<Command> {
-        if self.target == TARGETS {
+        if self.target == self.end {
             return self
                 .disks
                 .pop_front()
@@ -35,7 +45,7 @@ impl FirmwareScan {
             self.target += 1;
             self.step = 0;
         }
-        if self.target == TARGETS {
+        if self.target == self.end {
             return self.next(None);
         }
         let target = self.target as u8;
@@ -52,25 +62,30 @@ impl FirmwareScan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::QEMU_TARGETS;
 
     #[test]
     fn a_boot_with_three_disks_sends_268_commands() {
-        let mut scan = FirmwareScan::default();
-        let mut sent = 0;
-        let mut next = scan.next(None);
-        while let Some(command) = next {
-            sent += 1;
-            let response = if [0, 2, 7].contains(&command.target) {
-                0
-            } else {
-                3
-            };
-            next = scan.next(Some(&Reply {
-                response,
-                ..Reply::default()
-            }));
-        }
+        let sent = |targets| {
+            let mut scan = FirmwareScan::new(targets);
+            let mut sent = 0;
+            let mut next = scan.next(None);
+            while let Some(command) = next {
+                sent += 1;
+                let response = if [0, 2, 7].contains(&command.target) {
+                    0
+                } else {
+                    3
+                };
+                next = scan.next(Some(&Reply {
+                    response,
+                    ..Reply::default()
+                }));
+            }
+            sent
+        };
         // As recorded: REPORT LUNS of all 256, three more for each disk, and its boot sector.
-        assert_eq!(sent, 268);
+        assert_eq!(sent(QEMU_TARGETS), 268);
+        assert_eq!(sent(8), 20);
     }
 }

@@ -1,9 +1,8 @@
-//! The scan of a whole host (`do_scsi_scan_host`): all 256 targets, one after the other, under the
+//! The scan of a whole host (`do_scsi_scan_host`): all targets that the device says it may have, one after the other, under the
 //! scan mutex.
 //!
 //! Knows the order; what is asked of one target stands in `scan`.
 
-use super::firmware::TARGETS;
 use super::flow::{HostScan, Progress};
 use super::probe;
 use super::scan::{Found, TargetScan};
@@ -33,7 +32,7 @@ impl HostScan {
                     return step.send(command);
                 }
             }
-            if self.next == TARGETS {
+            if self.next == step.shared.config.targets {
                 // Disks become visible when the whole host has been scanned.
                 step.unlock();
                 probe::start_in_any_order(step);

@@ -189,7 +189,7 @@ impl Scsi {
 
     /// The firmware scans a device.
     pub fn start_firmware(&mut self, hba: HbaId, shared: &mut Shared, at: Time) {
-        let scan = Kind::Firmware(FirmwareScan::default());
+        let scan = Kind::Firmware(FirmwareScan::new(shared.config.targets));
         self.host_mut(hba)
             .spawn(Flow::new(scan, at), &mut shared.actors);
     }
