@@ -72,7 +72,7 @@ fn a_commit_of_which_nothing_can_be_said_is_skipped() {
         .output()
         .expect("git is there");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let log = git(&at, &["log", "--format=%H %s", "HEAD", "bisect/bad"]);
+    let log = git(&at, &["log", "--format=%H %s", "--all"]);
     let hash = |subject: &str| {
         let line = log
             .lines()

@@ -190,11 +190,7 @@ fn a_campaign_says_that_it_stops_and_then_how_far_it_came() {
     fuzz.until("scenarios of seeds", START_MAX);
     let (exit, rest) = fuzz.interrupted();
     assert_eq!(exit, Some(3), "{rest:#?}");
-    assert!(
-        rest.last()
-            .is_some_and(|line| line.starts_with("interrupted: ")),
-        "{rest:#?}"
-    );
+    position(&rest, "interrupted: ");
     std::fs::remove_dir(&dir).expect("nothing was written");
 }
 
@@ -291,7 +287,7 @@ fn a_replay_on_a_target_leaves_nothing() {
         "--schedule",
         "timed",
         "--seeds",
-        "8010..8011",
+        "1182..1183",
         "--bug",
         "tmf_null_lun",
     ];
@@ -300,7 +296,7 @@ fn a_replay_on_a_target_leaves_nothing() {
     let mut command = plugfest(&served.dir);
     command.args(["replay", &repro, "--times", "1000", "--target", "spdk"]);
     let mut replay = Watched::start(command.args(Served::at(&served.dir)));
-    replay.until("seed 8010", START_MAX);
+    replay.until("seed 1182", START_MAX);
     let mut rpc = RpcClient::connect(&served.dir.join("rpc"), START_MAX).expect("it runs");
     // It prints nothing before the end of the first time.
     let mut has = || rpc.call("vhost_get_controllers", None).expect("it answers");

@@ -253,7 +253,7 @@ mod tests {
             ),
             (
                 "ledger { known \"a\" \"x\" { shows \"I6\" \"y\"; }; known \"a\" \"x\" { shows \"I6\" \"y\"; }; }",
-                "a.kdl:1:48: \"a\" is there already",
+                "a.kdl:1:45: \"a\" is there already",
             ),
         ] {
             let error = Ledger::parse("a.kdl", text).expect_err(text).to_string();
