@@ -14,7 +14,7 @@ use scenarios::{Observation, Seen, Time};
 use sim::Bugs;
 use sim::world::{Difference, Record, TurnRecord, first_difference};
 
-use super::work::Conduct;
+use super::conduct::Conduct;
 use crate::run_error::RunError;
 use crate::scenario::{ScenarioOptions, ScenarioReport, Setting, on_simulator};
 

@@ -6,7 +6,7 @@
 use sim::{Bug, Bugs};
 
 use super::attempt::{Note, attempt};
-use super::work::Conduct;
+use super::conduct::Conduct;
 use crate::scenario::{ScenarioOptions, drawn};
 
 /// The known bug that workers have to find: about every second scenario shows it.

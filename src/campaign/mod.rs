@@ -6,6 +6,7 @@
 
 mod attempt;
 mod canary;
+mod conduct;
 mod desk;
 mod findings;
 mod moved;

@@ -2,13 +2,10 @@
 //!
 //! Everything that it sends is a function of the campaign and the number of the seed.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-use scenarios::Script;
 use scenarios::ledger::{Broken, Known, Signature};
 use scenarios::plan::{Expects, Plan};
-use scenarios::script::Doubts;
 use sim::Bug;
 use sim::linux::QEMU_TARGETS;
 use sim::world::Difference;
@@ -16,15 +13,15 @@ use sim::world::Difference;
 use super::Campaign;
 use super::attempt::{Note, attempt, caught};
 use super::canary::Canary;
+use super::conduct::Conduct;
 use super::desk::{Desk, Job};
 use super::findings::{Broke, Origin, ShrinkJob, Shrunk};
 use super::moved::moved;
 use crate::interrupt::asked;
-use crate::options::{RunOptions, Schedule, Volume};
+use crate::options::Schedule;
 use crate::repro::Repro;
-use crate::run::doubts;
 use crate::run_error::RunError;
-use crate::scenario::{Jobs, ScenarioOptions, View, drawn, shipped_jobs, targets_asked};
+use crate::scenario::{ScenarioOptions, View, drawn, targets_asked};
 use crate::shrink::{QUICKLY, shrink};
 
 /// One seed in so many is carried out twice, and the runs are compared.
@@ -63,52 +60,6 @@ pub struct Done {
     pub doubled: bool,
     /// Where two runs that should be the same part.
     pub difference: Option<Difference>,
-}
-
-/// With what scenarios are carried out.
-#[derive(Clone)]
-pub struct Conduct {
-    /// What each disk of a job covers.
-    pub volume: Volume,
-    /// The job files.
-    pub jobs: Jobs,
-    /// Why a job may find blocks wrong though the disk is right, by its name.
-    doubts: BTreeMap<String, Doubts>,
-    /// Draw once more from the world's rng at this turn.
-    pub disturb_at: Option<u64>,
-    /// Panic at this turn.
-    pub panic_at: Option<u64>,
-    /// What the checks are shown.
-    pub view: View,
-}
-
-impl Conduct {
-    fn new(campaign: &Campaign) -> Result<Self, RunError> {
-        let plans = &campaign.plans;
-        let texts = RunOptions::default().jobs;
-        let doubts = plans.iter().flat_map(|plan| doubts(plan, &texts));
-        Ok(Self {
-            volume: if plans.is_empty() {
-                Volume::Full
-            } else {
-                Volume::Quick
-            },
-            jobs: shipped_jobs()?,
-            doubts: doubts.collect(),
-            disturb_at: None,
-            panic_at: campaign.panic_at,
-            view: campaign.view,
-        })
-    }
-
-    /// What is carried out of a plan in which nothing is left to chance.
-    pub fn script(&self, plan: &Plan) -> Result<Script, RunError> {
-        let script = scenarios::resolve::script(plan)?;
-        Ok(Script {
-            doubts: self.doubts.clone(),
-            ..script
-        })
-    }
 }
 
 /// What all workers share, and none changes.

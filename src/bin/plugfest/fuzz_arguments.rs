@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use sim::Bug;
 
-use crate::cli::{ScheduleWord, bug, seed, seeds};
 use crate::target_arguments::BehaviourWord;
+use crate::words::{ScheduleWord, bug, seed, seeds};
 
 pub const EXAMPLES: &str = "\
 A scenario attaches, detaches, writes, removes, resets, pauses, kills; no check may break, whatever it does. What

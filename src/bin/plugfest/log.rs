@@ -20,7 +20,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::run_outputs::Sink;
+use crate::sink::Sink;
 
 /// How the events are called that `--turns` writes.
 const TURN: &str = "turn";

@@ -25,7 +25,9 @@ mod replay_command;
 mod run_command;
 mod run_outputs;
 mod serve_command;
+mod sink;
 mod target_arguments;
+mod words;
 
 use std::process::ExitCode;
 

@@ -10,13 +10,15 @@ use scenarios::report::{progress_line, render_partial, shell_quoted};
 use scenarios::run::Progress;
 
 use crate::campaign;
-use crate::cli::{Format, GuestWord, IoCountWord, RunArguments, ScheduleWord};
+use crate::cli::{Format, GuestWord, IoCountWord, RunArguments};
 use crate::junit::Junit;
 use crate::log;
 use crate::lookup::{self, Target};
 use crate::output::{Printer, Stop, can_be_written, first_of, is_same_file, tell};
-use crate::run_outputs::{Fault, Sink, json_lines, keep, printer};
+use crate::run_outputs::{json_lines, keep, printer};
+use crate::sink::{Fault, Sink};
 use crate::target_arguments::{BehaviourWord, TargetWord, note_repeated};
+use crate::words::ScheduleWord;
 
 /// Carries out what the arguments name.
 pub fn run(arguments: &RunArguments) -> Result<u8, Stop> {

@@ -8,15 +8,13 @@ use vm_memory::GuestAddress;
 use super::chain::Iov;
 use super::execute::{Held, io_done};
 use super::reset::bdev_reset_done;
+use super::task::Gone;
 use super::thread::VdevThread;
 use crate::bdev::io::{Ended, IoKind};
 use crate::bdev::store::{PAGE, StoreId, Stores, each_page};
 use crate::scsi::{BdevStatus, BlockIo};
 use wire::access::Access as _;
 use wire::component::GuestMemory;
-
-/// Guest memory was not where it should be.
-pub struct Gone;
 
 /// Where a request's data are in guest memory.
 #[derive(Clone, Copy)]

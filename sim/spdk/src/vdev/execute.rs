@@ -7,8 +7,7 @@ use scenarios::CheckId;
 use vm_memory::GuestAddress;
 
 use super::answer::{answer, task_gone};
-use super::datapath::Gone;
-use super::task::Task;
+use super::task::{Gone, Task};
 use super::thread::VdevThread;
 use super::used::used;
 use super::wake::lun_idle;

@@ -52,3 +52,6 @@ impl Task {
         self.dev = None;
     }
 }
+
+/// Guest memory was not where it should be: the data of a task are not there.
+pub struct Gone;
